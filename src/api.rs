@@ -1,0 +1,215 @@
+//! HTTP: the routes, and the one stack of middleware around them.
+
+mod accept;
+mod access;
+mod client;
+mod error;
+mod extract;
+mod health;
+mod home;
+mod openapi;
+mod rate_limit;
+mod redirect;
+mod shorten;
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, header},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+};
+use tokio::{sync::Semaphore, time::timeout};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    routes,
+};
+
+pub use self::{
+    access::AccessLog,
+    rate_limit::{InvalidRateLimit, RateLimit},
+};
+use self::{access::Observer, error::ApiError, rate_limit::RateLimiter};
+use crate::{base_url::BaseUrl, observability::metrics::Metrics, shortener::Shortener, store::Store};
+
+/// What handlers need; cheap to clone.
+#[derive(Clone, FromRef)]
+pub struct AppState {
+    /// The use cases.
+    pub shortener: Arc<Shortener>,
+    /// Asked by `/readyz`.
+    pub store: Arc<dyn Store>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// Whether the service is about to end.
+    pub draining: Draining,
+    /// What the operator has chosen.
+    pub settings: Arc<Settings>,
+}
+
+/// The options that concern HTTP.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What short URLs begin with; `None` takes it from each request.
+    pub base_url: Option<BaseUrl>,
+    /// How many proxies stand in front, each of which appends to `X-Forwarded-For`.
+    pub trusted_proxies: usize,
+    /// How often one client may shorten.
+    pub rate_limit: Option<RateLimit>,
+    /// How long a request may take in all.
+    pub request_timeout: Duration,
+    /// The largest body, in bytes.
+    pub max_body: usize,
+    /// Requests answered at a time.
+    pub max_in_flight: usize,
+    /// Tells this run of the program from every other; request ids begin with it.
+    pub instance: u64,
+    /// Whether `/metrics` and `/readyz` are for another listener.
+    pub separate_operations: bool,
+}
+
+/// A flag that is raised once, when the service begins to end.
+#[derive(Clone, Debug, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// Raises the flag: from now on `/readyz` says no, and answers ask for their connection to be closed.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the flag is raised.
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The service for everybody.
+pub fn public(state: &AppState) -> AccessLog<Router> {
+    let limiter = state
+        .settings
+        .rate_limit
+        .map(|limit| RateLimiter::new(limit, state.metrics.clone()));
+    let mut routes = public_routes(limiter);
+    if !state.settings.separate_operations {
+        routes = routes.merge(operations_routes());
+    }
+    serve(routes, state)
+}
+
+/// The service for whoever operates it, where that has a listener of its own.
+pub fn operations(state: &AppState) -> AccessLog<Router> {
+    serve(operations_routes().routes(routes!(health::healthz)), state)
+}
+
+/// Keys that would hide a path of the service's own: the first segment of each route.
+pub fn reserved_keys() -> HashSet<String> {
+    let routes = public_routes(None).merge(operations_routes());
+    let segments = routes
+        .get_openapi()
+        .paths
+        .paths
+        .keys()
+        .filter_map(|path| path.split('/').nth(1));
+    segments
+        .filter(|segment| !segment.is_empty() && !segment.contains('{'))
+        .map(Into::into)
+        .collect()
+}
+
+/// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
+fn public_routes(limiter: Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
+    let shorten = routes!(shorten::shorten);
+    let shorten = match limiter {
+        Some(limiter) => shorten.layer(from_fn_with_state(limiter, rate_limit::limit)),
+        None => shorten,
+    };
+    OpenApiRouter::with_openapi(openapi::description())
+        .routes(shorten)
+        .routes(routes!(home::home))
+        .routes(routes!(redirect::redirect))
+        .routes(routes!(health::healthz))
+        .routes(routes!(openapi::document))
+}
+
+fn operations_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+/// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
+/// panics or is refused is still logged and counted.
+fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> AccessLog<Router> {
+    let (routes, openapi) = routes.split_for_parts();
+    let settings = &state.settings;
+    let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
+    let middleware = tower::ServiceBuilder::new()
+        .layer(from_fn(tag_route))
+        .layer(map_response(secure))
+        .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
+        .layer(from_fn_with_state(settings.request_timeout, limit_time))
+        .layer(from_fn_with_state(in_flight, limit_in_flight))
+        .layer(DefaultBodyLimit::max(settings.max_body));
+    let router = routes
+        .fallback(|| async { ApiError::NotFound })
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware)
+        .layer(axum::Extension(openapi::Document::new(&openapi)))
+        .with_state(state.clone());
+    AccessLog::new(router, Observer::new(state))
+}
+
+/// Lets the access log, which stands outside the router, know which route was taken.
+async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+/// Headers that keep a browser from guessing, framing or running anything.
+async fn secure<B>(mut response: Response<B>) -> Response<B> {
+    const HEADERS: [(HeaderName, HeaderValue); 3] = [
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ),
+        (
+            header::REFERRER_POLICY,
+            HeaderValue::from_static("strict-origin-when-cross-origin"),
+        ),
+    ];
+    for (name, value) in HEADERS {
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
+}
+
+async fn limit_in_flight(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => ApiError::Overloaded.into_response(),
+    }
+}

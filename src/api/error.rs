@@ -1,0 +1,191 @@
+//! Every error that a client can see, in one envelope: `{"error": sentence, "code": snake_case}`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use thiserror::Error;
+use utoipa::ToSchema;
+
+use crate::{
+    keygen::KeygenError,
+    link::{InvalidKey, InvalidTarget},
+    observability::logging::Chain,
+    policy::Refusal,
+    shortener::{FollowError, ShortenError},
+    store::StoreError,
+};
+
+/// Seconds after which it is worth asking again where nothing better is known.
+const RETRY_SECONDS: u64 = 1;
+
+/// A request that is not answered as its client wished. The text is for the client; what a client should not see
+/// stays in the source, for the log.
+#[derive(Debug, Error)]
+pub(super) enum ApiError {
+    #[error(transparent)]
+    InvalidUrl(#[from] InvalidTarget),
+    #[error(transparent)]
+    RefusedUrl(Refusal),
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    #[error("this key is a path of the service itself")]
+    ReservedKey,
+    #[error("this key is taken")]
+    KeyTaken,
+    #[error("could not allocate a key")]
+    NoFreeKey,
+    #[error("the request body is malformed")]
+    MalformedBody,
+    #[error("the request body is not as expected: {0}")]
+    UnexpectedBody(String),
+    #[error("the request body did not arrive in full")]
+    IncompleteBody,
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    #[error("send application/json or application/x-www-form-urlencoded")]
+    UnsupportedMediaType,
+    #[error("the request names no valid host")]
+    InvalidHost,
+    #[error("not found")]
+    NotFound,
+    #[error("this link is no longer there")]
+    Gone,
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    #[error("too many requests")]
+    RateLimited(Duration),
+    #[error("the service is busy, try again shortly")]
+    Overloaded,
+    #[error("the service did not answer in time")]
+    Timeout(Duration),
+    #[error("the service can't reach its links, try again shortly")]
+    Store(#[source] StoreError),
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A handler has panicked. The panic itself is logged where it happens.
+    #[error("internal error")]
+    Panic,
+}
+
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// What is wrong, for a person.
+    #[schema(example = "a valid http(s) url is required")]
+    error: String,
+    /// What is wrong, for a program.
+    #[schema(example = "invalid_url")]
+    code: &'static str,
+}
+
+/// What is behind a 5xx, on its way to the log. Never sent.
+#[derive(Clone)]
+pub(super) struct Cause(pub(super) Arc<str>);
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidUrl(_) => (StatusCode::BAD_REQUEST, "invalid_url"),
+            Self::RefusedUrl(Refusal::Loop) => (StatusCode::BAD_REQUEST, "invalid_url"),
+            Self::RefusedUrl(Refusal::BlockedHost | Refusal::PrivateHost) => {
+                (StatusCode::FORBIDDEN, "target_refused")
+            }
+            Self::InvalidKey(_) | Self::ReservedKey => (StatusCode::BAD_REQUEST, "invalid_key"),
+            Self::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
+            Self::NoFreeKey => (StatusCode::SERVICE_UNAVAILABLE, "no_key"),
+            Self::MalformedBody | Self::UnexpectedBody(_) | Self::IncompleteBody => {
+                (StatusCode::BAD_REQUEST, "invalid_body")
+            }
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::InvalidHost => (StatusCode::BAD_REQUEST, "invalid_host"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Gone => (StatusCode::GONE, "gone"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Self::Store(StoreError::Unavailable(_) | StoreError::Timeout(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable")
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Internal(_) | Self::Panic => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        }
+    }
+
+    /// When to ask again, in whole seconds (RFC 9110, section 10.2.3).
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Self::NoFreeKey | Self::Overloaded | Self::Store(_) => Some(RETRY_SECONDS),
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> String {
+        match self {
+            Self::Store(error) => Chain(error).to_string(),
+            Self::Timeout(limit) => format!("the request took longer than {limit:?}"),
+            Self::Panic => "a handler has panicked".into(),
+            error => Chain(error).to_string(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut response = (
+            status,
+            Json(ErrorBody {
+                error: self.to_string(),
+                code,
+            }),
+        )
+            .into_response();
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status.is_server_error() {
+            response.extensions_mut().insert(Cause(self.cause().into()));
+        }
+        response
+    }
+}
+
+impl From<ShortenError> for ApiError {
+    fn from(error: ShortenError) -> Self {
+        match error {
+            ShortenError::Refused(refusal) => Self::RefusedUrl(refusal),
+            ShortenError::KeyReserved => Self::ReservedKey,
+            ShortenError::KeyTaken => Self::KeyTaken,
+            ShortenError::NoFreeKey => Self::NoFreeKey,
+            ShortenError::Keygen(KeygenError::Store(error)) | ShortenError::Store(error) => {
+                Self::Store(error)
+            }
+            ShortenError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::NotFound => Self::NotFound,
+            FollowError::Gone => Self::Gone,
+            FollowError::Store(error) => Self::Store(error),
+        }
+    }
+}

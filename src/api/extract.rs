@@ -1,0 +1,72 @@
+//! Reading a request's body: JSON or a form, with every refusal in the common envelope.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRef, FromRequest, Request},
+    http::{HeaderMap, StatusCode, header},
+    response::IntoResponse,
+};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::{Settings, error::ApiError};
+
+/// A body of type `T`, sent as a JSON object or as a form.
+pub(super) struct Payload<T>(pub(super) T);
+
+impl<S, T> FromRequest<S> for Payload<T>
+where
+    S: Send + Sync,
+    Arc<Settings>: FromRef<S>,
+    T: DeserializeOwned,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let decode = match media_type(request.headers()) {
+            Some("application/json") => from_json,
+            Some("application/x-www-form-urlencoded") => from_form,
+            _ => return Err(ApiError::UnsupportedMediaType),
+        };
+        // Half of the request's time: a slow client is told so before the service has to call itself slow.
+        let patience = Arc::<Settings>::from_ref(state).request_timeout / 2;
+        match timeout(patience, Bytes::from_request(request, state)).await {
+            Err(_) => Err(ApiError::SlowBody),
+            Ok(Ok(body)) => decode(&body).map(Self),
+            Ok(Err(rejection)) => Err(match rejection.into_response().status() {
+                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
+                _ => ApiError::IncompleteBody,
+            }),
+        }
+    }
+}
+
+/// The media type without its parameters, in the spelling that clients use by far the most.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let known = ["application/json", "application/x-www-form-urlencoded"];
+    known
+        .into_iter()
+        .find(|known| essence.eq_ignore_ascii_case(known))
+}
+
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde would also take the fields from an array, by their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::MalformedBody);
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        if error.is_data() {
+            ApiError::UnexpectedBody(error.to_string())
+        } else {
+            ApiError::MalformedBody
+        }
+    })
+}
+
+fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_urlencoded::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+}

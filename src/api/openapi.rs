@@ -1,0 +1,50 @@
+//! The OpenAPI document, put together from the handlers' own declarations.
+
+use axum::{
+    Extension,
+    body::Bytes,
+    http::header,
+    response::{IntoResponse, Response},
+};
+use utoipa::{OpenApi, openapi::OpenApi as Description};
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "urlshort",
+    description = "A URL shortener.",
+    license(name = "MIT", identifier = "MIT")
+))]
+struct Info;
+
+/// The part of the document that no handler declares.
+pub(super) fn description() -> Description {
+    Info::openapi()
+}
+
+/// The finished document, as JSON.
+#[derive(Clone)]
+pub(super) struct Document(Bytes);
+
+impl Document {
+    pub(super) fn new(description: &Description) -> Self {
+        Self(
+            description
+                .to_json()
+                .expect("a description holds nothing that JSON can't")
+                .into(),
+        )
+    }
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", responses((status = OK, body = Object, content_type = "application/json")))]
+pub(super) async fn document(Extension(Document(json)): Extension<Document>) -> Response {
+    (
+        [
+            (header::CONTENT_TYPE, "application/json"),
+            (header::CACHE_CONTROL, "no-cache"),
+        ],
+        json,
+    )
+        .into_response()
+}

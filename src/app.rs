@@ -1,0 +1,153 @@
+//! The service as a whole: its parts put together, its tasks beside the requests, its end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::{
+    api::{self, AppState, Draining, Settings},
+    clicks::Clicks,
+    clock::Clock,
+    config::Config,
+    keygen::{self, Materials},
+    observability::metrics::Metrics,
+    policy::TargetPolicy,
+    server::{self, Limits},
+    shortener::Shortener,
+    store::{Store, Supervised},
+};
+
+/// What the service takes from outside, so that a test can hand in its own.
+pub struct Surroundings {
+    /// Where the links are.
+    pub store: Arc<dyn Store>,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where keys and ids take their randomness from.
+    pub rng: StdRng,
+}
+
+/// A service that is ready to serve.
+pub struct App {
+    state: AppState,
+    limits: Limits,
+    drain_delay: Duration,
+}
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// Where a file that the configuration names can't be read.
+    pub fn new(config: &Config, surroundings: Surroundings) -> io::Result<Self> {
+        let Surroundings {
+            store,
+            metrics,
+            clock,
+            mut rng,
+        } = surroundings;
+        let store: Arc<dyn Store> = Arc::new(Supervised::new(store, config.store_timeout, metrics.clone()));
+        let mut policy = TargetPolicy::new(config.block_private_targets);
+        if let Some(file) = &config.blocked_hosts {
+            policy = policy.with_blocked_hosts(file.clone())?;
+        }
+        let settings = Settings {
+            base_url: config.base_url.clone(),
+            trusted_proxies: config.trusted_proxies.into(),
+            rate_limit: config.rate_limit.0,
+            request_timeout: config.request_timeout,
+            max_body: usize::try_from(config.max_body.as_u64()).unwrap_or(usize::MAX),
+            max_in_flight: config.max_in_flight as usize,
+            separate_operations: config.metrics_addr.is_some(),
+            instance: rng.next_u64(),
+        };
+        let materials = Materials {
+            key_length: config.key_length.into(),
+            rng: StdRng::from_rng(&mut rng),
+            store: store.clone(),
+        };
+        let shortener = Shortener {
+            store: store.clone(),
+            strategy: keygen::strategy(config.key_strategy, materials),
+            strategy_name: config.key_strategy,
+            policy: Arc::new(policy),
+            clicks: Arc::new(Clicks::new(metrics.clicks_dropped.clone())),
+            reserved: api::reserved_keys(),
+            clock,
+            metrics: metrics.clone(),
+        };
+        let state = AppState {
+            shortener: Arc::new(shortener),
+            store,
+            metrics,
+            draining: Draining::default(),
+            settings: Arc::new(settings),
+        };
+        let limits = Limits {
+            connections: config.max_connections,
+            header_timeout: config.header_timeout,
+            keep_alive: config.keep_alive,
+            drain_timeout: config.drain_timeout,
+        };
+        Ok(Self {
+            state,
+            limits,
+            drain_delay: config.drain_delay,
+        })
+    }
+
+    /// Serves until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if any.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        operations: Option<TcpListener>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        let mut tasks = self.spawn_tasks();
+        let (stop, stopped) = tokio::sync::watch::channel(());
+        let stopped = || {
+            let mut stopped = stopped.clone();
+            async move { stopped.changed().await.unwrap_or_default() }
+        };
+        let public = server::run(listener, api::public(&self.state), self.limits, stopped());
+        let operations = async {
+            if let Some(listener) = operations {
+                server::run(listener, api::operations(&self.state), self.limits, stopped()).await;
+            }
+        };
+        let orders = async {
+            shutdown.await;
+            tracing::info!("shutting down");
+            self.state.draining.begin();
+            tokio::time::sleep(self.drain_delay).await;
+            stop.send_replace(());
+        };
+        tokio::join!(public, operations, orders);
+        tasks.shutdown().await;
+        self.flush().await;
+    }
+
+    fn spawn_tasks(&self) -> JoinSet<()> {
+        let Shortener {
+            clicks,
+            policy,
+            store,
+            ..
+        } = &*self.state.shortener;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(clicks.clone().write_regularly(store.clone()));
+        let policy = policy.clone();
+        tasks.spawn(async move { policy.reload_regularly().await });
+        tasks
+    }
+
+    async fn flush(&self) {
+        let clicks = &self.state.shortener.clicks;
+        clicks.flush(&*self.state.store).await;
+        clicks.drop_rest();
+        self.state.store.close().await;
+    }
+}

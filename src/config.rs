@@ -1,0 +1,217 @@
+//! Every option of the service: flag, environment variable, default and check. Nothing else reads the environment.
+
+use std::{
+    ffi::OsString,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use tracing_subscriber::filter::Targets;
+
+use crate::{
+    api::RateLimit, base_url::BaseUrl, keygen::StrategyName, observability::logging::LogFormat,
+    store::StoreUrl,
+};
+
+/// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
+///
+/// Each option can be given as a flag or as an environment variable; the flag wins.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    /// What to do instead of serving.
+    pub command: Option<Command>,
+    #[command(flatten)]
+    /// How to do it.
+    pub config: Config,
+}
+
+/// What the program can do besides serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Asks the instance that runs with the same options for its /healthz; exits with 0 or 1
+    Healthcheck,
+}
+
+/// The options. See `urlshort --help`, or the same table in the README.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on
+    #[arg(long, env, global = true, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = SERVER)]
+    pub host: IpAddr,
+
+    /// Port to listen on; 0 takes a free one
+    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 8080, help_heading = SERVER)]
+    pub port: u16,
+
+    /// Second listener, which takes /metrics and /readyz off the first one
+    #[arg(long, env, global = true, value_name = "ADDRESS:PORT", help_heading = SERVER)]
+    pub metrics_addr: Option<SocketAddr>,
+
+    /// What short URLs begin with; otherwise each request's own scheme and Host
+    #[arg(long, env, global = true, value_name = "URL", help_heading = SERVER)]
+    pub base_url: Option<BaseUrl>,
+
+    /// How many proxies stand in front; their X-Forwarded-For and -Proto are believed, nobody else's
+    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 0, help_heading = SERVER)]
+    pub trusted_proxies: u8,
+
+    /// memory: or sqlite:PATH
+    #[arg(long, env, global = true, value_name = "URL", default_value = "sqlite:urlshort.db", help_heading = LINKS)]
+    pub store_url: StoreUrl,
+
+    /// Time that a call to the store may take
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = LINKS)]
+    pub store_timeout: Duration,
+
+    /// How keys are made: random, counter or hash
+    #[arg(long, env, global = true, value_name = "NAME", default_value = "random", help_heading = LINKS)]
+    pub key_strategy: StrategyName,
+
+    /// Characters in a random or hashed key
+    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u8).range(4..=43), help_heading = LINKS)]
+    pub key_length: u8,
+
+    /// File of hosts that no link may lead to: one host or .suffix a line, reloaded when it changes
+    #[arg(long, env, global = true, value_name = "FILE", help_heading = LINKS)]
+    pub blocked_hosts: Option<PathBuf>,
+
+    /// Refuse links to loopback, private and link-local addresses and names
+    #[arg(long, env, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
+    pub block_private_targets: bool,
+
+    /// POST /shorten from one client, per s, min or h; 0 is no limit
+    #[arg(long, env, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
+    pub rate_limit: Limit,
+
+    /// Largest request body
+    #[arg(long, env, global = true, value_name = "BYTES", default_value = "16KiB", help_heading = LIMITS)]
+    pub max_body: ByteSize,
+
+    /// Connections at a time; one more is refused
+    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
+    pub max_connections: u32,
+
+    /// Requests at a time; one more is refused
+    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
+    pub max_in_flight: u32,
+
+    /// Time that a request may take
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
+    pub request_timeout: Duration,
+
+    /// Time that a new connection may take to send the head of its first request
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
+    pub header_timeout: Duration,
+
+    /// Time that a connection may take from one request to the next; longer than the load balancer's own
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "75s", value_parser = duration, help_heading = LIMITS)]
+    pub keep_alive: Duration,
+
+    /// Time between SIGTERM and the last accepted connection, for the load balancer to notice
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero, help_heading = LIMITS)]
+    pub drain_delay: Duration,
+
+    /// Time that requests in flight get after that
+    #[arg(long, env, global = true, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero, help_heading = LIMITS)]
+    pub drain_timeout: Duration,
+
+    /// error, warn, info, debug or trace; also per module, such as info,hyper=warn
+    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info", value_parser = log_level, help_heading = LOGS)]
+    pub log_level: Targets,
+
+    /// How log lines look
+    #[arg(long, env, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json, help_heading = LOGS)]
+    pub log_format: LogFormat,
+}
+
+const SERVER: &str = "Server";
+const LINKS: &str = "Links";
+const LIMITS: &str = "Limits";
+const LOGS: &str = "Logs";
+
+/// A rate limit, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit(pub Option<RateLimit>);
+
+fn rate_limit(text: &str) -> Result<Limit, String> {
+    RateLimit::parse(text)
+        .map(Limit)
+        .map_err(|error| error.to_string())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match duration_or_zero(text)? {
+        Duration::ZERO => Err("takes a time greater than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "takes a time such as 500ms, 10s or 2min".into())
+}
+
+fn log_level(text: &str) -> Result<Targets, String> {
+    text.parse()
+        .map_err(|_| "takes error, warn, info, debug or trace, also per module".into())
+}
+
+impl Cli {
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// What `--help` and `--version` print counts as one, as with clap; see [`explain`].
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        // A variable that is set to nothing is how compose files and task definitions say "not set".
+        let command = Self::command().mut_args(|argument| {
+            let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+            if argument.get_env().is_some_and(is_empty) {
+                argument.env(None)
+            } else {
+                argument
+            }
+        });
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+}
+
+/// What is wrong with the command line or the environment, as one line that names the variable.
+pub fn explain(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.as_str(),
+        _ => "",
+    };
+    match error.kind() {
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            // clap names the argument as "--port <NUMBER>".
+            let flag = context(ContextKind::InvalidArg)
+                .split(' ')
+                .next()
+                .unwrap_or_default();
+            let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+            let value = context(ContextKind::InvalidValue);
+            let reason =
+                std::error::Error::source(error).map_or_else(|| accepted(error), ToString::to_string);
+            format!("{variable} ({flag}): '{value}': {reason}")
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).into()
+        }
+    }
+}
+
+fn accepted(error: &clap::Error) -> String {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) => format!("takes {}", values.join(" or ")),
+        _ => "is not accepted".into(),
+    }
+}

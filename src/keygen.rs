@@ -1,0 +1,155 @@
+//! How a new link gets its key: the [`KeyStrategy`] port and the factory that picks one by name.
+
+mod counter;
+mod hash;
+mod random;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use thiserror::Error;
+
+use crate::{
+    link::{InvalidKey, Key, Target},
+    store::{Store, StoreError},
+};
+
+/// Proposes keys for new links. Whether a proposal is free is for the store to say.
+#[async_trait]
+pub trait KeyStrategy: Send + Sync {
+    /// A key for `target`, in the `attempt`-th try (from 0) at one request.
+    ///
+    /// # Errors
+    /// [`KeygenError::Store`] where the strategy keeps its place in the store and the store fails.
+    async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError>;
+
+    /// Whether a link that stands already under the proposed key, with the same target and without options, is
+    /// to be given out again.
+    fn reuses_links(&self) -> bool {
+        false
+    }
+}
+
+/// No key could be proposed.
+#[derive(Debug, Error)]
+pub enum KeygenError {
+    /// The store did not give what the strategy keeps there.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The strategy has run out of keys that a short URL can hold.
+    #[error(transparent)]
+    Exhausted(#[from] InvalidKey),
+}
+
+/// What strategies are made from.
+pub struct Materials {
+    /// Characters in a random or hashed key.
+    pub key_length: usize,
+    /// Seeded from the operating system, but in tests.
+    pub rng: StdRng,
+    /// Keeps the counter.
+    pub store: Arc<dyn Store>,
+}
+
+type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
+
+/// Every strategy there is. A new one is a file below `keygen/` and a line here.
+const STRATEGIES: &[(&str, Factory)] = &[
+    ("random", |materials| {
+        Arc::new(random::Random::new(materials.rng, materials.key_length))
+    }),
+    ("counter", |materials| {
+        Arc::new(counter::Counter::new(materials.store))
+    }),
+    ("hash", |materials| {
+        Arc::new(hash::Hash::new(materials.key_length))
+    }),
+];
+
+/// The name of a strategy that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrategyName(&'static str);
+
+/// No strategy has this name.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("unknown key strategy: '{0}' (known: {known})", known = known_names())]
+pub struct UnknownStrategy(String);
+
+impl StrategyName {
+    /// The name as configuration and metrics spell it.
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl std::str::FromStr for StrategyName {
+    type Err = UnknownStrategy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
+        let known = STRATEGIES.iter().find(|(known, _)| *known == name);
+        known
+            .map(|(known, _)| Self(known))
+            .ok_or_else(|| UnknownStrategy(name.into()))
+    }
+}
+
+/// Makes the strategy of that name.
+pub fn strategy(name: StrategyName, materials: Materials) -> Arc<dyn KeyStrategy> {
+    let (_, make) = STRATEGIES
+        .iter()
+        .find(|(known, _)| *known == name.0)
+        .expect("a name is made from the list only");
+    make(materials)
+}
+
+fn known_names() -> String {
+    STRATEGIES
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// The digits of base 62, in the order in which counted keys go up.
+const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+/// `number` in base 62, most significant digit first.
+fn base62(mut number: u64) -> String {
+    let mut digits = Vec::with_capacity(11);
+    loop {
+        digits.push(char::from(ALPHABET[(number % 62) as usize]));
+        number /= 62;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base62_counts_as_the_alphabet_says() {
+        for (number, text) in [
+            (0, "a"),
+            (61, "9"),
+            (62, "ba"),
+            (1000, "qi"),
+            (1001, "qj"),
+            (u64::MAX, "v8QrKbgkrIp"),
+        ] {
+            assert_eq!(base62(number), text);
+        }
+    }
+
+    #[test]
+    fn an_unknown_strategy_is_named_together_with_the_known_ones() {
+        let error = "x".parse::<StrategyName>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "unknown key strategy: 'x' (known: random, counter, hash)"
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Keys that count up: the shortest there are, unique by construction, and easy to guess.
+
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt, future::BoxFuture, future::Shared};
+
+use super::{KeyStrategy, KeygenError, base62};
+use crate::{
+    link::{Key, Target},
+    store::{Store, StoreError},
+};
+
+/// Numbers taken from the store at a time. A crash wastes at most this many; a larger block costs the store less.
+const BLOCK: u32 = 100;
+
+/// Base 62 of a number that the store hands out in blocks, so that no two instances and no two runs share one.
+pub(super) struct Counter {
+    store: Arc<dyn Store>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    block: Range<u64>,
+    /// The refill under way, shared by everyone who waits for a number.
+    refill: Option<Shared<BoxFuture<'static, Result<(), StoreError>>>>,
+}
+
+impl Counter {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            state: Arc::default(),
+        }
+    }
+
+    async fn next(&self) -> Result<u64, StoreError> {
+        loop {
+            let refill = {
+                let mut state = lock(&self.state);
+                if let Some(number) = state.block.next() {
+                    return Ok(number);
+                }
+                state.refill.get_or_insert_with(|| self.refill()).clone()
+            };
+            refill.await?;
+        }
+    }
+
+    fn refill(&self) -> Shared<BoxFuture<'static, Result<(), StoreError>>> {
+        let (store, state) = (self.store.clone(), self.state.clone());
+        async move {
+            let taken = store.take_numbers(BLOCK).await;
+            let mut state = lock(&state);
+            state.refill = None;
+            state.block = taken?;
+            Ok(())
+        }
+        .boxed()
+        .shared()
+    }
+}
+
+/// The state is whole at every point where a panic could happen, so a poisoned lock is still good.
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl KeyStrategy for Counter {
+    async fn propose(&self, _target: &Target, _attempt: u32) -> Result<Key, KeygenError> {
+        Ok(base62(self.next().await?).parse()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn keys_go_up_from_qi_without_a_gap() {
+        let strategy = Counter::new(Arc::new(MemoryStore::default()));
+        let target = "https://example.com".parse().unwrap();
+        for number in 1000..1000 + 3 * u64::from(BLOCK) {
+            assert_eq!(
+                strategy.propose(&target, 0).await.unwrap().as_str(),
+                base62(number)
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_number_comes_twice_from_two_instances() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let instances = [
+            Arc::new(Counter::new(store.clone())),
+            Arc::new(Counter::new(store)),
+        ];
+        let tasks = (0..64).map(|task| {
+            let counter = instances[task % 2].clone();
+            tokio::spawn(async move {
+                let mut numbers = Vec::new();
+                for _ in 0..100 {
+                    numbers.push(counter.next().await.unwrap());
+                }
+                numbers
+            })
+        });
+        let numbers = futures_util::future::join_all(tasks).await;
+        let distinct: HashSet<u64> = numbers.into_iter().flat_map(|task| task.unwrap()).collect();
+        assert_eq!(distinct.len(), 6400);
+    }
+}

@@ -1,0 +1,73 @@
+//! Keys that follow from the target: the same URL gets the same key, on every instance and for ever.
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+use super::{ALPHABET, KeyStrategy, KeygenError};
+use crate::link::{Key, Target};
+
+/// The leading digits of SHA-256 of the normalised URL in base 62.
+pub(super) struct Hash {
+    length: usize,
+}
+
+impl Hash {
+    pub(super) fn new(length: usize) -> Self {
+        Self { length }
+    }
+}
+
+#[async_trait]
+impl KeyStrategy for Hash {
+    async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError> {
+        let mut hasher = Sha256::new_with_prefix(target.as_str());
+        if attempt > 0 {
+            // A URL holds no NUL, so no other URL hashes to what a later attempt does.
+            hasher.update([0]);
+            hasher.update(attempt.to_be_bytes());
+        }
+        let digits = base62_digits(hasher.finalize().into());
+        Ok(digits[..self.length].parse()?)
+    }
+
+    fn reuses_links(&self) -> bool {
+        true
+    }
+}
+
+/// All 43 base-62 digits of a 256-bit number, most significant first.
+fn base62_digits(mut number: [u8; 32]) -> String {
+    let mut digits = [char::default(); 43];
+    for digit in digits.iter_mut().rev() {
+        let mut remainder = 0;
+        for byte in &mut number {
+            let dividend = remainder * 256 + usize::from(*byte);
+            *byte = u8::try_from(dividend / 62).expect("the remainder is below 62");
+            remainder = dividend % 62;
+        }
+        *digit = char::from(ALPHABET[remainder]);
+    }
+    digits.iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_same_target_gets_the_same_key_and_another_on_the_next_attempt() {
+        let strategy = Hash::new(7);
+        let target: Target = "https://example.com".parse().unwrap();
+        let key = strategy.propose(&target, 0).await.unwrap();
+        assert_eq!(strategy.propose(&target, 0).await.unwrap(), key);
+        assert_ne!(strategy.propose(&target, 1).await.unwrap(), key);
+        assert_eq!(key.as_str().len(), 7);
+    }
+
+    #[test]
+    fn the_digits_are_those_of_the_number() {
+        let mut number = [0; 32];
+        number[30..].copy_from_slice(&1000_u16.to_be_bytes());
+        assert_eq!(base62_digits(number), format!("{}qi", "a".repeat(41)));
+    }
+}

@@ -1,0 +1,30 @@
+//! A URL shortener.
+//!
+//! # Map
+//! A request comes in at [`server`], which bounds connections and drains them at the end. [`api`] holds the routes
+//! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
+//! ask a [`keygen::KeyStrategy`] for keys and a [`store::Store`] for links, obey a [`policy`] and count [`clicks`].
+//! [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where every option is declared,
+//! [`command`] what the program does with them, [`observability`] what it tells about itself.
+//!
+//! # Invariants
+//! - Nothing outside [`api`] names axum; [`shortener`], [`store`] and [`keygen`] know no HTTP.
+//! - Stores never import each other, nor do strategies; adding one is one new file and one line in its factory.
+//! - Only [`config`] reads the environment. No globals: registry, clock and randomness come in from outside.
+//! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees it.
+//! - A link that was acknowledged is never lost by a durable store. Counting and logging never block or fail a redirect.
+
+pub mod api;
+pub mod app;
+pub mod base_url;
+pub mod clicks;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod keygen;
+pub mod link;
+pub mod observability;
+pub mod policy;
+pub mod server;
+pub mod shortener;
+pub mod store;

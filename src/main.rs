@@ -1,0 +1,42 @@
+//! The program: reads the command line, then serves or does what the command says.
+
+use std::{env, process::ExitCode};
+
+use clap::error::ErrorKind;
+use urlshort::{
+    command,
+    config::{self, Cli, Command},
+    observability::logging::Chain,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit status for a command line or environment that makes no sense.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // Nothing is left to do where standard output is closed.
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("urlshort: {}", config::explain(&error));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let result = match cli.command {
+        None => command::serve::run(cli.config),
+        Some(Command::Healthcheck) => command::healthcheck::run(&cli.config),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("urlshort: {}", Chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}

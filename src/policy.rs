@@ -1,0 +1,325 @@
+//! Which targets this service agrees to lead to.
+
+use std::{
+    collections::HashSet,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
+    sync::{PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::{base_url::BaseUrl, link::Target};
+
+/// How often the file of blocked hosts is looked at for a change.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A target that is a URL but not one to lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// It leads back here, in a loop.
+    #[error("the url leads back to this service")]
+    Loop,
+    /// Its host is on the list of blocked hosts.
+    #[error("this service does not lead to that host")]
+    BlockedHost,
+    /// Its host is not on the public internet.
+    #[error("this service does not lead to private addresses")]
+    PrivateHost,
+}
+
+/// The rules for targets.
+#[derive(Debug)]
+pub struct TargetPolicy {
+    blocked: Option<BlockedHosts>,
+    block_private: bool,
+}
+
+impl TargetPolicy {
+    /// Rules without a list.
+    pub fn new(block_private: bool) -> Self {
+        Self {
+            blocked: None,
+            block_private,
+        }
+    }
+
+    /// Adds the list of blocked hosts in `file`.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
+    pub fn with_blocked_hosts(mut self, file: PathBuf) -> io::Result<Self> {
+        self.blocked = Some(BlockedHosts::read(file)?);
+        Ok(self)
+    }
+
+    /// Agrees to `target`, or says why not. `own` is where this service itself is reached.
+    ///
+    /// # Errors
+    /// The first rule that forbids it.
+    pub fn check(&self, target: &Target, own: &BaseUrl) -> Result<(), Refusal> {
+        let url = target.to_url();
+        if own.covers(target) {
+            Err(Refusal::Loop)
+        } else if self.blocked.as_ref().is_some_and(|list| list.contains(&url)) {
+            Err(Refusal::BlockedHost)
+        } else if self.block_private && is_private(&url) {
+            Err(Refusal::PrivateHost)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes over changes of the list's file while the service runs, for ever. A file that has become unreadable
+    /// leaves the list as it was.
+    pub async fn reload_regularly(&self) {
+        let Some(list) = &self.blocked else {
+            return std::future::pending().await;
+        };
+        let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
+        loop {
+            ticks.tick().await;
+            list.reload_if_changed();
+        }
+    }
+}
+
+/// Hosts, and suffixes with a leading dot, read from a file: one a line, `#` begins a comment.
+#[derive(Debug)]
+struct BlockedHosts {
+    file: PathBuf,
+    list: RwLock<Loaded>,
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    hosts: HashSet<String>,
+    modified: Option<SystemTime>,
+}
+
+impl BlockedHosts {
+    fn read(file: PathBuf) -> io::Result<Self> {
+        let list = RwLock::new(load(&file)?);
+        Ok(Self { file, list })
+    }
+
+    /// A small file on a local disk: the read is over sooner than a hand-over to another thread would be.
+    fn reload_if_changed(&self) {
+        let changed =
+            modified(&self.file) != self.list.read().unwrap_or_else(PoisonError::into_inner).modified;
+        if !changed {
+            return;
+        }
+        match load(&self.file) {
+            Ok(loaded) => {
+                tracing::info!(hosts = loaded.hosts.len(), "blocked hosts reloaded");
+                *self.list.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+            }
+            Err(error) => {
+                tracing::error!(%error, "blocked hosts could not be reloaded; the list stays as it was");
+                self.list.write().unwrap_or_else(PoisonError::into_inner).modified = None;
+            }
+        }
+    }
+
+    fn contains(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let suffixes = host.match_indices('.').map(|(dot, _)| &host[dot..]);
+        list.hosts.contains(host)
+            || list.hosts.contains(format!(".{host}").as_str())
+            || suffixes.into_iter().any(|suffix| list.hosts.contains(suffix))
+    }
+}
+
+fn modified(file: &PathBuf) -> Option<SystemTime> {
+    std::fs::metadata(file)
+        .and_then(|metadata| metadata.modified())
+        .ok()
+}
+
+fn load(file: &PathBuf) -> io::Result<Loaded> {
+    let modified = modified(file);
+    let text = std::fs::read_to_string(file)?;
+    let lines = text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(Loaded {
+        hosts: lines.filter(|line| !line.is_empty()).map(normalised).collect(),
+        modified,
+    })
+}
+
+/// The host as a target would spell it: lower case and punycode. What is no host can't match and does no harm.
+fn normalised(line: &str) -> String {
+    let (dot, host) = line.strip_prefix('.').map_or(("", line), |host| (".", host));
+    let host = host.trim_end_matches('.');
+    match Host::parse(host) {
+        Ok(host) => format!("{dot}{host}"),
+        Err(_) => line.to_ascii_lowercase(),
+    }
+}
+
+/// Whether a URL's host names a place that is not on the public internet, as far as its name or literal tells.
+fn is_private(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => is_private_address(address.into()),
+        Some(Host::Ipv6(address)) => is_private_address(address.into()),
+        Some(Host::Domain(name)) => is_private_name(name.trim_end_matches('.')),
+        None => true,
+    }
+}
+
+/// Special-use names: RFC 6761 (localhost), 6762 (local), 8375 (home.arpa), 9476 (alt is left out: it resolves
+/// nowhere), and `internal`, which ICANN has set aside. A name without a dot is one of the local network.
+fn is_private_name(name: &str) -> bool {
+    !name.contains('.')
+        || [".localhost", ".local", ".home.arpa", ".internal"]
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
+}
+
+/// The IANA special-purpose registries, as far as they are not globally reachable.
+fn is_private_address(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+        }
+        IpAddr::V6(v6) => embedded_v4(v6).map_or_else(
+            || {
+                v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_unique_local()
+                    || v6.is_unicast_link_local()
+                    || v6.is_multicast()
+            },
+            |v4| is_private_address(v4.into()),
+        ),
+    }
+}
+
+/// The IPv4 address that an IPv6 one stands for: mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
+fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    match address.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+        }
+        _ => address.to_ipv4_mapped(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(policy: &TargetPolicy, target: &str) -> Result<(), Refusal> {
+        policy.check(&target.parse().unwrap(), &"https://sho.rt".parse().unwrap())
+    }
+
+    #[test]
+    fn a_loop_is_refused() {
+        assert_eq!(
+            check(&TargetPolicy::new(false), "https://sho.rt/x"),
+            Err(Refusal::Loop)
+        );
+    }
+
+    #[test]
+    fn blocked_hosts_and_suffixes_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("blocked");
+        std::fs::write(
+            &file,
+            "# bad ones\nEvil.example\n.wicked.example # and all below\nbücher.example\n",
+        )
+        .unwrap();
+        let policy = TargetPolicy::new(false).with_blocked_hosts(file).unwrap();
+        for (target, blocked) in [
+            ("https://evil.example/", true),
+            ("https://evil.example./", true),
+            ("https://sub.evil.example/", false),
+            ("https://wicked.example/", true),
+            ("https://a.b.wicked.example/", true),
+            ("https://notwicked.example/", false),
+            ("https://xn--bcher-kva.example/", true),
+        ] {
+            assert_eq!(check(&policy, target).is_err(), blocked, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_changed_list_is_taken_over_and_a_lost_one_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("blocked");
+        std::fs::write(&file, "old.example").unwrap();
+        let list = BlockedHosts::read(file.clone()).unwrap();
+        let has = |host: &str| list.contains(&format!("https://{host}/").parse().unwrap());
+
+        std::fs::write(&file, "new.example").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(10);
+        std::fs::File::options()
+            .write(true)
+            .open(&file)
+            .unwrap()
+            .set_modified(later)
+            .unwrap();
+        list.reload_if_changed();
+        assert!(has("new.example") && !has("old.example"));
+
+        std::fs::remove_file(&file).unwrap();
+        list.reload_if_changed();
+        assert!(has("new.example"));
+    }
+
+    #[test]
+    fn private_hosts_are_refused_where_that_is_asked() {
+        let (strict, lax) = (TargetPolicy::new(true), TargetPolicy::new(false));
+        for host in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[fd00::1]",
+            "[ff02::1]",
+            "[::ffff:10.0.0.1]",
+            "[64:ff9b::a00:1]",
+            "localhost",
+            "a.localhost",
+            "printer",
+            "printer.local",
+            "db.internal",
+            "localhost.",
+        ] {
+            let target = format!("http://{host}/");
+            assert_eq!(check(&strict, &target), Err(Refusal::PrivateHost), "{target}");
+            assert_eq!(check(&lax, &target), Ok(()), "{target}");
+        }
+        for host in [
+            "example.com",
+            "8.8.8.8",
+            "[2606:4700::1111]",
+            "localhost.example",
+            "100.128.0.1",
+        ] {
+            assert_eq!(check(&strict, &format!("http://{host}/")), Ok(()), "{host}");
+        }
+    }
+}

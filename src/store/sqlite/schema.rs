@@ -1,0 +1,109 @@
+//! The tables, and how an older file gets them.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::{FIRST_NUMBER, StoreError};
+
+/// `urls` in ASCII; marks a file as this service's own (`PRAGMA application_id`).
+const APPLICATION_ID: i32 = 0x7572_6c73;
+
+/// The steps from an empty file to the newest schema; `PRAGMA user_version` says how many a file has taken.
+/// Times are milliseconds since the Unix epoch.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE links (
+        key TEXT PRIMARY KEY,
+        target TEXT NOT NULL,
+        created_at INTEGER NOT NULL,
+        expires_at INTEGER,
+        max_visits INTEGER,
+        taken_down_at INTEGER,
+        clicks INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
+"];
+
+/// Turns on WAL and brings the schema up to date.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] where the file belongs to something else, has a newer schema, or can't be written.
+pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
+    let journal: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
+    if journal != "wal" {
+        return Err(StoreError::unavailable(format!(
+            "journal mode {journal} can't be changed to WAL"
+        )));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+
+    let newest = i32::try_from(MIGRATIONS.len()).map_err(StoreError::unavailable)?;
+    let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let application: i32 = migration.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    let version: i32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    let tables: u32 = migration.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if application != APPLICATION_ID && tables > 0 {
+        return Err(StoreError::unavailable(
+            "the file is the database of another application",
+        ));
+    }
+    if version > newest {
+        return Err(StoreError::unavailable(format!(
+            "the file has schema version {version}, newer than this program's {newest}"
+        )));
+    }
+    for step in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        migration.execute_batch(step)?;
+    }
+    if version == 0 {
+        migration.execute(
+            "INSERT INTO counters (name, next) VALUES ('key', ?)",
+            [FIRST_NUMBER],
+        )?;
+    }
+    if version < newest {
+        migration.pragma_update(None, "application_id", APPLICATION_ID)?;
+        migration.pragma_update(None, "user_version", newest)?;
+    }
+    Ok(migration.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(connection: &mut Connection) -> String {
+        let StoreError::Unavailable(reason) = prepare(connection).unwrap_err() else {
+            panic!("another error")
+        };
+        reason.to_string()
+    }
+
+    #[test]
+    fn a_file_of_another_kind_or_of_the_future_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+
+        let mut foreign = Connection::open(directory.path().join("foreign.db")).unwrap();
+        foreign.execute_batch("CREATE TABLE music (title TEXT)").unwrap();
+        assert_eq!(
+            refusal(&mut foreign),
+            "the file is the database of another application"
+        );
+
+        let mut newer = Connection::open(directory.path().join("newer.db")).unwrap();
+        prepare(&mut newer).unwrap();
+        newer.pragma_update(None, "user_version", 99).unwrap();
+        assert!(refusal(&mut newer).contains("schema version 99, newer than this program's"));
+    }
+
+    #[test]
+    fn preparing_twice_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(directory.path().join("links.db")).unwrap();
+        prepare(&mut connection).unwrap();
+        connection.execute("UPDATE counters SET next = 5000", ()).unwrap();
+        prepare(&mut connection).unwrap();
+        let next: u64 = connection
+            .query_row("SELECT next FROM counters", (), |row| row.get(0))
+            .unwrap();
+        assert_eq!(next, 5000);
+    }
+}

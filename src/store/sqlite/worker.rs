@@ -1,0 +1,184 @@
+//! Threads that own SQLite connections, and the group commit.
+//!
+//! A worker takes all calls that wait, runs them in one transaction, and answers them once it is committed. While
+//! one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
+//! meanwhile, and a lone call waits for nobody.
+
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use crate::store::StoreError;
+
+/// Calls that may wait for a worker. Past it a call fails at once: a longer queue could not be served in time.
+const QUEUE: usize = 4096;
+
+/// Calls in one transaction at most, so that the first of them does not wait for too many others.
+const BATCH: usize = 512;
+
+/// One or more threads, each with a connection of its own, that serve one queue of calls.
+pub(super) struct Worker {
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    queue: Sender<Box<dyn Call>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts a thread named `name` for each connection.
+    pub(super) fn start(
+        name: &str,
+        connections: Vec<Connection>,
+        behavior: TransactionBehavior,
+    ) -> Result<Self, StoreError> {
+        let (queue, calls) = crossbeam_channel::bounded(QUEUE);
+        let threads = connections.into_iter().map(|connection| {
+            let calls = calls.clone();
+            thread::Builder::new()
+                .name(name.into())
+                .spawn(move || serve(&connection, &calls, behavior))
+        });
+        let threads = threads
+            .collect::<io::Result<_>>()
+            .map_err(StoreError::unavailable)?;
+        Ok(Self {
+            running: Mutex::new(Some(Running { queue, threads })),
+        })
+    }
+
+    /// Runs `function` in a transaction and returns what it did once that is committed. `function` may run again
+    /// where another call spoils the transaction that both were in.
+    pub(super) async fn call<T, F>(&self, function: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(Box::new(TypedCall {
+            function,
+            result: None,
+            reply,
+        }))?;
+        answer.await.map_err(StoreError::unavailable)?
+    }
+
+    fn enqueue(&self, call: Box<dyn Call>) -> Result<(), StoreError> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = running
+            .as_ref()
+            .ok_or_else(|| StoreError::unavailable("the store is closed"))?;
+        running.queue.try_send(call).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::unavailable("too many calls wait for the store"),
+            TrySendError::Disconnected(_) => StoreError::unavailable("the store's thread has ended"),
+        })
+    }
+
+    /// Serves what is queued, then ends the threads and closes their connections.
+    pub(super) async fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { queue, threads }) = running else {
+            return;
+        };
+        drop(queue);
+        let joined = tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join));
+        if !matches!(joined.await, Ok(Ok(()))) {
+            tracing::error!("a thread of the store has panicked");
+        }
+    }
+}
+
+/// A call whose type of result is hidden, so that different ones share a queue and a transaction.
+trait Call: Send {
+    /// Does the work and keeps the result.
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+    /// Hands out the result, or why there is none.
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+struct TypedCall<T, F> {
+    function: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Call for TypedCall<T, F>
+where
+    T: Send,
+    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.result = Some((self.function)(connection)?);
+        Ok(())
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
+        let Self { result, reply, .. } = *self;
+        let answer =
+            committed.and_then(|()| result.ok_or_else(|| StoreError::unavailable("the call did not run")));
+        // Whoever asked may have left meanwhile; then nobody is told.
+        let _ = reply.send(answer);
+    }
+}
+
+fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, behavior: TransactionBehavior) {
+    while let Ok(first) = calls.recv() {
+        let waiting = calls.try_iter().take(BATCH - 1);
+        let mut batch: Vec<_> = std::iter::once(first)
+            .chain(waiting)
+            .filter(|call| !call.is_abandoned())
+            .collect();
+        match commit(connection, &mut batch, behavior) {
+            Err(error) if batch.len() > 1 && concerns_one_call(&error) => {
+                for call in batch {
+                    let mut alone = [call];
+                    let committed = commit(connection, &mut alone, behavior);
+                    let [call] = alone;
+                    call.answer(committed.map_err(StoreError::from));
+                }
+            }
+            committed => {
+                let committed = committed.map_err(StoreError::from);
+                batch.into_iter().for_each(|call| call.answer(committed.clone()));
+            }
+        }
+    }
+}
+
+/// Runs `calls` in one transaction; where one fails, nothing of any remains.
+fn commit(
+    connection: &Connection,
+    calls: &mut [Box<dyn Call>],
+    behavior: TransactionBehavior,
+) -> rusqlite::Result<()> {
+    if calls.is_empty() {
+        return Ok(());
+    }
+    let transaction = Transaction::new_unchecked(connection, behavior)?;
+    calls.iter_mut().try_for_each(|call| call.run(&transaction))?;
+    transaction.commit()
+}
+
+/// Whether an error comes from what one call asked, rather than from the disk or the file, where all would fail.
+fn concerns_one_call(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
+        ),
+        None => true,
+    }
+}
