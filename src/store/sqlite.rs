@@ -10,9 +10,9 @@ use std::{num::NonZeroU32, ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, types::Type};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, types::Type};
 
-use self::worker::Worker;
+use self::worker::{Mode, Worker};
 use super::{Store, StoreError};
 use crate::link::{Key, Link};
 
@@ -45,12 +45,8 @@ impl SqliteStore {
         schema::prepare(&mut writer)?;
         let readers = (0..READERS).map(|_| Ok(connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?));
         Ok(Self {
-            writer: Worker::start("sqlite-write", vec![writer], TransactionBehavior::Immediate)?,
-            reader: Worker::start(
-                "sqlite-read",
-                readers.collect::<Result<_, StoreError>>()?,
-                TransactionBehavior::Deferred,
-            )?,
+            writer: Worker::start("sqlite-write", vec![writer], Mode::Write)?,
+            reader: Worker::start("sqlite-read", readers.collect::<Result<_, StoreError>>()?, Mode::Read)?,
         })
     }
 }
@@ -128,9 +124,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.reader
-            .call(|db| db.query_row("SELECT 1 FROM counters", (), |_| Ok(())))
-            .await
+        self.reader.call(|db| db.query_row("SELECT 1 FROM counters", (), |_| Ok(()))).await
     }
 
     async fn close(&self) {
@@ -147,9 +141,7 @@ fn read_link(row: &Row<'_>) -> rusqlite::Result<Link> {
         })
     };
     let optional_time = |column: usize| -> rusqlite::Result<Option<Timestamp>> {
-        row.get::<_, Option<i64>>(column)?
-            .map(|value| time(column, value))
-            .transpose()
+        row.get::<_, Option<i64>>(column)?.map(|value| time(column, value)).transpose()
     };
     Ok(Link {
         key: text(0)?.parse().map_err(|error| invalid_text(0, error))?,
