@@ -1,0 +1,155 @@
+//! The command line and the environment of the real program.
+
+use std::{
+    collections::BTreeSet,
+    net::TcpListener,
+    process::{Command, Output},
+};
+
+use crate::support::{Process, sqlite_in};
+
+fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Process::command(variables).args(arguments).output().unwrap()
+}
+
+/// Asserts that the program refuses to start with one line on standard error, and returns that.
+#[track_caller]
+fn refusal(output: &Output, status: i32) -> String {
+    let line = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(status), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    line
+}
+
+#[test]
+fn a_bad_value_is_one_line_that_names_the_variable() {
+    let cases = [
+        ("HOST", "nowhere", "invalid IP address syntax"),
+        ("PORT", "70000", "70000 is not in 0..=65535"),
+        ("PORT", "http", "invalid digit"),
+        ("METRICS_ADDR", "9090", "invalid socket address"),
+        ("BASE_URL", "sho.rt", "absolute http(s) url"),
+        ("BASE_URL", "https://sho.rt/?x", "absolute http(s) url"),
+        ("TRUSTED_PROXIES", "-1", "-1 is not in 0..=255"),
+        ("STORE_URL", "mysql://x", "takes memory: or sqlite:PATH"),
+        ("STORE_URL", "sqlite::memory:", "takes memory: or sqlite:PATH"),
+        ("STORE_TIMEOUT", "0s", "greater than 0"),
+        ("KEY_STRATEGY", "x", "unknown key strategy: 'x' (known: random, counter, hash)"),
+        ("KEY_LENGTH", "3", "3 is not in 4..=43"),
+        ("KEY_LENGTH", "44", "44 is not in 4..=43"),
+        ("BLOCKED_HOSTS", "/nonexistent/list", "readable file"),
+        ("BLOCK_PRIVATE_TARGETS", "maybe", "takes true or false"),
+        ("RATE_LIMIT", "60", "60/min"),
+        ("MAX_BODY", "big", "couldn't parse"),
+        ("MAX_CONNECTIONS", "0", "0 is not in 1..=1000000"),
+        ("MAX_IN_FLIGHT", "0", "0 is not in 1..=1000000"),
+        ("REQUEST_TIMEOUT", "10", "500ms, 10s or 2min"),
+        ("HEADER_TIMEOUT", "soon", "500ms, 10s or 2min"),
+        ("KEEP_ALIVE", "0s", "greater than 0"),
+        ("DRAIN_DELAY", "x", "500ms, 10s or 2min"),
+        ("DRAIN_TIMEOUT", "x", "500ms, 10s or 2min"),
+        ("LOG_LEVEL", "loud=yes=no", "error, warn, info, debug or trace"),
+        ("LOG_FORMAT", "xml", "takes json or text"),
+    ];
+    for (variable, value, reason) in cases {
+        let line = refusal(&output(&[], &[(variable, value)]), 2);
+        assert!(line.contains(&format!("{variable} (")), "{line}");
+        assert!(line.contains(&format!("'{value}'")) && line.contains(reason), "{line}");
+    }
+    let tested: BTreeSet<_> = cases.iter().map(|(variable, ..)| (*variable).to_owned()).collect();
+    assert_eq!(tested, variables_in_help(), "each option has a bad value here");
+}
+
+/// The variables that `--help` names, as in `[env: PORT=]`.
+fn variables_in_help() -> BTreeSet<String> {
+    let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
+    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+    variables.map(Into::into).collect()
+}
+
+#[test]
+fn an_unknown_flag_is_one_line() {
+    assert!(refusal(&output(&["--prot", "1"], &[]), 2).contains("--prot"));
+    assert!(refusal(&output(&["fly"], &[]), 2).contains("fly"));
+}
+
+#[test]
+fn help_and_version_say_what_they_are_asked() {
+    let help = output(&["--help"], &[]);
+    assert!(help.status.success());
+    let help = String::from_utf8(help.stdout).unwrap();
+    for expected in ["A URL shortener", "healthcheck", "[default: sqlite:urlshort.db]", "[default: 60/min]"] {
+        assert!(help.contains(expected), "{expected} is not in\n{help}");
+    }
+    let version = output(&["--version"], &[]);
+    assert_eq!(
+        String::from_utf8(version.stdout).unwrap(),
+        format!("urlshort {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let process = Process::start(&[("KEY_STRATEGY", ""), ("BASE_URL", "")]);
+    assert!(process.terminate().success());
+    let line = refusal(&output(&["--key-strategy", "flag"], &[("KEY_STRATEGY", "variable")]), 2);
+    assert!(line.contains("'flag'"), "{line}");
+}
+
+#[test]
+fn a_store_that_can_not_be_opened_is_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let no_database = directory.path().join("links.db");
+    std::fs::write(&no_database, "this is a text, and long enough to be taken for the head of a file")
+        .unwrap();
+    for (url, reason) in [
+        ("sqlite:/nonexistent/links.db".to_owned(), "unable to open database file"),
+        (format!("sqlite:{}", directory.path().display()), "unable to open database file"),
+        (sqlite_in(directory.path()), "file is not a database"),
+    ] {
+        let line = refusal(&output(&[], &[("STORE_URL", &url)]), 1);
+        assert!(line.contains("STORE_URL") && line.contains(reason), "{line}");
+    }
+}
+
+#[test]
+fn a_port_that_is_in_use_is_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    assert!(refusal(&output(&[], &[("PORT", &port)]), 1).contains("HOST and PORT: 127.0.0.1:"));
+    let address = format!("127.0.0.1:{port}");
+    assert!(refusal(&output(&[], &[("METRICS_ADDR", &address)]), 1).contains("METRICS_ADDR: 127.0.0.1:"));
+}
+
+#[test]
+fn healthcheck_tells_whether_the_service_lives() {
+    let process = Process::start(&[]);
+    let port = process.address.split(':').next_back().unwrap().to_owned();
+    let check = |host: &str| output(&["healthcheck"], &[("HOST", host), ("PORT", &port)]);
+    for host in ["127.0.0.1", "0.0.0.0"] {
+        let healthy = check(host);
+        assert!(healthy.status.success(), "{healthy:?}");
+        assert!(healthy.stdout.is_empty() && healthy.stderr.is_empty());
+    }
+    assert!(process.terminate().success());
+    assert_eq!(check("127.0.0.1").status.code(), Some(1));
+}
+
+/// Where standard output is closed the service goes on: nobody reads the log, but links are still served.
+#[test]
+fn a_closed_standard_output_does_not_end_the_service() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let mut command = Process::command(&[("PORT", &port)]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut child = command.stdout(writer).spawn().unwrap();
+    let healthy = (0..1000).any(|_| {
+        let mut check = Command::new(env!("CARGO_BIN_EXE_urlshort"));
+        check.arg("healthcheck").env_clear().env("PORT", &port).env("HOST", "127.0.0.1");
+        check.output().unwrap().status.success()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(healthy);
+}

@@ -1,0 +1,120 @@
+//! Key strategies, seen from outside.
+
+use std::{collections::HashSet, sync::Arc};
+
+use rand::{SeedableRng, rngs::StdRng};
+use reqwest::header;
+use serde_json::{Value, json};
+use urlshort::{
+    keygen::{self, Materials},
+    store::{Store, memory::MemoryStore},
+};
+
+use crate::support::{FaultyStore, Process, TestApp, assert_error, link, sqlite_in, target};
+
+#[tokio::test]
+async fn counted_keys_begin_with_qi() {
+    let app = TestApp::start_with(&["--key-strategy", "counter"]).await;
+    for expected in ["qi", "qj", "qk"] {
+        assert_eq!(app.key_of("https://example.com").await, expected);
+    }
+    assert_eq!(app.metric(r#"links_created_total{strategy="counter"}"#), 3.0);
+}
+
+#[tokio::test]
+async fn counted_keys_pass_over_what_is_taken_or_reserved() {
+    let app = TestApp::start_with(&["--key-strategy", "counter"]).await;
+    assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qi" })).await.status(), 201);
+    assert_eq!(app.key_of("https://example.com").await, "qj");
+    assert_eq!(app.metric("key_collisions_total"), 1.0);
+}
+
+#[tokio::test]
+async fn no_counted_key_comes_twice_after_a_crash() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = sqlite_in(directory.path());
+    let variables = [("STORE_URL", store.as_str()), ("KEY_STRATEGY", "counter")];
+    let client = reqwest::Client::new();
+    let mut keys = HashSet::new();
+    for run in 0..4 {
+        let process = Process::start(&variables);
+        for _ in 0..150 {
+            let request = client.post(process.url("/shorten")).form(&[("url", "https://example.com")]);
+            let created: Value =
+                request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+            let key = created["key"].as_str().unwrap().to_owned();
+            assert!(!keys.is_empty() || key == "qi", "{key}");
+            assert!(keys.insert(key), "{created}");
+        }
+        if run % 2 == 0 { process.kill() } else { assert!(process.terminate().success()) }
+    }
+}
+
+#[tokio::test]
+async fn the_same_url_gets_the_same_hashed_key() {
+    let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
+    let first = app.shorten(json!({ "url": "https://example.com" })).await;
+    assert_eq!(first.status(), 201);
+    let again = app.shorten(json!({ "url": "HTTPS://example.com:443/" })).await;
+    assert_eq!(again.status(), 200);
+    let location = again.headers()[header::LOCATION].clone();
+    assert_eq!(first.headers()[header::LOCATION], location);
+    let links: [Value; 2] = [first.json().await.unwrap(), again.json().await.unwrap()];
+    assert_eq!(links[0], links[1]);
+    // printf %s https://example.com/ | sha256sum, written in base 62.
+    assert_eq!(links[0]["key"], "dJGXxlz");
+}
+
+#[tokio::test]
+async fn a_hash_that_belongs_to_another_url_moves_on() {
+    let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
+    let [first, second] = hashed_keys(2).await.try_into().unwrap();
+    assert!(app.store.put_if_absent(link(&first, "https://other.example")).await.unwrap());
+    assert_eq!(app.key_of("https://example.com").await, second);
+    assert_eq!(app.metric("key_collisions_total"), 1.0);
+}
+
+#[tokio::test]
+async fn a_hashed_link_that_has_gone_is_not_given_out_again() {
+    let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
+    let [first, second] = hashed_keys(2).await.try_into().unwrap();
+    let mut gone = link(&first, "https://example.com");
+    gone.taken_down_at = Some(gone.created_at);
+    assert!(app.store.put_if_absent(gone).await.unwrap());
+    assert_eq!(app.key_of("https://example.com").await, second);
+}
+
+#[tokio::test]
+async fn after_five_taken_keys_the_request_is_given_up() {
+    let store = Arc::new(MemoryStore::default());
+    for key in hashed_keys(5).await {
+        assert!(store.put_if_absent(link(&key, "https://other.example")).await.unwrap());
+    }
+    let app = TestApp::start_on(store, &["--key-strategy", "hash"]).await;
+    let sentence =
+        assert_error(app.shorten(json!({ "url": "https://example.com" })).await, 503, "no_key").await;
+    assert_eq!(sentence, "could not allocate a key");
+}
+
+#[tokio::test]
+async fn a_counter_that_can_not_be_reached_is_an_error_once_and_goes_on_later() {
+    let store = Arc::new(FaultyStore::default());
+    let app = TestApp::start_on(store.clone(), &["--key-strategy", "counter"]).await;
+    store.set_broken(true);
+    let refused = app.shorten(json!({ "url": "https://example.com" })).await;
+    assert_error(refused, 503, "store_unavailable").await;
+    store.set_broken(false);
+    assert_eq!(app.key_of("https://example.com").await, "qi");
+}
+
+/// The keys that the hash strategy proposes for `https://example.com`, attempt by attempt.
+async fn hashed_keys(attempts: u32) -> Vec<String> {
+    let materials =
+        Materials { key_length: 7, rng: StdRng::seed_from_u64(0), store: Arc::new(MemoryStore::default()) };
+    let strategy = keygen::strategy("hash".parse().unwrap(), materials);
+    let mut keys = Vec::new();
+    for attempt in 0..attempts {
+        keys.push(strategy.propose(&target("https://example.com"), attempt).await.unwrap().to_string());
+    }
+    keys
+}

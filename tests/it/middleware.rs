@@ -1,0 +1,139 @@
+//! What surrounds every route: the envelope of errors, ids, headers, time, panics and bounds.
+
+use std::{sync::Arc, time::Duration};
+
+use reqwest::{Method, header};
+use serde_json::json;
+
+use crate::support::{FaultyStore, TestApp, assert_error};
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones() {
+    let app = TestApp::start().await;
+    for (method, path, allowed) in [
+        (Method::GET, "/shorten", "POST"),
+        (Method::DELETE, "/abc", "GET,HEAD"),
+        (Method::POST, "/healthz", "GET,HEAD"),
+        (Method::OPTIONS, "/", "GET,HEAD"),
+        (Method::from_bytes(b"BREW").unwrap(), "/abc", "GET,HEAD"),
+    ] {
+        let response = app.client.request(method, app.url(path)).send().await.unwrap();
+        assert_eq!(response.headers()[header::ALLOW], allowed, "{path}");
+        assert_error(response, 405, "method_not_allowed").await;
+    }
+}
+
+#[tokio::test]
+async fn every_answer_bears_an_id_and_the_security_headers() {
+    let app = TestApp::start().await;
+    let key = app.key_of("https://example.com").await;
+    let mut ids = std::collections::HashSet::new();
+    for path in ["/", "/healthz", "/nothing", "/a/b", &format!("/{key}"), "/shorten"] {
+        let response = app.get(path).await;
+        let headers = response.headers();
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+        assert_eq!(
+            headers[header::CONTENT_SECURITY_POLICY],
+            "default-src 'none'; frame-ancestors 'none'",
+            "{path}"
+        );
+        assert!(headers.contains_key(header::REFERRER_POLICY), "{path}");
+        assert!(!headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "{path}");
+        assert!(ids.insert(headers["x-request-id"].clone()), "{path}");
+    }
+    let secure = TestApp::start_with(&["--base-url", "https://sho.rt"]).await;
+    assert!(secure.get("/").await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
+}
+
+#[tokio::test]
+async fn a_sane_request_id_is_kept_and_another_replaced() {
+    let app = TestApp::start().await;
+    for (sent, kept) in [
+        ("abc-123", true),
+        (&*"x".repeat(128), true),
+        (&*"x".repeat(129), false),
+        ("with space", false),
+        ("", false),
+        ("\u{e9}", false),
+    ] {
+        let response = app.client.get(app.url("/")).header("x-request-id", sent).send().await.unwrap();
+        let id = response.headers()["x-request-id"].to_str().unwrap();
+        assert_eq!(id == sent, kept, "{sent:?} became {id:?}");
+        assert!(!id.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_is_a_500_and_the_service_goes_on() {
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
+    let sentence = assert_error(app.get("/panic").await, 500, "internal").await;
+    assert_eq!(sentence, "internal error");
+    assert_eq!(app.metric(r#"http_requests_total{method="GET",route="/{key}",status="500"}"#), 1.0);
+    assert_eq!(app.get("/healthz").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_a_504() {
+    let flags = ["--request-timeout", "50ms", "--store-timeout", "1h"];
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &flags).await;
+    assert_error(app.get("/hang").await, 504, "timeout").await;
+    assert_eq!(app.metric(r#"http_requests_total{method="GET",route="/{key}",status="504"}"#), 1.0);
+}
+
+#[tokio::test]
+async fn a_store_that_takes_too_long_is_a_503_with_a_hint() {
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &["--store-timeout", "50ms"]).await;
+    let response = app.get("/hang").await;
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    assert_error(response, 503, "store_unavailable").await;
+    assert_eq!(app.metric(r#"store_errors_total{operation="get",store="faulty"}"#), 1.0);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_is_a_503_and_its_reason_stays_inside() {
+    let store = Arc::new(FaultyStore::default());
+    let app = TestApp::start_on(store.clone(), &[]).await;
+    store.set_broken(true);
+    for response in [app.get("/abc").await, app.shorten(json!({ "url": "https://example.com" })).await] {
+        let sentence = assert_error(response, 503, "store_unavailable").await;
+        assert!(!sentence.contains("out of order"), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn past_the_bound_requests_are_refused_at_once() {
+    let flags = ["--max-in-flight", "2", "--store-timeout", "1h", "--request-timeout", "1h"];
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &flags).await;
+    for _ in 0..2 {
+        tokio::spawn(app.client.get(app.url("/hang")).send());
+    }
+    // The bound is reached as soon as both hang; until then a probe is answered otherwise.
+    let refused = loop {
+        let response = app.get("/nothing").await;
+        if response.status() != 404 {
+            break response;
+        }
+    };
+    assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
+    assert_error(refused, 503, "overloaded").await;
+    assert_eq!(app.metric(r#"http_requests_in_flight"#), 2.0);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_a_408() {
+    let app = TestApp::start_with(&["--request-timeout", "200ms"]).await;
+    let request = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
+                   content-type: application/x-www-form-urlencoded\r\n\r\nurl=";
+    use std::io::{Read, Write};
+    let address = app.address;
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let read = stream.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}

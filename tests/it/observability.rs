@@ -1,0 +1,217 @@
+//! Log lines and metrics.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use prometheus::IntCounter;
+use reqwest::header;
+use serde_json::Value;
+use tracing::subscriber::DefaultGuard;
+use urlshort::observability::{
+    log_sink::LogSink,
+    logging::{self, LogFormat},
+};
+
+use crate::support::{FaultyStore, TestApp};
+
+/// What this thread logs, from now on.
+struct Log {
+    written: Arc<Mutex<Vec<u8>>>,
+    sink: LogSink,
+    _guard: DefaultGuard,
+}
+
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn capture(level: &str, format: LogFormat) -> Self {
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let sink =
+            LogSink::start(Shared(written.clone()), IntCounter::new("dropped", "dropped").unwrap()).unwrap();
+        let subscriber = logging::subscriber(level.parse().unwrap(), format, sink.clone());
+        Self { written, sink, _guard: tracing::subscriber::set_default(subscriber) }
+    }
+
+    fn text(self) -> String {
+        self.sink.close(Duration::from_secs(60));
+        String::from_utf8(self.written.lock().unwrap().clone()).unwrap()
+    }
+
+    fn lines(self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+fn requests(lines: &[Value]) -> Vec<&Value> {
+    lines.iter().filter(|line| line["msg"] == "request").collect()
+}
+
+#[tokio::test]
+async fn a_request_is_one_json_line_without_its_query() {
+    let log = Log::capture("info", LogFormat::Json);
+    let app = TestApp::start().await;
+    let request = app.client.get(app.url("/nothing?token=secret"));
+    request
+        .header(header::USER_AGENT, "a \"test\"\n".trim())
+        .header("x-request-id", "id-1")
+        .send()
+        .await
+        .unwrap();
+    let lines = log.lines();
+    let [line] = requests(&lines)[..] else { panic!("{lines:?}") };
+    assert!(!line.to_string().contains("secret"));
+    line["ts"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(line["duration_ms"].as_f64().unwrap() > 0.0);
+    for (field, expected) in [
+        ("level", "INFO"),
+        ("method", "GET"),
+        ("path", "/nothing"),
+        ("route", "/{key}"),
+        ("request_id", "id-1"),
+        ("client_ip", "127.0.0.1"),
+        ("user_agent", "a \"test\""),
+    ] {
+        assert_eq!(line[field], expected, "{line}");
+    }
+    assert_eq!(line["status"], 404);
+    let fields: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(fields.len(), 11, "{fields:?}");
+}
+
+#[tokio::test]
+async fn polls_are_logged_for_debugging_only() {
+    for (level, expected) in [("info", 1), ("debug", 4)] {
+        let log = Log::capture(level, LogFormat::Json);
+        let app = TestApp::start().await;
+        for path in ["/healthz", "/readyz", "/metrics", "/"] {
+            app.get(path).await;
+        }
+        assert_eq!(requests(&log.lines()).len(), expected, "{level}");
+    }
+}
+
+#[tokio::test]
+async fn each_failure_is_logged_once_with_its_cause() {
+    let log = Log::capture("info", LogFormat::Json);
+    let store = Arc::new(FaultyStore::default());
+    let app = TestApp::start_on(store.clone(), &["--request-timeout", "50ms", "--store-timeout", "1h"]).await;
+    app.get("/hang").await;
+    app.get("/panic").await;
+    store.set_broken(true);
+    app.get("/abc").await;
+    store.set_broken(false);
+    let lines = log.lines();
+    let causes: Vec<_> = requests(&lines)
+        .into_iter()
+        .map(|line| (line["level"].as_str().unwrap(), line["status"].as_u64().unwrap(), &line["error"]))
+        .collect();
+    assert_eq!(
+        causes,
+        [
+            ("ERROR", 504, &Value::from("the request took longer than 50ms")),
+            ("ERROR", 500, &Value::from("a handler has panicked")),
+            ("ERROR", 503, &Value::from("the store failed: out of order")),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_wait_is_recorded_as_such() {
+    let log = Log::capture("info", LogFormat::Json);
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
+    let impatient = app.client.get(app.url("/hang")).timeout(Duration::from_millis(100));
+    assert!(impatient.send().await.unwrap_err().is_timeout());
+    let series = r#"http_requests_total{method="GET",route="unmatched",status="499"}"#;
+    while app.metric(series) < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(requests(&log.lines())[0]["status"], 499);
+}
+
+#[tokio::test]
+async fn text_is_for_people() {
+    let log = Log::capture("info", LogFormat::Text);
+    let app = TestApp::start().await;
+    app.get("/nothing").await;
+    let text = log.text();
+    assert!(text.contains("INFO") && text.contains("path=\"/nothing\"") && !text.starts_with('{'), "{text}");
+}
+
+#[tokio::test]
+async fn a_path_or_agent_of_any_length_is_cut() {
+    let log = Log::capture("info", LogFormat::Json);
+    let app = TestApp::start().await;
+    let request = app.client.get(app.url(&format!("/{}", "p".repeat(5000))));
+    request.header(header::USER_AGENT, "a".repeat(5000)).send().await.unwrap();
+    let line = log.text();
+    assert!(line.len() < 1500, "{} bytes", line.len());
+}
+
+#[tokio::test]
+async fn random_paths_and_methods_add_no_series() {
+    let app = TestApp::start().await;
+    let series = |app: &TestApp| app.metrics.render().unwrap().lines().count();
+    for path in ["/x", "/x/y"] {
+        app.get(path).await;
+        app.client.request("BREW".parse().unwrap(), app.url(path)).send().await.unwrap();
+    }
+    let before = series(&app);
+    for number in 0..10_000_u32 {
+        // Spread over the shapes that a path can have.
+        let noise = number.wrapping_mul(2_654_435_761);
+        let path = match number % 4 {
+            0 => format!("/{noise:x}"),
+            1 => format!("/{noise:x}/{number}"),
+            2 => format!("/%{:02x}{noise}", number % 256),
+            _ => format!("/{noise}?{noise}"),
+        };
+        let method = if number % 10 == 0 { format!("M{noise}") } else { "GET".into() };
+        app.client.request(method.parse().unwrap(), app.url(&path)).send().await.unwrap();
+    }
+    assert_eq!(series(&app), before);
+}
+
+#[tokio::test]
+async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
+    let app = TestApp::start().await;
+    let key = app.key_of("https://example.com").await;
+    app.get(&format!("/{key}")).await;
+    let response = app.get("/metrics").await;
+    assert!(
+        response.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/plain; version=0.0.4")
+    );
+    let text = response.text().await.unwrap();
+    for series in [
+        r#"http_requests_total{method="GET",route="/{key}",status="302"} 1"#,
+        r#"http_requests_total{method="POST",route="/shorten",status="201"} 1"#,
+        r#"http_request_duration_seconds_bucket{outcome="redirect",route="/{key}",le="0.2"} 1"#,
+        r#"redirects_total{outcome="redirected"} 1"#,
+        r#"links_created_total{strategy="random"} 1"#,
+        r#"store_operation_duration_seconds_count{operation="get",store="memory"} 1"#,
+        r#"urlshort_build_info{revision="unknown",version="0.1.0"} 1"#,
+        "key_collisions_total 0",
+        "rate_limited_total 0",
+        "clicks_dropped_total 0",
+        "log_lines_dropped_total 0",
+        "connections_rejected_total 0",
+        // The scrape itself is under way.
+        "http_requests_in_flight 1",
+    ] {
+        assert!(text.contains(&format!("\n{series}\n")), "{series} is not in\n{text}");
+    }
+    assert!(text.contains("process_resident_memory_bytes"));
+}

@@ -1,0 +1,111 @@
+//! `GET /{key}`.
+
+use std::time::Duration;
+
+use jiff::ToSpan;
+use reqwest::header;
+
+use crate::support::{Process, TestApp, assert_error, key, link, sqlite_in};
+
+#[tokio::test]
+async fn a_key_redirects_to_its_target() {
+    let app = TestApp::start().await;
+    let key = app.key_of("https://example.com/a?b=c#d").await;
+    let response = app.get(&format!("/{key}")).await;
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()[header::LOCATION], "https://example.com/a?b=c#d");
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    assert_eq!(response.headers()[header::CONTENT_LENGTH], "0");
+    assert!(!response.headers().contains_key(header::SERVER));
+    assert!(!response.headers().contains_key(header::CONTENT_TYPE));
+}
+
+#[tokio::test]
+async fn head_answers_like_get() {
+    let app = TestApp::start().await;
+    let key = app.key_of("https://example.com").await;
+    let response = app.client.head(app.url(&format!("/{key}"))).send().await.unwrap();
+    assert_eq!(response.status(), 302);
+    assert_eq!(response.headers()[header::LOCATION], "https://example.com/");
+}
+
+#[tokio::test]
+async fn the_query_of_a_short_url_changes_nothing() {
+    let app = TestApp::start().await;
+    let key = app.key_of("https://example.com").await;
+    let response = app.get(&format!("/{key}?utm_source=x")).await;
+    assert_eq!(response.headers()[header::LOCATION], "https://example.com/");
+}
+
+#[tokio::test]
+async fn what_is_no_key_or_no_link_is_not_found() {
+    let app = TestApp::start().await;
+    for path in ["/nothing", "/a.b", "/%20", "/%ff", "/%00", "/a/b", "//", "/favicon.ico", "/Qi/"] {
+        let sentence = assert_error(app.get(path).await, 404, "not_found").await;
+        assert_eq!(sentence, "not found", "{path}");
+    }
+    let long = format!("/{}", "x".repeat(65));
+    assert_error(app.get(&long).await, 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn keys_are_told_apart_by_case() {
+    let app = TestApp::start().await;
+    assert!(app.store.put_if_absent(link("abc", "https://lower.example")).await.unwrap());
+    assert!(app.store.put_if_absent(link("ABC", "https://upper.example")).await.unwrap());
+    assert_eq!(app.get("/abc").await.headers()[header::LOCATION], "https://lower.example/");
+    assert_eq!(app.get("/ABC").await.headers()[header::LOCATION], "https://upper.example/");
+}
+
+#[tokio::test]
+async fn an_expired_link_is_gone_from_its_very_second_on() {
+    let app = TestApp::start().await;
+    let mut expiring = link("soon", "https://example.com");
+    expiring.expires_at = Some(app.now() + 60.seconds());
+    assert!(app.store.put_if_absent(expiring).await.unwrap());
+    assert_eq!(app.get("/soon").await.status(), 302);
+    app.advance(Duration::from_secs(60));
+    assert_error(app.get("/soon").await, 410, "gone").await;
+    assert_eq!(app.metric(r#"redirects_total{outcome="gone"}"#), 1.0);
+}
+
+#[tokio::test]
+async fn a_link_that_was_taken_down_is_gone() {
+    let app = TestApp::start().await;
+    let mut down = link("down", "https://example.com");
+    down.taken_down_at = Some(down.created_at);
+    assert!(app.store.put_if_absent(down).await.unwrap());
+    assert_error(app.get("/down").await, 410, "gone").await;
+}
+
+#[tokio::test]
+async fn clicks_are_counted_and_heads_are_not() {
+    let app = TestApp::start().await;
+    let text = app.key_of("https://example.com").await;
+    for _ in 0..3 {
+        app.get(&format!("/{text}")).await;
+    }
+    app.client.head(app.url(&format!("/{text}"))).send().await.unwrap();
+    let store = app.store.clone();
+    app.stop().await;
+    assert_eq!(store.clicks(&key(&text)).await.unwrap(), Some(3));
+}
+
+#[tokio::test]
+async fn a_clean_stop_writes_the_clicks_to_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = sqlite_in(directory.path());
+    let process = Process::start(&[("STORE_URL", &store)]);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let form = [("url", "https://example.com"), ("key", "mine")];
+    client.post(process.url("/shorten")).form(&form).send().await.unwrap().error_for_status().unwrap();
+    for _ in 0..25 {
+        assert_eq!(client.get(process.url("/mine")).send().await.unwrap().status(), 302);
+    }
+    assert!(process.terminate().success());
+
+    let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
+    let clicks: u64 =
+        file.query_row("SELECT clicks FROM links WHERE key = 'mine'", (), |row| row.get(0)).unwrap();
+    assert_eq!(clicks, 25);
+}

@@ -1,0 +1,236 @@
+//! `POST /shorten`: what it takes, what it answers, what it refuses.
+
+use reqwest::header;
+use serde_json::{Value, json};
+
+use crate::support::{TestApp, assert_error};
+
+#[tokio::test]
+async fn json_gives_json_and_a_location() {
+    let app = TestApp::start().await;
+    let response = app.shorten(json!({ "url": "https://EXAMPLE.com/a b" })).await;
+    assert_eq!(response.status(), 201);
+    let location = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    let link: Value = response.json().await.unwrap();
+    let key = link["key"].as_str().unwrap();
+    assert_eq!(key.len(), 7);
+    assert_eq!(location, app.url(&format!("/{key}")));
+    assert_eq!(link, json!({ "key": key, "short_url": location, "url": "https://example.com/a%20b" }));
+}
+
+#[tokio::test]
+async fn a_form_gives_the_same() {
+    let app = TestApp::start().await;
+    let response =
+        app.post("/shorten").form(&[("url", "https://example.com"), ("key", "mine")]).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+    let link: Value = response.json().await.unwrap();
+    assert_eq!(link, json!({ "key": "mine", "short_url": app.url("/mine"), "url": "https://example.com/" }));
+}
+
+#[tokio::test]
+async fn plain_text_is_just_the_short_url() {
+    let app = TestApp::start().await;
+    let request = app.post("/shorten").header(header::ACCEPT, "text/plain");
+    let response = request.form(&[("url", "https://example.com"), ("key", "mine")]).send().await.unwrap();
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!(response.text().await.unwrap(), format!("{}\n", app.url("/mine")));
+}
+
+#[tokio::test]
+async fn without_a_good_url_nothing_is_made() {
+    let app = TestApp::start().await;
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"https://example.com\"",
+        "[\"https://example.com\"]",
+        "{}",
+        r#"{"url":null}"#,
+        r#"{"url":5}"#,
+        r#"{"url":{}}"#,
+        r#"{"url":""}"#,
+        r#"{"url":"example.com"}"#,
+        r#"{"url":"ftp://example.com"}"#,
+        "{\"url\":\"https://example.com\"",
+        "\u{0}",
+    ] {
+        let request = app.post("/shorten").header(header::CONTENT_TYPE, "application/json").body(body);
+        let sentence = assert_error(request.send().await.unwrap(), 400, "invalid_url").await;
+        assert_eq!(sentence, "a valid http(s) url is required", "{body:?}");
+    }
+    let empty_form = app.post("/shorten").form(&[("key", "mine")]).send().await.unwrap();
+    assert_error(empty_form, 400, "invalid_url").await;
+    assert_eq!(app.metric(r#"links_created_total{strategy="random"}"#), 0.0);
+}
+
+#[tokio::test]
+async fn urls_that_deceive_or_do_not_fit_are_refused_with_their_reason() {
+    let app = TestApp::start().await;
+    for (url, reason) in [
+        ("https://user:secret@example.com", "user name or password"),
+        (&format!("https://example.com/{}", "a".repeat(2048)), "at most 2048 bytes"),
+        (&app.url("/loop"), "leads back to this service"),
+    ] {
+        let sentence = assert_error(app.shorten(json!({ "url": url })).await, 400, "invalid_url").await;
+        assert!(sentence.contains(reason), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_or_mistyped_fields_are_named() {
+    let app = TestApp::start().await;
+    for (body, named) in [
+        (json!({ "url": "https://example.com", "alias": "x" }), "alias"),
+        (json!({ "url": "https://example.com", "key": 5 }), "expected a string"),
+    ] {
+        let sentence = assert_error(app.shorten(body).await, 400, "invalid_body").await;
+        assert!(sentence.contains(named), "{sentence}");
+    }
+    let twice = app.post("/shorten").form(&[("url", "https://a.example"), ("url", "https://b.example")]);
+    let sentence = assert_error(twice.send().await.unwrap(), 400, "invalid_body").await;
+    assert!(sentence.contains("duplicate field"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_taken_custom_key_is_refused_and_stays_what_it_was() {
+    let app = TestApp::start().await;
+    let first = app.shorten(json!({ "url": "https://first.example", "key": "mine" })).await;
+    assert_eq!(first.status(), 201);
+    let second = app.shorten(json!({ "url": "https://second.example", "key": "mine" })).await;
+    assert_error(second, 409, "key_taken").await;
+    assert_eq!(app.get("/mine").await.headers()[header::LOCATION], "https://first.example/");
+}
+
+#[tokio::test]
+async fn a_malformed_custom_key_is_refused() {
+    let app = TestApp::start().await;
+    for key in ["", "a b", "a/b", "ä", "a.b", &"x".repeat(65)] {
+        let response = app.shorten(json!({ "url": "https://example.com", "key": key })).await;
+        assert_error(response, 400, "invalid_key").await;
+    }
+}
+
+#[tokio::test]
+async fn no_path_of_the_services_own_can_be_a_key() {
+    let app = TestApp::start().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 7, "{paths:?}");
+    for path in paths.keys() {
+        let segment = path.split('/').nth(1).unwrap();
+        if segment.parse::<urlshort::link::Key>().is_ok() {
+            let response = app.shorten(json!({ "url": "https://example.com", "key": segment })).await;
+            assert_error(response, 400, "invalid_key").await;
+        }
+    }
+}
+
+/// The reserved keys come from the OpenAPI document, so a route that is not in it would not be reserved.
+#[test]
+fn every_route_is_added_by_the_macro_that_documents_it() {
+    let router = include_str!("../../src/api.rs");
+    for undocumented in [".route(", ".route_service(", ".nest(", ".nest_service(", ".fallback_service("] {
+        assert!(!router.contains(undocumented), "{undocumented}");
+    }
+}
+
+#[tokio::test]
+async fn only_json_and_forms_are_taken() {
+    let app = TestApp::start().await;
+    for content_type in [None, Some("text/plain"), Some("multipart/form-data; boundary=x"), Some("\u{e9}")] {
+        let mut request = app.post("/shorten").body("url=https://example.com");
+        if let Some(content_type) = content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        assert_error(request.send().await.unwrap(), 415, "unsupported_media_type").await;
+    }
+    let spelled = app.post("/shorten").header(header::CONTENT_TYPE, "Application/JSON; charset=utf-8");
+    let spelled = spelled.body(r#"{"url":"https://example.com"}"#).send().await.unwrap();
+    assert_eq!(spelled.status(), 201);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_and_without_a_length() {
+    let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
+    let long = format!("url=https://example.com/{}", "a".repeat(1024));
+    let form = || app.post("/shorten").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    assert_error(form().body(long.clone()).send().await.unwrap(), 413, "body_too_large").await;
+
+    let mut head = std::net::TcpStream::connect(app.address).unwrap();
+    use std::io::{Read, Write};
+    let chunked = format!(
+        "POST /shorten HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
+        long.len()
+    );
+    let answer = tokio::task::spawn_blocking(move || {
+        head.write_all(chunked.as_bytes()).unwrap();
+        let mut answer = String::new();
+        head.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    assert!(answer.await.unwrap().starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn the_short_url_begins_with_the_base_url_or_with_what_the_request_says() {
+    let short_url = async |flags: &[&str], headers: &[(&str, &str)]| -> String {
+        let app = TestApp::start_with(flags).await;
+        let mut request = app.post("/shorten").form(&[("url", "https://example.com"), ("key", "k")]);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let link: Value = request.send().await.unwrap().json().await.unwrap();
+        link["short_url"].as_str().unwrap_or_default().replace(&app.address.to_string(), "HOST")
+    };
+    let forwarded = [("x-forwarded-proto", "https"), ("x-forwarded-host", "evil.example")];
+    assert_eq!(short_url(&[], &[]).await, "http://HOST/k");
+    assert_eq!(short_url(&[], &forwarded).await, "http://HOST/k");
+    assert_eq!(short_url(&["--trusted-proxies", "1"], &forwarded).await, "https://HOST/k");
+    assert_eq!(short_url(&[], &[("host", "sho.rt")]).await, "http://sho.rt/k");
+    assert_eq!(short_url(&["--base-url", "https://sho.rt/s"], &[("host", "x")]).await, "https://sho.rt/s/k");
+}
+
+#[tokio::test]
+async fn a_host_that_is_none_is_refused() {
+    let app = TestApp::start().await;
+    for host in ["a/b", "a?b", "user@host", "a b"] {
+        let request = app.post("/shorten").header(header::HOST, host).form(&[("url", "https://example.com")]);
+        assert_error(request.send().await.unwrap(), 400, "invalid_host").await;
+    }
+}
+
+#[tokio::test]
+async fn blocked_and_private_hosts_are_refused_where_that_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("blocked");
+    std::fs::write(&list, ".evil.example\n").unwrap();
+    let flags = ["--blocked-hosts", list.to_str().unwrap(), "--block-private-targets"];
+    let app = TestApp::start_with(&flags).await;
+    for url in ["https://www.evil.example", "http://127.0.0.1/", "http://[fd00::1]/", "http://printer/"] {
+        assert_error(app.shorten(json!({ "url": url })).await, 403, "target_refused").await;
+    }
+    assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
+}
+
+#[tokio::test]
+async fn one_client_is_limited_and_told_when_to_come_back() {
+    let app = TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await;
+    let shorten = async |client: &str| {
+        let request = app.post("/shorten").header("x-forwarded-for", client);
+        request.form(&[("url", "https://example.com")]).send().await.unwrap()
+    };
+    assert_eq!(shorten("2001:db8::1").await.status(), 201);
+    assert_eq!(shorten("2001:db8::2").await.status(), 201);
+    let refused = shorten("2001:db8::3").await;
+    let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!((1700..=1800).contains(&wait), "{wait}");
+    assert_error(refused, 429, "rate_limited").await;
+    assert_eq!(app.metric("rate_limited_total"), 1.0);
+
+    assert_eq!(shorten("192.0.2.1").await.status(), 201);
+    assert_eq!(app.get("/nothing").await.status(), 404, "only shortening is limited");
+}

@@ -1,0 +1,128 @@
+//! How the service ends.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::support::{PATIENCE, Process};
+
+/// One connection that asks again and again, until an answer says that the server will close it.
+struct Asker(TcpStream);
+
+impl Asker {
+    fn connect(process: &Process) -> Self {
+        let stream = TcpStream::connect(&process.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self(stream)
+    }
+
+    /// The next answer. Panics where the server closes the connection on a request.
+    #[track_caller]
+    fn ask(&mut self, path: &str) -> String {
+        self.0.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        // The answers asked for here have a head that ends and a body that comes with it.
+        while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+            let read = self.0.read(&mut buffer).unwrap();
+            assert_ne!(read, 0, "the connection was closed on a request");
+            answer.extend_from_slice(&buffer[..read]);
+        }
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+fn is_last(answer: &str) -> bool {
+    answer.contains("connection: close")
+}
+
+#[test]
+fn under_load_no_accepted_request_fails() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let process = Process::start(&[("DRAIN_DELAY", "500ms")]);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let askers: Vec<_> = (0..32)
+            .map(|_| {
+                let (mut asker, answered) = (Asker::connect(&process), answered.clone());
+                thread::spawn(move || {
+                    loop {
+                        let answer = asker.ask("/nothing");
+                        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if is_last(&answer) {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        while answered.load(Ordering::Relaxed) < 1000 {
+            thread::yield_now();
+        }
+        process.signal(signal);
+        for asker in askers {
+            asker.join().unwrap();
+        }
+        assert!(process.wait().success());
+    }
+}
+
+#[test]
+fn while_it_drains_it_still_takes_connections_but_calls_itself_unready() {
+    let process = Process::start(&[("DRAIN_DELAY", "2s")]);
+    process.signal(Signal::TERM);
+    process.wait_for_log("shutting down");
+    let answer = Asker::connect(&process).ask("/readyz");
+    assert!(answer.starts_with("HTTP/1.1 503") && is_last(&answer), "{answer}");
+    assert!(Asker::connect(&process).ask("/healthz").starts_with("HTTP/1.1 200"));
+    assert!(process.wait().success());
+}
+
+#[test]
+fn a_half_open_connection_does_not_hold_the_end_past_its_deadline() {
+    let process = Process::start(&[("DRAIN_TIMEOUT", "1s"), ("HEADER_TIMEOUT", "1h")]);
+    let mut half_open = TcpStream::connect(&process.address).unwrap();
+    half_open.write_all(b"GET / HTTP/1.1\r\nho").unwrap();
+    let mut half_sent = TcpStream::connect(&process.address).unwrap();
+    let head =
+        "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    half_sent.write_all(head.as_bytes()).unwrap();
+    // Once another connection is served these two were accepted as well.
+    Asker::connect(&process).ask("/healthz");
+    let start = Instant::now();
+    assert!(process.terminate().success());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
+fn an_idle_connection_does_not_hold_the_end_at_all() {
+    let process = Process::start(&[("DRAIN_TIMEOUT", "1h")]);
+    let mut idle = Asker::connect(&process);
+    idle.ask("/healthz");
+    let untouched = TcpStream::connect(&process.address).unwrap();
+    assert!(process.terminate().success());
+    drop((idle, untouched));
+}
+
+#[test]
+fn the_last_lines_of_the_log_are_written() {
+    let process = Process::start(&[]);
+    Asker::connect(&process).ask("/nothing");
+    process.signal(Signal::TERM);
+    let mut messages = Vec::new();
+    while let Some(line) = process.next_log_line() {
+        messages.push(line["msg"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(messages, ["request", "shutting down", "stopped"]);
+    assert!(process.wait().success());
+}

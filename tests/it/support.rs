@@ -1,0 +1,44 @@
+//! What the tests share: the service in this process, the real program, and a store that fails on demand.
+
+mod app;
+mod faulty;
+mod process;
+
+use std::path::Path;
+
+use urlshort::link::{Key, Link, Target};
+
+pub(crate) use self::{
+    app::{TestApp, assert_error},
+    faulty::FaultyStore,
+    process::{PATIENCE, Process},
+};
+
+/// A link that was made long ago.
+#[track_caller]
+pub(crate) fn link(key: &str, target: &str) -> Link {
+    Link::new(self::key(key), self::target(target), "2026-01-02T03:04:05.678Z".parse().unwrap())
+}
+
+#[track_caller]
+pub(crate) fn key(text: &str) -> Key {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+pub(crate) fn target(text: &str) -> Target {
+    text.parse().unwrap()
+}
+
+/// The store URL of a file in `directory`.
+pub(crate) fn sqlite_in(directory: &Path) -> String {
+    format!("sqlite:{}", directory.join("links.db").display())
+}
+
+/// Raises the soft limit of open files of this process, and so of what it starts.
+pub(crate) fn raise_open_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+}

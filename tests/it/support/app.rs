@@ -1,0 +1,132 @@
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use rand::{SeedableRng, rngs::StdRng};
+use reqwest::{Client, RequestBuilder, Response, header, redirect::Policy};
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use urlshort::{
+    app::{App, Surroundings},
+    clock::Clock,
+    config::Cli,
+    observability::metrics::Metrics,
+    store::{Store, memory::MemoryStore},
+};
+
+/// The service on a free port of this process. It ends with the test, or by [`TestApp::stop`].
+pub(crate) struct TestApp {
+    pub(crate) address: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<dyn Store>,
+    clock: Arc<Mutex<Timestamp>>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl TestApp {
+    /// With an empty store in memory and no rate limit.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these flags besides.
+    pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_on(Arc::new(MemoryStore::default()), flags).await
+    }
+
+    /// With a store of the test's own.
+    pub(crate) async fn start_on(store: Arc<dyn Store>, flags: &[&str]) -> Self {
+        // A flag that comes again replaces what the defaults say.
+        let defaults = ["urlshort", "--rate-limit", "0", "--drain-delay", "0s"];
+        let config = Cli::read(defaults.iter().chain(flags).map(Into::into)).unwrap().config;
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(Mutex::new("2026-06-01T12:00:00Z".parse().unwrap()));
+        let surroundings = Surroundings {
+            store: store.clone(),
+            metrics: metrics.clone(),
+            clock: {
+                let clock = clock.clone();
+                Clock::new(move || *clock.lock().unwrap())
+            },
+            rng: StdRng::seed_from_u64(7),
+        };
+        let app = App::new(&config, surroundings).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(app.run(listener, None, async {
+            // A test that drops the app wants it to end as well.
+            let _ = stopped.await;
+        }));
+        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        Self { address, client, metrics, store, clock, stop, running }
+    }
+
+    /// Ends the service as a signal would.
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap();
+    }
+
+    /// The time by the service's own clock, which stands still.
+    pub(crate) fn now(&self) -> Timestamp {
+        *self.clock.lock().unwrap()
+    }
+
+    /// Lets that clock go on.
+    pub(crate) fn advance(&self, duration: Duration) {
+        *self.clock.lock().unwrap() += duration;
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.client.get(self.url(path)).send().await.unwrap()
+    }
+
+    pub(crate) fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path))
+    }
+
+    pub(crate) async fn shorten(&self, body: Value) -> Response {
+        self.post("/shorten").json(&body).send().await.unwrap()
+    }
+
+    /// Shortens `url` and returns the key.
+    #[track_caller]
+    pub(crate) fn key_of(&self, url: &str) -> impl Future<Output = String> {
+        let request = self.post("/shorten").json(&serde_json::json!({ "url": url }));
+        async move {
+            let link: Value = request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+            link["key"].as_str().unwrap().to_owned()
+        }
+    }
+
+    /// The value of the metric with these labels, as `/metrics` tells it; 0 where it does not.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let text = self.metrics.render().unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+/// Asserts that `response` is an error in the common envelope, and returns its sentence.
+#[track_caller]
+pub(crate) fn assert_error(response: Response, status: u16, code: &str) -> impl Future<Output = String> {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let code = code.to_owned();
+    async move {
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(body["code"], code);
+        assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
+        body["error"].as_str().unwrap().to_owned()
+    }
+}

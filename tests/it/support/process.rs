@@ -1,0 +1,124 @@
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Longer than anything that a test waits for takes on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The real program, on a free port of the loopback address. Killed when the test ends.
+pub(crate) struct Process {
+    child: Child,
+    log: Receiver<String>,
+    /// Where it listens, as `127.0.0.1:PORT`.
+    pub(crate) address: String,
+    /// Where its second listener is, if it has one.
+    pub(crate) metrics_address: Option<String>,
+}
+
+impl Process {
+    /// Starts it with these variables, and nothing else from this process's environment that it would read.
+    pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
+        Self::spawn(&mut Self::command(variables))
+    }
+
+    /// The command that would start it.
+    pub(crate) fn command(variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_urlshort"));
+        configure(&mut command, variables);
+        command
+    }
+
+    /// Starts it by way of a shell that first runs `prelude`.
+    pub(crate) fn start_after(prelude: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{prelude}; exec \"$0\"")).arg(env!("CARGO_BIN_EXE_urlshort"));
+        configure(&mut command, variables);
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (lines, log) = channel();
+        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
+        let mut process = Self { child, log, address: String::new(), metrics_address: None };
+        let listening = process.wait_for_log("listening");
+        process.address = listening["address"].as_str().unwrap().to_owned();
+        process.metrics_address = listening["metrics_address"].as_str().map(Into::into);
+        process
+    }
+
+    /// Reads the log up to the next line with this message, and returns that.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, message: &str) -> Value {
+        loop {
+            let line = self.next_log_line().unwrap_or_else(|| panic!("no log line says {message:?}"));
+            if line["msg"] == message {
+                return line;
+            }
+        }
+    }
+
+    /// The next line of the log; `None` once it has ended.
+    #[track_caller]
+    pub(crate) fn next_log_line(&self) -> Option<Value> {
+        match self.log.recv_timeout(PATIENCE) {
+            Ok(line) => Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no log line came"),
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Kills it without a warning.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Asks it to end and waits until it has.
+    pub(crate) fn terminate(self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone where the test itself has ended it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn configure(command: &mut Command, variables: &[(&str, &str)]) {
+    let kept = ["PATH", "LLVM_PROFILE_FILE"].map(|name| (name, std::env::var_os(name)));
+    command.env_clear();
+    command.envs(kept.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    command.envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("STORE_URL", "memory:"), ("RATE_LIMIT", "0")]);
+    command.envs([("DRAIN_DELAY", "0s")]);
+    command.envs(variables.iter().copied());
+}
