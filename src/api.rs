@@ -96,10 +96,7 @@ impl Draining {
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> AccessLog<Router> {
-    let limiter = state
-        .settings
-        .rate_limit
-        .map(|limit| RateLimiter::new(limit, state.metrics.clone()));
+    let limiter = state.settings.rate_limit.map(|limit| RateLimiter::new(limit, state.metrics.clone()));
     let mut routes = public_routes(limiter);
     if !state.settings.separate_operations {
         routes = routes.merge(operations_routes());
@@ -115,16 +112,8 @@ pub fn operations(state: &AppState) -> AccessLog<Router> {
 /// Keys that would hide a path of the service's own: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
     let routes = public_routes(None).merge(operations_routes());
-    let segments = routes
-        .get_openapi()
-        .paths
-        .paths
-        .keys()
-        .filter_map(|path| path.split('/').nth(1));
-    segments
-        .filter(|segment| !segment.is_empty() && !segment.contains('{'))
-        .map(Into::into)
-        .collect()
+    let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
+    segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
 /// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
@@ -143,9 +132,7 @@ fn public_routes(limiter: Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
 }
 
 fn operations_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
+    OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
 /// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
@@ -182,18 +169,12 @@ async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> 
 /// Headers that keep a browser from guessing, framing or running anything.
 async fn secure<B>(mut response: Response<B>) -> Response<B> {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (
             header::CONTENT_SECURITY_POLICY,
             HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
         ),
-        (
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("strict-origin-when-cross-origin"),
-        ),
+        (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
     ];
     for (name, value) in HEADERS {
         response.headers_mut().entry(name).or_insert(value);
@@ -202,9 +183,7 @@ async fn secure<B>(mut response: Response<B>) -> Response<B> {
 }
 
 async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    timeout(limit, next.run(request))
-        .await
-        .unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
+    timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
 }
 
 async fn limit_in_flight(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {

@@ -43,12 +43,7 @@ impl App {
     /// # Errors
     /// Where a file that the configuration names can't be read.
     pub fn new(config: &Config, surroundings: Surroundings) -> io::Result<Self> {
-        let Surroundings {
-            store,
-            metrics,
-            clock,
-            mut rng,
-        } = surroundings;
+        let Surroundings { store, metrics, clock, mut rng } = surroundings;
         let store: Arc<dyn Store> = Arc::new(Supervised::new(store, config.store_timeout, metrics.clone()));
         let mut policy = TargetPolicy::new(config.block_private_targets);
         if let Some(file) = &config.blocked_hosts {
@@ -92,11 +87,7 @@ impl App {
             keep_alive: config.keep_alive,
             drain_timeout: config.drain_timeout,
         };
-        Ok(Self {
-            state,
-            limits,
-            drain_delay: config.drain_delay,
-        })
+        Ok(Self { state, limits, drain_delay: config.drain_delay })
     }
 
     /// Serves until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if any.
@@ -131,12 +122,7 @@ impl App {
     }
 
     fn spawn_tasks(&self) -> JoinSet<()> {
-        let Shortener {
-            clicks,
-            policy,
-            store,
-            ..
-        } = &*self.state.shortener;
+        let Shortener { clicks, policy, store, .. } = &*self.state.shortener;
         let mut tasks = JoinSet::new();
         tasks.spawn(clicks.clone().write_regularly(store.clone()));
         let policy = policy.clone();

@@ -76,14 +76,9 @@ mod tests {
 
     #[test]
     fn what_can_not_begin_a_short_url_is_refused() {
-        for base in [
-            "",
-            "sho.rt",
-            "ftp://sho.rt",
-            "https://sho.rt/?a",
-            "https://sho.rt/#a",
-            "https://u@sho.rt",
-        ] {
+        for base in
+            ["", "sho.rt", "ftp://sho.rt", "https://sho.rt/?a", "https://sho.rt/#a", "https://u@sho.rt"]
+        {
             assert_eq!(base.parse::<BaseUrl>(), Err(InvalidBaseUrl), "{base:?}");
         }
     }

@@ -36,10 +36,7 @@ pub struct Clicks {
 impl Clicks {
     /// No clicks yet. Those that can't be kept add to `dropped`.
     pub fn new(dropped: IntCounter) -> Self {
-        Self {
-            tallies: Mutex::default(),
-            dropped,
-        }
+        Self { tallies: Mutex::default(), dropped }
     }
 
     /// Counts one click on the link with this key.
@@ -117,11 +114,7 @@ mod tests {
 
     async fn store_with(key: &Key) -> MemoryStore {
         let store = MemoryStore::default();
-        let link = Link::new(
-            key.clone(),
-            "https://example.com".parse().unwrap(),
-            Timestamp::UNIX_EPOCH,
-        );
+        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Timestamp::UNIX_EPOCH);
         assert!(store.put_if_absent(link).await.unwrap());
         store
     }

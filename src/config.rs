@@ -23,7 +23,7 @@ use crate::{
 ///
 /// Each option can be given as a flag or as an environment variable; the flag wins.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 110)]
+#[command(version, max_term_width = 110, args_override_self = true)]
 pub struct Cli {
     #[command(subcommand)]
     /// What to do instead of serving.
@@ -80,7 +80,7 @@ pub struct Config {
     pub key_length: u8,
 
     /// File of hosts that no link may lead to: one host or .suffix a line, reloaded when it changes
-    #[arg(long, env, global = true, value_name = "FILE", help_heading = LINKS)]
+    #[arg(long, env, global = true, value_name = "FILE", value_parser = readable_file, help_heading = LINKS)]
     pub blocked_hosts: Option<PathBuf>,
 
     /// Refuse links to loopback, private and link-local addresses and names
@@ -142,9 +142,7 @@ const LOGS: &str = "Logs";
 pub struct Limit(pub Option<RateLimit>);
 
 fn rate_limit(text: &str) -> Result<Limit, String> {
-    RateLimit::parse(text)
-        .map(Limit)
-        .map_err(|error| error.to_string())
+    RateLimit::parse(text).map(Limit).map_err(|error| error.to_string())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -158,9 +156,13 @@ fn duration_or_zero(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "takes a time such as 500ms, 10s or 2min".into())
 }
 
+fn readable_file(text: &str) -> Result<PathBuf, String> {
+    std::fs::File::open(text).map_err(|error| format!("takes a readable file: {error}"))?;
+    Ok(text.into())
+}
+
 fn log_level(text: &str) -> Result<Targets, String> {
-    text.parse()
-        .map_err(|_| "takes error, warn, info, debug or trace, also per module".into())
+    text.parse().map_err(|_| "takes error, warn, info, debug or trace, also per module".into())
 }
 
 impl Cli {
@@ -172,11 +174,7 @@ impl Cli {
         // A variable that is set to nothing is how compose files and task definitions say "not set".
         let command = Self::command().mut_args(|argument| {
             let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
-            if argument.get_env().is_some_and(is_empty) {
-                argument.env(None)
-            } else {
-                argument
-            }
+            if argument.get_env().is_some_and(is_empty) { argument.env(None) } else { argument }
         });
         Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
     }
@@ -191,10 +189,7 @@ pub fn explain(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             // clap names the argument as "--port <NUMBER>".
-            let flag = context(ContextKind::InvalidArg)
-                .split(' ')
-                .next()
-                .unwrap_or_default();
+            let flag = context(ContextKind::InvalidArg).split(' ').next().unwrap_or_default();
             let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
             let value = context(ContextKind::InvalidValue);
             let reason =

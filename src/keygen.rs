@@ -56,15 +56,9 @@ type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
 
 /// Every strategy there is. A new one is a file below `keygen/` and a line here.
 const STRATEGIES: &[(&str, Factory)] = &[
-    ("random", |materials| {
-        Arc::new(random::Random::new(materials.rng, materials.key_length))
-    }),
-    ("counter", |materials| {
-        Arc::new(counter::Counter::new(materials.store))
-    }),
-    ("hash", |materials| {
-        Arc::new(hash::Hash::new(materials.key_length))
-    }),
+    ("random", |materials| Arc::new(random::Random::new(materials.rng, materials.key_length))),
+    ("counter", |materials| Arc::new(counter::Counter::new(materials.store))),
+    ("hash", |materials| Arc::new(hash::Hash::new(materials.key_length))),
 ];
 
 /// The name of a strategy that exists.
@@ -88,27 +82,19 @@ impl std::str::FromStr for StrategyName {
 
     fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
         let known = STRATEGIES.iter().find(|(known, _)| *known == name);
-        known
-            .map(|(known, _)| Self(known))
-            .ok_or_else(|| UnknownStrategy(name.into()))
+        known.map(|(known, _)| Self(known)).ok_or_else(|| UnknownStrategy(name.into()))
     }
 }
 
 /// Makes the strategy of that name.
 pub fn strategy(name: StrategyName, materials: Materials) -> Arc<dyn KeyStrategy> {
-    let (_, make) = STRATEGIES
-        .iter()
-        .find(|(known, _)| *known == name.0)
-        .expect("a name is made from the list only");
+    let (_, make) =
+        STRATEGIES.iter().find(|(known, _)| *known == name.0).expect("a name is made from the list only");
     make(materials)
 }
 
 fn known_names() -> String {
-    STRATEGIES
-        .iter()
-        .map(|(name, _)| *name)
-        .collect::<Vec<_>>()
-        .join(", ")
+    STRATEGIES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 /// The digits of base 62, in the order in which counted keys go up.
@@ -132,14 +118,9 @@ mod tests {
 
     #[test]
     fn base62_counts_as_the_alphabet_says() {
-        for (number, text) in [
-            (0, "a"),
-            (61, "9"),
-            (62, "ba"),
-            (1000, "qi"),
-            (1001, "qj"),
-            (u64::MAX, "v8QrKbgkrIp"),
-        ] {
+        for (number, text) in
+            [(0, "a"), (61, "9"), (62, "ba"), (1000, "qi"), (1001, "qj"), (u64::MAX, "v8QrKbgkrIp")]
+        {
             assert_eq!(base62(number), text);
         }
     }
@@ -147,9 +128,6 @@ mod tests {
     #[test]
     fn an_unknown_strategy_is_named_together_with_the_known_ones() {
         let error = "x".parse::<StrategyName>().unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown key strategy: 'x' (known: random, counter, hash)"
-        );
+        assert_eq!(error.to_string(), "unknown key strategy: 'x' (known: random, counter, hash)");
     }
 }

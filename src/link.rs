@@ -40,14 +40,7 @@ pub enum LinkState {
 impl Link {
     /// A link that redirects from `created_at` on, without limits.
     pub fn new(key: Key, target: Target, created_at: Timestamp) -> Self {
-        Self {
-            key,
-            target,
-            created_at,
-            expires_at: None,
-            max_visits: None,
-            taken_down_at: None,
-        }
+        Self { key, target, created_at, expires_at: None, max_visits: None, taken_down_at: None }
     }
 
     /// Where the link stands at `now`. Visit limits are not judged here: only the store can count exactly.
@@ -91,14 +84,8 @@ impl FromStr for Key {
 
     fn from_str(text: &str) -> Result<Self, InvalidKey> {
         let valid = (1..=Self::MAX_LEN).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
-        if valid {
-            Ok(Self(text.into()))
-        } else {
-            Err(InvalidKey)
-        }
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        if valid { Ok(Self(text.into())) } else { Err(InvalidKey) }
     }
 }
 
@@ -190,16 +177,10 @@ mod tests {
             ("https://example.com", "https://example.com/"),
             ("HTTP://EXAMPLE.com:80/a/../b", "http://example.com/b"),
             ("  https://example.com/x y\n", "https://example.com/x%20y"),
-            (
-                "https://bücher.example/ü?q=ü#ü",
-                "https://xn--bcher-kva.example/%C3%BC?q=%C3%BC#%C3%BC",
-            ),
+            ("https://bücher.example/ü?q=ü#ü", "https://xn--bcher-kva.example/%C3%BC?q=%C3%BC#%C3%BC"),
             ("https://0x7f.1/", "https://127.0.0.1/"),
             ("https:example.com", "https://example.com/"),
-            (
-                "https://example.com/\r\nSet-Cookie:a=b",
-                "https://example.com/Set-Cookie:a=b",
-            ),
+            ("https://example.com/\r\nSet-Cookie:a=b", "https://example.com/Set-Cookie:a=b"),
         ] {
             assert_eq!(given.parse::<Target>().unwrap().as_str(), stored, "{given:?}");
         }
@@ -218,16 +199,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Target>(), Err(InvalidTarget::NotHttp), "{text:?}");
         }
-        for text in [
-            "https://user@example.com",
-            "https://user:pw@example.com",
-            "https://:pw@example.com",
-        ] {
-            assert_eq!(
-                text.parse::<Target>(),
-                Err(InvalidTarget::Credentials),
-                "{text:?}"
-            );
+        for text in ["https://user@example.com", "https://user:pw@example.com", "https://:pw@example.com"] {
+            assert_eq!(text.parse::<Target>(), Err(InvalidTarget::Credentials), "{text:?}");
         }
     }
 
@@ -248,10 +221,7 @@ mod tests {
         let expiry = Timestamp::from_millisecond(1000).unwrap();
         let mut link = Link::new("k".parse().unwrap(), "https://example.com".parse().unwrap(), made);
         link.expires_at = Some(expiry);
-        assert_eq!(
-            link.state(Timestamp::from_millisecond(999).unwrap()),
-            LinkState::Active
-        );
+        assert_eq!(link.state(Timestamp::from_millisecond(999).unwrap()), LinkState::Active);
         assert_eq!(link.state(expiry), LinkState::Expired);
         link.taken_down_at = Some(made);
         assert_eq!(link.state(made), LinkState::TakenDown);

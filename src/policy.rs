@@ -41,10 +41,7 @@ pub struct TargetPolicy {
 impl TargetPolicy {
     /// Rules without a list.
     pub fn new(block_private: bool) -> Self {
-        Self {
-            blocked: None,
-            block_private,
-        }
+        Self { blocked: None, block_private }
     }
 
     /// Adds the list of blocked hosts in `file`.
@@ -136,21 +133,14 @@ impl BlockedHosts {
 }
 
 fn modified(file: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(file)
-        .and_then(|metadata| metadata.modified())
-        .ok()
+    std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn load(file: &PathBuf) -> io::Result<Loaded> {
     let modified = modified(file);
     let text = std::fs::read_to_string(file)?;
-    let lines = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(Loaded {
-        hosts: lines.filter(|line| !line.is_empty()).map(normalised).collect(),
-        modified,
-    })
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    Ok(Loaded { hosts: lines.filter(|line| !line.is_empty()).map(normalised).collect(), modified })
 }
 
 /// The host as a target would spell it: lower case and punycode. What is no host can't match and does no harm.
@@ -177,9 +167,7 @@ fn is_private(url: &Url) -> bool {
 /// nowhere), and `internal`, which ICANN has set aside. A name without a dot is one of the local network.
 fn is_private_name(name: &str) -> bool {
     !name.contains('.')
-        || [".localhost", ".local", ".home.arpa", ".internal"]
-            .iter()
-            .any(|suffix| name.ends_with(suffix))
+        || [".localhost", ".local", ".home.arpa", ".internal"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// The IANA special-purpose registries, as far as they are not globally reachable.
@@ -228,21 +216,15 @@ mod tests {
 
     #[test]
     fn a_loop_is_refused() {
-        assert_eq!(
-            check(&TargetPolicy::new(false), "https://sho.rt/x"),
-            Err(Refusal::Loop)
-        );
+        assert_eq!(check(&TargetPolicy::new(false), "https://sho.rt/x"), Err(Refusal::Loop));
     }
 
     #[test]
     fn blocked_hosts_and_suffixes_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("blocked");
-        std::fs::write(
-            &file,
-            "# bad ones\nEvil.example\n.wicked.example # and all below\nbücher.example\n",
-        )
-        .unwrap();
+        std::fs::write(&file, "# bad ones\nEvil.example\n.wicked.example # and all below\nbücher.example\n")
+            .unwrap();
         let policy = TargetPolicy::new(false).with_blocked_hosts(file).unwrap();
         for (target, blocked) in [
             ("https://evil.example/", true),
@@ -267,12 +249,7 @@ mod tests {
 
         std::fs::write(&file, "new.example").unwrap();
         let later = SystemTime::now() + Duration::from_secs(10);
-        std::fs::File::options()
-            .write(true)
-            .open(&file)
-            .unwrap()
-            .set_modified(later)
-            .unwrap();
+        std::fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
         list.reload_if_changed();
         assert!(has("new.example") && !has("old.example"));
 
@@ -312,13 +289,7 @@ mod tests {
             assert_eq!(check(&strict, &target), Err(Refusal::PrivateHost), "{target}");
             assert_eq!(check(&lax, &target), Ok(()), "{target}");
         }
-        for host in [
-            "example.com",
-            "8.8.8.8",
-            "[2606:4700::1111]",
-            "localhost.example",
-            "100.128.0.1",
-        ] {
+        for host in ["example.com", "8.8.8.8", "[2606:4700::1111]", "localhost.example", "100.128.0.1"] {
             assert_eq!(check(&strict, &format!("http://{host}/")), Ok(()), "{host}");
         }
     }

@@ -114,10 +114,7 @@ impl Server {
         let all = self.connections.acquire_many(self.limits.connections);
         if timeout(self.limits.drain_timeout, all).await.is_err() {
             let open = self.limits.connections as usize - self.connections.available_permits();
-            tracing::warn!(
-                connections = open,
-                "connections are cut off: they did not finish in time"
-            );
+            tracing::warn!(connections = open, "connections are cut off: they did not finish in time");
             self.stage.send_replace(Stage::Abort);
         }
     }

@@ -131,10 +131,7 @@ impl Shortener {
             if self.is_reserved(&key) {
                 continue;
             }
-            if let Some(link) = self
-                .put(key.clone(), target.clone(), self.strategy_name.as_str())
-                .await?
-            {
+            if let Some(link) = self.put(key.clone(), target.clone(), self.strategy_name.as_str()).await? {
                 return Ok(Shortened::Created(link));
             }
             if self.strategy.reuses_links()

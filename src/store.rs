@@ -109,14 +109,13 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
         let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
         match (scheme, rest) {
-            ("memory", "") => Ok(Self {
-                scheme: "memory",
-                rest: String::new(),
-            }),
-            ("sqlite", path) if !path.is_empty() => Ok(Self {
-                scheme: "sqlite",
-                rest: path.into(),
-            }),
+            ("memory", "") => Ok(Self { scheme: "memory", rest: String::new() }),
+            // A database in memory would be another one for each connection.
+            ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
+            ("sqlite", path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                Ok(Self { scheme: "sqlite", rest: path.into() })
+            }
             _ => Err(InvalidStoreUrl),
         }
     }

@@ -34,10 +34,7 @@ fn parse_range(text: &str) -> (&str, f32) {
 fn quality(accepted: &[(&str, f32)], offer: &str) -> f32 {
     let main_type = offer.split('/').next().unwrap_or_default();
     let weight_of = |wanted: &str| {
-        accepted
-            .iter()
-            .find(|(range, _)| range.eq_ignore_ascii_case(wanted))
-            .map(|(_, weight)| *weight)
+        accepted.iter().find(|(range, _)| range.eq_ignore_ascii_case(wanted)).map(|(_, weight)| *weight)
     };
     weight_of(offer)
         .or_else(|| weight_of(&format!("{main_type}/*")))
@@ -64,11 +61,7 @@ mod tests {
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().unwrap());
-            assert_eq!(
-                preferred(&headers, &["application/json", "text/plain"]),
-                chosen,
-                "{accept:?}"
-            );
+            assert_eq!(preferred(&headers, &["application/json", "text/plain"]), chosen, "{accept:?}");
         }
     }
 }

@@ -66,10 +66,7 @@ impl Observer {
             metrics: state.metrics.clone(),
             draining: state.draining.clone(),
             trusted_proxies: settings.trusted_proxies,
-            strict_transport: settings
-                .base_url
-                .as_ref()
-                .is_some_and(crate::base_url::BaseUrl::is_https),
+            strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
             id_prefix: settings.instance,
             next_id: AtomicU64::new(1),
         }
@@ -89,11 +86,7 @@ impl Observer {
 
 impl<S> AccessLog<S> {
     pub(super) fn new(inner: S, observer: Observer) -> Self {
-        Self {
-            inner,
-            observer: Arc::new(observer),
-            peer: None,
-        }
+        Self { inner, observer: Arc::new(observer), peer: None }
     }
 
     /// Counts a connection that was refused before it could ask for anything.
@@ -105,10 +98,7 @@ impl<S> AccessLog<S> {
 impl<S: Clone> AccessLog<S> {
     /// The same service for a connection from `peer`.
     pub fn for_peer(&self, peer: IpAddr) -> Self {
-        Self {
-            peer: Some(peer),
-            ..self.clone()
-        }
+        Self { peer: Some(peer), ..self.clone() }
     }
 }
 
@@ -127,10 +117,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let exchange = Exchange::begin(self.observer.clone(), self.peer, &request);
         request.extensions_mut().insert(exchange.client);
-        Observed {
-            response: self.inner.call(request),
-            exchange: Some(exchange),
-        }
+        Observed { response: self.inner.call(request), exchange: Some(exchange) }
     }
 }
 
@@ -189,19 +176,12 @@ impl Exchange {
         let route = response.extensions_mut().remove::<MatchedPath>();
         let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
         let cause = response.extensions_mut().remove::<Cause>();
-        self.record(
-            route,
-            response.status(),
-            cause.as_ref().map(|Cause(cause)| &**cause),
-        );
+        self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
 
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, self.request_id.clone());
         if self.observer.strict_transport {
-            headers.insert(
-                header::STRICT_TRANSPORT_SECURITY,
-                HeaderValue::from_static("max-age=31536000"),
-            );
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
         if self.observer.draining.has_begun() {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -212,13 +192,8 @@ impl Exchange {
         let duration = self.start.elapsed();
         let metrics = &self.observer.metrics;
         metrics.http_requests_in_flight.dec();
-        metrics
-            .http_requests
-            .with_label_values(&[route, method_label(&self.method), status.as_str()])
-            .inc();
-        let duration_seconds = metrics
-            .http_request_duration
-            .with_label_values(&[route, outcome(status)]);
+        metrics.http_requests.with_label_values(&[route, method_label(&self.method), status.as_str()]).inc();
+        let duration_seconds = metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
         duration_seconds.observe(duration.as_secs_f64());
         self.log(route, status, duration, error);
     }
@@ -270,14 +245,8 @@ fn method_label(method: &Method) -> &'static str {
         Method::OPTIONS,
         Method::TRACE,
     ];
-    const LABELS: [&str; 8] = [
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
-    ];
-    KNOWN
-        .iter()
-        .zip(LABELS)
-        .find(|(known, _)| *known == method)
-        .map_or("other", |(_, label)| label)
+    const LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+    KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
 }
 
 /// The kind of answer that the service level indicator tells apart.

@@ -53,18 +53,12 @@ pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> Cl
 
 /// An address as proxies write it: bare, or with a port.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    text.parse()
-        .ok()
-        .or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
+    text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
 /// The `n`-th element from the right, from 1, of a comma-separated header that may be repeated.
 fn nth_from_right<'a>(headers: &'a HeaderMap, name: &HeaderName, n: usize) -> Option<&'a str> {
-    let lines: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
+    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(','));
     elements.map(str::trim).nth(n.checked_sub(1)?)
 }
@@ -90,17 +84,11 @@ where
         };
         let host = match parts.uri.authority() {
             Some(authority) => authority.as_str(),
-            None => parts
-                .headers
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok())
-                .unwrap_or_default(),
+            None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
         };
         // A host that holds a slash or a question mark would become a path or a query.
         let is_authority = !host.is_empty() && !host.contains(['/', '\\', '?', '#', '@']);
-        let base = is_authority
-            .then(|| format!("{scheme}://{host}/").parse().ok())
-            .flatten();
+        let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
         base.map(Self).ok_or(ApiError::InvalidHost)
     }
 }
@@ -110,10 +98,7 @@ mod tests {
     use super::*;
 
     fn forwarded(values: &[&str]) -> HeaderMap {
-        values
-            .iter()
-            .map(|value| (X_FORWARDED_FOR, value.parse().unwrap()))
-            .collect()
+        values.iter().map(|value| (X_FORWARDED_FOR, value.parse().unwrap())).collect()
     }
 
     #[test]

@@ -48,9 +48,7 @@ fn media_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default().trim();
     let known = ["application/json", "application/x-www-form-urlencoded"];
-    known
-        .into_iter()
-        .find(|known| essence.eq_ignore_ascii_case(known))
+    known.into_iter().find(|known| essence.eq_ignore_ascii_case(known))
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -59,11 +57,7 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         return Err(ApiError::MalformedBody);
     }
     serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
-            ApiError::UnexpectedBody(error.to_string())
-        } else {
-            ApiError::MalformedBody
-        }
+        if error.is_data() { ApiError::UnexpectedBody(error.to_string()) } else { ApiError::MalformedBody }
     })
 }
 

@@ -74,26 +74,13 @@ pub(super) async fn readyz(
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
     let store_status = check.map_or_else(|error| Chain(&error).to_string(), |()| "ok".into());
-    let readiness = Readiness {
-        status,
-        store: StoreReadiness {
-            name: store.name(),
-            status: store_status,
-        },
-    };
+    let readiness = Readiness { status, store: StoreReadiness { name: store.name(), status: store_status } };
     (code, NO_STORE, Json(readiness)).into_response()
 }
 
 /// Metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", responses((status = OK, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(metrics): State<Arc<Metrics>>) -> Result<Response, ApiError> {
-    let text = metrics
-        .render()
-        .map_err(|error| ApiError::Internal(error.into()))?;
-    Ok((
-        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        NO_STORE,
-        text,
-    )
-        .into_response())
+    let text = metrics.render().map_err(|error| ApiError::Internal(error.into()))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], NO_STORE, text).into_response())
 }

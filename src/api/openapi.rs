@@ -27,24 +27,12 @@ pub(super) struct Document(Bytes);
 
 impl Document {
     pub(super) fn new(description: &Description) -> Self {
-        Self(
-            description
-                .to_json()
-                .expect("a description holds nothing that JSON can't")
-                .into(),
-        )
+        Self(description.to_json().expect("a description holds nothing that JSON can't").into())
     }
 }
 
 /// This document
 #[utoipa::path(get, path = "/openapi.json", responses((status = OK, body = Object, content_type = "application/json")))]
 pub(super) async fn document(Extension(Document(json)): Extension<Document>) -> Response {
-    (
-        [
-            (header::CONTENT_TYPE, "application/json"),
-            (header::CACHE_CONTROL, "no-cache"),
-        ],
-        json,
-    )
-        .into_response()
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json).into_response()
 }

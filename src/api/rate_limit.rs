@@ -43,19 +43,13 @@ impl RateLimit {
     /// # Errors
     /// [`InvalidRateLimit`] for anything else.
     pub fn parse(text: &str) -> Result<Option<Self>, InvalidRateLimit> {
-        if text == "0" {
-            Ok(None)
-        } else {
-            text.parse().map(Some)
-        }
+        if text == "0" { Ok(None) } else { text.parse().map(Some) }
     }
 
     /// The generic cell rate algorithm: one cell each `period / requests`, and a burst of `requests`.
     fn quota(self) -> Quota {
         let each = (self.period / self.requests.get()).max(Duration::from_nanos(1));
-        Quota::with_period(each)
-            .expect("the period is not zero")
-            .allow_burst(self.requests)
+        Quota::with_period(each).expect("the period is not zero").allow_burst(self.requests)
     }
 }
 
@@ -70,10 +64,7 @@ impl FromStr for RateLimit {
             "h" => Duration::from_hours(1),
             _ => return Err(InvalidRateLimit),
         };
-        Ok(Self {
-            requests: requests.parse().map_err(|_| InvalidRateLimit)?,
-            period,
-        })
+        Ok(Self { requests: requests.parse().map_err(|_| InvalidRateLimit)?, period })
     }
 }
 
@@ -91,21 +82,12 @@ pub(super) struct RateLimiter {
 impl RateLimiter {
     pub(super) fn new(limit: RateLimit, metrics: Arc<Metrics>) -> Arc<Self> {
         let clients = DefaultKeyedRateLimiter::dashmap(limit.quota());
-        Arc::new(Self {
-            clients,
-            clock: DefaultClock::default(),
-            requests: AtomicU32::new(0),
-            metrics,
-        })
+        Arc::new(Self { clients, clock: DefaultClock::default(), requests: AtomicU32::new(0), metrics })
     }
 
     /// Takes one request of `client`, or says how long it has to wait.
     fn admit(&self, client: ClientIp) -> Result<(), Duration> {
-        if self
-            .requests
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(REQUESTS_PER_CLEANUP)
-        {
+        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_CLEANUP) {
             self.clients.retain_recent();
         }
         self.clients
@@ -152,10 +134,7 @@ mod tests {
         assert!(limiter.admit(client("192.0.2.1")).is_ok());
         assert!(limiter.admit(client("192.0.2.1")).is_ok());
         let wait = limiter.admit(client("192.0.2.1")).unwrap_err();
-        assert!(
-            wait > Duration::from_mins(29) && wait <= Duration::from_mins(30),
-            "{wait:?}"
-        );
+        assert!(wait > Duration::from_mins(29) && wait <= Duration::from_mins(30), "{wait:?}");
         assert!(limiter.admit(client("192.0.2.2")).is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -31,23 +31,13 @@ const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-store");
 pub(super) async fn redirect(
     State(shortener): State<Arc<Shortener>>,
     method: Method,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let key = key.parse().map_err(|_| ApiError::NotFound)?;
-    let visit = if method == Method::HEAD {
-        Visit::Uncounted
-    } else {
-        Visit::Counted
-    };
+    let key = key.ok().and_then(|Path(key)| key.parse().ok()).ok_or(ApiError::NotFound)?;
+    let visit = if method == Method::HEAD { Visit::Uncounted } else { Visit::Counted };
     let link = shortener.follow(&key, visit).await?;
     let location =
         HeaderValue::from_str(link.target.as_str()).map_err(|error| ApiError::Internal(error.into()))?;
-    Ok((
-        StatusCode::FOUND,
-        [
-            (header::LOCATION, location),
-            (header::CACHE_CONTROL, CACHE_CONTROL),
-        ],
-    )
+    Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, CACHE_CONTROL)])
         .into_response())
 }

@@ -12,19 +12,16 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 /// Where it does not answer in time, or with anything but a success.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(async {
-            // An instance that listens on every address is asked on the loopback one.
-            let host = match config.host {
-                IpAddr::V4(address) if address.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-                IpAddr::V6(address) if address.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-                address => address,
-            };
-            let url = format!("http://{}/healthz", std::net::SocketAddr::new(host, config.port));
-            let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
-            client.get(url).send().await?.error_for_status()?;
-            Ok(())
-        })
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        // An instance that listens on every address is asked on the loopback one.
+        let host = match config.host {
+            IpAddr::V4(address) if address.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+            IpAddr::V6(address) if address.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
+            address => address,
+        };
+        let url = format!("http://{}/healthz", std::net::SocketAddr::new(host, config.port));
+        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        client.get(url).send().await?.error_for_status()?;
+        Ok(())
+    })
 }

@@ -36,11 +36,7 @@ enum StartError {
     #[error("BLOCKED_HOSTS can't be read")]
     BlockedHosts(#[source] io::Error),
     #[error("{variable}: {address} can't be listened on")]
-    Listen {
-        variable: &'static str,
-        address: SocketAddr,
-        source: io::Error,
-    },
+    Listen { variable: &'static str, address: SocketAddr, source: io::Error },
 }
 
 /// Starts the runtime and serves.
@@ -67,12 +63,8 @@ async fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), Box<dyn Err
     let store = store::open(&config.store_url)
         .await
         .map_err(|error| StartError::Store(config.store_url.clone(), error))?;
-    let surroundings = Surroundings {
-        store,
-        metrics,
-        clock: Clock::system(),
-        rng: StdRng::try_from_rng(&mut SysRng)?,
-    };
+    let surroundings =
+        Surroundings { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
     let app = App::new(config, surroundings).map_err(StartError::BlockedHosts)?;
 
     let listener = listen("HOST and PORT", SocketAddr::new(config.host, config.port)).await?;
@@ -104,13 +96,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), Box<dyn Err
 }
 
 async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Listen {
-            variable,
-            address,
-            source,
-        })
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { variable, address, source })
 }
 
 /// Each connection is an open file, and the usual soft limit of 1,024 is there for programs that use `select`.

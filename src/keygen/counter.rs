@@ -32,10 +32,7 @@ struct State {
 
 impl Counter {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self {
-            store,
-            state: Arc::default(),
-        }
+        Self { store, state: Arc::default() }
     }
 
     async fn next(&self) -> Result<u64, StoreError> {
@@ -89,20 +86,14 @@ mod tests {
         let strategy = Counter::new(Arc::new(MemoryStore::default()));
         let target = "https://example.com".parse().unwrap();
         for number in 1000..1000 + 3 * u64::from(BLOCK) {
-            assert_eq!(
-                strategy.propose(&target, 0).await.unwrap().as_str(),
-                base62(number)
-            );
+            assert_eq!(strategy.propose(&target, 0).await.unwrap().as_str(), base62(number));
         }
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_number_comes_twice_from_two_instances() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let instances = [
-            Arc::new(Counter::new(store.clone())),
-            Arc::new(Counter::new(store)),
-        ];
+        let instances = [Arc::new(Counter::new(store.clone())), Arc::new(Counter::new(store))];
         let tasks = (0..64).map(|task| {
             let counter = instances[task % 2].clone();
             tokio::spawn(async move {

@@ -19,10 +19,7 @@ pub(super) struct Random {
 
 impl Random {
     pub(super) fn new(rng: StdRng, length: usize) -> Self {
-        Self {
-            rng: Mutex::new(rng),
-            length,
-        }
+        Self { rng: Mutex::new(rng), length }
     }
 }
 

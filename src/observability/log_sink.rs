@@ -49,17 +49,9 @@ impl LogSink {
     /// # Errors
     /// Where the thread can't be started.
     pub fn start(output: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            queue: Mutex::default(),
-            changed: Condvar::new(),
-            dropped,
-        });
-        let sink = Self {
-            shared: shared.clone(),
-        };
-        thread::Builder::new()
-            .name("log".into())
-            .spawn(move || shared.write_to(output))?;
+        let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
+        let sink = Self { shared: shared.clone() };
+        thread::Builder::new().name("log".into()).spawn(move || shared.write_to(output))?;
         Ok(sink)
     }
 
@@ -85,10 +77,7 @@ impl LogSink {
         let mut queue = self.shared.lock();
         queue.closed = true;
         self.shared.changed.notify_all();
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(queue, patience, |queue| !queue.finished);
+        let waited = self.shared.changed.wait_timeout_while(queue, patience, |queue| !queue.finished);
         drop(waited);
     }
 }
@@ -114,10 +103,7 @@ impl Shared {
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         batch.clear();
         let idle = |queue: &mut Queue| queue.bytes.is_empty() && !queue.closed;
-        let queue = self
-            .changed
-            .wait_while(self.lock(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
+        let queue = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         let few = |queue: &mut Queue| queue.bytes.len() < FULL_WRITE && !queue.closed;
         let gathered = self.changed.wait_timeout_while(queue, GATHER, few);
         let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);

@@ -29,10 +29,7 @@ pub enum LogFormat {
 pub fn subscriber(filter: Targets, format: LogFormat, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
     let layer = match format {
         LogFormat::Json => JsonLines { sink }.boxed(),
-        LogFormat::Text => tracing_subscriber::fmt::layer()
-            .with_writer(sink)
-            .with_ansi(false)
-            .boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(false).boxed(),
     };
     Box::new(tracing_subscriber::registry().with(layer.with_filter(filter)))
 }
@@ -61,10 +58,7 @@ impl<S: Subscriber> Layer<S> for JsonLines {
             let level = event.metadata().level();
             // Writing to memory can't fail.
             let _ = write!(line, r#"{{"ts":"{:.3}","level":"{level}""#, Timestamp::now());
-            event.record(&mut JsonFields {
-                line,
-                text: String::new(),
-            });
+            event.record(&mut JsonFields { line, text: String::new() });
             line.extend_from_slice(b"}\n");
             self.sink.append(line);
         });
@@ -78,11 +72,7 @@ struct JsonFields<'a> {
 
 impl JsonFields<'_> {
     fn name(&mut self, field: &Field) {
-        let name = if field.name() == "message" {
-            "msg"
-        } else {
-            field.name()
-        };
+        let name = if field.name() == "message" { "msg" } else { field.name() };
         let _ = write!(self.line, r#","{name}":"#);
     }
 

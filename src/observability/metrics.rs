@@ -53,20 +53,12 @@ impl Metrics {
     ///
     /// # Panics
     /// Where two metrics have one name, which a test would see.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a registry is made on purpose, never by default"
-    )]
+    #[expect(clippy::new_without_default, reason = "a registry is made on purpose, never by default")]
     pub fn new() -> Self {
         let registry = Registry::new();
-        registry
-            .register(Box::new(ProcessCollector::for_self()))
-            .expect(VALID);
+        registry.register(Box::new(ProcessCollector::for_self())).expect(VALID);
         let build = IntGaugeVec::new(
-            Opts::new(
-                "urlshort_build_info",
-                "Version and source revision of the running program, always 1.",
-            ),
+            Opts::new("urlshort_build_info", "Version and source revision of the running program, always 1."),
             &["version", "revision"],
         );
         let build = register(&registry, build.expect(VALID));
@@ -74,10 +66,7 @@ impl Metrics {
 
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help).expect(VALID));
         let counters = |name: &str, help: &str, labels: &[&str]| {
-            register(
-                &registry,
-                IntCounterVec::new(Opts::new(name, help), labels).expect(VALID),
-            )
+            register(&registry, IntCounterVec::new(Opts::new(name, help), labels).expect(VALID))
         };
         let histograms = |name: &str, help: &str, labels: &[&str], bounds: &[f64]| {
             let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
@@ -142,9 +131,7 @@ pub const REVISION: &str = match option_env!("URLSHORT_REVISION") {
 const VALID: &str = "metric names, labels and bounds are valid";
 
 fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
-    registry
-        .register(Box::new(collector.clone()))
-        .expect("metric names are distinct");
+    registry.register(Box::new(collector.clone())).expect("metric names are distinct");
     collector
 }
 
@@ -155,10 +142,7 @@ mod tests {
     #[test]
     fn the_threshold_of_the_service_level_is_a_bucket() {
         let metrics = Metrics::new();
-        metrics
-            .http_request_duration
-            .with_label_values(&["/{key}", "redirect"])
-            .observe(0.1);
+        metrics.http_request_duration.with_label_values(&["/{key}", "redirect"]).observe(0.1);
         assert!(metrics.render().unwrap().contains(r#"le="0.2""#));
     }
 }

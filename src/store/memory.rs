@@ -27,10 +27,7 @@ struct Record {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self {
-            links: DashMap::new(),
-            next_number: AtomicU64::new(FIRST_NUMBER),
-        }
+        Self { links: DashMap::new(), next_number: AtomicU64::new(FIRST_NUMBER) }
     }
 }
 
@@ -44,10 +41,7 @@ impl Store for MemoryStore {
         match self.links.entry(link.key.clone()) {
             Entry::Occupied(_) => Ok(false),
             Entry::Vacant(vacancy) => {
-                vacancy.insert(Record {
-                    link: Arc::new(link),
-                    clicks: 0,
-                });
+                vacancy.insert(Record { link: Arc::new(link), clicks: 0 });
                 Ok(true)
             }
         }

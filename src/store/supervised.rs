@@ -21,11 +21,7 @@ pub struct Supervised {
 impl Supervised {
     /// Gives each call to `inner` at most `deadline`.
     pub fn new(inner: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self {
-            inner,
-            deadline,
-            metrics,
-        }
+        Self { inner, deadline, metrics }
     }
 
     async fn supervise<T>(
@@ -35,9 +31,8 @@ impl Supervised {
     ) -> Result<T, StoreError> {
         let labels = [self.inner.name(), operation];
         let start = Instant::now();
-        let result = timeout(self.deadline, call)
-            .await
-            .unwrap_or_else(|_| Err(StoreError::Timeout(self.deadline)));
+        let result =
+            timeout(self.deadline, call).await.unwrap_or_else(|_| Err(StoreError::Timeout(self.deadline)));
         let duration = self.metrics.store_operation_duration.with_label_values(&labels);
         duration.observe(start.elapsed().as_secs_f64());
         if result.is_err() {
@@ -54,8 +49,7 @@ impl Store for Supervised {
     }
 
     async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
-        self.supervise("put_if_absent", self.inner.put_if_absent(link))
-            .await
+        self.supervise("put_if_absent", self.inner.put_if_absent(link)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
@@ -63,8 +57,7 @@ impl Store for Supervised {
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
-        self.supervise("take_numbers", self.inner.take_numbers(count))
-            .await
+        self.supervise("take_numbers", self.inner.take_numbers(count)).await
     }
 
     async fn add_clicks(&self, clicks: Vec<(Key, u64)>) -> Result<(), StoreError> {
