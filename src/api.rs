@@ -7,6 +7,7 @@ mod error;
 mod extract;
 mod health;
 mod home;
+mod json;
 mod openapi;
 mod rate_limit;
 mod redirect;
@@ -94,8 +95,11 @@ impl Draining {
     }
 }
 
+/// Everything that answers a request, from the access log inwards. Cheap to clone.
+pub type HttpService = AccessLog<Router>;
+
 /// The service for everybody.
-pub fn public(state: &AppState) -> AccessLog<Router> {
+pub fn public(state: &AppState) -> HttpService {
     let limiter = state.settings.rate_limit.map(|limit| RateLimiter::new(limit, state.metrics.clone()));
     let mut routes = public_routes(limiter);
     if !state.settings.separate_operations {
@@ -105,7 +109,7 @@ pub fn public(state: &AppState) -> AccessLog<Router> {
 }
 
 /// The service for whoever operates it, where that has a listener of its own.
-pub fn operations(state: &AppState) -> AccessLog<Router> {
+pub fn operations(state: &AppState) -> HttpService {
     serve(operations_routes().routes(routes!(health::healthz)), state)
 }
 
@@ -137,7 +141,7 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 
 /// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
 /// panics or is refused is still logged and counted.
-fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> AccessLog<Router> {
+fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let settings = &state.settings;
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));

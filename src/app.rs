@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::{
-    api::{self, AppState, Draining, Settings},
+    api::{self, AppState, Draining, HttpService, Settings},
     clicks::Clicks,
     clock::Clock,
     config::Config,
@@ -90,6 +90,11 @@ impl App {
         Ok(Self { state, limits, drain_delay: config.drain_delay })
     }
 
+    /// The service for everybody, without a listener.
+    pub fn public_service(&self) -> HttpService {
+        api::public(&self.state)
+    }
+
     /// Serves until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if any.
     pub async fn run(
         self,
@@ -103,7 +108,7 @@ impl App {
             let mut stopped = stopped.clone();
             async move { stopped.changed().await.unwrap_or_default() }
         };
-        let public = server::run(listener, api::public(&self.state), self.limits, stopped());
+        let public = server::run(listener, self.public_service(), self.limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
                 server::run(listener, api::operations(&self.state), self.limits, stopped()).await;

@@ -1,7 +1,8 @@
 //! Counting clicks without ever making a redirect wait.
 //!
 //! A click adds to a tally in memory; once a second the tallies go to the store. A crash loses that second, a clean
-//! stop nothing. Memory is bounded: past [`CAPACITY`] links the clicks on further ones are dropped and counted as such.
+//! stop nothing. Memory is bounded: past a number of links the clicks on further ones are dropped, and
+//! counted as such.
 
 use std::{
     collections::HashMap,

@@ -44,91 +44,91 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     /// Address to listen on
-    #[arg(long, env, global = true, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = SERVER)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "ADDRESS", default_value = "0.0.0.0", help_heading = SERVER)]
     pub host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
-    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 8080, help_heading = SERVER)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 8080, help_heading = SERVER)]
     pub port: u16,
 
     /// Second listener, which takes /metrics and /readyz off the first one
-    #[arg(long, env, global = true, value_name = "ADDRESS:PORT", help_heading = SERVER)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "ADDRESS:PORT", help_heading = SERVER)]
     pub metrics_addr: Option<SocketAddr>,
 
     /// What short URLs begin with; otherwise each request's own scheme and Host
-    #[arg(long, env, global = true, value_name = "URL", help_heading = SERVER)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "URL", help_heading = SERVER)]
     pub base_url: Option<BaseUrl>,
 
     /// How many proxies stand in front; their X-Forwarded-For and -Proto are believed, nobody else's
-    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 0, help_heading = SERVER)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 0, help_heading = SERVER)]
     pub trusted_proxies: u8,
 
     /// memory: or sqlite:PATH
-    #[arg(long, env, global = true, value_name = "URL", default_value = "sqlite:urlshort.db", help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "URL", default_value = "sqlite:urlshort.db", help_heading = LINKS)]
     pub store_url: StoreUrl,
 
     /// Time that a call to the store may take
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = LINKS)]
     pub store_timeout: Duration,
 
     /// How keys are made: random, counter or hash
-    #[arg(long, env, global = true, value_name = "NAME", default_value = "random", help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NAME", default_value = "random", help_heading = LINKS)]
     pub key_strategy: StrategyName,
 
     /// Characters in a random or hashed key
-    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u8).range(4..=43), help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 7, value_parser = clap::value_parser!(u8).range(4..=43), help_heading = LINKS)]
     pub key_length: u8,
 
     /// File of hosts that no link may lead to: one host or .suffix a line, reloaded when it changes
-    #[arg(long, env, global = true, value_name = "FILE", value_parser = readable_file, help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "FILE", value_parser = readable_file, help_heading = LINKS)]
     pub blocked_hosts: Option<PathBuf>,
 
     /// Refuse links to loopback, private and link-local addresses and names
-    #[arg(long, env, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
     pub block_private_targets: bool,
 
     /// POST /shorten from one client, per s, min or h; 0 is no limit
-    #[arg(long, env, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
     pub rate_limit: Limit,
 
     /// Largest request body
-    #[arg(long, env, global = true, value_name = "BYTES", default_value = "16KiB", help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "16KiB", help_heading = LIMITS)]
     pub max_body: ByteSize,
 
     /// Connections at a time; one more is refused
-    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_connections: u32,
 
     /// Requests at a time; one more is refused
-    #[arg(long, env, global = true, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_in_flight: u32,
 
     /// Time that a request may take
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
     pub request_timeout: Duration,
 
     /// Time that a new connection may take to send the head of its first request
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
     pub header_timeout: Duration,
 
     /// Time that a connection may take from one request to the next; longer than the load balancer's own
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "75s", value_parser = duration, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "75s", value_parser = duration, help_heading = LIMITS)]
     pub keep_alive: Duration,
 
     /// Time between SIGTERM and the last accepted connection, for the load balancer to notice
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero, help_heading = LIMITS)]
     pub drain_delay: Duration,
 
     /// Time that requests in flight get after that
-    #[arg(long, env, global = true, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero, help_heading = LIMITS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero, help_heading = LIMITS)]
     pub drain_timeout: Duration,
 
     /// error, warn, info, debug or trace; also per module, such as info,hyper=warn
-    #[arg(long, env, global = true, value_name = "LEVEL", default_value = "info", value_parser = log_level, help_heading = LOGS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "LEVEL", default_value = "info", value_parser = log_level, help_heading = LOGS)]
     pub log_level: Targets,
 
     /// How log lines look
-    #[arg(long, env, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json, help_heading = LOGS)]
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json, help_heading = LOGS)]
     pub log_format: LogFormat,
 }
 

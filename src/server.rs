@@ -4,7 +4,6 @@ mod connection;
 
 use std::{io, sync::Arc, time::Duration};
 
-use axum::Router;
 use futures_util::FutureExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -14,7 +13,7 @@ use tokio::{
 };
 
 use self::connection::{Stage, serve_connection};
-use crate::api::AccessLog;
+use crate::api::HttpService;
 
 /// What a listener does at its limits.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +44,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n
 /// Serves until `stop` is ready, then lets every connection finish what it is at, for `drain_timeout` at most.
 pub async fn run(
     listener: TcpListener,
-    service: AccessLog<Router>,
+    service: HttpService,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
@@ -73,7 +72,7 @@ pub async fn run(
 }
 
 struct Server {
-    service: AccessLog<Router>,
+    service: HttpService,
     limits: Limits,
     /// A permit for each connection, so that having all of them means that none is left.
     connections: Arc<Semaphore>,
@@ -82,7 +81,7 @@ struct Server {
 }
 
 impl Server {
-    fn new(service: AccessLog<Router>, limits: Limits) -> Self {
+    fn new(service: HttpService, limits: Limits) -> Self {
         Self {
             service,
             limits,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -11,7 +10,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Draining, error::ApiError};
+use super::{Draining, error::ApiError, json::Json};
 use crate::{
     observability::{logging::Chain, metrics::Metrics},
     store::Store,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -16,6 +15,7 @@ use super::{
     client::OwnBase,
     error::{ApiError, ErrorBody},
     extract::Payload,
+    json::Json,
 };
 use crate::{
     link::InvalidTarget,

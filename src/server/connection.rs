@@ -5,7 +5,6 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use axum::Router;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -16,7 +15,7 @@ use tokio::{
 use tower::Service;
 
 use super::Limits;
-use crate::api::AccessLog;
+use crate::api::HttpService;
 
 /// The largest head of a request, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -39,7 +38,7 @@ pub(super) enum Stage {
 /// connection no longer than silence would.
 pub(super) async fn serve_connection(
     stream: TcpStream,
-    service: AccessLog<Router>,
+    service: HttpService,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
 ) {

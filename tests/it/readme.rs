@@ -1,1 +1,54 @@
-//! x
+//! The README says what is so.
+
+use std::process::Command;
+
+use clap::CommandFactory;
+use urlshort::config::Cli;
+
+use crate::support::{Process, sqlite_in};
+
+const README: &str = include_str!("../../README.md");
+
+/// The commands of the console blocks, each with the output that the README shows for it.
+fn transcript() -> Vec<(String, String)> {
+    let blocks = README.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
+    let steps = blocks.flat_map(|block| block.split("$ ").skip(1)).map(|step| {
+        let (command, output) = step.split_once('\n').unwrap();
+        (command.to_owned(), output.to_owned())
+    });
+    steps.collect()
+}
+
+#[test]
+fn its_commands_print_what_it_shows() {
+    let directory = tempfile::tempdir().unwrap();
+    let process = Process::start(&[("STORE_URL", &sqlite_in(directory.path()))]);
+    // A key is drawn anew each time; the first answer tells which one stands for the README's.
+    let shown_key = "q0V8fYz";
+    let mut drawn_key = shown_key.to_owned();
+    for (command, expected) in transcript() {
+        let command = command.replace("localhost:8080", &process.address).replace(shown_key, &drawn_key);
+        let output = Command::new("bash").args(["-o", "pipefail", "-c", &command]).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8(output.stdout).unwrap().replace(&process.address, "localhost:8080");
+        if drawn_key == shown_key {
+            let (_, rest) = printed.split_once("\"key\":\"").unwrap();
+            drawn_key = rest[..shown_key.len()].to_owned();
+        }
+        let printed = printed.replace(&drawn_key, shown_key);
+        assert_eq!(printed, expected, "{command}");
+    }
+}
+
+#[test]
+fn its_table_of_options_is_that_of_the_program() {
+    let mut table = String::new();
+    for option in Cli::command().get_arguments().filter(|option| option.get_env().is_some()) {
+        let variable = option.get_env().unwrap().to_str().unwrap();
+        let default =
+            option.get_default_values().first().map(|value| format!("`{}`", value.to_str().unwrap()));
+        let help = option.get_help().unwrap();
+        table += &format!("| `{variable}` | {} | {help} |\n", default.unwrap_or_default());
+    }
+    assert!(README.contains(&table), "the README's table should be\n{table}");
+}
