@@ -61,10 +61,10 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
     assert_eq!(tested, variables_in_help(), "each option has a bad value here");
 }
 
-/// The variables that `--help` names, as in `[env: PORT=]`.
+/// The variables that `--help` names, as in `[env: PORT]`.
 fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
-    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split('=').next());
+    let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
     variables.map(Into::into).collect()
 }
 

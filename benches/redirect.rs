@@ -1,0 +1,60 @@
+//! What one redirect costs inside the process: the service with its whole middleware, without a socket.
+//!
+//! `cargo bench --bench redirect`. The cost on a socket, side by side with nginx, is another benchmark's subject.
+
+use std::{hint::black_box, net::IpAddr, sync::Arc};
+
+use axum::body::Body;
+use criterion::{Criterion, criterion_group, criterion_main};
+use hyper::{Request, StatusCode};
+use jiff::Timestamp;
+use rand::{SeedableRng, rngs::StdRng};
+use tower::Service;
+use urlshort::{
+    app::{App, Surroundings},
+    clock::Clock,
+    config::Cli,
+    link::Link,
+    observability::metrics::Metrics,
+    store,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn redirects(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let sqlite = format!("sqlite:{}", directory.path().join("links.db").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for url in ["memory:", &sqlite] {
+        let store = runtime.block_on(store::open(&url.parse().expect("a store URL"))).expect("a store");
+        let link = Link::new(
+            "q0V8fYz".parse().expect("a key"),
+            "https://example.com/some/path".parse().expect("a target"),
+            Timestamp::now(),
+        );
+        assert!(runtime.block_on(store.put_if_absent(link)).expect("a link"));
+        let config = Cli::read(["urlshort".into()]).expect("the defaults are valid").config;
+        let surroundings = Surroundings {
+            store,
+            metrics: Arc::new(Metrics::new()),
+            clock: Clock::system(),
+            rng: StdRng::seed_from_u64(1),
+        };
+        let service = App::new(&config, surroundings).expect("no file is needed").public_service();
+        let service = service.for_peer(IpAddr::from([127, 0, 0, 1]));
+        for (path, status) in [("/q0V8fYz", StatusCode::FOUND), ("/unknown", StatusCode::NOT_FOUND)] {
+            let name = url.split(':').next().unwrap_or_default();
+            criterion.bench_function(&format!("{name} {}", status.as_u16()), |bencher| {
+                bencher.iter(|| {
+                    let request = Request::get(path).body(Body::empty()).expect("a request");
+                    let answer = runtime.block_on(service.clone().call(request));
+                    assert!(black_box(answer).is_ok_and(|answer| answer.status() == status));
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, redirects);
+criterion_main!(benches);

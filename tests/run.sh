@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Runs every check of this repository, after installing what they need and the machine lacks:
+#
+#   tests/run.sh          everything
+#   tests/run.sh quick    the inner loop: format, lints, unit and in-process tests
+#
+# Debian or Ubuntu with Rust and a C compiler. One line per check; what a failing check printed comes last.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+passed=0 failed=()
+
+# check NAME COMMAND…: runs the command, its output in a file, and prints how it went, with what it wrote to
+# descriptor 3: a figure worth seeing.
+check() {
+  local name=$1 start=$SECONDS verdict=ok
+  shift
+  if "$@" > "$logs/$name" 2>&1 3> "$logs/figure"; then
+    passed=$((passed + 1))
+  else
+    verdict=FAIL
+    failed+=("$name")
+  fi
+  printf '%-4s %5ds  %-24s %s\n' "$verdict" $((SECONDS - start)) "$name" "$(< "$logs/figure")"
+}
+
+finish() {
+  for name in "${failed[@]}"; do
+    printf '\n=== %s\n' "$name"
+    cat "$logs/$name"
+  done
+  printf '\n%d passed, %d failed\n' "$passed" "${#failed[@]}"
+  exit $((${#failed[@]} > 0))
+}
+
+# missing COMMAND WHAT: whether the command is not there; says what is about to be installed.
+missing() {
+  ! command -v "$1" > /dev/null && printf 'installing %s\n' "$2"
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+# apt PACKAGE…: installs Debian packages, quietly unless that fails.
+apt() {
+  { as_root apt-get update -q && as_root apt-get install -y -q --no-install-recommends "$@"; } > "$logs/apt" 2>&1 ||
+    { cat "$logs/apt"; exit 1; }
+}
+
+cargo_install() {
+  cargo install --locked -q "$@" > "$logs/cargo-install" 2>&1 || { cat "$logs/cargo-install"; exit 1; }
+}
+
+# The LLVM tools that read rustc's coverage data: rustup's own where they are, else Debian's of the same LLVM.
+find_llvm_tools() {
+  local llvm bundled
+  bundled=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
+  [[ -x $bundled/llvm-cov ]] && return
+  llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+  missing "llvm-cov-$llvm" "llvm-$llvm (coverage)" && apt "llvm-$llvm"
+  export LLVM_COV=llvm-cov-$llvm LLVM_PROFDATA=llvm-profdata-$llvm
+}
+
+lints() { cargo clippy --locked --all-targets -- -D warnings; }
+docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
+tests_in_process() {
+  cargo test --locked --lib &&
+    cargo test --locked --test it -- --skip cli:: --skip clients:: --skip crash:: --skip readme:: --skip shutdown::
+}
+tests_and_coverage() {
+  cargo llvm-cov test --locked --no-report &&
+    cargo llvm-cov report --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
+  local status=$?
+  grep -o '"lines":{[^}]*}' "$logs/coverage.json" | tail -n 1 | sed 's/.*"percent":\([0-9.]*\).*/\1 % of lines/' >&3
+  return $status
+}
+
+missing curl curl && apt curl ca-certificates
+check format cargo fmt --check
+check lints lints
+if [[ ${1:-} == quick ]]; then
+  check tests-in-process tests_in_process
+  finish
+fi
+
+find_llvm_tools
+missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-cov
+check docs docs
+check tests-and-coverage tests_and_coverage
+check benchmarks-build cargo bench --locked --no-run
+finish
