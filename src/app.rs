@@ -15,7 +15,7 @@ use crate::{
     policy::TargetPolicy,
     server::{self, Limits},
     shortener::Shortener,
-    store::{Store, Supervised},
+    store::{Cached, Store, Supervised},
 };
 
 /// What the service takes from outside, so that a test can hand in its own.
@@ -33,6 +33,8 @@ pub struct Surroundings {
 /// A service that is ready to serve.
 pub struct App {
     state: AppState,
+    supervised: Arc<Supervised>,
+    cached: Option<Arc<Cached>>,
     limits: Limits,
     drain_delay: Duration,
 }
@@ -44,7 +46,17 @@ impl App {
     /// Where a file that the configuration names can't be read.
     pub fn new(config: &Config, surroundings: Surroundings) -> io::Result<Self> {
         let Surroundings { store, metrics, clock, mut rng } = surroundings;
-        let store: Arc<dyn Store> = Arc::new(Supervised::new(store, config.store_timeout, metrics.clone()));
+        // A store in memory is its own cache.
+        let is_cached = config.cache_bytes.as_u64() > 0 && store.name() != "memory";
+        let supervised = Arc::new(Supervised::new(store, config.store_timeout, metrics.clone()));
+        let cached = is_cached.then(|| {
+            let bytes = config.cache_bytes.as_u64();
+            Arc::new(Cached::new(supervised.clone(), bytes, config.cache_ttl, metrics.clone()))
+        });
+        let store: Arc<dyn Store> = match &cached {
+            Some(cached) => cached.clone(),
+            None => supervised.clone(),
+        };
         let mut policy = TargetPolicy::new(config.block_private_targets);
         if let Some(file) = &config.blocked_hosts {
             policy = policy.with_blocked_hosts(file.clone())?;
@@ -87,7 +99,7 @@ impl App {
             keep_alive: config.keep_alive,
             drain_timeout: config.drain_timeout,
         };
-        Ok(Self { state, limits, drain_delay: config.drain_delay })
+        Ok(Self { state, supervised, cached, limits, drain_delay: config.drain_delay })
     }
 
     /// The service for everybody, without a listener.
@@ -130,6 +142,10 @@ impl App {
         let Shortener { clicks, policy, store, .. } = &*self.state.shortener;
         let mut tasks = JoinSet::new();
         tasks.spawn(clicks.clone().write_regularly(store.clone()));
+        tasks.spawn(self.supervised.clone().probe_regularly());
+        if let Some(cached) = &self.cached {
+            tasks.spawn(cached.clone().watch_regularly());
+        }
         let policy = policy.clone();
         tasks.spawn(async move { policy.reload_regularly().await });
         tasks

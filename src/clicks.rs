@@ -1,150 +1,184 @@
-//! Counting clicks without ever making a redirect wait.
-//!
-//! A click adds to a tally in memory; once a second the tallies go to the store. A crash loses that second, a clean
-//! stop nothing. Memory is bounded: past a number of links the clicks on further ones are dropped, and
-//! counted as such.
+//! What is counted when somebody follows a link: how many people and bots a day, with which kind of device, and from
+//! where. No address, no agent and no time of day is kept.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+mod tallies;
 
-use prometheus::IntCounter;
-use tokio::time::MissedTickBehavior;
+use std::{fmt, str::FromStr};
 
-use crate::{
-    link::Key,
-    observability::logging::Chain,
-    store::{Store, StoreError},
-};
+use compact_str::CompactString;
+use jiff::civil::Date;
+use thiserror::Error;
 
-/// Links with clicks that wait to be written; at about 100 bytes each they take some 10 MB at most.
-const CAPACITY: usize = 100_000;
+pub use self::tallies::Clicks;
+use crate::link::Key;
 
-/// Links in one write, so that it stays short beside the others that the store has to do.
-const BATCH: usize = 1000;
-
-/// How often tallies are written.
-const INTERVAL: Duration = Duration::from_secs(1);
-
-/// The tallies of clicks that are not in the store yet.
-pub struct Clicks {
-    tallies: Mutex<HashMap<Key, u64>>,
-    dropped: IntCounter,
+/// One visit, as far as it is told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Visitor {
+    /// A person, by all that the request shows.
+    Person {
+        /// What it came with.
+        device: Device,
+        /// The host of the page that led here; `None` where the request does not say.
+        referrer: Option<Referrer>,
+    },
+    /// A crawler, a monitor, a link preview, a prefetch.
+    Bot,
 }
 
-impl Clicks {
-    /// No clicks yet. Those that can't be kept add to `dropped`.
-    pub fn new(dropped: IntCounter) -> Self {
-        Self { tallies: Mutex::default(), dropped }
-    }
+/// A kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Device {
+    /// A computer on a desk or lap.
+    Desktop,
+    /// A telephone.
+    Mobile,
+    /// A tablet.
+    Tablet,
+    /// Anything else, and whatever does not tell.
+    Other,
+}
 
-    /// Counts one click on the link with this key.
-    pub fn record(&self, key: &Key) {
-        self.add(key, 1);
-    }
+impl Device {
+    /// Each kind, with the word for it.
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::Desktop, "desktop"),
+        (Self::Mobile, "mobile"),
+        (Self::Tablet, "tablet"),
+        (Self::Other, "other"),
+    ];
 
-    fn add(&self, key: &Key, count: u64) {
-        let mut tallies = self.lock();
-        if let Some(tally) = tallies.get_mut(key) {
-            *tally += count;
-        } else if tallies.len() < CAPACITY {
-            tallies.insert(key.clone(), count);
-        } else {
-            self.dropped.inc_by(count);
+    /// The word for it in stores and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Desktop => "desktop",
+            Self::Mobile => "mobile",
+            Self::Tablet => "tablet",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The host of a page that led to a link: at most 253 bytes, as long as a DNS name can be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Referrer(CompactString);
+
+impl Referrer {
+    /// The longest host, in bytes (RFC 1035, section 2.3.4, without the length octets).
+    pub const MAX_LEN: usize = 253;
+
+    /// The host, in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A string is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not something that is counted")]
+pub struct Uncountable;
+
+impl FromStr for Referrer {
+    type Err = Uncountable;
+
+    fn from_str(host: &str) -> Result<Self, Uncountable> {
+        let valid =
+            (1..=Self::MAX_LEN).contains(&host.len()) && host.bytes().all(|byte| byte.is_ascii_graphic());
+        if valid { Ok(Self(CompactString::new(host).to_ascii_lowercase())) } else { Err(Uncountable) }
+    }
+}
+
+/// One thing that clicks are counted by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Facet {
+    /// All people.
+    People,
+    /// All bots.
+    Bots,
+    /// People with this kind of device.
+    Device(Device),
+    /// People that this host led here.
+    Referrer(Referrer),
+}
+
+impl Facet {
+    /// The two words under which a store keeps it.
+    pub fn as_pair(&self) -> (&'static str, &str) {
+        match self {
+            Self::People => ("visitor", "person"),
+            Self::Bots => ("visitor", "bot"),
+            Self::Device(device) => ("device", device.as_str()),
+            Self::Referrer(referrer) => ("referrer", referrer.as_str()),
         }
     }
 
-    /// Writes the tallies to `store` every second, for ever.
-    pub async fn write_regularly(self: Arc<Self>, store: Arc<dyn Store>) {
-        let mut ticks = tokio::time::interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.flush(&*store).await;
-        }
-    }
-
-    /// Writes what has gathered. What the store refuses is kept for the next time.
-    pub async fn flush(&self, store: &dyn Store) {
-        let mut waiting = std::mem::take(&mut *self.lock()).into_iter();
-        loop {
-            let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return;
+    /// Reads those words back.
+    ///
+    /// # Errors
+    /// [`Uncountable`] for any other words.
+    pub fn from_pair(kind: &str, value: &str) -> Result<Self, Uncountable> {
+        match (kind, value) {
+            ("visitor", "person") => Ok(Self::People),
+            ("visitor", "bot") => Ok(Self::Bots),
+            ("device", name) => {
+                let known = Device::NAMES.iter().find(|(_, known)| *known == name);
+                known.map(|(device, _)| Self::Device(*device)).ok_or(Uncountable)
             }
-            if let Err(error) = store.add_clicks(batch.clone()).await {
-                tracing::warn!(error = %Chain(&error), "clicks could not be written");
-                self.keep_or_drop(batch, &error);
-                waiting.for_each(|(key, count)| self.add(&key, count));
-                return;
-            }
+            ("referrer", host) => Ok(Self::Referrer(host.parse()?)),
+            _ => Err(Uncountable),
         }
     }
+}
 
-    /// After a time-out nobody knows whether the batch was written. A count that is too low, and says so, is better
-    /// than one that is too high.
-    fn keep_or_drop(&self, batch: Vec<(Key, u64)>, error: &StoreError) {
-        match error {
-            StoreError::Timeout(_) => self.dropped.inc_by(batch.iter().map(|(_, count)| count).sum()),
-            StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
-                batch.into_iter().for_each(|(key, count)| self.add(&key, count));
-            }
-        }
+impl fmt::Display for Facet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, value) = self.as_pair();
+        write!(formatter, "{kind} {value}")
     }
+}
 
-    /// Gives up what is left, at the very end.
-    pub fn drop_rest(&self) {
-        let rest = std::mem::take(&mut *self.lock());
-        self.dropped.inc_by(rest.values().sum());
-    }
+/// How often something was counted on one day (UTC).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayCount {
+    /// The day.
+    pub day: Date,
+    /// What was counted.
+    pub facet: Facet,
+    /// How often.
+    pub count: u64,
+}
 
-    /// A panic can't leave the map half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, u64>> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A day's count for one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// The link.
+    pub key: Key,
+    /// What is to be added.
+    pub counted: DayCount,
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::{link::Link, store::memory::MemoryStore};
 
-    async fn store_with(key: &Key) -> MemoryStore {
-        let store = MemoryStore::default();
-        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Timestamp::UNIX_EPOCH);
-        assert!(store.put_if_absent(link).await.unwrap());
-        store
-    }
-
-    fn clicks() -> Clicks {
-        Clicks::new(IntCounter::new("dropped", "dropped").unwrap())
-    }
-
-    #[tokio::test]
-    async fn clicks_add_up_over_flushes() {
-        let (key, clicks) = ("a".parse().unwrap(), clicks());
-        let store = store_with(&key).await;
-        for _ in 0..3 {
-            clicks.record(&key);
-            clicks.record(&key);
-            clicks.flush(&store).await;
+    #[test]
+    fn a_facet_comes_back_from_its_words() {
+        let mut facets = vec![Facet::People, Facet::Bots, Facet::Referrer("News.example".parse().unwrap())];
+        facets.extend(Device::NAMES.map(|(device, _)| Facet::Device(device)));
+        for facet in facets {
+            let (kind, value) = facet.as_pair();
+            assert_eq!(Facet::from_pair(kind, value), Ok(facet.clone()));
         }
-        assert_eq!(store.clicks(&key).await.unwrap(), Some(6));
+        for (kind, value) in [("visitor", "dog"), ("device", "toaster"), ("referrer", ""), ("", "")] {
+            assert_eq!(Facet::from_pair(kind, value), Err(Uncountable));
+        }
     }
 
     #[test]
-    fn past_the_capacity_clicks_are_dropped_and_counted() {
-        let clicks = clicks();
-        for number in 0..CAPACITY + 5 {
-            clicks.record(&number.to_string().parse().unwrap());
+    fn a_referrer_is_a_host_in_lower_case() {
+        assert_eq!("News.Example".parse::<Referrer>().unwrap().as_str(), "news.example");
+        for host in ["", "a b", "a\n", "ä", &"x".repeat(254)] {
+            assert_eq!(host.parse::<Referrer>(), Err(Uncountable), "{host:?}");
         }
-        clicks.record(&"0".parse().unwrap());
-        assert_eq!(clicks.dropped.get(), 5);
-        clicks.drop_rest();
-        assert_eq!(clicks.dropped.get(), 6 + CAPACITY as u64);
     }
 }

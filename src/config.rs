@@ -71,6 +71,14 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = LINKS)]
     pub store_timeout: Duration,
 
+    /// Memory for links that were asked for lately; 0 asks the store each time
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "32MiB", help_heading = LINKS)]
+    pub cache_bytes: ByteSize,
+
+    /// Time after which a link in memory is asked for again
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "60s", value_parser = duration, help_heading = LINKS)]
+    pub cache_ttl: Duration,
+
     /// How keys are made: random, counter or hash
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NAME", default_value = "random", help_heading = LINKS)]
     pub key_strategy: StrategyName,

@@ -2,12 +2,16 @@
 //!
 //! Both are newtypes that can't hold an invalid value, so whoever has one need not check it again.
 
+pub mod options;
+
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use compact_str::CompactString;
 use jiff::Timestamp;
 use thiserror::Error;
 use url::Url;
+
+use self::options::{PasswordHash, RedirectStatus, Tags, Title};
 
 /// A short link as every store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +28,18 @@ pub struct Link {
     pub max_visits: Option<NonZeroU32>,
     /// Since when it has been taken down; `None` for a link that stands.
     pub taken_down_at: Option<Timestamp>,
+    /// How it redirects.
+    pub redirect: RedirectStatus,
+    /// Whether the query of the short URL is added to the target's.
+    pub forward_query: bool,
+    /// What those who manage it call it.
+    pub title: Option<Title>,
+    /// By what those who manage it find it.
+    pub tags: Tags,
+    /// What a visitor has to know.
+    pub password: Option<PasswordHash>,
+    /// 1 at first, and one more with each edit.
+    pub version: u32,
 }
 
 /// Whether a link redirects at some moment, and if not, why.
@@ -40,7 +56,20 @@ pub enum LinkState {
 impl Link {
     /// A link that redirects from `created_at` on, without limits.
     pub fn new(key: Key, target: Target, created_at: Timestamp) -> Self {
-        Self { key, target, created_at, expires_at: None, max_visits: None, taken_down_at: None }
+        Self {
+            key,
+            target,
+            created_at,
+            expires_at: None,
+            max_visits: None,
+            taken_down_at: None,
+            redirect: RedirectStatus::default(),
+            forward_query: false,
+            title: None,
+            tags: Tags::default(),
+            password: None,
+            version: 1,
+        }
     }
 
     /// Where the link stands at `now`. Visit limits are not judged here: only the store can count exactly.
@@ -54,9 +83,19 @@ impl Link {
         }
     }
 
-    /// Whether it is a bare link: nothing but a key and a target was asked for, and it stands.
+    /// Whether nothing but a target was asked for when it was made.
     pub fn is_plain(&self) -> bool {
-        self.expires_at.is_none() && self.max_visits.is_none() && self.taken_down_at.is_none()
+        *self == Self::new(self.key.clone(), self.target.clone(), self.created_at)
+    }
+}
+
+impl Link {
+    /// The bytes that it points to, besides its own size.
+    pub fn heap_size(&self) -> usize {
+        let title = self.title.as_ref().map_or(0, |title| title.as_str().len());
+        let password = self.password.as_ref().map_or(0, |hash| hash.as_phc().len());
+        let tags = self.tags.iter().map(|tag| size_of_val(tag) + tag.as_str().len()).sum::<usize>();
+        self.key.heap_size() + self.target.as_str().len() + title + password + tags
     }
 }
 
@@ -76,6 +115,11 @@ impl Key {
     /// The key as it stands in a short URL.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The bytes that it points to, besides its own size.
+    pub fn heap_size(&self) -> usize {
+        if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use jiff::{Timestamp, tz::TimeZone};
 use thiserror::Error;
 
 use crate::{
     base_url::BaseUrl,
-    clicks::Clicks,
+    clicks::{Clicks, Visitor},
     clock::Clock,
     keygen::{KeyStrategy, KeygenError, StrategyName},
     link::{Key, Link, LinkState, Target},
@@ -93,15 +94,6 @@ pub enum FollowError {
     Store(#[from] StoreError),
 }
 
-/// Whether following a link counts as a click.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// Somebody goes there.
-    Counted,
-    /// Somebody only asks, as with HEAD.
-    Uncounted,
-}
-
 impl Shortener {
     /// Makes a link that is durable when this returns. `own` is where the service itself is reached.
     ///
@@ -160,12 +152,13 @@ impl Shortener {
         self.reserved.contains(key.as_str())
     }
 
-    /// The link to redirect to, counted where `visit` says so.
+    /// The link to redirect to, counted for `visitor`; `None` only asks, as with HEAD.
     ///
     /// # Errors
     /// See [`FollowError`].
-    pub async fn follow(&self, key: &Key, visit: Visit) -> Result<Arc<Link>, FollowError> {
-        let result = self.resolve(key).await;
+    pub async fn follow(&self, key: &Key, visitor: Option<Visitor>) -> Result<Arc<Link>, FollowError> {
+        let now = self.clock.now();
+        let result = self.resolve(key, now).await;
         let outcome = match &result {
             Ok(_) => "redirected",
             Err(FollowError::NotFound) => "not_found",
@@ -173,15 +166,15 @@ impl Shortener {
             Err(FollowError::Store(_)) => "error",
         };
         self.metrics.redirects.with_label_values(&[outcome]).inc();
-        if result.is_ok() && visit == Visit::Counted {
-            self.clicks.record(key);
+        if let (Ok(_), Some(visitor)) = (&result, visitor) {
+            self.clicks.record(key, now.to_zoned(TimeZone::UTC).date(), visitor);
         }
         result
     }
 
-    async fn resolve(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
+    async fn resolve(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
         let link = self.store.get(key).await?.ok_or(FollowError::NotFound)?;
-        match link.state(self.clock.now()) {
+        match link.state(now) {
             LinkState::Active => Ok(link),
             LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
         }

@@ -1,68 +1,140 @@
 //! Where links are kept: the [`Store`] port, its errors, and the factory that opens one by its URL.
 
+mod cached;
+mod columns;
+mod day;
+pub mod listing;
 pub mod memory;
 mod sqlite;
 mod supervised;
+mod url;
 
-use std::{fmt, ops::Range, path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use jiff::civil::Date;
 use thiserror::Error;
 
-pub use self::supervised::Supervised;
-use crate::link::{Key, Link};
+use self::listing::{Cursor, Order};
+pub use self::{
+    cached::Cached,
+    supervised::Supervised,
+    url::{InvalidStoreUrl, StoreUrl},
+};
+use crate::{
+    clicks::{DayCount, Tally},
+    link::{Key, Link},
+};
 
 /// The first number that [`Store::take_numbers`] hands out in a new store.
 pub const FIRST_NUMBER: u64 = 1000;
 
 /// Keeps links, what is counted about them, and the counter that keys are made of.
 ///
-/// One suite of tests, `tests/it/store.rs`, holds for every implementation.
+/// One suite of tests, `tests/it/store.rs`, holds for every implementation. Every method can fail with
+/// [`StoreError::Unavailable`] and [`StoreError::Timeout`]; those that read links, also with [`StoreError::Corrupt`].
+/// After a failed write nobody knows whether it was done, but it was not promised.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// The name of the technology, for metrics, logs and `/readyz`.
     fn name(&self) -> &'static str;
 
-    /// Keeps `link` unless its key is taken, as one atomic step, and says whether it did. It returns once the link
-    /// is as durable as this store can make it.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] or [`StoreError::Timeout`]: then the link may stand or not, but was not promised.
-    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError>;
+    /// Keeps `link` and what was counted about it elsewhere, unless its key is taken, as one atomic step, and says
+    /// whether it did. It returns once that is as durable as this store can make it.
+    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError>;
+
+    /// Keeps a link that nobody has visited yet, as [`Store::put_with_history`] does.
+    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
+        self.put_with_history(link, History::default()).await
+    }
 
     /// The link with this key, whatever its state; `None` where there is none.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] where what is kept under the key is no link, and those of any call.
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError>;
+
+    /// The link with this key and what is counted about it, as fresh as the store has it.
+    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError>;
+
+    /// Replaces the link of the same key, as long as its version is still `expected`.
+    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError>;
+
+    /// Removes a link and all that was counted about it; where a version is `expected`, only that one.
+    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError>;
+
+    /// Uses up one of a link's visits, as one atomic step. False where none is left, or the link has gone.
+    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
+
+    /// The next links in `order` behind `after`, `limit` at most. An empty answer is the end.
+    async fn scan(
+        &self,
+        order: Order,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError>;
 
     /// Takes the next `count` numbers of the store's counter, which starts at [`FIRST_NUMBER`]. No number is given
     /// out twice, to any instance, also after a crash.
-    ///
-    /// # Errors
-    /// Those of any call.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
-    /// Adds to the click counts of links, all of `clicks` or nothing. Links that are gone meanwhile are left out.
-    ///
-    /// # Errors
-    /// Those of any call.
-    async fn add_clicks(&self, clicks: Vec<(Key, u64)>) -> Result<(), StoreError>;
+    /// Adds to the counts of links: all of `tallies`, or nothing where it says so. Links that have gone are left out.
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError>;
 
-    /// How often the link was followed; `None` where there is no such link.
-    ///
-    /// # Errors
-    /// Those of any call.
-    async fn clicks(&self, key: &Key) -> Result<Option<u64>, StoreError>;
+    /// What was counted about a link from day `first` to day `last`, both included, in no order.
+    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError>;
 
     /// Asks the store for something small, to learn whether it answers.
-    ///
-    /// # Errors
-    /// Those of any call.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// Tells `changed` of links that other instances change, and of gaps in what it could tell, until the channel
+    /// breaks. A store that no other instance shares has nothing to tell.
+    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
+        let _ = changed;
+        std::future::pending().await
+    }
 
     /// Finishes what is under way and lets go of files and connections. Every later call fails.
     async fn close(&self);
+}
+
+/// A link and what is counted about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The link.
+    pub link: Arc<Link>,
+    /// How often people have followed it.
+    pub clicks: u64,
+    /// How many of its visits are used up; counted only while it has a limit.
+    pub visits: u64,
+}
+
+/// What was counted about a link before it came into this store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// Visits that are used up.
+    pub visits: u64,
+    /// Clicks that no day is known for.
+    pub undated_clicks: u64,
+    /// Counts by day.
+    pub days: Vec<DayCount>,
+}
+
+/// What became of an edit or a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was made.
+    Done,
+    /// The link has another version meanwhile; nothing was changed.
+    Conflict,
+    /// There is no such link.
+    Missing,
+}
+
+/// What a store tells of the changes that other instances make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// This link was edited or removed.
+    Link(Key),
+    /// Changes may have been missed, of whatever link.
+    Anything,
 }
 
 /// A store did not do what it was asked.
@@ -91,50 +163,13 @@ impl StoreError {
     }
 }
 
-/// Which store to open: `memory:` or `sqlite:PATH`. It may hold a password, so `Debug` tells the scheme alone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoreUrl {
-    scheme: &'static str,
-    rest: String,
-}
-
-/// A string names no store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("takes memory: or sqlite:PATH")]
-pub struct InvalidStoreUrl;
-
-impl FromStr for StoreUrl {
-    type Err = InvalidStoreUrl;
-
-    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
-        let (scheme, rest) = text.split_once(':').ok_or(InvalidStoreUrl)?;
-        match (scheme, rest) {
-            ("memory", "") => Ok(Self { scheme: "memory", rest: String::new() }),
-            // A database in memory would be another one for each connection.
-            ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
-            ("sqlite", path) => {
-                let path = path.strip_prefix("//").unwrap_or(path);
-                Ok(Self { scheme: "sqlite", rest: path.into() })
-            }
-            _ => Err(InvalidStoreUrl),
-        }
-    }
-}
-
-impl fmt::Debug for StoreUrl {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:[redacted]", self.scheme)
-    }
-}
-
 /// Opens the store behind `url`, making what is missing.
 ///
 /// # Errors
 /// What keeps the store from being used, as one sentence for the operator.
 pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match url.scheme {
-        "memory" => Arc::new(memory::MemoryStore::default()),
-        "sqlite" => Arc::new(sqlite::SqliteStore::open(Path::new(&url.rest)).await?),
-        scheme => unreachable!("a store URL of the scheme {scheme} can't be built"),
+    Ok(match url {
+        StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),
+        StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(Path::new(path)).await?),
     })
 }

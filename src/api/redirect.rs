@@ -9,7 +9,10 @@ use axum::{
 };
 
 use super::error::{ApiError, ErrorBody};
-use crate::shortener::{Shortener, Visit};
+use crate::{
+    clicks::{Device, Visitor},
+    shortener::Shortener,
+};
 
 /// A link may be edited or taken down at any time, and each visit is to be counted.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-store");
@@ -34,8 +37,9 @@ pub(super) async fn redirect(
     key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let key = key.ok().and_then(|Path(key)| key.parse().ok()).ok_or(ApiError::NotFound)?;
-    let visit = if method == Method::HEAD { Visit::Uncounted } else { Visit::Counted };
-    let link = shortener.follow(&key, visit).await?;
+    let visitor =
+        (method != Method::HEAD).then_some(Visitor::Person { device: Device::Other, referrer: None });
+    let link = shortener.follow(&key, visitor).await?;
     let location =
         HeaderValue::from_str(link.target.as_str()).map_err(|error| ApiError::Internal(error.into()))?;
     Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, CACHE_CONTROL)])

@@ -31,7 +31,7 @@ const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// The service could not start.
 #[derive(Debug, Error)]
 enum StartError {
-    #[error("STORE_URL ({0:?}) can't be opened")]
+    #[error("STORE_URL: the {0:?} store can't be opened")]
     Store(store::StoreUrl, #[source] StoreError),
     #[error("BLOCKED_HOSTS can't be read")]
     BlockedHosts(#[source] io::Error),

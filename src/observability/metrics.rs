@@ -40,6 +40,12 @@ pub struct Metrics {
     pub store_operation_duration: HistogramVec,
     /// Calls to the store that failed or ran out of time, by `store` and `operation`.
     pub store_errors: IntCounterVec,
+    /// Whether a store's last call worked, 1 or 0, by `store`.
+    pub store_up: IntGaugeVec,
+    /// Look-ups in the cache, by `result`: `hit`, `negative` (known to be missing), `miss` or `stale`.
+    pub cache_requests: IntCounterVec,
+    /// Bytes that the cache uses.
+    pub cache_bytes: IntGauge,
     /// Requests refused because their client sent too many.
     pub rate_limited: IntCounter,
     /// Clicks that were not counted, for want of room or at an unclean end.
@@ -65,6 +71,7 @@ impl Metrics {
         build.with_label_values(&[VERSION, REVISION]).set(1);
 
         let counter = |name: &str, help: &str| register(&registry, IntCounter::new(name, help).expect(VALID));
+        let gauge = |name: &str, help: &str| register(&registry, IntGauge::new(name, help).expect(VALID));
         let counters = |name: &str, help: &str, labels: &[&str]| {
             register(&registry, IntCounterVec::new(Opts::new(name, help), labels).expect(VALID))
         };
@@ -84,10 +91,7 @@ impl Metrics {
                 &["route", "outcome"],
                 REQUEST_SECONDS,
             ),
-            http_requests_in_flight: register(
-                &registry,
-                IntGauge::new("http_requests_in_flight", "HTTP requests being answered.").expect(VALID),
-            ),
+            http_requests_in_flight: gauge("http_requests_in_flight", "HTTP requests being answered."),
             connections_rejected: counter("connections_rejected_total", "Connections refused at the bound."),
             redirects: counters("redirects_total", "Requests for a short link.", &["outcome"]),
             links_created: counters("links_created_total", "Links made.", &["strategy"]),
@@ -103,6 +107,13 @@ impl Metrics {
                 "Calls to the store that failed or ran out of time.",
                 &["store", "operation"],
             ),
+            store_up: register(
+                &registry,
+                IntGaugeVec::new(Opts::new("store_up", "Whether the store's last call worked."), &["store"])
+                    .expect(VALID),
+            ),
+            cache_requests: counters("cache_requests_total", "Look-ups in the cache.", &["result"]),
+            cache_bytes: gauge("cache_bytes", "Bytes that the cache uses."),
             rate_limited: counter("rate_limited_total", "Requests refused by the rate limit."),
             clicks_dropped: counter("clicks_dropped_total", "Clicks that were not counted."),
             log_lines_dropped: counter("log_lines_dropped_total", "Log lines given up for a slow reader."),

@@ -3,24 +3,35 @@
 //! WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. All writes
 //! go through one thread that commits whatever waits as one transaction (group commit), see [`worker`].
 
+mod rows;
 mod schema;
 mod worker;
 
-use std::{num::NonZeroU32, ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, types::Type};
+use jiff::civil::Date;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use self::worker::{Mode, Worker};
-use super::{Store, StoreError};
-use crate::link::{Key, Link};
+use super::{
+    Change, Changed, History, Record, Store, StoreError,
+    columns::Columns,
+    listing::{Cursor, Order},
+};
+use crate::{
+    clicks::{DayCount, Tally},
+    link::{Key, Link},
+};
 
 /// Threads that read, so that one slow page of the disk does not hold up every other look-up.
 const READERS: usize = 2;
 
 /// How long SQLite itself waits for another process that holds the file's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often the file is looked at for what other processes, such as an import, have written.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A store in one file.
 pub(super) struct SqliteStore {
@@ -49,6 +60,21 @@ impl SqliteStore {
             reader: Worker::start("sqlite-read", readers.collect::<Result<_, StoreError>>()?, Mode::Read)?,
         })
     }
+
+    /// Runs a change of one link and tells what became of it, by how many rows it has changed.
+    async fn change<F>(&self, key: Key, change: F) -> Result<Change, StoreError>
+    where
+        F: Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static,
+    {
+        let try_change = move |db: &Connection| {
+            if change(db)? > 0 {
+                return Ok(Change::Done);
+            }
+            let known = db.prepare_cached("SELECT 1 FROM links WHERE key = ?")?.exists([key.as_str()])?;
+            Ok(if known { Change::Conflict } else { Change::Missing })
+        };
+        self.writer.call(try_change).await
+    }
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
@@ -63,34 +89,70 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
-    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
-        let insert = move |db: &Connection| {
-            let mut statement = db.prepare_cached(
-                "INSERT INTO links (key, target, created_at, expires_at, max_visits, taken_down_at)
-                 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            )?;
-            let inserted = statement.execute((
-                link.key.as_str(),
-                link.target.as_str(),
-                link.created_at.as_millisecond(),
-                link.expires_at.map(Timestamp::as_millisecond),
-                link.max_visits.map(NonZeroU32::get),
-                link.taken_down_at.map(Timestamp::as_millisecond),
-            ))?;
-            Ok(inserted == 1)
+    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        let columns = Columns::from(&link);
+        let put = move |db: &Connection| {
+            let inserted = rows::insert(db, &columns, &history)?;
+            if inserted {
+                for counted in &history.days {
+                    rows::count(db, &link.key, counted)?;
+                }
+            }
+            Ok(inserted)
         };
-        self.writer.call(insert).await
+        self.writer.call(put).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
+        Ok(self.record(key).await?.map(|record| record.link))
+    }
+
+    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         let key = key.clone();
         let select = move |db: &Connection| {
-            let mut statement = db.prepare_cached(
-                "SELECT key, target, created_at, expires_at, max_visits, taken_down_at FROM links WHERE key = ?",
-            )?;
-            statement.query_row([key.as_str()], read_link).optional()
+            let mut statement = db.prepare_cached(concat!(rows::select!(), " WHERE key = ?"))?;
+            statement.query_row([key.as_str()], rows::read).optional()
         };
-        Ok(self.reader.call(select).await?.map(Arc::new))
+        self.reader.call(select).await
+    }
+
+    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
+        let (key, columns) = (link.key.clone(), Columns::from(&link));
+        self.change(key, move |db| rows::update(db, &columns, expected)).await
+    }
+
+    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+        let deleted = key.clone();
+        let delete = move |db: &Connection| {
+            let mut link =
+                db.prepare_cached("DELETE FROM links WHERE key = ?1 AND version = ifnull(?2, version)")?;
+            let deleted_links = link.execute((deleted.as_str(), expected))?;
+            if deleted_links > 0 {
+                db.prepare_cached("DELETE FROM day_counts WHERE key = ?")?.execute([deleted.as_str()])?;
+            }
+            Ok(deleted_links)
+        };
+        self.change(key.clone(), delete).await
+    }
+
+    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        let key = key.clone();
+        let visit = move |db: &Connection| {
+            let mut statement = db.prepare_cached(
+                "UPDATE links SET visits = visits + 1 WHERE key = ? AND (max_visits IS NULL OR visits < max_visits)",
+            )?;
+            Ok(statement.execute([key.as_str()])? > 0)
+        };
+        self.writer.call(visit).await
+    }
+
+    async fn scan(
+        &self,
+        order: Order,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.reader.call(move |db| rows::scan(db, order, after.as_ref(), limit)).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
@@ -103,58 +165,42 @@ impl Store for SqliteStore {
         self.writer.call(take).await
     }
 
-    async fn add_clicks(&self, clicks: Vec<(Key, u64)>) -> Result<(), StoreError> {
-        let add = move |db: &Connection| {
-            let mut statement = db.prepare_cached("UPDATE links SET clicks = clicks + ? WHERE key = ?")?;
-            for (key, count) in &clicks {
-                statement.execute((count, key.as_str()))?;
-            }
-            Ok(())
-        };
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+        let add = move |db: &Connection| tallies.iter().try_for_each(|tally| rows::add(db, tally));
         self.writer.call(add).await
     }
 
-    async fn clicks(&self, key: &Key) -> Result<Option<u64>, StoreError> {
+    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
         let key = key.clone();
-        let select = move |db: &Connection| {
-            let mut statement = db.prepare_cached("SELECT clicks FROM links WHERE key = ?")?;
-            statement.query_row([key.as_str()], |row| row.get(0)).optional()
-        };
-        self.reader.call(select).await
+        self.reader.call(move |db| rows::day_counts(db, &key, first, last)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         self.reader.call(|db| db.query_row("SELECT 1 FROM counters", (), |_| Ok(()))).await
     }
 
+    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
+        // On the writing connection the number changes with the commits of others alone.
+        let version =
+            || self.writer.call(|db| db.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)));
+        let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+        let mut seen = None;
+        loop {
+            ticks.tick().await;
+            match version().await {
+                Ok(version) if seen.replace(version).is_none_or(|seen| seen != version) => {
+                    changed(Changed::Anything)
+                }
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    }
+
     async fn close(&self) {
         self.writer.stop().await;
         self.reader.stop().await;
     }
-}
-
-fn read_link(row: &Row<'_>) -> rusqlite::Result<Link> {
-    let text = |column| -> rusqlite::Result<String> { row.get(column) };
-    let time = |column: usize, value: i64| {
-        Timestamp::from_millisecond(value).map_err(|error| {
-            rusqlite::Error::FromSqlConversionFailure(column, Type::Integer, Box::new(error))
-        })
-    };
-    let optional_time = |column: usize| -> rusqlite::Result<Option<Timestamp>> {
-        row.get::<_, Option<i64>>(column)?.map(|value| time(column, value)).transpose()
-    };
-    Ok(Link {
-        key: text(0)?.parse().map_err(|error| invalid_text(0, error))?,
-        target: text(1)?.parse().map_err(|error| invalid_text(1, error))?,
-        created_at: time(2, row.get(2)?)?,
-        expires_at: optional_time(3)?,
-        max_visits: row.get::<_, Option<u32>>(4)?.and_then(NonZeroU32::new),
-        taken_down_at: optional_time(5)?,
-    })
-}
-
-fn invalid_text(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
 impl From<rusqlite::Error> for StoreError {

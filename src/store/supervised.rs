@@ -1,27 +1,68 @@
-//! What every store gets around it: a deadline, a timer and an error count for each call.
+//! What every store gets around it: a deadline, a timer and an error count for each call, and a memory of whether the
+//! last one worked.
 
-use std::{ops::Range, sync::Arc, time::Duration};
-
-use async_trait::async_trait;
-use tokio::time::{Instant, timeout};
-
-use super::{Store, StoreError};
-use crate::{
-    link::{Key, Link},
-    observability::metrics::Metrics,
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
+use async_trait::async_trait;
+use jiff::civil::Date;
+use prometheus::IntGauge;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Change, Changed, History, Record, Store, StoreError,
+    listing::{Cursor, Order},
+};
+use crate::{
+    clicks::{DayCount, Tally},
+    link::{Key, Link},
+    observability::{logging::Chain, metrics::Metrics},
+};
+
+/// How often a store that works is asked whether it still does.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a store that fails is asked whether it works again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+
 /// A store whose calls end in time and are measured.
+///
+/// While look-ups fail they are refused at once, instead of waiting out the deadline one by one; a probe finds out when
+/// the store is back. Everything else is still tried, and does not count here: a full disk ends writes alone.
 pub struct Supervised {
     inner: Arc<dyn Store>,
     deadline: Duration,
     metrics: Arc<Metrics>,
+    up: IntGauge,
+    failing: AtomicBool,
 }
 
 impl Supervised {
     /// Gives each call to `inner` at most `deadline`.
     pub fn new(inner: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { inner, deadline, metrics }
+        let up = metrics.store_up.with_label_values(&[inner.name()]);
+        up.set(1);
+        Self { inner, deadline, metrics, up, failing: AtomicBool::new(false) }
+    }
+
+    /// Whether the last look-up or probe failed.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Asks the store for its health, for ever.
+    pub async fn probe_regularly(self: Arc<Self>) {
+        loop {
+            sleep(if self.is_failing() { RETRY_INTERVAL } else { PROBE_INTERVAL }).await;
+            // What comes of it is remembered by the call itself.
+            let _ = self.check().await;
+        }
     }
 
     async fn supervise<T>(
@@ -40,6 +81,25 @@ impl Supervised {
         }
         result
     }
+
+    fn remember<T>(&self, result: &Result<T, StoreError>) {
+        let failure = match result {
+            Ok(_) | Err(StoreError::Corrupt(_)) => None,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
+        };
+        let was_failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match (was_failing, failure) {
+            (false, Some(error)) => {
+                self.up.set(0);
+                tracing::error!(store = self.name(), error = %Chain(error), "the store fails");
+            }
+            (true, None) => {
+                self.up.set(1);
+                tracing::info!(store = self.name(), "the store works again");
+            }
+            _ => {}
+        }
+    }
 }
 
 #[async_trait]
@@ -48,28 +108,64 @@ impl Store for Supervised {
         self.inner.name()
     }
 
-    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
-        self.supervise("put_if_absent", self.inner.put_if_absent(link)).await
+    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        self.supervise("put", self.inner.put_with_history(link, history)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        self.supervise("get", self.inner.get(key)).await
+        if self.is_failing() {
+            return Err(StoreError::unavailable("not asked: it failed a moment ago"));
+        }
+        let link = self.supervise("get", self.inner.get(key)).await;
+        self.remember(&link);
+        link
+    }
+
+    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        self.supervise("record", self.inner.record(key)).await
+    }
+
+    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
+        self.supervise("update", self.inner.update(link, expected)).await
+    }
+
+    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+        self.supervise("delete", self.inner.delete(key, expected)).await
+    }
+
+    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        self.supervise("use_visit", self.inner.use_visit(key)).await
+    }
+
+    async fn scan(
+        &self,
+        order: Order,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.supervise("scan", self.inner.scan(order, after, limit)).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
         self.supervise("take_numbers", self.inner.take_numbers(count)).await
     }
 
-    async fn add_clicks(&self, clicks: Vec<(Key, u64)>) -> Result<(), StoreError> {
-        self.supervise("add_clicks", self.inner.add_clicks(clicks)).await
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+        self.supervise("add_clicks", self.inner.add_clicks(tallies)).await
     }
 
-    async fn clicks(&self, key: &Key) -> Result<Option<u64>, StoreError> {
-        self.supervise("clicks", self.inner.clicks(key)).await
+    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
+        self.supervise("day_counts", self.inner.day_counts(key, first, last)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.supervise("check", self.inner.check()).await
+        let answer = self.supervise("check", self.inner.check()).await;
+        self.remember(&answer);
+        answer
+    }
+
+    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
+        self.inner.watch(changed).await
     }
 
     async fn close(&self) {

@@ -35,6 +35,8 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("STORE_URL", "mysql://x", "takes memory: or sqlite:PATH"),
         ("STORE_URL", "sqlite::memory:", "takes memory: or sqlite:PATH"),
         ("STORE_TIMEOUT", "0s", "greater than 0"),
+        ("CACHE_BYTES", "much", "couldn't parse"),
+        ("CACHE_TTL", "0s", "greater than 0"),
         ("KEY_STRATEGY", "x", "unknown key strategy: 'x' (known: random, counter, hash)"),
         ("KEY_LENGTH", "3", "3 is not in 4..=43"),
         ("KEY_LENGTH", "44", "44 is not in 4..=43"),

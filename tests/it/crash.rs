@@ -112,7 +112,7 @@ async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
     assert_eq!((refusal.0.as_u16(), &refusal.1["code"]), (503, &json!("store_unavailable")));
     let logged = loop {
         let line = process.next_log_line().unwrap();
-        if line["level"] == "ERROR" {
+        if line["level"] == "ERROR" && line["msg"] == "request" {
             break line;
         }
     };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use reqwest::header;
 use serde_json::{Value, json};
 
-use crate::support::{FaultyStore, Process, TestApp};
+use crate::support::{FaultyStore, Mood, Process, TestApp};
 
 #[tokio::test]
 async fn the_process_is_alive_whatever_the_store_does() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
-    store.set_broken(true);
+    store.set_mood(Mood::Broken);
     let response = app.get("/healthz").await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
@@ -28,14 +28,14 @@ async fn readiness_names_the_store_and_what_is_wrong_with_it() {
         ready.json::<Value>().await.unwrap(),
         json!({ "status": "ready", "store": { "name": "faulty", "status": "ok" } })
     );
-    store.set_broken(true);
+    store.set_mood(Mood::Broken);
     let unready = app.get("/readyz").await;
     assert_eq!(unready.status(), 503);
     assert_eq!(
         unready.json::<Value>().await.unwrap(),
         json!({ "status": "unready", "store": { "name": "faulty", "status": "the store failed: out of order" } })
     );
-    store.set_broken(false);
+    store.set_mood(Mood::Fine);
     assert_eq!(app.get("/readyz").await.status(), 200);
 }
 

@@ -10,7 +10,7 @@ use urlshort::{
     store::{Store, memory::MemoryStore},
 };
 
-use crate::support::{FaultyStore, Process, TestApp, assert_error, link, sqlite_in, target};
+use crate::support::{FaultyStore, Mood, Process, TestApp, assert_error, link, sqlite_in, target};
 
 #[tokio::test]
 async fn counted_keys_begin_with_qi() {
@@ -100,10 +100,10 @@ async fn after_five_taken_keys_the_request_is_given_up() {
 async fn a_counter_that_can_not_be_reached_is_an_error_once_and_goes_on_later() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &["--key-strategy", "counter"]).await;
-    store.set_broken(true);
+    store.set_mood(Mood::Broken);
     let refused = app.shorten(json!({ "url": "https://example.com" })).await;
     assert_error(refused, 503, "store_unavailable").await;
-    store.set_broken(false);
+    store.set_mood(Mood::Fine);
     assert_eq!(app.key_of("https://example.com").await, "qi");
 }
 

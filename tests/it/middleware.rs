@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Method, header};
 use serde_json::json;
 
-use crate::support::{FaultyStore, TestApp, assert_error};
+use crate::support::{FaultyStore, Mood, TestApp, assert_error};
 
 #[tokio::test]
 async fn a_wrong_method_is_told_the_right_ones() {
@@ -65,7 +65,7 @@ async fn a_sane_request_id_is_kept_and_another_replaced() {
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_and_the_service_goes_on() {
-    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
+    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &["--cache-bytes", "0"]).await;
     let sentence = assert_error(app.get("/panic").await, 500, "internal").await;
     assert_eq!(sentence, "internal error");
     assert_eq!(app.metric(r#"http_requests_total{method="GET",route="/{key}",status="500"}"#), 1.0);
@@ -93,7 +93,7 @@ async fn a_store_that_takes_too_long_is_a_503_with_a_hint() {
 async fn a_store_that_fails_is_a_503_and_its_reason_stays_inside() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
-    store.set_broken(true);
+    store.set_mood(Mood::Broken);
     for response in [app.get("/abc").await, app.shorten(json!({ "url": "https://example.com" })).await] {
         let sentence = assert_error(response, 503, "store_unavailable").await;
         assert!(!sentence.contains("out of order"), "{sentence}");

@@ -88,7 +88,7 @@ async fn clicks_are_counted_and_heads_are_not() {
     app.client.head(app.url(&format!("/{text}"))).send().await.unwrap();
     let store = app.store.clone();
     app.stop().await;
-    assert_eq!(store.clicks(&key(&text)).await.unwrap(), Some(3));
+    assert_eq!(store.record(&key(&text)).await.unwrap().unwrap().clicks, 3);
 }
 
 #[tokio::test]

@@ -3,7 +3,18 @@
 use std::{collections::HashSet, num::NonZeroU32, sync::Arc};
 
 use futures_util::future::join_all;
-use urlshort::store::{self, FIRST_NUMBER, Store, StoreError};
+use jiff::{ToSpan, civil::date};
+use urlshort::{
+    clicks::{DayCount, Device, Facet, Tally},
+    link::{
+        Link,
+        options::{PasswordHash, RedirectStatus, Tags},
+    },
+    store::{
+        self, Change, FIRST_NUMBER, History, Store, StoreError,
+        listing::{Listing, Order, list},
+    },
+};
 
 use crate::support::{key, link, sqlite_in};
 
@@ -34,32 +45,63 @@ conformance! {
     the_first_link_of_a_key_stays
     of_64_tasks_that_race_for_a_key_one_wins
     many_links_are_put_at_once
+    a_link_brings_its_history
+    an_edit_replaces_the_version_that_it_saw
+    of_many_edits_of_one_version_one_wins
+    a_removed_link_leaves_nothing
+    exactly_as_many_visits_are_used_as_there_are
+    links_are_listed_in_order_page_by_page
+    a_listing_finds_what_is_asked_for
     numbers_come_once_and_in_order
-    clicks_add_up
+    clicks_add_up_by_day_and_facet
     clicks_on_a_link_that_is_not_there_are_left_out
     a_store_that_is_open_answers
 }
 
+/// A link that bears everything that a link can bear.
+fn full_link(key: &str) -> Link {
+    Link {
+        expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
+        max_visits: NonZeroU32::new(u32::MAX),
+        taken_down_at: Some("1969-12-31T23:59:59.999Z".parse().unwrap()),
+        redirect: RedirectStatus::PermanentRedirect,
+        forward_query: true,
+        title: Some("Ünïcode \"title\" 😀".parse().unwrap()),
+        tags: Tags::parse(["b tag", "ä", "a'; DROP TABLE links; --"]).unwrap(),
+        password: Some(PasswordHash::from_phc("$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA")),
+        version: 7,
+        ..link(key, &format!("https://example.com/{}", "x".repeat(2000)))
+    }
+}
+
+async fn put(store: &Arc<dyn Store>, links: impl IntoIterator<Item = Link>) {
+    for link in links {
+        assert!(store.put_if_absent(link).await.unwrap());
+    }
+}
+
 async fn a_link_comes_back_as_it_was_put(store: Arc<dyn Store>) {
-    let plain = link("plain", "https://example.com/ü?q=1#f");
-    let mut full = link(&"_-9".repeat(21), &format!("https://example.com/{}", "x".repeat(2000)));
-    full.expires_at = Some("2999-12-31T23:59:59.999Z".parse().unwrap());
-    full.max_visits = NonZeroU32::new(u32::MAX);
-    full.taken_down_at = Some("1969-12-31T23:59:59.999Z".parse().unwrap());
-    for link in [plain, full] {
+    for link in [link("plain", "https://example.com/ü?q=1#f"), full_link(&"_-9Z".repeat(16))] {
         assert!(store.put_if_absent(link.clone()).await.unwrap());
         assert_eq!(store.get(&link.key).await.unwrap().as_deref(), Some(&link));
+        let record = store.record(&link.key).await.unwrap().unwrap();
+        assert_eq!((&*record.link, record.clicks, record.visits), (&link, 0, 0));
     }
 }
 
 async fn an_unknown_key_has_no_link(store: Arc<dyn Store>) {
-    assert_eq!(store.get(&key("nothing")).await.unwrap(), None);
-    assert_eq!(store.clicks(&key("nothing")).await.unwrap(), None);
+    let key = key("nothing");
+    assert_eq!(store.get(&key).await.unwrap(), None);
+    assert_eq!(store.record(&key).await.unwrap(), None);
+    assert_eq!(store.update(link("nothing", "https://example.com"), 1).await.unwrap(), Change::Missing);
+    assert_eq!(store.delete(&key, None).await.unwrap(), Change::Missing);
+    assert!(!store.use_visit(&key).await.unwrap());
+    assert_eq!(store.day_counts(&key, date(2026, 1, 1), date(2026, 12, 31)).await.unwrap(), []);
 }
 
 async fn the_first_link_of_a_key_stays(store: Arc<dyn Store>) {
     let first = link("k", "https://first.example");
-    assert!(store.put_if_absent(first.clone()).await.unwrap());
+    put(&store, [first.clone()]).await;
     assert!(!store.put_if_absent(link("k", "https://second.example")).await.unwrap());
     assert!(store.put_if_absent(link("K", "https://other.example")).await.unwrap(), "case counts");
     assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&first));
@@ -92,6 +134,151 @@ async fn many_links_are_put_at_once(store: Arc<dyn Store>) {
     }
 }
 
+fn count(day: i8, facet: Facet, count: u64) -> DayCount {
+    DayCount { day: date(2026, 6, day), facet, count }
+}
+
+/// The counts of June 2026 from one day to another, sorted.
+async fn june(store: &Arc<dyn Store>, text: &str, first: i8, last: i8) -> Vec<DayCount> {
+    let mut counts = store.day_counts(&key(text), date(2026, 6, first), date(2026, 6, last)).await.unwrap();
+    counts.sort_by_key(|counted| (counted.day, counted.facet.clone()));
+    counts
+}
+
+async fn a_link_brings_its_history(store: Arc<dyn Store>) {
+    let days = vec![count(1, Facet::People, 3), count(2, Facet::People, 4), count(2, Facet::Bots, 5)];
+    let history = History { visits: 6, undated_clicks: 10, days: days.clone() };
+    assert!(store.put_with_history(link("k", "https://example.com"), history.clone()).await.unwrap());
+    assert!(!store.put_with_history(link("k", "https://example.com"), history).await.unwrap());
+    let record = store.record(&key("k")).await.unwrap().unwrap();
+    assert_eq!((record.clicks, record.visits), (17, 6), "what was refused the second time was not counted");
+    assert_eq!(june(&store, "k", 1, 30).await, days);
+}
+
+async fn an_edit_replaces_the_version_that_it_saw(store: Arc<dyn Store>) {
+    let old = link("k", "https://example.com");
+    put(&store, [old.clone()]).await;
+    let edited = Link { version: 2, created_at: old.created_at, ..full_link("k") };
+    assert_eq!(store.update(edited.clone(), 1).await.unwrap(), Change::Done);
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&edited));
+    assert_eq!(store.update(Link { version: 2, ..old.clone() }, 1).await.unwrap(), Change::Conflict);
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&edited));
+    let plain = Link { version: 3, ..old };
+    assert_eq!(store.update(plain.clone(), 2).await.unwrap(), Change::Done);
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&plain), "options go as they came");
+}
+
+async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
+    put(&store, [link("k", "https://example.com")]).await;
+    let edits = (0..32).map(|n| {
+        let edited = Link { version: 2, ..link("k", &format!("https://{n}.example")) };
+        let store = store.clone();
+        tokio::spawn(async move { (store.update(edited.clone(), 1).await.unwrap(), edited) })
+    });
+    let done: Vec<_> = join_all(edits).await.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<_> = done.iter().filter(|(change, _)| *change == Change::Done).collect();
+    let [(_, winner)] = &winners[..] else { panic!("{} edits won", winners.len()) };
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(winner));
+}
+
+async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
+    let history = History { visits: 1, undated_clicks: 1, days: vec![count(1, Facet::People, 1)] };
+    assert!(store.put_with_history(full_link("k"), history).await.unwrap());
+    assert_eq!(store.delete(&key("k"), Some(6)).await.unwrap(), Change::Conflict);
+    assert_eq!(store.delete(&key("k"), Some(7)).await.unwrap(), Change::Done);
+    assert_eq!(store.get(&key("k")).await.unwrap(), None);
+    assert_eq!(store.delete(&key("k"), None).await.unwrap(), Change::Missing);
+    let again = link("k", "https://again.example");
+    put(&store, [again.clone()]).await;
+    let record = store.record(&key("k")).await.unwrap().unwrap();
+    assert_eq!((&*record.link, record.clicks, record.visits), (&again, 0, 0));
+    assert_eq!(june(&store, "k", 1, 30).await, []);
+    for order in [Order::Newest, Order::Oldest, Order::MostClicked] {
+        let listed = store.scan(order, None, 10).await.unwrap();
+        assert_eq!(listed.len(), usize::from(order != Order::MostClicked), "{order:?}");
+    }
+}
+
+async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn Store>) {
+    let limited = Link { max_visits: NonZeroU32::new(10), ..link("k", "https://example.com") };
+    put(&store, [limited.clone(), link("free", "https://example.com")]).await;
+    let visits = (0..100).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { store.use_visit(&key("k")).await.unwrap() })
+    });
+    let used = join_all(visits).await.into_iter().filter(|used| *used.as_ref().unwrap()).count();
+    assert_eq!(used, 10);
+    assert_eq!(store.record(&key("k")).await.unwrap().unwrap().visits, 10);
+    let raised = Link { max_visits: NonZeroU32::new(11), version: 2, ..limited };
+    assert_eq!(store.update(raised, 1).await.unwrap(), Change::Done);
+    assert!(store.use_visit(&key("k")).await.unwrap(), "a limit that was raised leaves visits again");
+    assert!(!store.use_visit(&key("k")).await.unwrap());
+    assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always one left");
+}
+
+/// 30 links, three of each creation time; those that the number 3 divides were followed.
+async fn put_thirty(store: &Arc<dyn Store>) {
+    for n in 0..30_u8 {
+        let made = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
+        let tag = if n % 2 == 0 { "even" } else { "odd" };
+        let new = Link {
+            created_at: made,
+            tags: Tags::parse([tag]).unwrap(),
+            title: (n == 4).then(|| "The FOURTH".parse().unwrap()),
+            ..link(&format!("k{n:02}"), &format!("https://{n}.example"))
+        };
+        let history =
+            History { undated_clicks: if n % 3 == 0 { (n / 6).into() } else { 0 }, ..History::default() };
+        assert!(store.put_with_history(new, history).await.unwrap());
+    }
+}
+
+/// The numbers of the links that `put_thirty` has put, page by page.
+async fn pages(store: &Arc<dyn Store>, mut listing: Listing) -> Vec<Vec<u8>> {
+    let mut pages = Vec::new();
+    loop {
+        let page = list(&**store, listing.clone()).await.unwrap();
+        let number = |key: &str| key[1..].parse::<u8>().unwrap();
+        pages.push(page.records.iter().map(|record| number(record.link.key.as_str())).collect());
+        match page.next {
+            None => return pages,
+            next => listing.after = next,
+        }
+    }
+}
+
+async fn links_are_listed_in_order_page_by_page(store: Arc<dyn Store>) {
+    put_thirty(&store).await;
+    let listing = |order, limit| Listing { order, limit, ..Listing::default() };
+    let newest: Vec<u8> = (0..30).rev().collect();
+    for limit in [1, 7, 29, 30, 100] {
+        let listed = pages(&store, listing(Order::Newest, limit)).await;
+        assert_eq!(listed.concat(), newest, "{limit} a page");
+        assert_eq!(listed.len(), 30_usize.div_ceil(limit));
+    }
+    assert_eq!(pages(&store, listing(Order::Oldest, 4)).await.concat(), (0..30).collect::<Vec<_>>());
+    let clicked = [27, 24, 21, 18, 15, 12, 9, 6];
+    assert_eq!(pages(&store, listing(Order::MostClicked, 3)).await.concat(), clicked);
+}
+
+async fn a_listing_finds_what_is_asked_for(store: Arc<dyn Store>) {
+    put_thirty(&store).await;
+    let find = |search: Option<&str>, tag: Option<&str>| Listing {
+        order: Order::Oldest,
+        limit: 4,
+        search: search.map(Into::into),
+        tag: tag.map(|tag| tag.parse().unwrap()),
+        ..Listing::default()
+    };
+    assert_eq!(pages(&store, find(Some("fourth"), None)).await, [[4]]);
+    assert_eq!(pages(&store, find(Some("K2"), None)).await.concat(), (20..30).collect::<Vec<_>>());
+    assert_eq!(pages(&store, find(Some("//7."), None)).await, [[7]]);
+    assert_eq!(pages(&store, find(None, Some("odd"))).await.concat(), (1..30).step_by(2).collect::<Vec<_>>());
+    assert_eq!(pages(&store, find(Some("k1"), Some("even"))).await.concat(), [10, 12, 14, 16, 18]);
+    assert_eq!(pages(&store, find(Some("%"), None)).await, [[0_u8; 0]]);
+    assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
+}
+
 async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {
     let block = store.take_numbers(10).await.unwrap();
     assert_eq!(block, FIRST_NUMBER..FIRST_NUMBER + 10);
@@ -102,22 +289,37 @@ async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {
     assert_eq!(*numbers.iter().max().unwrap(), FIRST_NUMBER + 10 + 1275 - 1);
 }
 
-async fn clicks_add_up(store: Arc<dyn Store>) {
-    for name in ["a", "b"] {
-        assert!(store.put_if_absent(link(name, "https://example.com")).await.unwrap());
-    }
-    assert_eq!(store.clicks(&key("a")).await.unwrap(), Some(0));
-    store.add_clicks(vec![(key("a"), 2), (key("b"), 1)]).await.unwrap();
-    store.add_clicks(vec![(key("a"), 3)]).await.unwrap();
-    assert_eq!(store.clicks(&key("a")).await.unwrap(), Some(5));
-    assert_eq!(store.clicks(&key("b")).await.unwrap(), Some(1));
+fn tally(text: &str, counted: DayCount) -> Tally {
+    Tally { key: key(text), counted }
+}
+
+async fn clicks_add_up_by_day_and_facet(store: Arc<dyn Store>) {
+    put(&store, [link("a", "https://example.com"), link("b", "https://example.com")]).await;
+    let news = Facet::Referrer("news.example".parse().unwrap());
+    let mobile = Facet::Device(Device::Mobile);
+    let first = [count(1, Facet::People, 2), count(1, mobile.clone(), 2), count(1, news.clone(), 1)];
+    let mut tallies: Vec<_> = first.into_iter().map(|counted| tally("a", counted)).collect();
+    tallies.push(tally("b", count(1, Facet::Bots, 9)));
+    store.add_clicks(tallies).await.unwrap();
+    let second = [count(1, Facet::People, 3), count(1, news.clone(), 3), count(2, Facet::People, 1)];
+    store.add_clicks(second.into_iter().map(|counted| tally("a", counted)).collect()).await.unwrap();
+
+    let first_day = [count(1, Facet::People, 5), count(1, mobile, 2), count(1, news, 4)];
+    assert_eq!(june(&store, "a", 1, 1).await, first_day);
+    assert_eq!(june(&store, "a", 2, 30).await, [count(2, Facet::People, 1)]);
+    assert_eq!(june(&store, "b", 1, 30).await, [count(1, Facet::Bots, 9)]);
+    assert_eq!(store.record(&key("a")).await.unwrap().unwrap().clicks, 6);
+    assert_eq!(store.record(&key("b")).await.unwrap().unwrap().clicks, 0, "bots are not people");
+    let most_clicked = store.scan(Order::MostClicked, None, 10).await.unwrap();
+    assert_eq!(most_clicked.len(), 1);
 }
 
 async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<dyn Store>) {
-    assert!(store.put_if_absent(link("a", "https://example.com")).await.unwrap());
-    store.add_clicks(vec![(key("gone"), 7), (key("a"), 1)]).await.unwrap();
-    assert_eq!(store.clicks(&key("gone")).await.unwrap(), None);
-    assert_eq!(store.clicks(&key("a")).await.unwrap(), Some(1));
+    put(&store, [link("a", "https://example.com")]).await;
+    let people = count(1, Facet::People, 7);
+    store.add_clicks(vec![tally("a", people.clone()), tally("gone", people.clone())]).await.unwrap();
+    assert_eq!(june(&store, "gone", 1, 30).await, []);
+    assert_eq!(june(&store, "a", 1, 30).await, [people]);
 }
 
 async fn a_store_that_is_open_answers(store: Arc<dyn Store>) {
@@ -137,9 +339,9 @@ async fn a_closed_store_refuses_instead_of_hanging() {
 async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
     let directory = tempfile::tempdir().unwrap();
     let store = store::open(&sqlite_in(directory.path()).parse().unwrap()).await.unwrap();
-    assert!(store.put_if_absent(link("good", "https://example.com")).await.unwrap());
+    put(&store, [link("good", "https://example.com"), link("bad", "https://example.com")]).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
-    file.execute("INSERT INTO links (key, target, created_at) VALUES ('bad', 'no url', 0)", ()).unwrap();
+    file.execute("UPDATE links SET target = 'no url' WHERE key = 'bad'", ()).unwrap();
     let (bad, good) = (key("bad"), key("good"));
     let (bad, good) = tokio::join!(store.get(&bad), store.get(&good));
     assert!(matches!(bad, Err(StoreError::Corrupt(_))), "{bad:?}");

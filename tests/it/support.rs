@@ -10,7 +10,7 @@ use urlshort::link::{Key, Link, Target};
 
 pub(crate) use self::{
     app::{TestApp, assert_error},
-    faulty::FaultyStore,
+    faulty::{FaultyStore, Mood},
     process::{PATIENCE, Process},
 };
 

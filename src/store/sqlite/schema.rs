@@ -24,8 +24,26 @@ const MIGRATIONS: &[&str] = &["
         expires_at INTEGER,
         max_visits INTEGER,
         taken_down_at INTEGER,
-        clicks INTEGER NOT NULL DEFAULT 0
+        redirect INTEGER NOT NULL,
+        forward_query INTEGER NOT NULL,
+        title TEXT,
+        tags TEXT NOT NULL,
+        password TEXT,
+        version INTEGER NOT NULL,
+        clicks INTEGER NOT NULL,
+        visits INTEGER NOT NULL
     ) STRICT;
+    CREATE INDEX links_by_creation ON links (created_at, key);
+    -- Links that nobody has followed are left out, so that making a link touches one random page, not two.
+    CREATE INDEX links_by_clicks ON links (clicks, key) WHERE clicks > 0;
+    CREATE TABLE day_counts (
+        key TEXT NOT NULL,
+        day INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        value TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (key, day, kind, value)
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
 "];
 

@@ -2,30 +2,73 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
+use jiff::civil::Date;
+use tokio::sync::watch;
 use urlshort::{
+    clicks::{DayCount, Tally},
     link::{Key, Link},
-    store::{Store, StoreError, memory::MemoryStore},
+    store::{
+        Change, Changed, History, Record, Store, StoreError,
+        listing::{Cursor, Order},
+        memory::MemoryStore,
+    },
 };
 
-/// A store in memory that fails on demand: for the keys `panic` and `hang`, and in all it does while it is broken.
-#[derive(Default)]
+/// A store in memory that misbehaves on demand: for the keys `panic` and `hang`, and in all it does while it is told to.
 pub(crate) struct FaultyStore {
     inner: MemoryStore,
-    broken: AtomicBool,
+    mood: watch::Sender<Mood>,
+    reads: AtomicUsize,
+    changes: watch::Sender<Option<Changed>>,
+}
+
+/// How a [`FaultyStore`] behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Fine,
+    /// Every call fails.
+    Broken,
+    /// Every call waits until it is fine again.
+    Frozen,
+}
+
+impl Default for FaultyStore {
+    fn default() -> Self {
+        Self {
+            inner: MemoryStore::default(),
+            mood: watch::Sender::new(Mood::Fine),
+            reads: AtomicUsize::new(0),
+            changes: watch::Sender::new(None),
+        }
+    }
 }
 
 impl FaultyStore {
-    pub(crate) fn set_broken(&self, broken: bool) {
-        self.broken.store(broken, Ordering::SeqCst);
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        self.mood.send_replace(mood);
     }
 
-    fn fail_if_broken(&self) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::SeqCst) { Err(StoreError::unavailable("out of order")) } else { Ok(()) }
+    /// How many links were looked up.
+    pub(crate) fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    /// Tells whoever watches of a change.
+    pub(crate) fn tell(&self, changed: Changed) {
+        self.changes.send_replace(Some(changed));
+    }
+
+    async fn gate(&self) -> Result<(), StoreError> {
+        let mut mood = self.mood.subscribe();
+        match *mood.wait_for(|mood| *mood != Mood::Frozen).await.unwrap() {
+            Mood::Broken => Err(StoreError::unavailable("out of order")),
+            Mood::Fine | Mood::Frozen => Ok(()),
+        }
     }
 }
 
@@ -35,13 +78,14 @@ impl Store for FaultyStore {
         "faulty"
     }
 
-    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
-        self.fail_if_broken()?;
-        self.inner.put_if_absent(link).await
+    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        self.gate().await?;
+        self.inner.put_with_history(link, history).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        self.fail_if_broken()?;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.gate().await?;
         match key.as_str() {
             "panic" => panic!("as the test wished"),
             "hang" => std::future::pending().await,
@@ -49,23 +93,63 @@ impl Store for FaultyStore {
         }
     }
 
+    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        self.gate().await?;
+        self.inner.record(key).await
+    }
+
+    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
+        self.gate().await?;
+        self.inner.update(link, expected).await
+    }
+
+    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+        self.gate().await?;
+        self.inner.delete(key, expected).await
+    }
+
+    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        self.gate().await?;
+        self.inner.use_visit(key).await
+    }
+
+    async fn scan(
+        &self,
+        order: Order,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.gate().await?;
+        self.inner.scan(order, after, limit).await
+    }
+
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
-        self.fail_if_broken()?;
+        self.gate().await?;
         self.inner.take_numbers(count).await
     }
 
-    async fn add_clicks(&self, clicks: Vec<(Key, u64)>) -> Result<(), StoreError> {
-        self.fail_if_broken()?;
-        self.inner.add_clicks(clicks).await
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+        self.gate().await?;
+        self.inner.add_clicks(tallies).await
     }
 
-    async fn clicks(&self, key: &Key) -> Result<Option<u64>, StoreError> {
-        self.fail_if_broken()?;
-        self.inner.clicks(key).await
+    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
+        self.gate().await?;
+        self.inner.day_counts(key, first, last).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.fail_if_broken()
+        self.gate().await
+    }
+
+    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
+        let mut changes = self.changes.subscribe();
+        while changes.changed().await.is_ok() {
+            if let Some(change) = changes.borrow_and_update().clone() {
+                changed(change);
+            }
+        }
+        StoreError::unavailable("nothing more is told")
     }
 
     async fn close(&self) {}

@@ -1,0 +1,48 @@
+//! Which store to open.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use thiserror::Error;
+
+/// The kind of store and where it is. It may hold a password, so `Debug` and `Display` tell the kind alone.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`
+    Memory,
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+}
+
+/// A string names no store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("takes memory: or sqlite:PATH")]
+pub struct InvalidStoreUrl;
+
+impl StoreUrl {
+    fn scheme(&self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = InvalidStoreUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
+        match text.split_once(':').ok_or(InvalidStoreUrl)? {
+            ("memory", "") => Ok(Self::Memory),
+            // A database in memory would be another one for each connection.
+            ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
+            ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+            _ => Err(InvalidStoreUrl),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.scheme())
+    }
+}
