@@ -50,7 +50,8 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let url = format!("sqlite:{}", directory.join("group.db").display());
-        let store = store::open(&url.parse().expect("a store URL")).await.expect("a store");
+        let store =
+            store::open(&url.parse().expect("a store URL"), &OpenOptions::default()).await.expect("a store");
         let (count, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let writers = (0..clients).map(|_| {
             let (store, count) = (store.clone(), count.clone());
@@ -75,7 +76,8 @@ fn commit_each(directory: &Path, clients: usize) -> f64 {
     let path = directory.join("single.db");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let url = format!("sqlite:{}", path.display()).parse().expect("a store URL");
-    runtime.block_on(async { store::open(&url).await.expect("a store").close().await });
+    runtime
+        .block_on(async { store::open(&url, &OpenOptions::default()).await.expect("a store").close().await });
     let file = Connection::open(path).expect("a file");
     file.pragma_update(None, "synchronous", "FULL").expect("FULL");
     let (file, count, stop) = (Mutex::new(file), AtomicU64::new(0), AtomicBool::new(false));

@@ -63,13 +63,17 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 0, help_heading = SERVER)]
     pub trusted_proxies: u8,
 
-    /// memory: or sqlite:PATH
+    /// memory:, sqlite:PATH or postgres://…; with postgres:// alone the PG* variables say the rest
     #[arg(long, env, hide_env_values = true, global = true, value_name = "URL", default_value = "sqlite:urlshort.db", help_heading = LINKS)]
     pub store_url: StoreUrl,
 
     /// Time that a call to the store may take
     #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "2s", value_parser = duration, help_heading = LINKS)]
     pub store_timeout: Duration,
+
+    /// Connections to the store's server at most
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = LINKS)]
+    pub store_connections: u32,
 
     /// Memory for links that were asked for lately; 0 asks the store each time
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "32MiB", help_heading = LINKS)]

@@ -1,15 +1,17 @@
 //! Where links are kept: the [`Store`] port, its errors, and the factory that opens one by its URL.
 
+mod batcher;
 mod cached;
 mod columns;
 mod day;
 pub mod listing;
 pub mod memory;
+mod postgres;
 mod sqlite;
 mod supervised;
 mod url;
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
@@ -22,7 +24,7 @@ pub use self::{
     url::{InvalidStoreUrl, StoreUrl},
 };
 use crate::{
-    clicks::{DayCount, Tally},
+    clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
 };
 
@@ -117,6 +119,14 @@ pub struct History {
     pub days: Vec<DayCount>,
 }
 
+impl History {
+    /// All clicks by people, dated or not.
+    pub fn clicks(&self) -> u64 {
+        let dated = self.days.iter().filter(|counted| counted.facet == Facet::People);
+        self.undated_clicks + dated.map(|counted| counted.count).sum::<u64>()
+    }
+}
+
 /// What became of an edit or a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -163,13 +173,29 @@ impl StoreError {
     }
 }
 
+/// How a store is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// Connections to a server at most.
+    pub connections: u32,
+    /// How long connecting and a call may take; after it a connection is given up.
+    pub deadline: Duration,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { connections: 8, deadline: Duration::from_secs(2) }
+    }
+}
+
 /// Opens the store behind `url`, making what is missing.
 ///
 /// # Errors
 /// What keeps the store from being used, as one sentence for the operator.
-pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+pub async fn open(url: &StoreUrl, options: &OpenOptions) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match url {
         StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),
-        StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(Path::new(path)).await?),
+        StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path).await?),
+        StoreUrl::Postgres(url) => Arc::new(postgres::PostgresStore::open(url, options).await?),
     })
 }

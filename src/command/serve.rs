@@ -22,7 +22,7 @@ use crate::{
         logging,
         metrics::{Metrics, VERSION},
     },
-    store::{self, StoreError},
+    store::{self, OpenOptions, StoreError},
 };
 
 /// How long the last log lines may take to be read.
@@ -60,7 +60,8 @@ pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), Box<dyn Error>> {
-    let store = store::open(&config.store_url)
+    let options = OpenOptions { connections: config.store_connections, deadline: config.store_timeout };
+    let store = store::open(&config.store_url, &options)
         .await
         .map_err(|error| StartError::Store(config.store_url.clone(), error))?;
     let surroundings =

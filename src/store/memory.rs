@@ -41,9 +41,6 @@ impl Kept {
     }
 
     fn count(&mut self, counted: DayCount) {
-        if counted.facet == Facet::People {
-            self.clicks += counted.count;
-        }
         *self.days.entry((counted.day, counted.facet)).or_default() += counted.count;
     }
 }
@@ -78,7 +75,7 @@ impl Store for MemoryStore {
             Entry::Vacant(vacancy) => {
                 let mut kept = Kept {
                     link: Arc::new(link),
-                    clicks: history.undated_clicks,
+                    clicks: history.clicks(),
                     visits: history.visits,
                     days: HashMap::new(),
                 };
@@ -155,6 +152,7 @@ impl Store for MemoryStore {
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
         for Tally { key, counted } in tallies {
             if let Some(mut kept) = self.links.get_mut(&key) {
+                kept.clicks += if counted.facet == Facet::People { counted.count } else { 0 };
                 kept.count(counted);
             }
         }

@@ -11,11 +11,14 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:PATH`
     Sqlite(PathBuf),
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, each part of which the standard `PG*` variables stand
+    /// in for where it is left out.
+    Postgres(String),
 }
 
 /// A string names no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("takes memory: or sqlite:PATH")]
+#[error("takes memory:, sqlite:PATH or postgres://…")]
 pub struct InvalidStoreUrl;
 
 impl StoreUrl {
@@ -23,6 +26,7 @@ impl StoreUrl {
         match self {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
         }
     }
 }
@@ -36,6 +40,7 @@ impl FromStr for StoreUrl {
             // A database in memory would be another one for each connection.
             ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
             ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),
             _ => Err(InvalidStoreUrl),
         }
     }

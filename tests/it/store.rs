@@ -11,12 +11,12 @@ use urlshort::{
         options::{PasswordHash, RedirectStatus, Tags},
     },
     store::{
-        self, Change, FIRST_NUMBER, History, Store, StoreError,
+        self, Change, FIRST_NUMBER, History, OpenOptions, Store, StoreError,
         listing::{Listing, Order, list},
     },
 };
 
-use crate::support::{key, link, sqlite_in};
+use crate::support::{Postgres, key, link, sqlite_in};
 
 /// Makes a test for each store out of functions that take one.
 macro_rules! conformance {
@@ -24,7 +24,7 @@ macro_rules! conformance {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                super::$name(super::store::open(&"memory:".parse().unwrap()).await.unwrap()).await;
+                super::$name(super::open("memory:").await).await;
             })*
         }
 
@@ -32,8 +32,16 @@ macro_rules! conformance {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $name() {
                 let directory = tempfile::tempdir().unwrap();
-                let url = super::sqlite_in(directory.path()).parse().unwrap();
-                super::$name(super::store::open(&url).await.unwrap()).await;
+                let url = super::sqlite_in(directory.path());
+                super::$name(super::open(&url).await).await;
+            })*
+        }
+
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let server = super::Postgres::start();
+                super::$name(super::open(&server.url()).await).await;
             })*
         }
     };
@@ -56,6 +64,10 @@ conformance! {
     clicks_add_up_by_day_and_facet
     clicks_on_a_link_that_is_not_there_are_left_out
     a_store_that_is_open_answers
+}
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
 }
 
 /// A link that bears everything that a link can bear.
@@ -329,7 +341,7 @@ async fn a_store_that_is_open_answers(store: Arc<dyn Store>) {
 #[tokio::test]
 async fn a_closed_store_refuses_instead_of_hanging() {
     let directory = tempfile::tempdir().unwrap();
-    let store = store::open(&sqlite_in(directory.path()).parse().unwrap()).await.unwrap();
+    let store = open(&sqlite_in(directory.path())).await;
     store.close().await;
     let refused = store.put_if_absent(link("k", "https://example.com")).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
@@ -338,7 +350,7 @@ async fn a_closed_store_refuses_instead_of_hanging() {
 #[tokio::test]
 async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
     let directory = tempfile::tempdir().unwrap();
-    let store = store::open(&sqlite_in(directory.path()).parse().unwrap()).await.unwrap();
+    let store = open(&sqlite_in(directory.path())).await;
     put(&store, [link("good", "https://example.com"), link("bad", "https://example.com")]).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
     file.execute("UPDATE links SET target = 'no url' WHERE key = 'bad'", ()).unwrap();

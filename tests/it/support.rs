@@ -2,7 +2,9 @@
 
 mod app;
 mod faulty;
+mod postgres;
 mod process;
+mod server;
 
 use std::path::Path;
 
@@ -11,6 +13,7 @@ use urlshort::link::{Key, Link, Target};
 pub(crate) use self::{
     app::{TestApp, assert_error},
     faulty::{FaultyStore, Mood},
+    postgres::Postgres,
     process::{PATIENCE, Process},
 };
 

@@ -44,7 +44,7 @@ pub(super) fn insert(db: &Connection, link: &Columns, history: &History) -> rusq
         &link.tags,
         &link.password,
         link.version,
-        history.undated_clicks,
+        history.clicks(),
         history.visits,
     ))?;
     Ok(inserted == 1)
@@ -127,11 +127,19 @@ pub(super) fn scan(
 }
 
 /// Adds to a link's counts, unless the link has gone.
-pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
-    let known = db.prepare_cached("SELECT 1 FROM links WHERE key = ?")?.exists([tally.key.as_str()])?;
-    if known { count(db, &tally.key, &tally.counted) } else { Ok(()) }
+pub(super) fn add(db: &Connection, Tally { key, counted }: &Tally) -> rusqlite::Result<()> {
+    let is_known = db.prepare_cached("SELECT 1 FROM links WHERE key = ?")?.exists([key.as_str()])?;
+    if !is_known {
+        return Ok(());
+    }
+    if counted.facet == Facet::People {
+        let mut clicks = db.prepare_cached("UPDATE links SET clicks = clicks + ? WHERE key = ?")?;
+        clicks.execute((counted.count, key.as_str()))?;
+    }
+    count(db, key, counted)
 }
 
+/// Adds to the counts by day, of a link that is known to be there.
 pub(super) fn count(db: &Connection, key: &Key, counted: &DayCount) -> rusqlite::Result<()> {
     let (kind, value) = counted.facet.as_pair();
     let mut statement = db.prepare_cached(
@@ -139,10 +147,6 @@ pub(super) fn count(db: &Connection, key: &Key, counted: &DayCount) -> rusqlite:
          ON CONFLICT (key, day, kind, value) DO UPDATE SET count = count + excluded.count",
     )?;
     statement.execute((key.as_str(), day::to_number(counted.day), kind, value, counted.count))?;
-    if counted.facet == Facet::People {
-        let mut clicks = db.prepare_cached("UPDATE links SET clicks = clicks + ? WHERE key = ?")?;
-        clicks.execute((counted.count, key.as_str()))?;
-    }
     Ok(())
 }
 

@@ -1,0 +1,301 @@
+//! The statements, and what their rows mean.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::civil::Date;
+use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
+
+use super::Database;
+use crate::{
+    clicks::{DayCount, Facet, Tally},
+    link::{Key, Link},
+    store::{
+        History, Record, StoreError,
+        columns::Columns,
+        day,
+        listing::{Cursor, Order},
+    },
+};
+
+/// The beginning of every statement that reads links, in the order that [`read`] expects.
+macro_rules! select {
+    () => {
+        "SELECT key, target, created_at, expires_at, max_visits, taken_down_at, redirect, forward_query, title, tags, \
+         password, version, clicks, visits FROM links"
+    };
+}
+
+/// Keeps those of `links` whose keys are free, and says which.
+pub(super) async fn put(database: Database, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
+    database
+        .run(async |connection| {
+            let has_history = links.iter().any(|(_, history)| !history.days.is_empty());
+            if !has_history {
+                return Ok(insert(connection, &links).await?);
+            }
+            let mut transaction = connection.begin().await?;
+            let inserted = insert(&mut transaction, &links).await?;
+            let new = links.iter().zip(&inserted).filter(|(_, inserted)| **inserted).map(|(link, _)| link);
+            let days =
+                new.flat_map(|(link, history)| history.days.iter().map(|counted| (&link.key, counted)));
+            count(&mut transaction, &days.collect::<Vec<_>>()).await?;
+            transaction.commit().await?;
+            Ok(inserted)
+        })
+        .await
+}
+
+async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, sqlx::Error> {
+    // One statement keeps one link of a key. Which one, where a key comes twice, is for the first to be: the others
+    // would find it taken.
+    let mut seen = HashSet::new();
+    let firsts: Vec<bool> = links.iter().map(|(link, _)| seen.insert(&link.key)).collect();
+    let rows: Vec<_> = links
+        .iter()
+        .zip(&firsts)
+        .filter(|(_, first)| **first)
+        .map(|((link, history), _)| (Columns::from(link), history))
+        .collect();
+    macro_rules! column {
+        ($field:ident) => {
+            rows.iter().map(|(columns, _)| columns.$field.clone()).collect::<Vec<_>>()
+        };
+    }
+    let inserted: Vec<String> = sqlx::query_scalar(
+        "INSERT INTO links (key, target, created_at, expires_at, max_visits, taken_down_at, redirect, forward_query,
+             title, tags, password, version, clicks, visits)
+         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+             $7::bigint[], $8::boolean[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
+             $14::bigint[])
+         ON CONFLICT DO NOTHING RETURNING key",
+    )
+    .bind(column!(key))
+    .bind(column!(target))
+    .bind(column!(created_at))
+    .bind(column!(expires_at))
+    .bind(column!(max_visits))
+    .bind(column!(taken_down_at))
+    .bind(column!(redirect))
+    .bind(column!(forward_query))
+    .bind(column!(title))
+    .bind(column!(tags))
+    .bind(column!(password))
+    .bind(column!(version))
+    .bind(rows.iter().map(|(_, history)| signed(history.clicks())).collect::<Vec<_>>())
+    .bind(rows.iter().map(|(_, history)| signed(history.visits)).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
+    let inserted: HashSet<String> = inserted.into_iter().collect();
+    Ok(links
+        .iter()
+        .zip(firsts)
+        .map(|((link, _), first)| first && inserted.contains(link.key.as_str()))
+        .collect())
+}
+
+/// Looks up `keys`, each of which gets its answer.
+pub(super) async fn look_up(database: Database, keys: Vec<Key>) -> Result<Vec<Option<Record>>, StoreError> {
+    database
+        .run(async |connection| {
+            let wanted: Vec<&str> = keys.iter().map(Key::as_str).collect();
+            let rows = sqlx::query(concat!(select!(), " WHERE key = ANY($1)"));
+            let rows = rows.bind(wanted).fetch_all(&mut **connection).await?;
+            let mut found = HashMap::new();
+            for row in &rows {
+                let record = read(row)?;
+                found.insert(record.link.key.clone(), record);
+            }
+            Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+        })
+        .await
+}
+
+fn read(row: &PgRow) -> Result<Record, StoreError> {
+    let columns = Columns {
+        key: row.try_get(0)?,
+        target: row.try_get(1)?,
+        created_at: row.try_get(2)?,
+        expires_at: row.try_get(3)?,
+        max_visits: row.try_get(4)?,
+        taken_down_at: row.try_get(5)?,
+        redirect: row.try_get(6)?,
+        forward_query: row.try_get(7)?,
+        title: row.try_get(8)?,
+        tags: row.try_get(9)?,
+        password: row.try_get(10)?,
+        version: row.try_get(11)?,
+    };
+    Ok(Record {
+        link: Arc::new(Link::try_from(columns)?),
+        clicks: unsigned(row, 12)?,
+        visits: unsigned(row, 13)?,
+    })
+}
+
+pub(super) async fn update(
+    connection: &mut PgConnection,
+    link: &Columns,
+    expected: u32,
+) -> Result<u64, StoreError> {
+    let update = sqlx::query(
+        "UPDATE links SET target = $1, expires_at = $2, max_visits = $3, taken_down_at = $4, redirect = $5,
+             forward_query = $6, title = $7, tags = $8, password = $9, version = $10
+         WHERE key = $11 AND version = $12",
+    );
+    let done = update
+        .bind(&link.target)
+        .bind(link.expires_at)
+        .bind(link.max_visits)
+        .bind(link.taken_down_at)
+        .bind(link.redirect)
+        .bind(link.forward_query)
+        .bind(&link.title)
+        .bind(&link.tags)
+        .bind(&link.password)
+        .bind(link.version)
+        .bind(&link.key)
+        .bind(i64::from(expected))
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+pub(super) async fn delete(
+    connection: &mut PgConnection,
+    key: &Key,
+    expected: Option<u32>,
+) -> Result<u64, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let delete = sqlx::query("DELETE FROM links WHERE key = $1 AND version = coalesce($2, version)");
+    let deleted = delete.bind(key.as_str()).bind(expected.map(i64::from)).execute(&mut *transaction).await?;
+    if deleted.rows_affected() > 0 {
+        let counts = sqlx::query("DELETE FROM day_counts WHERE key = $1");
+        counts.bind(key.as_str()).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
+    Ok(deleted.rows_affected())
+}
+
+pub(super) async fn use_visit(connection: &mut PgConnection, key: &Key) -> Result<bool, StoreError> {
+    let visit = sqlx::query(
+        "UPDATE links SET visits = visits + 1 WHERE key = $1 AND (max_visits IS NULL OR visits < max_visits)",
+    );
+    Ok(visit.bind(key.as_str()).execute(connection).await?.rows_affected() > 0)
+}
+
+pub(super) async fn scan(
+    connection: &mut PgConnection,
+    order: Order,
+    after: Option<&Cursor>,
+    limit: usize,
+) -> Result<Vec<Record>, StoreError> {
+    let (sql, start) = match order {
+        Order::Newest => (
+            concat!(
+                select!(),
+                " WHERE (created_at, key) < ($1, $2) ORDER BY created_at DESC, key DESC LIMIT $3"
+            ),
+            i64::MAX,
+        ),
+        Order::Oldest => (
+            concat!(select!(), " WHERE (created_at, key) > ($1, $2) ORDER BY created_at, key LIMIT $3"),
+            i64::MIN,
+        ),
+        Order::MostClicked => (
+            concat!(
+                select!(),
+                " WHERE clicks > 0 AND (clicks, key) < ($1, $2) ORDER BY clicks DESC, key DESC LIMIT $3"
+            ),
+            i64::MAX,
+        ),
+    };
+    let (position, key) = after.map_or((start, ""), |cursor| (cursor.position, cursor.key.as_str()));
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = sqlx::query(sql).bind(position).bind(key).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(read).collect()
+}
+
+/// Moves the counter on, and returns where it then stands.
+pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -> Result<u64, StoreError> {
+    let advance = sqlx::query("UPDATE counters SET next = next + $1 WHERE name = 'key' RETURNING next");
+    let row = advance.bind(i64::from(count)).fetch_one(connection).await?;
+    unsigned(&row, 0)
+}
+
+pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally]) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
+    // Locks in the order of the keys, so that two instances can't wait for each other in a circle.
+    let keys: Vec<&str> = tallies.iter().map(|tally| tally.key.as_str()).collect();
+    let lock = sqlx::query_scalar("SELECT key FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE");
+    let known: Vec<String> = lock.bind(keys).fetch_all(&mut *transaction).await?;
+    let known: HashSet<String> = known.into_iter().collect();
+    let counts = tallies.iter().filter(|tally| known.contains(tally.key.as_str()));
+    let counts: Vec<_> = counts.map(|tally| (&tally.key, &tally.counted)).collect();
+    count(&mut transaction, &counts).await?;
+
+    let people: Vec<_> = counts.iter().filter(|(_, counted)| counted.facet == Facet::People).collect();
+    // A key may come more than once, for more than one day; an update takes one of the rows that match.
+    let mut clicks = HashMap::<&str, i64>::new();
+    for (key, counted) in people {
+        *clicks.entry(key.as_str()).or_default() += signed(counted.count);
+    }
+    let (keys, clicks): (Vec<_>, Vec<_>) = clicks.into_iter().unzip();
+    let add = sqlx::query(
+        "UPDATE links SET clicks = clicks + added.count
+         FROM (SELECT * FROM unnest($1::text[], $2::bigint[])) AS added (key, count) WHERE links.key = added.key",
+    );
+    add.bind(keys).bind(clicks).execute(&mut *transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+/// Adds to the counts by day, of links that are known to be there.
+async fn count(connection: &mut PgConnection, counts: &[(&Key, &DayCount)]) -> Result<(), sqlx::Error> {
+    let pairs: Vec<_> = counts.iter().map(|(_, counted)| counted.facet.as_pair()).collect();
+    let add = sqlx::query(
+        "INSERT INTO day_counts (key, day, kind, value, count)
+         SELECT * FROM unnest($1::text[], $2::integer[], $3::text[], $4::text[], $5::bigint[])
+         ON CONFLICT (key, day, kind, value) DO UPDATE SET count = day_counts.count + excluded.count",
+    );
+    add.bind(counts.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>())
+        .bind(counts.iter().map(|(_, counted)| day::to_number(counted.day)).collect::<Vec<_>>())
+        .bind(pairs.iter().map(|(kind, _)| *kind).collect::<Vec<_>>())
+        .bind(pairs.iter().map(|(_, value)| *value).collect::<Vec<_>>())
+        .bind(counts.iter().map(|(_, counted)| signed(counted.count)).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn day_counts(
+    connection: &mut PgConnection,
+    key: &Key,
+    first: Date,
+    last: Date,
+) -> Result<Vec<DayCount>, StoreError> {
+    let select = sqlx::query(
+        "SELECT day, kind, value, count FROM day_counts WHERE key = $1 AND day BETWEEN $2 AND $3",
+    );
+    let select = select.bind(key.as_str()).bind(day::to_number(first)).bind(day::to_number(last));
+    let rows = select.fetch_all(connection).await?;
+    let counts = rows.iter().map(|row| {
+        let (kind, value): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
+        Ok(DayCount {
+            day: day::from_number(row.try_get(0)?)?,
+            facet: Facet::from_pair(kind, value).map_err(StoreError::corrupt)?,
+            count: unsigned(row, 3)?,
+        })
+    });
+    counts.collect()
+}
+
+/// SQL has no unsigned integers; counts stay far below where that matters.
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(row: &PgRow, column: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(StoreError::corrupt)
+}

@@ -1,0 +1,126 @@
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::server::{Server, drop_privileges, free_port, give_away, run};
+
+const PASSWORD: &str = "correct horse";
+
+/// A PostgreSQL server of the test's own, which asks for a password. It trusts the operating system to keep what it
+/// has written (`fsync=off`): the tests end processes, not machines.
+pub(crate) struct Postgres {
+    directory: TempDir,
+    pub(crate) port: u16,
+    extra: Vec<String>,
+    server: Server,
+}
+
+impl Postgres {
+    pub(crate) fn start() -> Self {
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// Starts it with further settings, which may be about files that `prepare` puts into its data directory.
+    pub(crate) fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        run(Command::new("cp").arg("-r").arg(template()).arg(&data));
+        let extra = prepare(&data);
+        give_away(directory.path());
+        run(Command::new("chmod").arg("700").arg(&data));
+        let (port, server) = loop {
+            let port = free_port();
+            match Server::start(command(&data, port, &extra), "ready to accept connections") {
+                Ok(server) => break (port, server),
+                Err(printed) => assert!(printed.contains("could not bind"), "{printed}"),
+            }
+        };
+        Self { directory, port, extra, server }
+    }
+
+    /// The store URL of its database.
+    pub(crate) fn url(&self) -> String {
+        self.url_with("postgres", PASSWORD)
+    }
+
+    pub(crate) fn url_with(&self, database: &str, password: &str) -> String {
+        format!("postgres://postgres:{}@127.0.0.1:{}/{database}", password.replace(' ', "%20"), self.port)
+    }
+
+    /// Stops all its processes where they are, until [`Postgres::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.server.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.server.signal(Signal::CONT);
+    }
+
+    /// Kills all its processes without a warning.
+    pub(crate) fn kill(&mut self) {
+        self.server.end(Signal::KILL);
+    }
+
+    /// Starts it again on the same data and port.
+    pub(crate) fn restart(&mut self) {
+        let data = self.directory.path().join("data");
+        // The next server can't tell an old lock from that of a process which has the same number by now.
+        let _ = fs::remove_file(data.join("postmaster.pid"));
+        self.server =
+            Server::start(command(&data, self.port, &self.extra), "ready to accept connections").unwrap();
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // An immediate shutdown gives back the shared memory that a kill would leave behind.
+        self.server.signal(Signal::CONT);
+        self.server.end(Signal::QUIT);
+    }
+}
+
+fn command(data: &Path, port: u16, extra: &[String]) -> Command {
+    let mut command = Command::new(bin("postgres"));
+    command.current_dir(data).arg("-D").arg(data).args(["-p", &port.to_string()]);
+    let settings =
+        ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=200"];
+    for setting in settings.into_iter().chain(extra.iter().map(String::as_str)) {
+        command.args(["-c", setting]);
+    }
+    command
+}
+
+/// An empty cluster, made once and copied for each server: making one takes longer than most tests.
+fn template() -> PathBuf {
+    let version = run(Command::new(bin("postgres")).arg("--version"));
+    let template =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-template", version.trim().replace(' ', "-")));
+    if !template.exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let (data, password) = (directory.path().join("data"), directory.path().join("password"));
+        fs::write(&password, PASSWORD).unwrap();
+        give_away(directory.path());
+        let mut initdb = Command::new(bin("initdb"));
+        drop_privileges(&mut initdb);
+        initdb.current_dir(directory.path()).arg("-D").arg(&data).arg("--pwfile").arg(&password);
+        run(initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]));
+        // Of two tests that make it at the same time, one finds it there.
+        let copy = template.with_extension(std::process::id().to_string());
+        run(Command::new("cp").arg("-r").arg(&data).arg(&copy));
+        let _ = fs::rename(&copy, &template);
+        let _ = fs::remove_dir_all(&copy);
+    }
+    template
+}
+
+/// Where Debian keeps the programs of the newest PostgreSQL; elsewhere they are on the path.
+fn bin(program: &str) -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin").join(program)).filter(|path| path.exists());
+    found.max().unwrap_or_else(|| program.into())
+}

@@ -1,0 +1,108 @@
+//! Servers that tests start for themselves: on a free port, in a temporary directory, stopped by their own process id.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpListener,
+    os::unix::process::CommandExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
+
+use super::PATIENCE;
+
+/// The user that servers run as where the tests run as root, which some refuse.
+const NOBODY: u32 = 65534;
+
+/// A process group of the test's own.
+pub(crate) struct Server {
+    child: Child,
+    output: Receiver<String>,
+}
+
+impl Server {
+    /// Starts `command` and waits until it prints `ready`. What it prints instead is the error.
+    pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self, String> {
+        drop_privileges(&mut command);
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
+        let (lines, output) = channel();
+        let pipes: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for pipe in pipes {
+            let lines = lines.clone();
+            // Read to the end, so that the server never waits for its reader.
+            thread::spawn(move || {
+                BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)))
+            });
+        }
+        drop(lines);
+        let server = Self { child, output };
+        let mut printed = String::new();
+        loop {
+            match server.output.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(ready) => return Ok(server),
+                Ok(line) => printed += &format!("{line}\n"),
+                Err(RecvTimeoutError::Disconnected) => return Err(printed),
+                Err(RecvTimeoutError::Timeout) => panic!("{command:?} does not become ready:\n{printed}"),
+            }
+        }
+    }
+
+    /// Waits until it prints `text`.
+    pub(crate) fn wait_for_output(&self, text: &str) {
+        while !self.output.recv_timeout(PATIENCE).unwrap().contains(text) {}
+    }
+
+    /// Sends `signal` to the server and all that it has started.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it by `signal` and waits for that.
+    pub(crate) fn end(&mut self, signal: Signal) {
+        self.signal(signal);
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Where it has ended already there is no group to signal any more.
+        let group = Pid::from_child(&self.child);
+        let _ = kill_process_group(group, Signal::CONT);
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets `command` run as nobody in particular.
+pub(crate) fn drop_privileges(command: &mut Command) {
+    if geteuid().is_root() {
+        command.uid(NOBODY).gid(NOBODY);
+    }
+}
+
+/// Gives `path` and all below it to whom servers run as.
+pub(crate) fn give_away(path: &Path) {
+    if geteuid().is_root() {
+        run(Command::new("chown").arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(path));
+    }
+}
+
+/// Runs a command that has to succeed.
+#[track_caller]
+pub(crate) fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
