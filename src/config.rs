@@ -63,7 +63,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 0, help_heading = SERVER)]
     pub trusted_proxies: u8,
 
-    /// memory:, sqlite:PATH or postgres://…; with postgres:// alone the PG* variables say the rest
+    /// memory:, sqlite:PATH, postgres://… or redis://…; what postgres:// leaves out the PG* variables say
     #[arg(long, env, hide_env_values = true, global = true, value_name = "URL", default_value = "sqlite:urlshort.db", help_heading = LINKS)]
     pub store_url: StoreUrl,
 

@@ -7,6 +7,7 @@ mod day;
 pub mod listing;
 pub mod memory;
 mod postgres;
+mod redis;
 mod sqlite;
 mod supervised;
 mod url;
@@ -196,6 +197,7 @@ pub async fn open(url: &StoreUrl, options: &OpenOptions) -> Result<Arc<dyn Store
     Ok(match url {
         StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),
         StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path).await?),
+        StoreUrl::Redis(url) => Arc::new(redis::RedisStore::open(url, options).await?),
         StoreUrl::Postgres(url) => Arc::new(postgres::PostgresStore::open(url, options).await?),
     })
 }

@@ -14,11 +14,13 @@ pub enum StoreUrl {
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, each part of which the standard `PG*` variables stand
     /// in for where it is left out.
     Postgres(String),
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `rediss` for TLS; nodes of a cluster are separated by commas.
+    Redis(String),
 }
 
 /// A string names no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("takes memory:, sqlite:PATH or postgres://…")]
+#[error("takes memory:, sqlite:PATH, postgres://… or redis://…")]
 pub struct InvalidStoreUrl;
 
 impl StoreUrl {
@@ -27,6 +29,7 @@ impl StoreUrl {
             Self::Memory => "memory",
             Self::Sqlite(_) => "sqlite",
             Self::Postgres(_) => "postgres",
+            Self::Redis(_) => "redis",
         }
     }
 }
@@ -41,6 +44,7 @@ impl FromStr for StoreUrl {
             ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
             ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),
+            ("redis" | "rediss", rest) if rest.starts_with("//") => Ok(Self::Redis(text.into())),
             _ => Err(InvalidStoreUrl),
         }
     }

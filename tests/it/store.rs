@@ -16,7 +16,9 @@ use urlshort::{
     },
 };
 
-use crate::support::{Postgres, key, link, sqlite_in};
+use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in};
+
+type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
 /// Makes a test for each store out of functions that take one.
 macro_rules! conformance {
@@ -43,6 +45,25 @@ macro_rules! conformance {
                 let server = super::Postgres::start();
                 super::$name(super::open(&server.url()).await).await;
             })*
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let server = super::Redis::start();
+                super::$name(super::open(&server.url()).await).await;
+            })*
+        }
+
+        /// One cluster for all of them: it takes seconds to form.
+        #[tokio::test(flavor = "multi_thread")]
+        async fn redis_cluster() {
+            let mut cluster = RedisCluster::start();
+            for (name, conforms) in [$((stringify!($name), (|store| Box::pin($name(store))) as Conforms)),*] {
+                eprintln!("{name}");
+                conforms(open(&cluster.url()).await).await;
+                cluster.empty();
+            }
         }
     };
 }

@@ -4,6 +4,7 @@ mod app;
 mod faulty;
 mod postgres;
 mod process;
+mod redis;
 mod server;
 
 use std::path::Path;
@@ -15,6 +16,7 @@ pub(crate) use self::{
     faulty::{FaultyStore, Mood},
     postgres::Postgres,
     process::{PATIENCE, Process},
+    redis::{Redis, RedisCluster},
 };
 
 /// A link that was made long ago.

@@ -1,0 +1,267 @@
+//! Links in Redis or Valkey, one server or a cluster, for many instances.
+//!
+//! All that belongs to a link lies in one hash slot, see [`layout`], so that a script can change it as one atomic step.
+//! Scripts that are sent again, because a server was lost before it answered, notice that.
+
+mod connection;
+mod layout;
+mod server;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use futures_util::{
+    StreamExt,
+    future::{join_all, try_join_all},
+};
+use jiff::civil::Date;
+use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind};
+
+use self::{
+    connection::{Connection, RedisUrl},
+    layout::{CHANNEL, COUNTER, Keys, PLACE_OFFSET},
+};
+use super::{
+    Change, Changed, FIRST_NUMBER, History, OpenOptions, Record, Store, StoreError,
+    listing::{Cursor, Order},
+};
+use crate::{
+    clicks::{DayCount, Facet, Tally},
+    link::{Key, Link},
+};
+
+/// A store on a server or a cluster.
+pub(super) struct RedisStore {
+    url: RedisUrl,
+    connection: Connection,
+    scripts: Scripts,
+    /// Tells this instance from every other that has ever used the store.
+    instance: u64,
+    next_write: AtomicU64,
+}
+
+struct Scripts {
+    put: Script,
+    update: Script,
+    delete: Script,
+    use_visit: Script,
+    add_clicks: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        Self {
+            put: Script::new(include_str!("redis/put.lua")),
+            update: Script::new(include_str!("redis/update.lua")),
+            delete: Script::new(include_str!("redis/delete.lua")),
+            use_visit: Script::new(include_str!("redis/use_visit.lua")),
+            add_clicks: Script::new(include_str!("redis/add_clicks.lua")),
+        }
+    }
+}
+
+impl RedisStore {
+    /// Connects, and refuses a server that may lose links by its own settings.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with the server's reason, or that of the way there.
+    pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, StoreError> {
+        let url: RedisUrl = url.parse()?;
+        let connection = Connection::open(&url, options).await?;
+        let instance = server::prepare(&connection).await?;
+        Ok(Self { url, connection, scripts: Scripts::new(), instance, next_write: AtomicU64::new(0) })
+    }
+
+    /// A number that no other write has, of any instance.
+    fn write_number(&self) -> String {
+        format!("{}.{}", self.instance, self.next_write.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn query<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+        Ok(command.query_async(&mut self.connection.clone()).await?)
+    }
+
+    async fn add_clicks_to(&self, key: &Key, counts: Vec<DayCount>, batch: &str) -> Result<(), StoreError> {
+        let keys = Keys::new(key);
+        let people = counts.iter().filter(|counted| counted.facet == Facet::People);
+        let people: u64 = people.map(|counted| counted.count).sum();
+        let mut script = self.scripts.add_clicks.prepare_invoke();
+        script.key(&keys.link).key(&keys.by_clicks).key(&keys.days);
+        script.arg(batch).arg(key.as_str()).arg(PLACE_OFFSET).arg(people);
+        for counted in counts {
+            script.arg(layout::day_field(&counted)).arg(counted.count);
+        }
+        let _: i64 = script.invoke_async(&mut self.connection.clone()).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for RedisStore {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        let keys = Keys::new(&link.key);
+        let fields = layout::fields(&link, &history);
+        let clicks = history.clicks();
+        let mut script = self.scripts.put.prepare_invoke();
+        script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
+        script.arg(self.write_number());
+        script.arg(layout::place(link.created_at.as_millisecond(), &link.key));
+        script.arg(if clicks > 0 { layout::place(clicks.cast_signed(), &link.key) } else { String::new() });
+        script.arg(fields.len() * 2);
+        for (name, value) in &fields {
+            script.arg(name).arg(value);
+        }
+        for counted in &history.days {
+            script.arg(layout::day_field(counted)).arg(counted.count);
+        }
+        self.connection.run_durably(&script).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
+        Ok(self.record(key).await?.map(|record| record.link))
+    }
+
+    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let fields: HashMap<String, String> = self.query(&redis::Cmd::hgetall(Keys::new(key).link)).await?;
+        if fields.is_empty() { Ok(None) } else { layout::record(key, fields).map(Some) }
+    }
+
+    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
+        let (set, unset) = layout::changed_fields(&link);
+        let mut script = self.scripts.update.prepare_invoke();
+        script.key(Keys::new(&link.key).link);
+        script.arg(expected).arg(CHANNEL).arg(link.key.as_str()).arg(set.len() * 2);
+        for (name, value) in &set {
+            script.arg(name).arg(value);
+        }
+        script.arg(unset);
+        change(script.invoke_async(&mut self.connection.clone()).await?)
+    }
+
+    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+        let keys = Keys::new(key);
+        let mut script = self.scripts.delete.prepare_invoke();
+        script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
+        script.arg(expected.map_or(String::new(), |version| version.to_string()));
+        script.arg(CHANNEL).arg(key.as_str()).arg(PLACE_OFFSET);
+        change(script.invoke_async(&mut self.connection.clone()).await?)
+    }
+
+    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        let mut script = self.scripts.use_visit.prepare_invoke();
+        Ok(script.key(Keys::new(key).link).invoke_async(&mut self.connection.clone()).await?)
+    }
+
+    /// Asks each bucket for its next links, and merges what they say. A bucket that may have more behind its last
+    /// link tells nothing about places further on, so the merged list ends at the nearest such place.
+    async fn scan(
+        &self,
+        order: Order,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        let per_bucket = layout::share_of(limit);
+        let asked = layout::buckets().map(|bucket| {
+            let command = layout::next_places(bucket, order, after.as_ref(), per_bucket);
+            async move { self.query::<Vec<String>>(&command).await }
+        });
+        let (mut places, mut horizon) = (Vec::new(), None);
+        for bucket in try_join_all(asked).await? {
+            if bucket.len() == per_bucket {
+                let last = bucket.last().cloned();
+                horizon = layout::nearer(order, horizon, last);
+            }
+            places.extend(bucket);
+        }
+        layout::sort(order, &mut places);
+        if let Some(horizon) = horizon {
+            places.truncate(
+                places.iter().position(|place| *place == horizon).map_or(places.len(), |at| at + 1),
+            );
+        }
+        places.truncate(limit);
+        let keys = places.iter().map(|place| layout::key_of(place)).collect::<Result<Vec<_>, _>>()?;
+        let records = join_all(keys.iter().map(|key| self.record(key))).await;
+        // A link that was removed in between is no longer listed.
+        records.into_iter().filter_map(Result::transpose).collect()
+    }
+
+    async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
+        let taken: u64 = self.query(&redis::Cmd::incr(COUNTER, count)).await?;
+        let next = FIRST_NUMBER + taken;
+        Ok(next - u64::from(count)..next)
+    }
+
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+        let mut by_link = BTreeMap::<Key, Vec<DayCount>>::new();
+        for Tally { key, counted } in tallies {
+            by_link.entry(key).or_default().push(counted);
+        }
+        let batch = self.write_number();
+        let added = by_link.into_iter().map(|(key, counts)| {
+            let batch = &batch;
+            async move { self.add_clicks_to(&key, counts, batch).await }
+        });
+        try_join_all(added).await?;
+        Ok(())
+    }
+
+    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
+        let fields: HashMap<String, u64> = self.query(&redis::Cmd::hgetall(Keys::new(key).days)).await?;
+        let counts = fields.into_iter().map(|(field, count)| layout::day_count(&field, count));
+        let counts = counts.collect::<Result<Vec<_>, _>>()?;
+        Ok(counts.into_iter().filter(|counted| (first..=last).contains(&counted.day)).collect())
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        server::check(&self.connection).await
+    }
+
+    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
+        let mut messages = match self.url.subscribe(CHANNEL).await {
+            Ok(subscription) => subscription.into_on_message(),
+            Err(error) => return error.into(),
+        };
+        changed(Changed::Anything);
+        while let Some(message) = messages.next().await {
+            let key: Option<Key> = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
+            changed(key.map_or(Changed::Anything, Changed::Link));
+        }
+        StoreError::unavailable("the subscription has ended")
+    }
+
+    async fn close(&self) {}
+}
+
+fn change(answer: i64) -> Result<Change, StoreError> {
+    match answer {
+        1 => Ok(Change::Done),
+        0 => Ok(Change::Conflict),
+        -1 => Ok(Change::Missing),
+        other => Err(StoreError::corrupt(format!("a script answered {other}"))),
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        match error.kind() {
+            // What is kept there is of another type than this service keeps there.
+            ErrorKind::UnexpectedReturnType => Self::corrupt(error),
+            ErrorKind::Server(ServerErrorKind::ResponseError) if error.code() == Some("WRONGTYPE") => {
+                Self::corrupt(error)
+            }
+            _ => Self::unavailable(error),
+        }
+    }
+}

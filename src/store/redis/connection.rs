@@ -1,0 +1,208 @@
+//! The way to a server or a cluster.
+
+use std::{fs, str::FromStr, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisFuture,
+    RedisResult, ScriptInvocation, TlsCertificates, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, PubSub},
+    cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+    io::tcp::TcpSettings,
+};
+use url::Url;
+
+use crate::store::{OpenOptions, StoreError};
+
+/// Where the store is, and what is to be watched on the way.
+#[derive(Clone)]
+pub(super) struct RedisUrl {
+    /// The nodes that the URL names, one at least.
+    nodes: Vec<ConnectionInfo>,
+    root_certificate: Option<Vec<u8>>,
+    /// How many replicas have to have a new link before it counts as kept.
+    wait_replicas: u32,
+}
+
+impl FromStr for RedisUrl {
+    type Err = StoreError;
+
+    /// Reads `redis://USER:PASSWORD@HOST:PORT,HOST:PORT…/DATABASE?sslrootcert=FILE&wait_replicas=N`; `rediss` for TLS.
+    fn from_str(text: &str) -> Result<Self, StoreError> {
+        let (before, hosts, after) = split_hosts(text);
+        let urls = hosts.split(',').map(|host| Url::parse(&format!("{before}{host}{after}")));
+        let urls = urls.collect::<Result<Vec<_>, _>>().map_err(StoreError::unavailable)?;
+        let (mut root_certificate, mut wait_replicas) = (None, 0);
+        for (name, value) in urls.iter().take(1).flat_map(|url| url.query_pairs()) {
+            match &*name {
+                "sslrootcert" => root_certificate = Some(fs::read(&*value).map_err(StoreError::unavailable)?),
+                "wait_replicas" => wait_replicas = value.parse().map_err(StoreError::unavailable)?,
+                _ => return Err(StoreError::unavailable(format!("the parameter {name} is not known"))),
+            }
+        }
+        let nodes = urls.into_iter().map(|mut url| {
+            url.set_query(None);
+            Ok(url.into_connection_info()?.set_tcp_settings(tcp_settings()))
+        });
+        Ok(Self { nodes: nodes.collect::<RedisResult<_>>()?, root_certificate, wait_replicas })
+    }
+}
+
+/// What stands before the hosts of a URL, the hosts, and what stands behind.
+fn split_hosts(text: &str) -> (&str, &str, &str) {
+    let authority = text.find("://").map_or(0, |at| at + 3);
+    let end = text[authority..].find(['/', '?']).map_or(text.len(), |at| authority + at);
+    let hosts = text[authority..end].rfind('@').map_or(authority, |at| authority + at + 1);
+    (&text[..hosts], &text[hosts..end], &text[end..])
+}
+
+/// A peer that acknowledges nothing for so long is given up, and another connection made.
+const SILENCE: Duration = Duration::from_secs(10);
+
+fn tcp_settings() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true).set_user_timeout(SILENCE)
+}
+
+impl RedisUrl {
+    fn client(&self, node: &ConnectionInfo) -> RedisResult<Client> {
+        match &self.root_certificate {
+            None => Client::open(node.clone()),
+            Some(_) => Client::build_with_tls(node.clone(), self.certificates()),
+        }
+    }
+
+    fn certificates(&self) -> TlsCertificates {
+        TlsCertificates { client_tls: None, root_cert: self.root_certificate.clone() }
+    }
+
+    /// Listens to `channel` on the first node that answers; in a cluster each of them tells what is told on any.
+    pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
+        let mut last = None;
+        for node in &self.nodes {
+            match self.client(node)?.get_async_pubsub().await {
+                Ok(mut subscription) => {
+                    subscription.subscribe(channel).await?;
+                    return Ok(subscription);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("a URL names one node at least"))
+    }
+}
+
+/// A connection that many calls share, and that finds its way again after a failure. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Connection {
+    to: To,
+    wait_replicas: u32,
+    deadline: Duration,
+}
+
+#[derive(Clone)]
+enum To {
+    Server(ConnectionManager),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// Connects to the first node that answers, and to the whole cluster where that is part of one.
+    pub(super) async fn open(url: &RedisUrl, options: &OpenOptions) -> Result<Self, StoreError> {
+        let mut last = None;
+        for node in &url.nodes {
+            match connect(url, node, options).await {
+                Ok(to) => {
+                    return Ok(Self { to, wait_replicas: url.wait_replicas, deadline: options.deadline });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.expect("a URL names one node at least").into())
+    }
+
+    /// The connection to a cluster, if that is what this is.
+    pub(super) fn cluster(&self) -> Option<&ClusterConnection> {
+        match &self.to {
+            To::Server(_) => None,
+            To::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// Runs a script and, where that is asked for, waits until enough replicas have what it wrote.
+    pub(super) async fn run_durably(&self, script: &ScriptInvocation<'_>) -> Result<bool, StoreError> {
+        let mut connection = self.clone();
+        if self.wait_replicas == 0 {
+            return Ok(script.invoke_async(&mut connection).await?);
+        }
+        // WAIT is about what came before it on the same connection, so both have to go together.
+        let timeout = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
+        let mut pipeline = redis::pipe();
+        pipeline.invoke_script(script).cmd("WAIT").arg(self.wait_replicas).arg(timeout);
+        let (done, replicas): (bool, u32) = match pipeline.query_async(&mut connection).await {
+            Err(error) if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::NoScript) => {
+                script.load_async(&mut connection).await?;
+                pipeline.query_async(&mut connection).await?
+            }
+            answer => answer?,
+        };
+        if done && replicas < self.wait_replicas {
+            return Err(StoreError::unavailable(format!(
+                "{replicas} replicas have the link, not {}",
+                self.wait_replicas
+            )));
+        }
+        Ok(done)
+    }
+}
+
+async fn connect(url: &RedisUrl, node: &ConnectionInfo, options: &OpenOptions) -> RedisResult<To> {
+    let client = url.client(node)?;
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(options.deadline))
+        .set_response_timeout(Some(options.deadline));
+    let mut first = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut first).await?;
+    if info.contains("cluster_enabled:1") {
+        let mut cluster = ClusterClient::builder(url.nodes.clone())
+            .connection_timeout(options.deadline)
+            .response_timeout(options.deadline)
+            .tcp_settings(tcp_settings());
+        if url.root_certificate.is_some() {
+            cluster = cluster.certs(url.certificates());
+        }
+        return Ok(To::Cluster(cluster.build()?.get_async_connection().await?));
+    }
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(options.deadline))
+        .set_response_timeout(Some(options.deadline))
+        .set_max_delay(Duration::from_millis(500));
+    Ok(To::Server(client.get_connection_manager_with_config(config).await?))
+}
+
+impl ConnectionLike for Connection {
+    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
+        match &mut self.to {
+            To::Server(server) => server.req_packed_command(command),
+            To::Cluster(cluster) => cluster.req_packed_command(command),
+        }
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        match &mut self.to {
+            To::Server(server) => server.req_packed_commands(pipeline, offset, count),
+            To::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
+        }
+    }
+
+    fn get_db(&self) -> i64 {
+        match &self.to {
+            To::Server(server) => server.get_db(),
+            To::Cluster(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the servers have to be like.
+
+use redis::{
+    Value,
+    cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
+};
+
+use super::{
+    connection::Connection,
+    layout::{INSTANCES, SCHEMA},
+};
+use crate::store::StoreError;
+
+/// The version of the layout that this program writes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Checks that the servers keep what they are given, and returns the number of this instance.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] where a server may evict links or is a replica, or the layout is newer than this program.
+pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> {
+    for info in infos(connection).await? {
+        check_info(&info)?;
+    }
+    let mut connection = connection.clone();
+    let _: bool = redis::Cmd::set_nx(SCHEMA, SCHEMA_VERSION).query_async(&mut connection).await?;
+    let version: u32 = redis::Cmd::get(SCHEMA).query_async(&mut connection).await?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError::unavailable(format!(
+            "the store has schema version {version}, newer than this program's {SCHEMA_VERSION}"
+        )));
+    }
+    Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
+}
+
+/// Asks whether the store serves every link.
+pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
+    let mut shared = connection.clone();
+    if connection.cluster().is_none() {
+        return Ok(redis::cmd("PING").query_async(&mut shared).await?);
+    }
+    let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut shared).await?;
+    if info.contains("cluster_state:ok") {
+        Ok(())
+    } else {
+        Err(StoreError::unavailable("the cluster is down"))
+    }
+}
+
+/// What each server that takes writes says about itself.
+async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let command = redis::cmd("INFO");
+    let Some(cluster) = connection.cluster() else {
+        return Ok(vec![command.query_async(&mut connection.clone()).await?]);
+    };
+    let masters =
+        RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special)));
+    let answers = cluster.clone().route_command(command, masters).await?;
+    let Value::Map(answers) = answers else {
+        return Err(StoreError::corrupt("the cluster does not list its nodes"));
+    };
+    let infos =
+        answers.into_iter().map(|(_, info)| redis::from_redis_value(info).map_err(StoreError::corrupt));
+    infos.collect()
+}
+
+/// Refuses a server that may drop links by its own settings, and warns of one that keeps them in memory alone.
+fn check_info(info: &str) -> Result<(), StoreError> {
+    let value = |name: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_default().trim()
+    };
+    if value("role") == "slave" {
+        return Err(StoreError::unavailable("the server is a replica, which takes no writes"));
+    }
+    let policy = value("maxmemory_policy");
+    // The volatile policies evict only what bears a time to live, and nothing of ours does.
+    if policy.starts_with("allkeys") {
+        return Err(StoreError::unavailable(format!(
+            "the server may evict links (maxmemory-policy {policy}); set it to noeviction"
+        )));
+    }
+    if value("aof_enabled") == "0" {
+        tracing::warn!("the server does not write each link to disk (appendonly no): a crash may lose links");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(policy: &str) -> Option<String> {
+        let info = format!("role:master\r\naof_enabled:1\r\nmaxmemory_policy:{policy}\r\n");
+        match check_info(&info) {
+            Err(StoreError::Unavailable(reason)) => Some(reason.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_server_that_may_evict_links_is_refused() {
+        assert!(refusal("allkeys-lru").unwrap().contains("maxmemory-policy allkeys-lru"));
+        assert!(refusal("allkeys-random").is_some());
+        assert_eq!(refusal("noeviction"), None);
+        assert_eq!(refusal("volatile-lru"), None);
+    }
+}

@@ -1,0 +1,135 @@
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::server::{Server, free_port, give_away, run};
+
+/// A Redis server of the test's own. It writes nothing to disk, unless it is told to.
+pub(crate) struct Redis {
+    directory: TempDir,
+    pub(crate) port: u16,
+    extra: Vec<String>,
+    server: Server,
+}
+
+impl Redis {
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further arguments, in which `PORT` stands for its port.
+    pub(crate) fn start_with(extra: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_away(directory.path());
+        let extra: Vec<String> = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        loop {
+            let port = free_port();
+            match Server::start(command(&directory, port, &extra), "Ready to accept connections") {
+                Ok(server) => return Self { directory, port, extra, server },
+                Err(printed) => assert!(printed.contains("bind"), "{printed}"),
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs a command on it.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> String {
+        cli(self.port, arguments)
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.server.signal(Signal::STOP);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.server.signal(Signal::CONT);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.end(Signal::KILL);
+    }
+
+    /// Starts it again on the same directory and port.
+    pub(crate) fn restart(&mut self) {
+        let command = command(&self.directory, self.port, &self.extra);
+        self.server = Server::start(command, "Ready to accept connections").unwrap();
+    }
+}
+
+fn command(directory: &TempDir, port: u16, extra: &[String]) -> Command {
+    let mut command = Command::new("redis-server");
+    command.current_dir(directory.path());
+    let port = port.to_string();
+    command.args(["--bind", "127.0.0.1", "--port", &port, "--save", ""]).arg("--dir").arg(directory.path());
+    command.args(extra.iter().map(|argument| argument.replace("PORT", &port)));
+    command
+}
+
+fn cli(port: u16, arguments: &[&str]) -> String {
+    run(Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments))
+}
+
+/// Three masters with a replica each.
+pub(crate) struct RedisCluster {
+    nodes: Vec<Redis>,
+}
+
+impl RedisCluster {
+    pub(crate) fn start() -> Self {
+        // A node's bus is 10,000 above its port, so that has to be within what a port can be: its own option tells
+        // it a free one.
+        let nodes: Vec<_> = (0..6)
+            .map(|_| {
+                let bus = free_port().to_string();
+                Redis::start_with(&[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-node-timeout",
+                    "1000",
+                    "--cluster-port",
+                    &bus,
+                ])
+            })
+            .collect();
+        let addresses: Vec<_> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        let create = ["--cluster", "create"].into_iter().chain(addresses.iter().map(String::as_str));
+        run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
+        let cluster = Self { nodes };
+        for node in &cluster.nodes {
+            while !node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {}
+        }
+        // Each replica has caught up before a test relies on it.
+        while cluster
+            .nodes
+            .iter()
+            .any(|node| node.cli(&["INFO", "replication"]).contains("master_link_status:down"))
+        {}
+        cluster
+    }
+
+    /// The store URL, which names half of the nodes.
+    pub(crate) fn url(&self) -> String {
+        let hosts: Vec<_> =
+            self.nodes.iter().step_by(2).map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis://{}", hosts.join(","))
+    }
+
+    /// Removes everything that is kept in it.
+    pub(crate) fn empty(&mut self) {
+        for master in self.masters() {
+            master.cli(&["FLUSHALL"]);
+        }
+    }
+
+    /// The nodes that take writes.
+    pub(crate) fn masters(&mut self) -> Vec<&mut Redis> {
+        self.nodes
+            .iter_mut()
+            .filter(|node| node.cli(&["INFO", "replication"]).contains("role:master"))
+            .collect()
+    }
+}
