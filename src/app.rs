@@ -102,6 +102,11 @@ impl App {
         Ok(Self { state, supervised, cached, limits, drain_delay: config.drain_delay })
     }
 
+    /// The store as this instance sees it, its cache included.
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.state.store.clone()
+    }
+
     /// The service for everybody, without a listener.
     pub fn public_service(&self) -> HttpService {
         api::public(&self.state)

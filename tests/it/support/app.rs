@@ -22,6 +22,7 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
+    /// The store as the service sees it, its cache included.
     pub(crate) store: Arc<dyn Store>,
     clock: Arc<Mutex<Timestamp>>,
     stop: oneshot::Sender<()>,
@@ -47,7 +48,7 @@ impl TestApp {
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(Mutex::new("2026-06-01T12:00:00Z".parse().unwrap()));
         let surroundings = Surroundings {
-            store: store.clone(),
+            store,
             metrics: metrics.clone(),
             clock: {
                 let clock = clock.clone();
@@ -56,6 +57,7 @@ impl TestApp {
             rng: StdRng::seed_from_u64(7),
         };
         let app = App::new(&config, surroundings).unwrap();
+        let store = app.store();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -19,12 +19,15 @@ use urlshort::{
     },
 };
 
-/// A store in memory that misbehaves on demand: for the keys `panic` and `hang`, and in all it does while it is told to.
+/// A store that misbehaves on demand: for the keys `panic` and `hang`, and in all it does while it is told to. It tells
+/// of changes by hand only, whatever is behind it.
 pub(crate) struct FaultyStore {
-    inner: MemoryStore,
+    inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
     reads: AtomicUsize,
     changes: watch::Sender<Option<Changed>>,
+    holds_answers: watch::Sender<bool>,
+    held: AtomicUsize,
 }
 
 /// How a [`FaultyStore`] behaves.
@@ -39,16 +42,22 @@ pub(crate) enum Mood {
 
 impl Default for FaultyStore {
     fn default() -> Self {
-        Self {
-            inner: MemoryStore::default(),
-            mood: watch::Sender::new(Mood::Fine),
-            reads: AtomicUsize::new(0),
-            changes: watch::Sender::new(None),
-        }
+        Self::around(Arc::new(MemoryStore::default()))
     }
 }
 
 impl FaultyStore {
+    pub(crate) fn around(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            mood: watch::Sender::new(Mood::Fine),
+            reads: AtomicUsize::new(0),
+            changes: watch::Sender::new(None),
+            holds_answers: watch::Sender::new(false),
+            held: AtomicUsize::new(0),
+        }
+    }
+
     pub(crate) fn set_mood(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }
@@ -61,6 +70,16 @@ impl FaultyStore {
     /// Tells whoever watches of a change.
     pub(crate) fn tell(&self, changed: Changed) {
         self.changes.send_replace(Some(changed));
+    }
+
+    /// Lets look-ups read what is there, but keep it to themselves until this is taken back.
+    pub(crate) fn hold_answers(&self, hold: bool) {
+        self.holds_answers.send_replace(hold);
+    }
+
+    /// How many answers were held back.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Ordering::SeqCst)
     }
 
     async fn gate(&self) -> Result<(), StoreError> {
@@ -89,7 +108,14 @@ impl Store for FaultyStore {
         match key.as_str() {
             "panic" => panic!("as the test wished"),
             "hang" => std::future::pending().await,
-            _ => self.inner.get(key).await,
+            _ => {
+                let answer = self.inner.get(key).await;
+                if *self.holds_answers.borrow() {
+                    self.held.fetch_add(1, Ordering::SeqCst);
+                    self.holds_answers.subscribe().wait_for(|hold| !hold).await.unwrap();
+                }
+                answer
+            }
         }
     }
 

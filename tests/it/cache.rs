@@ -1,0 +1,299 @@
+//! What the cache in front of a store promises.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use proptest::prelude::*;
+use tokio::time::{advance, sleep};
+use urlshort::{
+    link::Link,
+    observability::metrics::Metrics,
+    store::{Cached, Change, Changed, Store, StoreError, Supervised},
+};
+
+use crate::support::{FaultyStore, Mood, key, link};
+
+const LIFETIME: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(2);
+
+struct Setup {
+    store: Arc<FaultyStore>,
+    cached: Arc<Cached>,
+    metrics: Arc<Metrics>,
+}
+
+fn setup_with(bytes: u64) -> Setup {
+    let (store, metrics) = (Arc::new(FaultyStore::default()), Arc::new(Metrics::new()));
+    let supervised = Arc::new(Supervised::new(store.clone(), DEADLINE, metrics.clone()));
+    let cached = Arc::new(Cached::new(supervised.clone(), bytes, LIFETIME, metrics.clone()));
+    tokio::spawn(supervised.probe_regularly());
+    tokio::spawn(cached.clone().watch_regularly());
+    Setup { store, cached, metrics }
+}
+
+fn setup() -> Setup {
+    setup_with(1 << 20)
+}
+
+impl Setup {
+    /// What the cache says about a key: the target, or nothing.
+    async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.cached.get(&key(text)).await?.map(|link| link.target.to_string()))
+    }
+
+    /// Puts or replaces a link behind the cache's back, as another instance does.
+    async fn change_elsewhere(&self, text: &str, target: &str) {
+        let _ = self.store.delete(&key(text), None).await.unwrap();
+        assert!(self.store.put_if_absent(link(text, target)).await.unwrap());
+    }
+
+    fn counted(&self, result: &str) -> u64 {
+        self.metrics.cache_requests.with_label_values(&[result]).get()
+    }
+}
+
+fn some(target: &str) -> Option<String> {
+    Some(format!("https://{target}/"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_is_read_once_and_again_after_its_lifetime() {
+    let setup = setup();
+    setup.change_elsewhere("k", "https://one.example").await;
+    for _ in 0..10 {
+        assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
+    }
+    assert_eq!(setup.store.reads(), 1);
+    setup.change_elsewhere("k", "https://two.example").await;
+    advance(LIFETIME).await;
+    assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
+    assert_eq!((setup.counted("miss"), setup.counted("hit")), (2, 9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits() {
+    let setup = setup();
+    setup.change_elsewhere("k", "https://one.example").await;
+    setup.target("k").await.unwrap();
+    setup.change_elsewhere("k", "https://two.example").await;
+    advance(LIFETIME * 4 / 5).await;
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
+    while setup.target("k").await.unwrap() != some("two.example") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(setup.counted("miss"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_link_is_remembered_for_a_second() {
+    let setup = setup();
+    for _ in 0..10 {
+        assert_eq!(setup.target("k").await.unwrap(), None);
+    }
+    assert_eq!(setup.store.reads(), 1);
+    setup.change_elsewhere("k", "https://one.example").await;
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_changes_show_at_once() {
+    let setup = setup();
+    assert_eq!(setup.target("k").await.unwrap(), None);
+    assert!(setup.cached.put_if_absent(link("k", "https://one.example")).await.unwrap());
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
+    let edited = Link { version: 2, ..link("k", "https://two.example") };
+    assert_eq!(setup.cached.update(edited, 1).await.unwrap(), Change::Done);
+    assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
+    assert_eq!(setup.cached.delete(&key("k"), None).await.unwrap(), Change::Done);
+    assert_eq!(setup.target("k").await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_are_told_show_as_soon_as_they_are() {
+    for told in [Changed::Link(key("k")), Changed::Anything] {
+        let setup = setup();
+        setup.change_elsewhere("k", "https://one.example").await;
+        setup.target("k").await.unwrap();
+        setup.change_elsewhere("k", "https://two.example").await;
+        setup.store.tell(told);
+        while setup.target("k").await.unwrap() != some("two.example") {
+            sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_told_while_a_link_is_read_is_not_lost() {
+    let setup = Arc::new(setup());
+    setup.change_elsewhere("k", "https://one.example").await;
+    // The store has read the old link and hangs before it answers.
+    setup.store.hold_answers(true);
+    let reader = tokio::spawn({
+        let setup = setup.clone();
+        async move { setup.target("k").await }
+    });
+    while setup.store.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    setup.change_elsewhere("k", "https://two.example").await;
+    setup.store.tell(Changed::Link(key("k")));
+    sleep(Duration::from_millis(1)).await;
+    setup.store.hold_answers(false);
+    assert_eq!(reader.await.unwrap().unwrap(), some("one.example"), "it was asked before the change");
+    assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_that_ask_for_one_link_make_one_read() {
+    let setup = setup();
+    setup.change_elsewhere("k", "https://one.example").await;
+    setup.store.set_mood(Mood::Frozen);
+    let asked = join_all((0..200).map(|_| setup.target("k")));
+    let thaw = async {
+        sleep(Duration::from_millis(500)).await;
+        setup.store.set_mood(Mood::Fine);
+    };
+    let (answers, ()) = tokio::join!(asked, thaw);
+    assert!(answers.into_iter().all(|answer| answer.unwrap() == some("one.example")));
+    assert_eq!(setup.store.reads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_stops_waiting_does_not_stop_the_others() {
+    let setup = Arc::new(setup());
+    setup.change_elsewhere("k", "https://one.example").await;
+    setup.store.set_mood(Mood::Frozen);
+    let asker = |setup: Arc<Setup>| tokio::spawn(async move { setup.target("k").await });
+    let (first, second) = (asker(setup.clone()), asker(setup.clone()));
+    sleep(Duration::from_millis(10)).await;
+    first.abort();
+    setup.store.set_mood(Mood::Fine);
+    assert_eq!(second.await.unwrap().unwrap(), some("one.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once() {
+    for mood in [Mood::Broken, Mood::Frozen] {
+        let setup = setup();
+        setup.change_elsewhere("known", "https://one.example").await;
+        setup.target("known").await.unwrap();
+        setup.store.set_mood(mood);
+        advance(LIFETIME * 2).await;
+        let start = tokio::time::Instant::now();
+        for _ in 0..100 {
+            assert_eq!(setup.target("known").await.unwrap(), some("one.example"));
+        }
+        assert!(start.elapsed() <= DEADLINE + Duration::from_millis(200), "{:?}", start.elapsed());
+        assert!(setup.target("unknown").await.is_err());
+        let start = tokio::time::Instant::now();
+        for _ in 0..100 {
+            assert!(setup.target("unknown").await.is_err());
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for what is known to fail");
+
+        setup.store.set_mood(Mood::Fine);
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(setup.target("unknown").await.unwrap(), None, "it recovers by itself");
+        setup.change_elsewhere("known", "https://two.example").await;
+        advance(LIFETIME).await;
+        assert_eq!(setup.target("known").await.unwrap(), some("two.example"));
+        assert_eq!(setup.metrics.store_up.with_label_values(&["faulty"]).get(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
+    let setup = setup();
+    for _ in 0..2 {
+        assert!(matches!(setup.target("panic").await, Err(StoreError::Unavailable(_))));
+    }
+    assert_eq!(setup.store.reads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cache_keeps_to_its_bytes() {
+    const BYTES: u64 = 256 << 10;
+    let setup = setup_with(BYTES);
+    for number in 0..5000 {
+        let long = format!("https://{number}.example/{}", "x".repeat(number % 1000));
+        setup.change_elsewhere(&number.to_string(), &long).await;
+        setup.target(&number.to_string()).await.unwrap();
+        setup.target(&format!("missing-{number}")).await.unwrap();
+        let bytes = setup.metrics.cache_bytes.get().cast_unsigned();
+        assert!(bytes <= BYTES, "{bytes} after {number} links");
+    }
+    assert!(setup.metrics.cache_bytes.get().cast_unsigned() > BYTES / 2, "and it uses them");
+}
+
+/// Something that happens to one of three links.
+#[derive(Clone, Debug)]
+enum Event {
+    Ask(u8),
+    Put(u8, u16),
+    Edit(u8, u16),
+    Delete(u8),
+    Elsewhere(u8, u16),
+    Later(u16),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let link = 0..3_u8;
+    prop_oneof![
+        4 => link.clone().prop_map(Event::Ask),
+        1 => (link.clone(), any::<u16>()).prop_map(|(link, target)| Event::Put(link, target)),
+        1 => (link.clone(), any::<u16>()).prop_map(|(link, target)| Event::Edit(link, target)),
+        1 => link.clone().prop_map(Event::Delete),
+        1 => (link, any::<u16>()).prop_map(|(link, target)| Event::Elsewhere(link, target)),
+        1 => (0..50_000_u16).prop_map(Event::Later),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens in whatever order, the cache says what the store would.
+    #[test]
+    fn the_cache_never_says_what_is_no_longer_so(events in prop::collection::vec(event(), 1..60)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let setup = setup();
+            let mut model = HashMap::<u8, (String, u32)>::new();
+            for event in events {
+                match event {
+                    Event::Ask(n) => {
+                        let expected = model.get(&n).map(|(target, _)| target.clone());
+                        assert_eq!(setup.target(&n.to_string()).await.unwrap(), expected);
+                    }
+                    Event::Put(n, target) => {
+                        let new = link(&n.to_string(), &format!("https://{target}.example/"));
+                        let put = setup.cached.put_if_absent(new.clone()).await.unwrap();
+                        assert_eq!(put, !model.contains_key(&n));
+                        model.entry(n).or_insert((new.target.to_string(), 1));
+                    }
+                    Event::Edit(n, target) => {
+                        let version = model.get(&n).map_or(1, |(_, version)| *version);
+                        let new = link(&n.to_string(), &format!("https://{target}.example/"));
+                        let edited = Link { version: version + 1, ..new };
+                        let change = setup.cached.update(edited.clone(), version).await.unwrap();
+                        assert_eq!(change == Change::Done, model.contains_key(&n));
+                        model.entry(n).and_modify(|kept| *kept = (edited.target.to_string(), version + 1));
+                    }
+                    Event::Delete(n) => {
+                        let change = setup.cached.delete(&key(&n.to_string()), None).await.unwrap();
+                        assert_eq!(change == Change::Done, model.remove(&n).is_some());
+                    }
+                    Event::Elsewhere(n, target) => {
+                        let target = format!("https://{target}.example/");
+                        setup.change_elsewhere(&n.to_string(), &target).await;
+                        model.insert(n, (target, 1));
+                        setup.store.tell(Changed::Link(key(&n.to_string())));
+                        // Until the news is through.
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    Event::Later(ms) => sleep(Duration::from_millis(ms.into())).await,
+                }
+            }
+        });
+    }
+}
