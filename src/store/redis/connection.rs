@@ -3,8 +3,8 @@
 use std::{fs, str::FromStr, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, IntoConnectionInfo, Pipeline, RedisFuture,
-    RedisResult, ScriptInvocation, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
+    RedisError, RedisFuture, RedisResult, ScriptInvocation, TlsCertificates, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, PubSub},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
@@ -71,6 +71,20 @@ impl RedisUrl {
         }
     }
 
+    /// What to say to the operator of an error that does not tell by itself what is wrong.
+    fn advice(&self, error: &RedisError) -> Option<String> {
+        match &self.nodes.first()?.addr() {
+            // It takes the beginning of TLS for the beginning of a command, and waits for the rest.
+            ConnectionAddr::TcpTls { .. } if error.is_timeout() => {
+                Some(format!("{error}; a server without TLS is at redis://, not rediss://"))
+            }
+            ConnectionAddr::Tcp(..) if error.is_connection_dropped() => {
+                Some(format!("{error}; a server that speaks TLS is at rediss://, not redis://"))
+            }
+            _ => None,
+        }
+    }
+
     fn certificates(&self) -> TlsCertificates {
         TlsCertificates { client_tls: None, root_cert: self.root_certificate.clone() }
     }
@@ -95,6 +109,8 @@ impl RedisUrl {
 #[derive(Clone)]
 pub(super) struct Connection {
     to: To,
+    /// For calls that wait for replicas: a server that waits for them answers nothing else on the same connection.
+    durable: To,
     wait_replicas: u32,
     deadline: Duration,
 }
@@ -112,12 +128,16 @@ impl Connection {
         for node in &url.nodes {
             match connect(url, node, options).await {
                 Ok(to) => {
-                    return Ok(Self { to, wait_replicas: url.wait_replicas, deadline: options.deadline });
+                    let wait_replicas = url.wait_replicas;
+                    let durable =
+                        if wait_replicas > 0 { connect(url, node, options).await? } else { to.clone() };
+                    return Ok(Self { to, durable, wait_replicas, deadline: options.deadline });
                 }
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.expect("a URL names one node at least").into())
+        let error = last.expect("a URL names one node at least");
+        Err(url.advice(&error).map_or_else(|| error.into(), StoreError::unavailable))
     }
 
     /// The connection to a cluster, if that is what this is.
@@ -130,7 +150,7 @@ impl Connection {
 
     /// Runs a script and, where that is asked for, waits until enough replicas have what it wrote.
     pub(super) async fn run_durably(&self, script: &ScriptInvocation<'_>) -> Result<bool, StoreError> {
-        let mut connection = self.clone();
+        let mut connection = Self { to: self.durable.clone(), ..self.clone() };
         if self.wait_replicas == 0 {
             return Ok(script.invoke_async(&mut connection).await?);
         }
