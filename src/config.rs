@@ -188,8 +188,24 @@ impl Cli {
             let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
             if argument.get_env().is_some_and(is_empty) { argument.env(None) } else { argument }
         });
-        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+        let cli = Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+        if matches!(cli.config.store_url, StoreUrl::Postgres(_)) {
+            check_postgres_variables()
+                .map_err(|reason| Self::command().error(ErrorKind::ValueValidation, reason))?;
+        }
+        Ok(cli)
     }
+}
+
+/// Refuses what the driver would pass over in silence: a misspelt `PGSSLMODE` must not mean less protection.
+fn check_postgres_variables() -> Result<(), String> {
+    const MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+    let check = |variable: &str, is_good: fn(&str) -> bool, takes: &str| match std::env::var(variable) {
+        Ok(value) if !is_good(&value) => Err(format!("{variable}: '{value}': takes {takes}")),
+        _ => Ok(()),
+    };
+    check("PGSSLMODE", |value| MODES.contains(&value), &MODES.join(", "))?;
+    check("PGPORT", |value| value.parse::<u16>().is_ok(), "a port number")
 }
 
 /// What is wrong with the command line or the environment, as one line that names the variable.
@@ -198,10 +214,10 @@ pub fn explain(error: &clap::Error) -> String {
         Some(ContextValue::String(text)) => text.as_str(),
         _ => "",
     };
+    // clap names the argument as "--port <NUMBER>".
+    let flag = context(ContextKind::InvalidArg).split(' ').next().unwrap_or_default();
     match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
-            // clap names the argument as "--port <NUMBER>".
-            let flag = context(ContextKind::InvalidArg).split(' ').next().unwrap_or_default();
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue if !flag.is_empty() => {
             let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
             let value = context(ContextKind::InvalidValue);
             let reason =

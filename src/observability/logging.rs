@@ -117,15 +117,21 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-/// An error together with what caused it, outermost first.
+/// An error together with what caused it, outermost first; a cause that the error before it has said already is not
+/// said again.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        formatter.write_str(&said)?;
         let mut cause = self.0.source();
         while let Some(error) = cause {
-            write!(formatter, ": {error}")?;
+            let text = error.to_string();
+            if !said.ends_with(&text) {
+                write!(formatter, ": {text}")?;
+                said = text;
+            }
             cause = error.source();
         }
         Ok(())

@@ -10,7 +10,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,7 +22,7 @@ use futures_util::{
 };
 use jiff::civil::Date;
 use quick_cache::{Weighter, sync::Cache};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Change, Changed, History, Record, Store, StoreError, Supervised,
@@ -37,7 +37,7 @@ use crate::{
 /// How long it is remembered that a key has no link. Short: another instance may make that link any time.
 const MISSING_LIFETIME: Duration = Duration::from_secs(1);
 
-/// How long a link that is past its lifetime waits to be fetched again before the old one is used.
+/// How long a fetch may take before whoever has an old link for want of a new one uses that.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long the cache rests before it listens again for changes, after the channel has broken.
@@ -71,8 +71,10 @@ struct Entry {
 }
 
 /// A fetch under way, and the means to wait for it.
+#[derive(Clone)]
 struct Flight {
     number: u64,
+    start: Instant,
     answer: Shared<BoxFuture<'static, Answer>>,
 }
 
@@ -111,9 +113,17 @@ impl Cached {
 
     /// Takes over what other instances change, for ever.
     pub async fn watch_regularly(self: Arc<Self>) {
+        // Said when the channel breaks, and not for each attempt to mend it.
+        let is_told = AtomicBool::new(true);
         loop {
-            let error = self.shared.inner.watch(&|changed| self.shared.take_over(changed)).await;
-            tracing::warn!(error = %Chain(&error), "changes by other instances are not told for now");
+            let take_over = |changed| {
+                is_told.store(true, Ordering::Relaxed);
+                self.shared.take_over(changed);
+            };
+            let error = self.shared.inner.watch(&take_over).await;
+            if is_told.swap(false, Ordering::Relaxed) {
+                tracing::warn!(error = %Chain(&error), "changes by other instances are not told for now");
+            }
             sleep(WATCH_PAUSE).await;
         }
     }
@@ -144,10 +154,10 @@ impl Shelf {
     }
 
     /// Asks the store for a link, or joins whoever is asking already.
-    fn fetch(self: &Arc<Self>, key: &Key) -> Shared<BoxFuture<'static, Answer>> {
+    fn fetch(self: &Arc<Self>, key: &Key) -> Flight {
         let mut flights = self.flights();
         if let Some(flight) = flights.get(key) {
-            return flight.answer.clone();
+            return flight.clone();
         }
         let landing = Landing {
             shelf: self.clone(),
@@ -165,9 +175,9 @@ impl Shelf {
             answer
         });
         let answer = task.map(|answer| answer.unwrap_or_else(|error| Err(StoreError::unavailable(error))));
-        let answer = answer.boxed().shared();
-        flights.insert(key.clone(), Flight { number, answer: answer.clone() });
-        answer
+        let flight = Flight { number, start: Instant::now(), answer: answer.boxed().shared() };
+        flights.insert(key.clone(), flight.clone());
+        flight
     }
 
     /// Forgets a link, and lets nothing that is being fetched right now come back as if it were new.
@@ -244,13 +254,14 @@ impl Store for Cached {
         }
         let Some(old) = entry.and_then(|entry| entry.link) else {
             self.count("miss");
-            return self.shared.fetch(key).await;
+            return self.shared.fetch(key).answer.await;
         };
         if self.shared.inner.is_failing() {
             self.count("stale");
             return Ok(Some(old));
         }
-        match timeout(PATIENCE, self.shared.fetch(key)).await {
+        let flight = self.shared.fetch(key);
+        match timeout_at(flight.start + PATIENCE, flight.answer).await {
             Ok(answer @ (Ok(_) | Err(StoreError::Corrupt(_)))) => {
                 self.count("miss");
                 answer

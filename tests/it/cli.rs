@@ -32,9 +32,10 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("BASE_URL", "sho.rt", "absolute http(s) url"),
         ("BASE_URL", "https://sho.rt/?x", "absolute http(s) url"),
         ("TRUSTED_PROXIES", "-1", "-1 is not in 0..=255"),
-        ("STORE_URL", "mysql://x", "takes memory: or sqlite:PATH"),
-        ("STORE_URL", "sqlite::memory:", "takes memory: or sqlite:PATH"),
+        ("STORE_URL", "mysql://x", "takes memory:, sqlite:PATH, postgres://… or redis://…"),
+        ("STORE_URL", "sqlite::memory:", "takes memory:, sqlite:PATH, postgres://… or redis://…"),
         ("STORE_TIMEOUT", "0s", "greater than 0"),
+        ("STORE_CONNECTIONS", "0", "0 is not in 1..=1000"),
         ("CACHE_BYTES", "much", "couldn't parse"),
         ("CACHE_TTL", "0s", "greater than 0"),
         ("KEY_STRATEGY", "x", "unknown key strategy: 'x' (known: random, counter, hash)"),
@@ -68,6 +69,16 @@ fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
     variables.map(Into::into).collect()
+}
+
+/// The driver itself would go on without the protection that was meant.
+#[test]
+fn a_bad_postgres_variable_is_one_line() {
+    for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {
+        let line = refusal(&output(&[], &[("STORE_URL", "postgres://"), (variable, value)]), 2);
+        assert!(line.contains(variable) && line.contains(&format!("'{value}': takes")), "{line}");
+        assert!(Process::start(&[(variable, value)]).terminate().success(), "other stores don't care");
+    }
 }
 
 #[test]
