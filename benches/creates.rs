@@ -15,7 +15,10 @@ use std::{
 
 use jiff::Timestamp;
 use rusqlite::Connection;
-use urlshort::{link::Link, store};
+use urlshort::{
+    link::Link,
+    store::{self, OpenOptions},
+};
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);

@@ -16,7 +16,7 @@ use urlshort::{
     config::Cli,
     link::Link,
     observability::metrics::Metrics,
-    store,
+    store::{self, OpenOptions},
 };
 
 #[global_allocator]
@@ -27,7 +27,8 @@ fn redirects(criterion: &mut Criterion) {
     let sqlite = format!("sqlite:{}", directory.path().join("links.db").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for url in ["memory:", &sqlite] {
-        let store = runtime.block_on(store::open(&url.parse().expect("a store URL"))).expect("a store");
+        let parsed = url.parse().expect("a store URL");
+        let store = runtime.block_on(store::open(&parsed, &OpenOptions::default())).expect("a store");
         let link = Link::new(
             "q0V8fYz".parse().expect("a key"),
             "https://example.com/some/path".parse().expect("a target"),

@@ -58,7 +58,7 @@ macro_rules! conformance {
         /// One cluster for all of them: it takes seconds to form.
         #[tokio::test(flavor = "multi_thread")]
         async fn redis_cluster() {
-            let mut cluster = RedisCluster::start();
+            let cluster = RedisCluster::start();
             for (name, conforms) in [$((stringify!($name), (|store| Box::pin($name(store))) as Conforms)),*] {
                 eprintln!("{name}");
                 conforms(open(&cluster.url()).await).await;

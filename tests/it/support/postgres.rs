@@ -7,9 +7,7 @@ use std::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::server::{Server, drop_privileges, free_port, give_away, run};
-
-const PASSWORD: &str = "correct horse";
+use super::server::{RemoteServer, Server, drop_privileges, free_port, give_away, run};
 
 /// A PostgreSQL server of the test's own, which asks for a password. It trusts the operating system to keep what it
 /// has written (`fsync=off`): the tests end processes, not machines.
@@ -21,6 +19,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
+    pub(crate) const PASSWORD: &str = "correct horse";
+
     pub(crate) fn start() -> Self {
         Self::start_with(|_| Vec::new())
     }
@@ -43,31 +43,30 @@ impl Postgres {
         Self { directory, port, extra, server }
     }
 
-    /// The store URL of its database.
+    /// The store URL.
     pub(crate) fn url(&self) -> String {
-        self.url_with("postgres", PASSWORD)
+        self.url_with("postgres", Self::PASSWORD)
     }
 
     pub(crate) fn url_with(&self, database: &str, password: &str) -> String {
         format!("postgres://postgres:{}@127.0.0.1:{}/{database}", password.replace(' ', "%20"), self.port)
     }
+}
 
-    /// Stops all its processes where they are, until [`Postgres::thaw`].
-    pub(crate) fn freeze(&self) {
+impl RemoteServer for Postgres {
+    fn freeze(&mut self) {
         self.server.signal(Signal::STOP);
     }
 
-    pub(crate) fn thaw(&self) {
+    fn thaw(&mut self) {
         self.server.signal(Signal::CONT);
     }
 
-    /// Kills all its processes without a warning.
-    pub(crate) fn kill(&mut self) {
+    fn kill(&mut self) {
         self.server.end(Signal::KILL);
     }
 
-    /// Starts it again on the same data and port.
-    pub(crate) fn restart(&mut self) {
+    fn restart(&mut self) {
         let data = self.directory.path().join("data");
         // The next server can't tell an old lock from that of a process which has the same number by now.
         let _ = fs::remove_file(data.join("postmaster.pid"));
@@ -103,7 +102,7 @@ fn template() -> PathBuf {
     if !template.exists() {
         let directory = tempfile::tempdir().unwrap();
         let (data, password) = (directory.path().join("data"), directory.path().join("password"));
-        fs::write(&password, PASSWORD).unwrap();
+        fs::write(&password, Postgres::PASSWORD).unwrap();
         give_away(directory.path());
         let mut initdb = Command::new(bin("initdb"));
         drop_privileges(&mut initdb);

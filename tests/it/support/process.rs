@@ -16,6 +16,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Process {
     child: Child,
     log: Receiver<String>,
+    /// What it said before it was ready.
+    pub(crate) first_words: Vec<Value>,
     /// Where it listens, as `127.0.0.1:PORT`.
     pub(crate) address: String,
     /// Where its second listener is, if it has one.
@@ -48,8 +50,15 @@ impl Process {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (lines, log) = channel();
         thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        let mut process = Self { child, log, address: String::new(), metrics_address: None };
-        let listening = process.wait_for_log("listening");
+        let mut process =
+            Self { child, log, first_words: Vec::new(), address: String::new(), metrics_address: None };
+        let listening = loop {
+            let line = process.next_log_line().expect("the program says where it listens");
+            if line["msg"] == "listening" {
+                break line;
+            }
+            process.first_words.push(line);
+        };
         process.address = listening["address"].as_str().unwrap().to_owned();
         process.metrics_address = listening["metrics_address"].as_str().map(Into::into);
         process

@@ -1,9 +1,9 @@
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::server::{Server, free_port, give_away, run};
+use super::server::{RemoteServer, Server, free_port, give_away, run};
 
 /// A Redis server of the test's own. It writes nothing to disk, unless it is told to.
 pub(crate) struct Redis {
@@ -20,7 +20,13 @@ impl Redis {
 
     /// Starts it with further arguments, in which `PORT` stands for its port.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
+        Self::start_with_files(|_| (), extra)
+    }
+
+    /// Starts it with arguments that are about files which `prepare` puts into its directory.
+    pub(crate) fn start_with_files(prepare: impl FnOnce(&Path), extra: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        prepare(directory.path());
         give_away(directory.path());
         let extra: Vec<String> = extra.iter().map(|argument| (*argument).to_owned()).collect();
         loop {
@@ -32,29 +38,35 @@ impl Redis {
         }
     }
 
+    /// The store URL.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    fn is_master(&self) -> bool {
+        self.cli(&["INFO", "replication"]).contains("role:master")
     }
 
     /// Runs a command on it.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         cli(self.port, arguments)
     }
+}
 
-    pub(crate) fn freeze(&self) {
+impl RemoteServer for Redis {
+    fn freeze(&mut self) {
         self.server.signal(Signal::STOP);
     }
 
-    pub(crate) fn thaw(&self) {
+    fn thaw(&mut self) {
         self.server.signal(Signal::CONT);
     }
 
-    pub(crate) fn kill(&mut self) {
+    fn kill(&mut self) {
         self.server.end(Signal::KILL);
     }
 
-    /// Starts it again on the same directory and port.
-    pub(crate) fn restart(&mut self) {
+    fn restart(&mut self) {
         let command = command(&self.directory, self.port, &self.extra);
         self.server = Server::start(command, "Ready to accept connections").unwrap();
     }
@@ -119,17 +131,31 @@ impl RedisCluster {
     }
 
     /// Removes everything that is kept in it.
-    pub(crate) fn empty(&mut self) {
+    pub(crate) fn empty(&self) {
         for master in self.masters() {
             master.cli(&["FLUSHALL"]);
         }
     }
 
-    /// The nodes that take writes.
-    pub(crate) fn masters(&mut self) -> Vec<&mut Redis> {
-        self.nodes
-            .iter_mut()
-            .filter(|node| node.cli(&["INFO", "replication"]).contains("role:master"))
-            .collect()
+    /// Kills a node that takes writes, and waits until the others have seen that.
+    pub(crate) fn kill_a_master(&mut self) {
+        let index = self.nodes.iter().position(Redis::is_master).unwrap();
+        let mut master = self.nodes.remove(index);
+        master.kill();
+        let address = format!(":{}@", master.port);
+        let is_seen =
+            |nodes: &str| nodes.lines().any(|line| line.contains(&address) && line.contains("fail"));
+        while !is_seen(&self.nodes[0].cli(&["CLUSTER", "NODES"])) {}
+    }
+
+    /// Waits until every slot has a master again.
+    pub(crate) fn wait_until_whole(&self) {
+        for node in &self.nodes {
+            while !node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {}
+        }
+    }
+
+    fn masters(&self) -> impl Iterator<Item = &Redis> {
+        self.nodes.iter().filter(|node| node.is_master())
     }
 }

@@ -1,6 +1,7 @@
 //! Servers that tests start for themselves: on a free port, in a temporary directory, stopped by their own process id.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::TcpListener,
     os::unix::process::CommandExt,
@@ -10,14 +11,28 @@ use std::{
     thread,
 };
 
-use rustix::process::{Pid, Signal, geteuid, kill_process_group};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::PATIENCE;
 
 /// The user that servers run as where the tests run as root, which some refuse.
 const NOBODY: u32 = 65534;
 
-/// A process group of the test's own.
+/// A store's server that can be made to fail.
+pub(crate) trait RemoteServer {
+    /// Stops all its processes where they are, until [`RemoteServer::thaw`].
+    fn freeze(&mut self);
+
+    fn thaw(&mut self);
+
+    /// Kills all its processes without a warning.
+    fn kill(&mut self);
+
+    /// Starts it again on the same data and port.
+    fn restart(&mut self);
+}
+
+/// A server process of the test's own.
 pub(crate) struct Server {
     child: Child,
     output: Receiver<String>,
@@ -27,7 +42,7 @@ impl Server {
     /// Starts `command` and waits until it prints `ready`. What it prints instead is the error.
     pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self, String> {
         drop_privileges(&mut command);
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
         let (lines, output) = channel();
@@ -53,14 +68,15 @@ impl Server {
         }
     }
 
-    /// Waits until it prints `text`.
-    pub(crate) fn wait_for_output(&self, text: &str) {
-        while !self.output.recv_timeout(PATIENCE).unwrap().contains(text) {}
-    }
-
-    /// Sends `signal` to the server and all that it has started.
+    /// Sends `signal` to the server, and then to all that it has started, be they in groups of their own.
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process_group(Pid::from_child(&self.child), signal).unwrap();
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+        let children = format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero());
+        for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+            // One that has ended meanwhile needs no signal any more.
+            let _ = kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), signal);
+        }
     }
 
     /// Ends it by `signal` and waits for that.
@@ -72,11 +88,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Where it has ended already there is no group to signal any more.
-        let group = Pid::from_child(&self.child);
-        let _ = kill_process_group(group, Signal::CONT);
-        let _ = kill_process_group(group, Signal::KILL);
-        let _ = self.child.wait();
+        if self.child.try_wait().unwrap().is_none() {
+            self.signal(Signal::CONT);
+            self.end(Signal::KILL);
+        }
     }
 }
 

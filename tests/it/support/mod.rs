@@ -17,6 +17,7 @@ pub(crate) use self::{
     postgres::Postgres,
     process::{PATIENCE, Process},
     redis::{Redis, RedisCluster},
+    server::RemoteServer,
 };
 
 /// A link that was made long ago.

@@ -1,0 +1,190 @@
+//! Several instances that share one store.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use reqwest::{StatusCode, header};
+use serde_json::Value;
+use urlshort::{
+    link::Link,
+    store::{self, Change, OpenOptions, Store},
+};
+
+use crate::support::{FaultyStore, Postgres, Process, Redis, TestApp, key, link, target};
+
+/// What an edit may take to be seen everywhere.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Makes a test of each function for each kind of server.
+macro_rules! on_each_server {
+    ($($name:ident)*) => {
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let server = super::Postgres::start();
+                super::$name(&server.url()).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let server = super::Redis::start();
+                super::$name(&server.url()).await;
+            })*
+        }
+    };
+}
+
+on_each_server! {
+    a_link_made_on_one_redirects_on_the_others_at_once
+    an_edit_or_a_removal_is_seen_on_the_others_within_a_second
+    with_the_channel_cut_an_edit_is_seen_after_the_lifetime
+    counted_keys_are_unique_across_instances_of_which_one_is_killed
+}
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+}
+
+async fn three_instances(url: &str) -> [TestApp; 3] {
+    let start = async || TestApp::start_on(open(url).await, &[]).await;
+    [start().await, start().await, start().await]
+}
+
+/// Where an instance sends those who follow `key`.
+async fn location(app: &TestApp, key: &str) -> Option<String> {
+    let response = app.get(&format!("/{key}")).await;
+    match response.status() {
+        StatusCode::FOUND => Some(response.headers()[header::LOCATION].to_str().unwrap().to_owned()),
+        StatusCode::NOT_FOUND => None,
+        other => panic!("{other}"),
+    }
+}
+
+/// Waits until all instances send those who follow `key` to `expected`, and says how long that took.
+async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
+    let start = Instant::now();
+    for app in apps {
+        while location(app, key).await.as_deref() != expected {
+            assert!(start.elapsed() < Duration::from_secs(30), "{key} never becomes {expected:?}");
+        }
+    }
+    start.elapsed()
+}
+
+async fn a_link_made_on_one_redirects_on_the_others_at_once(url: &str) {
+    let apps = three_instances(url).await;
+    for maker in &apps {
+        let key = maker.key_of("https://example.com/made").await;
+        for app in &apps {
+            assert_eq!(location(app, &key).await.as_deref(), Some("https://example.com/made"));
+        }
+    }
+}
+
+async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
+    let apps = three_instances(url).await;
+    assert!(apps[0].store.put_if_absent(link("k", "https://example.com/1")).await.unwrap());
+    // Once each of them has been told of one change, all of them listen.
+    for version in 1..10 {
+        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        let edited = Link {
+            version: version + 1,
+            target: target(&format!("https://example.com/{}", version + 1)),
+            ..link("k", "https://example.com")
+        };
+        let editor = &apps[version as usize % 3];
+        assert_eq!(editor.store.update(edited, version).await.unwrap(), Change::Done);
+        let new = format!("https://example.com/{}", version + 1);
+        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "at once where it was made");
+        let took = time_until_all_say(&apps, "k", Some(&new)).await;
+        assert!(took < SOON, "edit {version} took {took:?}");
+    }
+    assert_eq!(apps[1].store.delete(&key("k"), None).await.unwrap(), Change::Done);
+    let took = time_until_all_say(&apps, "k", None).await;
+    assert!(took < SOON, "the removal took {took:?}");
+}
+
+async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
+    let lifetime = Duration::from_secs(3);
+    // It hears nothing of what the others tell.
+    let deaf =
+        TestApp::start_on(Arc::new(FaultyStore::around(open(url).await)), &["--cache-ttl", "3s"]).await;
+    let editor = TestApp::start_on(open(url).await, &[]).await;
+    assert!(editor.store.put_if_absent(link("k", "https://example.com/old")).await.unwrap());
+    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"));
+    let edited = Link { version: 2, ..link("k", "https://example.com/new") };
+    assert_eq!(editor.store.update(edited, 1).await.unwrap(), Change::Done);
+    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"), "it is deaf");
+    let took = time_until_all_say(&[deaf], "k", Some("https://example.com/new")).await;
+    assert!(took < lifetime + SOON, "{took:?}");
+}
+
+async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &str) {
+    const CREATES: usize = 10_000;
+    const WRITERS: usize = 48;
+    let start = || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter")]);
+    let mut processes = vec![start(), start(), start()];
+    let urls: Arc<Vec<_>> = Arc::new(processes.iter().map(|process| process.url("/shorten")).collect());
+    let made = Arc::new(AtomicUsize::new(0));
+    let client = reqwest::Client::new();
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let (urls, made, client) = (urls.clone(), made.clone(), client.clone());
+            tokio::spawn(async move {
+                let mut keys = Vec::new();
+                let mut instance = writer % 3;
+                while made.load(Ordering::Relaxed) < CREATES {
+                    let request = client.post(&urls[instance]).form(&[("url", "https://example.com")]);
+                    // Where the instance has gone, the writer goes to the next one.
+                    let Ok(response) = request.send().await else {
+                        instance = (instance + 1) % 3;
+                        continue;
+                    };
+                    assert_eq!(response.status(), 201);
+                    let Ok(created) = response.json::<Value>().await else { continue };
+                    keys.push(created["key"].as_str().unwrap().to_owned());
+                    made.fetch_add(1, Ordering::Relaxed);
+                }
+                keys
+            })
+        })
+        .collect();
+    while made.load(Ordering::Relaxed) < CREATES / 3 {
+        tokio::task::yield_now().await;
+    }
+    processes.remove(0).kill();
+    let keys: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    assert!(keys.len() >= CREATES);
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key came twice");
+}
+
+/// The connection that listens is lost: what was told meanwhile is found out, and it listens again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_connection_is_ended_listens_again() {
+    let server = Postgres::start();
+    let apps = three_instances(&server.url()).await;
+    assert!(apps[0].store.put_if_absent(link("k", "https://example.com/1")).await.unwrap());
+    for version in 1..4 {
+        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
+        let end_listeners =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'";
+        let ended = sqlx::query(end_listeners).fetch_all(&mut admin).await.unwrap().len();
+        assert_eq!(ended, 3, "each instance listens");
+        let edited =
+            Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
+        assert_eq!(apps[0].store.update(edited, version).await.unwrap(), Change::Done);
+        let took =
+            time_until_all_say(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
+        assert!(took < SOON + SOON, "{took:?}");
+    }
+}

@@ -1,0 +1,270 @@
+//! The store goes away and comes back; links that are known go on redirecting.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::support::{Postgres, Process, Redis, RedisCluster, RemoteServer};
+
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// Redirects per phase, so many that a few slow ones can't be the 99th percentile.
+const PER_PHASE: usize = 4000;
+
+fn client() -> Client {
+    Client::builder().redirect(Policy::none()).build().unwrap()
+}
+
+async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let target = format!("https://{}.example/", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let request = client.post(url).json(&json!({ "url": target }));
+    let response = request.send().await.unwrap();
+    match response.status() {
+        StatusCode::CREATED => {
+            let link: Value = response.json().await.unwrap();
+            Some((link["key"].as_str().unwrap().to_owned(), target))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => None,
+        other => panic!("{other}"),
+    }
+}
+
+/// Clients that follow known links without a pause, and how that goes.
+struct Load {
+    durations: Arc<Mutex<Vec<Duration>>>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(process: &Process, links: &HashMap<String, String>) -> Self {
+        let (durations, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let clients = (0..4)
+            .map(|_| {
+                let links: Vec<_> = links
+                    .iter()
+                    .map(|(key, target)| (process.url(&format!("/{key}")), target.clone()))
+                    .collect();
+                let (durations, stop, client) = (durations.clone(), stop.clone(), client());
+                tokio::spawn(async move {
+                    for (url, target) in links.iter().cycle() {
+                        let start = Instant::now();
+                        let response = client.get(url).send().await.unwrap();
+                        assert_eq!(response.status(), 302, "a known link fails");
+                        assert_eq!(response.headers()[header::LOCATION], target.as_str());
+                        durations.lock().unwrap().push(start.elapsed());
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                })
+            })
+            .collect();
+        Self { durations, stop, clients }
+    }
+
+    /// Waits until a phase has enough redirects, and returns the 99th percentile of their time.
+    async fn p99(&self) -> Duration {
+        while self.durations.lock().unwrap().len() < PER_PHASE {
+            assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
+            tokio::task::yield_now().await;
+        }
+        let mut phase = std::mem::take(&mut *self.durations.lock().unwrap());
+        phase.sort_unstable();
+        phase[phase.len() * 99 / 100]
+    }
+
+    fn begin_phase(&self) {
+        self.durations.lock().unwrap().clear();
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        join_all(self.clients).await.into_iter().for_each(Result::unwrap);
+    }
+}
+
+async fn wait_for_readiness(client: &Client, process: &Process, expected: u16) -> Value {
+    loop {
+        let response = client.get(process.url("/readyz")).send().await.unwrap();
+        if response.status() == expected {
+            return response.json().await.unwrap();
+        }
+    }
+}
+
+/// Asks for a link that nobody has asked for before.
+async fn ask_for_unknown(client: &Client, process: &Process) -> Response {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let key = format!("/unknown-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    client.get(process.url(&key)).send().await.unwrap()
+}
+
+/// An unknown key is a 503 that says when to come back, inside the deadline.
+async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
+    let start = Instant::now();
+    let response = ask_for_unknown(client, process).await;
+    let took = start.elapsed();
+    assert_eq!(response.status(), 503);
+    let seconds: u32 = response.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!(seconds > 0);
+    assert!(took < DEADLINE + Duration::from_millis(500), "{took:?}");
+}
+
+async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &str, name: &str) {
+    let process = Process::start(&[("STORE_URL", url), ("STORE_TIMEOUT", "1s"), ("CACHE_TTL", "1s")]);
+    let (client, shorten_url) = (client(), process.url("/shorten"));
+    let mut links = HashMap::new();
+    for _ in 0..20 {
+        links.extend(shorten(&client, &shorten_url).await);
+    }
+    assert_eq!(links.len(), 20);
+    let load = Load::start(&process, &links);
+    load.p99().await;
+    load.begin_phase();
+    let undisturbed = load.p99().await;
+    // What a busy machine does to a redirect now and then.
+    let bound = (undisturbed * 10).max(Duration::from_millis(50));
+
+    for (outage, end) in [
+        (RemoteServer::kill as fn(&mut _), RemoteServer::restart as fn(&mut _)),
+        (RemoteServer::freeze, RemoteServer::thaw),
+    ] {
+        load.begin_phase();
+        outage(&mut server);
+        assert_unknown_is_unavailable(&client, &process).await;
+        let unready = wait_for_readiness(&client, &process, 503).await;
+        assert_eq!(unready["store"]["name"], name);
+        assert_eq!(client.get(process.url("/healthz")).send().await.unwrap().status(), 200);
+        for _ in 0..20 {
+            assert_unknown_is_unavailable(&client, &process).await;
+        }
+        let during = load.p99().await;
+        assert!(
+            during < bound,
+            "p99 of known links is {during:?} during the outage, {undisturbed:?} without"
+        );
+        end(&mut server);
+        wait_for_readiness(&client, &process, 200).await;
+        assert_eq!(ask_for_unknown(&client, &process).await.status(), 404, "it recovers");
+        loop {
+            // A connection that was lost is found out by the first write that uses it.
+            if let Some((key, target)) = shorten(&client, &shorten_url).await {
+                let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
+                assert_eq!(response.headers()[header::LOCATION], target.as_str());
+                break;
+            }
+        }
+    }
+    load.stop().await;
+    assert!(process.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_links_outlive_an_outage_of_postgres() {
+    let server = Postgres::start();
+    let url = server.url();
+    known_links_outlive_every_outage(server, &url, "postgres").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn known_links_outlive_an_outage_of_redis() {
+    let server = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let url = server.url();
+    known_links_outlive_every_outage(server, &url, "redis").await;
+}
+
+/// Writers that make links without a pause until they are told to stop, and every link that was acknowledged.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    made: Arc<AtomicUsize>,
+    tasks: Vec<JoinHandle<HashMap<String, String>>>,
+}
+
+impl Writers {
+    fn start(process: &Process) -> Self {
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let tasks = (0..16)
+            .map(|_| {
+                let (stop, made, url) = (stop.clone(), made.clone(), process.url("/shorten"));
+                tokio::spawn(async move {
+                    let (client, mut links) = (client(), HashMap::new());
+                    while !stop.load(Ordering::Relaxed) {
+                        if let Some((key, target)) = shorten(&client, &url).await {
+                            links.insert(key, target);
+                            made.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    links
+                })
+            })
+            .collect();
+        Self { stop, made, tasks }
+    }
+
+    /// Waits until `count` more links are made.
+    async fn wait_for(&self, count: usize) {
+        let goal = self.made.load(Ordering::Relaxed) + count;
+        while self.made.load(Ordering::Relaxed) < goal {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn stop(self) -> HashMap<String, String> {
+        self.stop.store(true, Ordering::Relaxed);
+        join_all(self.tasks).await.into_iter().flat_map(Result::unwrap).collect()
+    }
+}
+
+async fn assert_all_redirect(process: &Process, links: &HashMap<String, String>) {
+    let client = client();
+    for (key, target) in links {
+        let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
+        assert_eq!(response.status(), 302, "{key} was acknowledged");
+        assert_eq!(response.headers()[header::LOCATION], target.as_str());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_killed_under_writers_loses_nothing_acknowledged() {
+    let mut server = Postgres::start();
+    let variables = [("STORE_URL", &*server.url()), ("CACHE_BYTES", "0")];
+    let process = Process::start(&variables);
+    let writers = Writers::start(&process);
+    for _ in 0..3 {
+        writers.wait_for(200).await;
+        server.kill();
+        server.restart();
+    }
+    writers.wait_for(200).await;
+    let links = writers.stop().await;
+    assert_all_redirect(&process, &links).await;
+}
+
+/// With `wait_replicas=1` an acknowledged link is on two nodes, so it outlives the one that took it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_loses_a_master_takes_links_again_and_keeps_those_that_replicas_had() {
+    let mut cluster = RedisCluster::start();
+    let url = format!("{}?wait_replicas=1", cluster.url());
+    let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
+    let writers = Writers::start(&process);
+    writers.wait_for(500).await;
+    cluster.kill_a_master();
+    cluster.wait_until_whole();
+    wait_for_readiness(&client(), &process, 200).await;
+    // The slots of the promoted replica have none behind it any more: a link there is made, but not acknowledged.
+    writers.wait_for(500).await;
+    let links = writers.stop().await;
+    assert_all_redirect(&process, &links).await;
+}

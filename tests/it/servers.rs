@@ -1,0 +1,186 @@
+//! The way to a store's server: what can be wrong with it at the start, and TLS.
+
+use std::{fs, net::TcpListener, path::Path, process::Command};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+
+use crate::support::{Postgres, Process, Redis};
+
+/// Asserts that the program refuses to start with one line on standard error that names the variable and says why.
+#[track_caller]
+fn assert_refused(variables: &[(&str, &str)], reason: &str) {
+    let output = Process::command(variables).output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.contains("STORE_URL") && line.contains(reason), "{line} does not say {reason:?}");
+    assert!(!line.contains("secret"), "{line}");
+}
+
+#[track_caller]
+fn assert_store_refused(url: &str, reason: &str) {
+    assert_refused(&[("STORE_URL", url)], reason);
+}
+
+#[track_caller]
+fn assert_serves(variables: &[(&str, &str)]) {
+    assert!(Process::start(variables).terminate().success());
+}
+
+/// A port on which nobody listens.
+fn silent_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_postgres_is_one_line() {
+    let server = Postgres::start();
+    assert_store_refused(&server.url_with("postgres", "secret"), "password authentication failed");
+    assert_store_refused(
+        &server.url_with("nowhere", Postgres::PASSWORD),
+        "database \"nowhere\" does not exist",
+    );
+    assert_store_refused(&format!("postgres://127.0.0.1:{}/x", silent_port()), "Connection refused");
+    assert_store_refused(&format!("{}?sslmode=require", server.url()), "server does not support TLS");
+    assert_store_refused(
+        &format!("{}?sslmode=perhaps", server.url()),
+        "unknown value \"perhaps\" for `ssl_mode`",
+    );
+
+    assert_serves(&[("STORE_URL", &server.url())]);
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
+    sqlx::query("INSERT INTO schema_version VALUES (1000)").execute(&mut admin).await.unwrap();
+    assert_store_refused(&server.url(), "newer than this program's");
+}
+
+#[test]
+fn what_the_postgres_url_leaves_out_its_own_variables_say() {
+    let server = Postgres::start();
+    let port = server.port.to_string();
+    let variables = |password| {
+        [
+            ("STORE_URL", "postgres://"),
+            ("PGHOST", "127.0.0.1"),
+            ("PGPORT", port.as_str()),
+            ("PGUSER", "postgres"),
+            ("PGDATABASE", "postgres"),
+            ("PGPASSWORD", password),
+        ]
+    };
+    assert_serves(&variables(Postgres::PASSWORD));
+    assert_refused(&variables("secret"), "password authentication failed");
+}
+
+#[test]
+fn what_is_wrong_with_redis_is_one_line() {
+    let server = Redis::start_with(&["--requirepass", "open sesame"]);
+    let url = |password: &str, rest: &str| format!("redis://:{password}@127.0.0.1:{}{rest}", server.port);
+    let right = url("open%20sesame", "");
+    assert_store_refused(&url("secret", ""), "uthentication failed");
+    assert_store_refused(&format!("redis://127.0.0.1:{}", server.port), "Authentication required");
+    assert_store_refused(&url("open%20sesame", "/99"), "index is out of range");
+    assert_store_refused(&format!("redis://127.0.0.1:{}", silent_port()), "Connection refused");
+    assert_store_refused(&right.replace("redis:", "rediss:"), "a server without TLS is at redis://");
+    assert_store_refused(&format!("{right}?wait=1"), "the parameter wait is not known");
+
+    assert_serves(&[("STORE_URL", &right)]);
+    let admin =
+        |arguments: &[&str]| server.cli(&[&["--no-auth-warning", "-a", "open sesame"], arguments].concat());
+    admin(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    assert_store_refused(&right, "may evict links (maxmemory-policy allkeys-lru)");
+    admin(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
+    admin(&["SET", "urlshort:schema", "1000"]);
+    assert_store_refused(&right, "newer than this program's");
+}
+
+#[test]
+fn a_redis_that_keeps_links_in_memory_alone_is_warned_of() {
+    let warning = "the server does not write each link to disk (appendonly no): a crash may lose links";
+    let said = |server: &Redis| {
+        let process = Process::start(&[("STORE_URL", &server.url())]);
+        process.first_words.iter().any(|line| line["msg"] == warning)
+    };
+    assert!(said(&Redis::start()));
+    assert!(!said(&Redis::start_with(&["--appendonly", "yes"])));
+}
+
+/// A certificate for the loopback address, and the authority that vouches for it, in PEM files.
+struct Certificates {
+    directory: TempDir,
+}
+
+impl Certificates {
+    fn make() -> Self {
+        let mut authority = CertificateParams::new([]).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(["127.0.0.1".into()]).unwrap().signed_by(&key, &authority).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("authority.pem"), authority.pem()).unwrap();
+        fs::write(directory.path().join("server.pem"), certificate.pem()).unwrap();
+        fs::write(directory.path().join("server.key"), key.serialize_pem()).unwrap();
+        Self { directory }
+    }
+
+    fn authority(&self) -> String {
+        self.directory.path().join("authority.pem").display().to_string()
+    }
+
+    /// Puts what a server needs into `directory`, where nobody else may read the key.
+    fn copy_to(&self, directory: &Path) {
+        for file in ["server.pem", "server.key"] {
+            fs::copy(self.directory.path().join(file), directory.join(file)).unwrap();
+        }
+        assert!(
+            Command::new("chmod").arg("600").arg(directory.join("server.key")).status().unwrap().success()
+        );
+    }
+}
+
+#[test]
+fn postgres_is_reached_by_tls_that_is_verified() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let server = Postgres::start_with(|data| {
+        certificates.copy_to(data);
+        fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
+        ["ssl=on", "ssl_cert_file=server.pem", "ssl_key_file=server.key"].map(Into::into).into()
+    });
+    let verified =
+        |authority: String| format!("{}?sslmode=verify-full&sslrootcert={authority}", server.url());
+    assert_serves(&[("STORE_URL", &verified(certificates.authority()))]);
+    assert_serves(&[
+        ("STORE_URL", &server.url()),
+        ("PGSSLMODE", "verify-full"),
+        ("PGSSLROOTCERT", &certificates.authority()),
+    ]);
+    assert_store_refused(&verified(others.authority()), "invalid peer certificate");
+    assert_store_refused(&format!("{}?sslmode=disable", server.url()), "no encryption");
+}
+
+#[test]
+fn redis_is_reached_by_tls_that_is_verified() {
+    let (certificates, others) = (Certificates::make(), Certificates::make());
+    let server = Redis::start_with_files(
+        |directory| certificates.copy_to(directory),
+        &[
+            "--port",
+            "0",
+            "--tls-port",
+            "PORT",
+            "--tls-cert-file",
+            "server.pem",
+            "--tls-key-file",
+            "server.key",
+            "--tls-auth-clients",
+            "no",
+        ],
+    );
+    let url = format!("rediss://127.0.0.1:{}", server.port);
+    assert_serves(&[("STORE_URL", &format!("{url}?sslrootcert={}", certificates.authority()))]);
+    assert_store_refused(&format!("{url}?sslrootcert={}", others.authority()), "invalid peer certificate");
+    assert_store_refused(&url, "invalid peer certificate");
+    assert_store_refused(&url.replace("rediss:", "redis:"), "a server that speaks TLS is at rediss://");
+}
