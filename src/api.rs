@@ -2,16 +2,25 @@
 
 mod accept;
 mod access;
+mod attempts;
+mod auth;
 mod client;
 mod error;
+mod etag;
 mod extract;
+mod fields;
 mod health;
 mod home;
 mod json;
+mod links;
 mod openapi;
+mod page;
+mod preview;
+mod qr;
 mod rate_limit;
 mod redirect;
 mod shorten;
+mod visitor;
 
 use std::{
     collections::HashSet,
@@ -25,7 +34,7 @@ use std::{
 use axum::{
     Router,
     extract::{DefaultBodyLimit, FromRef, MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
@@ -38,10 +47,13 @@ use utoipa_axum::{
 
 pub use self::{
     access::AccessLog,
+    attempts::Attempts,
     rate_limit::{InvalidRateLimit, RateLimit},
 };
 use self::{access::Observer, error::ApiError, rate_limit::RateLimiter};
-use crate::{base_url::BaseUrl, observability::metrics::Metrics, shortener::Shortener, store::Store};
+use crate::{
+    base_url::BaseUrl, observability::metrics::Metrics, shortener::Shortener, store::Store, tokens::Tokens,
+};
 
 /// What handlers need; cheap to clone.
 #[derive(Clone, FromRef)]
@@ -56,6 +68,8 @@ pub struct AppState {
     pub draining: Draining,
     /// What the operator has chosen.
     pub settings: Arc<Settings>,
+    /// How often passwords were tried.
+    pub attempts: Arc<Attempts>,
 }
 
 /// The options that concern HTTP.
@@ -69,6 +83,10 @@ pub struct Settings {
     pub rate_limit: Option<RateLimit>,
     /// How long a request may take in all.
     pub request_timeout: Duration,
+    /// Who may manage links.
+    pub tokens: Tokens,
+    /// Whether everybody may make one.
+    pub public_shorten: bool,
     /// The largest body, in bytes.
     pub max_body: usize,
     /// Requests answered at a time.
@@ -130,7 +148,14 @@ fn public_routes(limiter: Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(openapi::description())
         .routes(shorten)
         .routes(routes!(home::home))
-        .routes(routes!(redirect::redirect))
+        .routes(routes!(redirect::redirect, redirect::unlock))
+        .routes(routes!(qr::qr))
+        .routes(routes!(links::index, links::create))
+        .routes(routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY)))
+        .routes(routes!(links::show, links::edit, links::remove))
+        .routes(routes!(links::take_down))
+        .routes(routes!(links::restore))
+        .routes(routes!(links::stats::stats))
         .routes(routes!(health::healthz))
         .routes(routes!(openapi::document))
 }
@@ -153,7 +178,7 @@ fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> HttpService {
         .layer(from_fn_with_state(in_flight, limit_in_flight))
         .layer(DefaultBodyLimit::max(settings.max_body));
     let router = routes
-        .fallback(|| async { ApiError::NotFound })
+        .fallback(async |headers: HeaderMap| page::error(ApiError::NotFound, &headers))
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware)
         .layer(axum::Extension(openapi::Document::new(&openapi)))

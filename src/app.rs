@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     keygen::{self, Materials},
     observability::metrics::Metrics,
+    password::Passwords,
     policy::TargetPolicy,
     server::{self, Limits},
     shortener::Shortener,
@@ -65,6 +66,8 @@ impl App {
             base_url: config.base_url.clone(),
             trusted_proxies: config.trusted_proxies.into(),
             rate_limit: config.rate_limit.0,
+            tokens: config.api_tokens.clone().unwrap_or_default(),
+            public_shorten: config.public_shorten,
             request_timeout: config.request_timeout,
             max_body: usize::try_from(config.max_body.as_u64()).unwrap_or(usize::MAX),
             max_in_flight: config.max_in_flight as usize,
@@ -84,6 +87,7 @@ impl App {
             clicks: Arc::new(Clicks::new(metrics.clicks_dropped.clone())),
             reserved: api::reserved_keys(),
             clock,
+            passwords: Passwords::default(),
             metrics: metrics.clone(),
         };
         let state = AppState {
@@ -92,6 +96,7 @@ impl App {
             metrics,
             draining: Draining::default(),
             settings: Arc::new(settings),
+            attempts: Arc::default(),
         };
         let limits = Limits {
             connections: config.max_connections,

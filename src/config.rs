@@ -15,8 +15,12 @@ use clap::{
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    api::RateLimit, base_url::BaseUrl, keygen::StrategyName, observability::logging::LogFormat,
+    api::RateLimit,
+    base_url::BaseUrl,
+    keygen::StrategyName,
+    observability::logging::LogFormat,
     store::StoreUrl,
+    tokens::{InvalidTokens, Tokens},
 };
 
 /// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
@@ -99,6 +103,18 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
     pub block_private_targets: bool,
 
+    /// Who may manage links: name:token[:read|write], separated by commas; tokens of 16 characters at least
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "TOKENS", help_heading = ACCESS)]
+    pub api_tokens: Option<Tokens>,
+
+    /// File of such tokens, one a line
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "FILE", value_parser = tokens_in, help_heading = ACCESS)]
+    pub api_tokens_file: Option<Tokens>,
+
+    /// Whether POST /shorten is for everybody; otherwise it needs a token
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = ACCESS)]
+    pub public_shorten: bool,
+
     /// POST /shorten from one client, per s, min or h; 0 is no limit
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
     pub rate_limit: Limit,
@@ -146,6 +162,7 @@ pub struct Config {
 
 const SERVER: &str = "Server";
 const LINKS: &str = "Links";
+const ACCESS: &str = "Access";
 const LIMITS: &str = "Limits";
 const LOGS: &str = "Logs";
 
@@ -168,6 +185,11 @@ fn duration_or_zero(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "takes a time such as 500ms, 10s or 2min".into())
 }
 
+fn tokens_in(path: &str) -> Result<Tokens, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("takes a readable file: {error}"))?;
+    text.parse().map_err(|error: InvalidTokens| error.to_string())
+}
+
 fn readable_file(text: &str) -> Result<PathBuf, String> {
     std::fs::File::open(text).map_err(|error| format!("takes a readable file: {error}"))?;
     Ok(text.into())
@@ -188,10 +210,14 @@ impl Cli {
             let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
             if argument.get_env().is_some_and(is_empty) { argument.env(None) } else { argument }
         });
-        let cli = Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+        let mut cli = Self::from_arg_matches(&command.try_get_matches_from(arguments)?)?;
+        let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
+        let Config { api_tokens, api_tokens_file, .. } = &mut cli.config;
+        let both = api_tokens.take().unwrap_or_default().and(api_tokens_file.take().unwrap_or_default());
+        let both = both.map_err(|error| invalid(format!("API_TOKENS and API_TOKENS_FILE: {error}")))?;
+        *api_tokens = Some(both);
         if matches!(cli.config.store_url, StoreUrl::Postgres(_)) {
-            check_postgres_variables()
-                .map_err(|reason| Self::command().error(ErrorKind::ValueValidation, reason))?;
+            check_postgres_variables().map_err(invalid)?;
         }
         Ok(cli)
     }
@@ -208,6 +234,9 @@ fn check_postgres_variables() -> Result<(), String> {
     check("PGPORT", |value| value.parse::<u16>().is_ok(), "a port number")
 }
 
+/// Variables whose value is not repeated.
+const SECRETS: [&str; 2] = ["API_TOKENS", "STORE_URL"];
+
 /// What is wrong with the command line or the environment, as one line that names the variable.
 pub fn explain(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
@@ -222,6 +251,9 @@ pub fn explain(error: &clap::Error) -> String {
             let value = context(ContextKind::InvalidValue);
             let reason =
                 std::error::Error::source(error).map_or_else(|| accepted(error), ToString::to_string);
+            if SECRETS.contains(&&*variable) {
+                return format!("{variable} ({flag}): {reason}");
+            }
             format!("{variable} ({flag}): '{value}': {reason}")
         }
         _ => {

@@ -10,6 +10,8 @@ use async_trait::async_trait;
 use rand::rngs::StdRng;
 use thiserror::Error;
 
+pub use self::hash::key_of;
+
 use crate::{
     link::{InvalidKey, Key, Target},
     store::{Store, StoreError},

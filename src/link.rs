@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use thiserror::Error;
 use url::Url;
 
-use self::options::{PasswordHash, RedirectStatus, Tags, Title};
+use self::options::{Options, PasswordHash, RedirectStatus, Tags, Title};
 
 /// A short link as every store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +70,13 @@ impl Link {
             password: None,
             version: 1,
         }
+    }
+
+    /// The same link with these options.
+    #[must_use]
+    pub fn with(self, options: Options) -> Self {
+        let Options { expires_at, max_visits, redirect, forward_query, title, tags, password } = options;
+        Self { expires_at, max_visits, redirect, forward_query, title, tags, password, ..self }
     }
 
     /// Where the link stands at `now`. Visit limits are not judged here: only the store can count exactly.
@@ -168,6 +175,16 @@ impl Target {
         &self.0
     }
 
+    /// The URL with `query` added behind its own: the bytes that a request bears behind its `?`.
+    pub fn with_query(&self, query: &str) -> String {
+        let mut url = self.to_url();
+        match url.query().filter(|own| !own.is_empty()).map(|own| format!("{own}&{query}")) {
+            Some(both) => url.set_query(Some(&both)),
+            None => url.set_query(Some(query)),
+        }
+        url.into()
+    }
+
     /// The URL in its parts.
     pub fn to_url(&self) -> Url {
         Url::parse(&self.0).expect("a target is a URL by construction")
@@ -257,6 +274,17 @@ mod tests {
         let grows = format!("{prefix}{}", "é".repeat(400));
         assert!(grows.len() < Target::MAX_LEN);
         assert_eq!(grows.parse::<Target>(), Err(InvalidTarget::TooLong));
+    }
+
+    #[test]
+    fn a_query_is_added_before_the_fragment() {
+        for (target, expected) in [
+            ("https://a.example/p", "https://a.example/p?x=1&y=%20"),
+            ("https://a.example/p?", "https://a.example/p?x=1&y=%20"),
+            ("https://a.example/p?a=b#f", "https://a.example/p?a=b&x=1&y=%20#f"),
+        ] {
+            assert_eq!(target.parse::<Target>().unwrap().with_query("x=1&y= "), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! The use cases: make a short link, follow one. No HTTP here; the answers are values.
+//! The use cases: make a short link, follow one; [`manage`] has those of whoever manages links. No HTTP here; the
+//! answers are values.
+
+pub mod manage;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,8 +13,9 @@ use crate::{
     clicks::{Clicks, Visitor},
     clock::Clock,
     keygen::{KeyStrategy, KeygenError, StrategyName},
-    link::{Key, Link, LinkState, Target},
+    link::{Key, Link, LinkState, Target, options::Options},
     observability::metrics::Metrics,
+    password::{HashError, Password, Passwords},
     policy::{Refusal, TargetPolicy},
     store::{Store, StoreError},
 };
@@ -35,6 +39,8 @@ pub struct Shortener {
     pub reserved: HashSet<String>,
     /// Tells when a link is made and whether it has expired.
     pub clock: Clock,
+    /// Hashes and checks passwords.
+    pub passwords: Passwords,
     /// Counts what is made and followed.
     pub metrics: Arc<Metrics>,
 }
@@ -46,6 +52,10 @@ pub struct NewLink {
     pub target: Target,
     /// The key that it shall have; `None` leaves it to the strategy.
     pub key: Option<Key>,
+    /// What else it shall bear; the password is not among them yet.
+    pub options: Options,
+    /// What a visitor shall have to know.
+    pub password: Option<Password>,
 }
 
 /// What came of it.
@@ -75,20 +85,47 @@ pub enum ShortenError {
     /// No key could be proposed.
     #[error("no key could be proposed")]
     Keygen(#[from] KeygenError),
+    /// Its expiry has come already.
+    #[error("the link would expire at once")]
+    ExpiryPassed,
+    /// Its password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
     /// The store failed. The link may stand or not.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// There is nothing to follow.
+/// Who asks to follow a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follower {
+    /// Somebody or something that goes where the link leads.
+    Visitor(Visitor),
+    /// Whoever only asks where that would be.
+    Asker,
+}
+
+/// The link is not followed.
 #[derive(Debug, Error)]
 pub enum FollowError {
     /// No link has this key.
     #[error("not found")]
     NotFound,
-    /// The link has expired or was taken down.
+    /// The link has expired, was taken down, or is used up.
     #[error("gone")]
     Gone,
+    /// A password is needed.
+    #[error("a password is needed")]
+    PasswordNeeded,
+    /// The password is another one.
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// Each visit counts, and this is none by a person.
+    #[error("the link has a limited number of visits")]
+    OnlyPeople,
+    /// The password could not be checked.
+    #[error(transparent)]
+    Hash(#[from] HashError),
     /// The store failed, so nobody knows.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -101,32 +138,48 @@ impl Shortener {
     /// See [`ShortenError`]; nothing was promised then.
     pub async fn shorten(&self, new: NewLink, own: &BaseUrl) -> Result<Shortened, ShortenError> {
         self.policy.check(&new.target, own)?;
+        let draft = self.draft(new.options, new.password).await?;
         match new.key {
-            Some(key) => self.shorten_as(key, new.target).await,
-            None => self.shorten_freely(new.target).await,
+            Some(key) => self.shorten_as(key, new.target, draft).await,
+            None => self.shorten_freely(new.target, draft).await,
         }
     }
 
-    async fn shorten_as(&self, key: Key, target: Target) -> Result<Shortened, ShortenError> {
+    /// Options that are ready to be kept.
+    async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ShortenError> {
+        if options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
+            return Err(ShortenError::ExpiryPassed);
+        }
+        let password = match password {
+            Some(password) => Some(self.passwords.hash(password).await?),
+            None => None,
+        };
+        Ok(Options { password, ..options })
+    }
+
+    async fn shorten_as(&self, key: Key, target: Target, draft: Options) -> Result<Shortened, ShortenError> {
         if self.is_reserved(&key) {
             return Err(ShortenError::KeyReserved);
         }
-        match self.put(key, target, "custom").await? {
+        match self.put(key, target, draft, "custom").await? {
             Some(link) => Ok(Shortened::Created(link)),
             None => Err(ShortenError::KeyTaken),
         }
     }
 
-    async fn shorten_freely(&self, target: Target) -> Result<Shortened, ShortenError> {
+    async fn shorten_freely(&self, target: Target, draft: Options) -> Result<Shortened, ShortenError> {
+        let is_plain = draft == Options::default();
         for attempt in 0..ATTEMPTS {
             let key = self.strategy.propose(&target, attempt).await?;
             if self.is_reserved(&key) {
                 continue;
             }
-            if let Some(link) = self.put(key.clone(), target.clone(), self.strategy_name.as_str()).await? {
+            let origin = self.strategy_name.as_str();
+            if let Some(link) = self.put(key.clone(), target.clone(), draft.clone(), origin).await? {
                 return Ok(Shortened::Created(link));
             }
             if self.strategy.reuses_links()
+                && is_plain
                 && let Some(link) = self.store.get(&key).await?
                 && link.target == target
                 && link.is_plain()
@@ -139,8 +192,14 @@ impl Shortener {
     }
 
     /// Keeps a new link, or returns `None` where the key is taken.
-    async fn put(&self, key: Key, target: Target, origin: &str) -> Result<Option<Arc<Link>>, StoreError> {
-        let link = Link::new(key, target, self.clock.now());
+    async fn put(
+        &self,
+        key: Key,
+        target: Target,
+        draft: Options,
+        origin: &str,
+    ) -> Result<Option<Arc<Link>>, StoreError> {
+        let link = Link::new(key, target, self.clock.now()).with(draft);
         if !self.store.put_if_absent(link.clone()).await? {
             return Ok(None);
         }
@@ -152,24 +211,72 @@ impl Shortener {
         self.reserved.contains(key.as_str())
     }
 
-    /// The link to redirect to, counted for `visitor`; `None` only asks, as with HEAD.
+    /// The link to redirect to, counted for its follower. Where a visit limit stands, the store decides each visit,
+    /// and what is not a person is not let through: it would use up what was meant for people.
     ///
     /// # Errors
     /// See [`FollowError`].
-    pub async fn follow(&self, key: &Key, visitor: Option<Visitor>) -> Result<Arc<Link>, FollowError> {
+    pub async fn follow(
+        &self,
+        key: &Key,
+        follower: Follower,
+        password: Option<Password>,
+    ) -> Result<Arc<Link>, FollowError> {
         let now = self.clock.now();
-        let result = self.resolve(key, now).await;
+        let result = self.admit(key, now, &follower, password).await;
         let outcome = match &result {
             Ok(_) => "redirected",
             Err(FollowError::NotFound) => "not_found",
             Err(FollowError::Gone) => "gone",
-            Err(FollowError::Store(_)) => "error",
+            Err(FollowError::PasswordNeeded | FollowError::WrongPassword | FollowError::OnlyPeople) => {
+                "refused"
+            }
+            Err(FollowError::Store(_) | FollowError::Hash(_)) => "error",
         };
         self.metrics.redirects.with_label_values(&[outcome]).inc();
-        if let (Ok(_), Some(visitor)) = (&result, visitor) {
+        if let (Ok(_), Follower::Visitor(visitor)) = (&result, follower) {
             self.clicks.record(key, now.to_zoned(TimeZone::UTC).date(), visitor);
         }
         result
+    }
+
+    async fn admit(
+        &self,
+        key: &Key,
+        now: Timestamp,
+        follower: &Follower,
+        password: Option<Password>,
+    ) -> Result<Arc<Link>, FollowError> {
+        let link = self.resolve(key, now).await?;
+        if let Some(hash) = &link.password {
+            let password = password.ok_or(FollowError::PasswordNeeded)?;
+            if !self.passwords.verify(hash.clone(), password).await? {
+                return Err(FollowError::WrongPassword);
+            }
+        }
+        if link.max_visits.is_some() {
+            match follower {
+                Follower::Visitor(Visitor::Person { .. }) if self.store.use_visit(key).await? => {}
+                Follower::Visitor(Visitor::Person { .. }) => return Err(FollowError::Gone),
+                Follower::Visitor(Visitor::Bot) | Follower::Asker => {
+                    let record = self.store.record(key).await?.ok_or(FollowError::NotFound)?;
+                    return Err(if record.is_used_up() {
+                        FollowError::Gone
+                    } else {
+                        FollowError::OnlyPeople
+                    });
+                }
+            }
+        }
+        Ok(link)
+    }
+
+    /// The link with this key, if it stands.
+    ///
+    /// # Errors
+    /// [`FollowError::NotFound`], [`FollowError::Gone`] or [`FollowError::Store`].
+    pub async fn look(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
+        self.resolve(key, self.clock.now()).await
     }
 
     async fn resolve(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {

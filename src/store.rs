@@ -109,6 +109,13 @@ pub struct Record {
     pub visits: u64,
 }
 
+impl Record {
+    /// Whether no visit is left.
+    pub fn is_used_up(&self) -> bool {
+        self.link.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
+    }
+}
+
 /// What was counted about a link before it came into this store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {

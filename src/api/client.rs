@@ -74,23 +74,27 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let settings = Arc::<Settings>::from_ref(state);
-        if let Some(base) = &settings.base_url {
-            return Ok(Self(base.clone()));
-        }
-        let scheme = match nth_from_right(&parts.headers, &X_FORWARDED_PROTO, settings.trusted_proxies) {
-            Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
-            _ => "http",
-        };
-        let host = match parts.uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
-        };
-        // A host that holds a slash or a question mark would become a path or a query.
-        let is_authority = !host.is_empty() && !host.contains(['/', '\\', '?', '#', '@']);
-        let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
-        base.map(Self).ok_or(ApiError::InvalidHost)
+        own_base(parts, &Arc::<Settings>::from_ref(state)).map(Self)
     }
+}
+
+/// What [`OwnBase`] holds, for handlers that seldom need it.
+pub(super) fn own_base(parts: &Parts, settings: &Settings) -> Result<BaseUrl, ApiError> {
+    if let Some(base) = &settings.base_url {
+        return Ok(base.clone());
+    }
+    let scheme = match nth_from_right(&parts.headers, &X_FORWARDED_PROTO, settings.trusted_proxies) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+        _ => "http",
+    };
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    };
+    // A host that holds a slash or a question mark would become a path or a query.
+    let is_authority = !host.is_empty() && !host.contains(['/', '\\', '?', '#', '@']);
+    let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
+    base.ok_or(ApiError::InvalidHost)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::{
     link::{InvalidKey, InvalidTarget},
     observability::logging::Chain,
     policy::Refusal,
-    shortener::{FollowError, ShortenError},
+    shortener::{FollowError, ShortenError, manage::EditError},
     store::StoreError,
 };
 
@@ -53,6 +53,24 @@ pub(super) enum ApiError {
     UnsupportedMediaType,
     #[error("the request names no valid host")]
     InvalidHost,
+    #[error("{0}")]
+    InvalidOption(String),
+    #[error("the query is not as expected: {0}")]
+    InvalidQuery(String),
+    #[error("an Idempotency-Key is 1 to 255 visible ASCII characters")]
+    InvalidIdempotencyKey,
+    #[error("a valid bearer token is required")]
+    Unauthorized,
+    #[error("this token does not allow that")]
+    Forbidden,
+    #[error("the link was changed meanwhile")]
+    Changed,
+    #[error("this link asks for a password")]
+    PasswordNeeded,
+    #[error("this password is wrong")]
+    WrongPassword,
+    #[error("this link has a limited number of visits, which are for people")]
+    OnlyPeople,
     #[error("not found")]
     NotFound,
     #[error("this link is no longer there")]
@@ -107,6 +125,15 @@ impl ApiError {
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
             Self::InvalidHost => (StatusCode::BAD_REQUEST, "invalid_host"),
+            Self::InvalidOption(_) => (StatusCode::BAD_REQUEST, "invalid_option"),
+            Self::InvalidQuery(_) => (StatusCode::BAD_REQUEST, "invalid_query"),
+            Self::InvalidIdempotencyKey => (StatusCode::BAD_REQUEST, "invalid_idempotency_key"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
+            Self::PasswordNeeded => (StatusCode::FORBIDDEN, "password_needed"),
+            Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
+            Self::OnlyPeople => (StatusCode::FORBIDDEN, "only_people"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::Gone => (StatusCode::GONE, "gone"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -120,6 +147,25 @@ impl ApiError {
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }
         }
+    }
+
+    /// An option that does not say what it should.
+    pub(super) fn option(error: impl std::fmt::Display) -> Self {
+        Self::InvalidOption(error.to_string())
+    }
+
+    /// A query that does not say what it should.
+    pub(super) fn query(error: impl std::fmt::Display) -> Self {
+        Self::InvalidQuery(error.to_string())
+    }
+
+    /// The error as one of many results. One that is not the client's is logged here: the answer as a whole is none.
+    pub(super) fn into_item(self) -> (StatusCode, ErrorBody) {
+        let (status, code) = self.status_and_code();
+        if status.is_server_error() {
+            tracing::error!(status = status.as_u16(), error = self.cause(), "a link of a batch failed");
+        }
+        (status, ErrorBody { error: self.to_string(), code })
     }
 
     /// When to ask again, in whole seconds (RFC 9110, section 10.2.3).
@@ -149,6 +195,9 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
+        if let Self::Unauthorized = self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if status.is_server_error() {
             response.extensions_mut().insert(Cause(self.cause().into()));
         }
@@ -167,6 +216,8 @@ impl From<ShortenError> for ApiError {
                 Self::Store(error)
             }
             ShortenError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
+            ShortenError::ExpiryPassed => Self::option(error),
+            ShortenError::Hash(error) => Self::Internal(error.into()),
         }
     }
 }
@@ -176,7 +227,24 @@ impl From<FollowError> for ApiError {
         match error {
             FollowError::NotFound => Self::NotFound,
             FollowError::Gone => Self::Gone,
+            FollowError::PasswordNeeded => Self::PasswordNeeded,
+            FollowError::WrongPassword => Self::WrongPassword,
+            FollowError::OnlyPeople => Self::OnlyPeople,
+            FollowError::Hash(error) => Self::Internal(error.into()),
             FollowError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<EditError> for ApiError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotFound => Self::NotFound,
+            EditError::Changed => Self::Changed,
+            EditError::Refused(refusal) => Self::RefusedUrl(refusal),
+            EditError::ExpiryPassed => Self::option(error),
+            EditError::Hash(error) => Self::Internal(error.into()),
+            EditError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! Reading a request's body: JSON or a form, with every refusal in the common envelope.
+//! Reading a request's body, JSON or a form, and its query, with every refusal in the common envelope.
 
 use std::sync::Arc;
 
 use axum::{
     body::Bytes,
-    extract::{FromRef, FromRequest, Request},
-    http::{HeaderMap, StatusCode, header},
+    extract::{FromRef, FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let decode = match media_type(request.headers()) {
-            Some("application/json") => from_json,
+            Some("application/json" | "application/merge-patch+json") => from_json,
             Some("application/x-www-form-urlencoded") => from_form,
             _ => return Err(ApiError::UnsupportedMediaType),
         };
@@ -47,8 +47,20 @@ where
 fn media_type(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default().trim();
-    let known = ["application/json", "application/x-www-form-urlencoded"];
+    let known = ["application/json", "application/x-www-form-urlencoded", "application/merge-patch+json"];
     known.into_iter().find(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// The query of a request, as type `T`.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let query = parts.uri.query().unwrap_or_default();
+        serde_urlencoded::from_str(query).map(Self).map_err(ApiError::query)
+    }
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -6,15 +6,31 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use utoipa::{OpenApi, openapi::OpenApi as Description};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        OpenApi as Description,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "urlshort",
-    description = "A URL shortener.",
-    license(name = "MIT", identifier = "MIT")
-))]
+#[openapi(
+    info(title = "urlshort", description = "A URL shortener.", license(name = "MIT", identifier = "MIT")),
+    tags((name = "manage", description = "For those who have a token")),
+    modifiers(&Security)
+)]
 struct Info;
+
+/// How tokens are sent (RFC 6750).
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, description: &mut Description) {
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        description.components.get_or_insert_default().add_security_scheme("token", token);
+    }
+}
 
 /// The part of the document that no handler declares.
 pub(super) fn description() -> Description {

@@ -1,6 +1,7 @@
 //! How often one client may shorten.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
     num::NonZeroU32,
     str::FromStr,
@@ -45,12 +46,6 @@ impl RateLimit {
     pub fn parse(text: &str) -> Result<Option<Self>, InvalidRateLimit> {
         if text == "0" { Ok(None) } else { text.parse().map(Some) }
     }
-
-    /// The generic cell rate algorithm: one cell each `period / requests`, and a burst of `requests`.
-    fn quota(self) -> Quota {
-        let each = (self.period / self.requests.get()).max(Duration::from_nanos(1));
-        Quota::with_period(each).expect("the period is not zero").allow_burst(self.requests)
-    }
 }
 
 impl FromStr for RateLimit {
@@ -71,28 +66,45 @@ impl FromStr for RateLimit {
 /// After so many requests, clients that are back within their limit are forgotten.
 const REQUESTS_PER_CLEANUP: u32 = 4096;
 
-/// Remembers what each client has used up.
-pub(super) struct RateLimiter {
-    clients: DefaultKeyedRateLimiter<IpAddr>,
+/// Remembers what each of many has used up.
+pub(super) struct Limiter<K: Clone + Eq + Hash> {
+    used: DefaultKeyedRateLimiter<K>,
     clock: DefaultClock,
     requests: AtomicU32,
+}
+
+impl<K: Clone + Eq + Hash> Limiter<K> {
+    /// The generic cell rate algorithm: one cell each `period / requests`, and a burst of `requests`.
+    pub(super) fn new(requests: impl TryInto<NonZeroU32>, period: Duration) -> Self {
+        let requests = requests.try_into().unwrap_or(NonZeroU32::MIN);
+        let each = (period / requests.get()).max(Duration::from_nanos(1));
+        let quota = Quota::with_period(each).expect("the period is not zero").allow_burst(requests);
+        let used = DefaultKeyedRateLimiter::dashmap(quota);
+        Self { used, clock: DefaultClock::default(), requests: AtomicU32::new(0) }
+    }
+
+    /// Takes one request of `who`, or says how long it has to wait.
+    pub(super) fn admit(&self, who: &K) -> Result<(), Duration> {
+        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_CLEANUP) {
+            self.used.retain_recent();
+        }
+        self.used.check_key(who).map_err(|refusal| refusal.wait_time_from(self.clock.now()))
+    }
+}
+
+/// Limits the requests of each client.
+pub(super) struct RateLimiter {
+    clients: Limiter<IpAddr>,
     metrics: Arc<Metrics>,
 }
 
 impl RateLimiter {
     pub(super) fn new(limit: RateLimit, metrics: Arc<Metrics>) -> Arc<Self> {
-        let clients = DefaultKeyedRateLimiter::dashmap(limit.quota());
-        Arc::new(Self { clients, clock: DefaultClock::default(), requests: AtomicU32::new(0), metrics })
+        Arc::new(Self { clients: Limiter::new(limit.requests, limit.period), metrics })
     }
 
-    /// Takes one request of `client`, or says how long it has to wait.
     fn admit(&self, client: ClientIp) -> Result<(), Duration> {
-        if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_CLEANUP) {
-            self.clients.retain_recent();
-        }
-        self.clients
-            .check_key(&client.limit_key())
-            .map_err(|refusal| refusal.wait_time_from(self.clock.now()))
+        self.clients.admit(&client.limit_key())
     }
 }
 

@@ -3,45 +3,173 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    http::{HeaderValue, Method, StatusCode, header},
+    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::error::{ApiError, ErrorBody};
+use super::{
+    Settings,
+    attempts::Attempts,
+    client::{ClientIp, own_base},
+    error::{ApiError, ErrorBody},
+    extract::Payload,
+    links::KeyPath,
+    page,
+    preview::{PreviewBody, preview},
+    visitor::visitor,
+};
 use crate::{
-    clicks::{Device, Visitor},
-    shortener::Shortener,
+    clicks::Visitor,
+    link::{Key, Link},
+    shortener::{Follower, Shortener},
 };
 
 /// A link may be edited or taken down at any time, and each visit is to be counted.
-const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-store");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// How long clients may remember a permanent redirect, in seconds: so long does an edit take to reach all of them.
+const PERMANENT: i64 = 24 * 60 * 60;
 
 /// Follow a short link
 ///
-/// HEAD answers the same and is never counted.
+/// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page
+/// for browsers and as JSON for others. A link that has a limited number of visits lets only people through: HEAD,
+/// prefetches, previews and bots get 403 `only_people`.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
     params(("key" = String, Path, description = "The key of the link", example = "q0V8fYz")),
     responses(
+        (status = OK, description = "Where the link leads, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
+        (status = MOVED_PERMANENTLY, description = "The way to the target", headers(("Location" = String, description = "The target"))),
         (status = FOUND, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = NOT_FOUND, description = "`not_found`: no link has this key", body = ErrorBody),
-        (status = GONE, description = "`gone`: the link has expired or was taken down", body = ErrorBody),
+        (status = TEMPORARY_REDIRECT, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        (status = PERMANENT_REDIRECT, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        (status = FORBIDDEN, description = "`password_needed` or `only_people`", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = NOT_FOUND, description = "`not_found`: no link has this key", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = GONE, description = "`gone`: the link has expired, is used up, or was taken down", content((ErrorBody = "application/json"), (String = "text/html"))),
         (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
     ),
 )]
 pub(super) async fn redirect(
     State(shortener): State<Arc<Shortener>>,
-    method: Method,
-    key: Result<Path<String>, PathRejection>,
+    State(settings): State<Arc<Settings>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    answer(&shortener, &settings, path, &parts)
+        .await
+        .unwrap_or_else(|error| page::error(error, &parts.headers))
+}
+
+async fn answer(
+    shortener: &Shortener,
+    settings: &Settings,
+    path: Result<Path<String>, PathRejection>,
+    parts: &Parts,
 ) -> Result<Response, ApiError> {
-    let key = key.ok().and_then(|Path(key)| key.parse().ok()).ok_or(ApiError::NotFound)?;
-    let visitor =
-        (method != Method::HEAD).then_some(Visitor::Person { device: Device::Other, referrer: None });
-    let link = shortener.follow(&key, visitor).await?;
-    let location =
-        HeaderValue::from_str(link.target.as_str()).map_err(|error| ApiError::Internal(error.into()))?;
-    Ok((StatusCode::FOUND, [(header::LOCATION, location), (header::CACHE_CONTROL, CACHE_CONTROL)])
-        .into_response())
+    let Path(path) = path.map_err(|_| ApiError::NotFound)?;
+    if let Ok(key) = path.parse() {
+        let follower = match parts.method {
+            Method::HEAD => Follower::Asker,
+            _ => Follower::Visitor(visitor(&parts.headers)),
+        };
+        return follow(shortener, &key, follower, parts.uri.query()).await;
+    }
+    let key = path.strip_suffix('+').and_then(|key| key.parse().ok()).ok_or(ApiError::NotFound)?;
+    preview(shortener, &own_base(parts, settings)?, &key, &parts.headers).await
+}
+
+async fn follow(
+    shortener: &Shortener,
+    key: &Key,
+    follower: Follower,
+    query: Option<&str>,
+) -> Result<Response, ApiError> {
+    let link = shortener.follow(key, follower, None).await?;
+    let status =
+        StatusCode::from_u16(link.redirect.code()).map_err(|error| ApiError::Internal(error.into()))?;
+    let headers = [
+        (header::LOCATION, location(&link, query)?),
+        (header::CACHE_CONTROL, lifetime(&link, || shortener.clock.now())),
+    ];
+    Ok((status, headers).into_response())
+}
+
+/// The target, with the query of the request where the link says so.
+fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
+    let location = match query.filter(|query| link.forward_query && !query.is_empty()) {
+        Some(query) => HeaderValue::from_str(&link.target.with_query(query)),
+        None => HeaderValue::from_str(link.target.as_str()),
+    };
+    location.map_err(|error| ApiError::Internal(error.into()))
+}
+
+/// How long a client may go by what it has heard: not at all where each visit counts, and never past the link's end.
+fn lifetime(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
+    if !link.redirect.is_permanent() || link.max_visits.is_some() {
+        return NO_STORE;
+    }
+    let left = link.expires_at.map_or(PERMANENT, |expiry| expiry.as_second() - now().as_second());
+    HeaderValue::from_str(&format!("private, max-age={}", left.clamp(0, PERMANENT))).unwrap_or(NO_STORE)
+}
+
+/// What a visitor knows.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Unlock {
+    /// The link's password.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Follow a short link that asks for a password
+///
+/// The password comes in the body, so that no log and no history keeps it. Attempts are limited, per client and per link.
+#[utoipa::path(
+    post,
+    path = "/{key}",
+    params(("key" = String, Path, description = "The key of the link", example = "q0V8fYz")),
+    request_body(content((Unlock = "application/x-www-form-urlencoded"), (Unlock = "application/json"))),
+    responses(
+        (status = SEE_OTHER, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        (status = BAD_REQUEST, description = "`invalid_body`", body = ErrorBody),
+        (status = FORBIDDEN, description = "`wrong_password` or `only_people`", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = NOT_FOUND, description = "`not_found`", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = GONE, description = "`gone`", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", content((ErrorBody = "application/json"), (String = "text/html"))),
+        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+    ),
+)]
+pub(super) async fn unlock(
+    State(shortener): State<Arc<Shortener>>,
+    State(attempts): State<Arc<Attempts>>,
+    client: ClientIp,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    KeyPath(key): KeyPath,
+    payload: Result<Payload<Unlock>, ApiError>,
+) -> Response {
+    let answer = async {
+        let Payload(Unlock { password }) = payload?;
+        let link = shortener.look(&key).await?;
+        if link.password.is_some() {
+            attempts.admit(client, &key)?;
+        }
+        let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
+        let visitor: Visitor = visitor(&headers);
+        let link = shortener.follow(&key, Follower::Visitor(visitor), Some(password)).await?;
+        let location = location(&link, query.as_deref())?;
+        // 303: the password stays here, whatever status the link redirects with.
+        Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)])
+            .into_response())
+    };
+    answer.await.unwrap_or_else(|error| page::error(error, &headers))
 }

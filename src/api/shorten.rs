@@ -7,48 +7,22 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
     accept::preferred,
+    auth::Maker,
     client::OwnBase,
     error::{ApiError, ErrorBody},
     extract::Payload,
+    fields::LinkFields,
     json::Json,
 };
 use crate::{
     link::InvalidTarget,
-    shortener::{NewLink, Shortened, Shortener},
+    shortener::{Shortened, Shortener},
 };
-
-/// The link to make.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ShortenRequest {
-    /// Where it shall lead: an absolute http or https URL, without user name and password, of at most 2,048 bytes.
-    #[serde(default, deserialize_with = "string_or_nothing")]
-    #[schema(value_type = String, format = Uri, required = true, example = "https://example.com/a/long/path")]
-    url: Option<String>,
-    /// The key that it shall have, where the client cares.
-    #[serde(default)]
-    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
-    key: Option<String>,
-}
-
-/// A URL that is no string gets the same answer as one that is missing.
-fn string_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Any {
-        String(String),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Any::deserialize(deserializer)? {
-        Any::String(text) => Some(text),
-        Any::Other(_) => None,
-    })
-}
 
 /// The link that was made.
 #[derive(Serialize, ToSchema)]
@@ -68,9 +42,10 @@ struct ShortenResponse<'a> {
 #[utoipa::path(
     post,
     path = "/shorten",
+    security((), ("token" = ["write"])),
     request_body(content(
-        (ShortenRequest = "application/json"),
-        (ShortenRequest = "application/x-www-form-urlencoded"),
+        (LinkFields = "application/json"),
+        (LinkFields = "application/x-www-form-urlencoded"),
     )),
     responses(
         (
@@ -83,8 +58,9 @@ struct ShortenResponse<'a> {
             ),
         ),
         (status = OK, description = "The same link stood already (strategy `hash`)", body = ShortenResponse<'static>),
-        (status = BAD_REQUEST, description = "`invalid_url`, `invalid_key` or `invalid_body`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`target_refused`", body = ErrorBody),
+        (status = BAD_REQUEST, description = "`invalid_url`, `invalid_key`, `invalid_option`, `invalid_body` or `invalid_host`", body = ErrorBody),
+        (status = UNAUTHORIZED, description = "`unauthorized`, where only tokens may shorten", body = ErrorBody),
+        (status = FORBIDDEN, description = "`target_refused`, or `forbidden`", body = ErrorBody),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
         (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
         (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
@@ -93,19 +69,17 @@ struct ShortenResponse<'a> {
     ),
 )]
 pub(super) async fn shorten(
+    _maker: Maker,
     State(shortener): State<Arc<Shortener>>,
     OwnBase(own): OwnBase,
     headers: HeaderMap,
-    payload: Result<Payload<ShortenRequest>, ApiError>,
+    payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
-    let Payload(request) = payload.map_err(|error| match error {
+    let Payload(fields) = payload.map_err(|error| match error {
         ApiError::MalformedBody => ApiError::InvalidUrl(InvalidTarget::NotHttp),
         error => error,
     })?;
-    let new = NewLink {
-        target: request.url.unwrap_or_default().parse()?,
-        key: request.key.map(|key| key.parse()).transpose()?,
-    };
+    let new = fields.read(shortener.clock.now())?;
     let (status, link) = match shortener.shorten(new, &own).await? {
         Shortened::Created(link) => (StatusCode::CREATED, link),
         Shortened::Existing(link) => (StatusCode::OK, link),

@@ -35,6 +35,13 @@ impl KeyStrategy for Hash {
     }
 }
 
+/// The key that belongs to `identity`, whatever strategy others get theirs from. Its 12 characters hold 71 bits: two
+/// identities that meet by chance are not to be expected.
+pub fn key_of(identity: &[u8]) -> Key {
+    let digits = base62_digits(Sha256::digest(identity).into());
+    digits[..12].parse().expect("the digits are those of keys")
+}
+
 /// All 43 base-62 digits of a 256-bit number, most significant first.
 fn base62_digits(mut number: [u8; 32]) -> String {
     let mut digits = [char::default(); 43];

@@ -1,8 +1,28 @@
 //! What a link may bear besides its key and target.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU32, str::FromStr};
 
+use jiff::Timestamp;
 use thiserror::Error;
+
+/// All that may be asked of a link besides where it leads; by default nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The first moment at which it no longer redirects.
+    pub expires_at: Option<Timestamp>,
+    /// How many visits it serves in all.
+    pub max_visits: Option<NonZeroU32>,
+    /// How it redirects.
+    pub redirect: RedirectStatus,
+    /// Whether the query of the short URL is added to the target's.
+    pub forward_query: bool,
+    /// What those who manage it call it.
+    pub title: Option<Title>,
+    /// By what those who manage it find it.
+    pub tags: Tags,
+    /// What a visitor has to know.
+    pub password: Option<PasswordHash>,
+}
 
 /// The status with which a link redirects (RFC 9110, section 15.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,159 @@
+//! The fields in which clients say what a link shall be like, and how they are read.
+
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use utoipa::ToSchema;
+
+use super::error::ApiError;
+use crate::{
+    link::options::{Options, RedirectStatus, Tags},
+    shortener::NewLink,
+};
+
+/// The link to make.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkFields {
+    /// Where it shall lead: an absolute http or https URL, without user name and password, of at most 2,048 bytes.
+    #[serde(default, deserialize_with = "string_or_nothing")]
+    #[schema(value_type = String, format = Uri, required = true, example = "https://example.com/a/long/path")]
+    url: Option<String>,
+    /// The key that it shall have, where the client cares.
+    #[serde(default)]
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
+    key: Option<String>,
+    /// When it shall end. Not together with `expires_in`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
+    expires_at: Option<Timestamp>,
+    /// After how long it shall end: seconds, or a time such as `30d`, `12h` or `90min`.
+    #[serde(default, deserialize_with = "lenient")]
+    #[schema(value_type = Option<String>, example = "30d")]
+    expires_in: Option<String>,
+    /// How many visits by people it shall serve in all.
+    #[serde(default)]
+    #[schema(value_type = Option<u32>, minimum = 1, example = 100)]
+    max_visits: Option<NonZeroU32>,
+    /// How it shall redirect: 301, 302, 307 or 308.
+    #[serde(default)]
+    #[schema(value_type = Option<u16>, default = 302, example = 302)]
+    redirect: Option<u16>,
+    /// Whether the query of the short URL is added to the target's.
+    #[serde(default)]
+    forward_query: bool,
+    /// What it is called, in 1 to 255 characters.
+    #[serde(default)]
+    #[schema(example = "Spring sale")]
+    title: Option<String>,
+    /// By what it is found: at most 20 words of 1 to 64 characters; in a form separated by commas.
+    #[serde(default, deserialize_with = "words")]
+    #[schema(example = json!(["sale", "spring"]))]
+    tags: Vec<String>,
+    /// What a visitor shall have to know, in 1 to 128 bytes.
+    #[serde(default)]
+    #[schema(format = Password)]
+    password: Option<String>,
+}
+
+impl LinkFields {
+    /// Reads the fields, at `now`.
+    pub(super) fn read(self, now: Timestamp) -> Result<NewLink, ApiError> {
+        let expires_at = match (self.expires_at, self.expires_in) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
+            }
+            (at, None) => at.map(to_millisecond),
+            (None, Some(time)) => Some(after(now, &time)?),
+        };
+        Ok(NewLink {
+            target: self.url.unwrap_or_default().parse()?,
+            key: self.key.map(|key| key.parse()).transpose()?,
+            options: Options {
+                expires_at,
+                max_visits: self.max_visits,
+                redirect: self.redirect.map(redirect).transpose()?.unwrap_or_default(),
+                forward_query: self.forward_query,
+                title: self.title.map(|title| title.parse()).transpose().map_err(ApiError::option)?,
+                tags: tags(&self.tags)?,
+                password: None,
+            },
+            password: self.password.map(|text| text.parse()).transpose().map_err(ApiError::option)?,
+        })
+    }
+}
+
+/// Stores keep milliseconds.
+pub(super) fn to_millisecond(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).expect("what is cut stays in range")
+}
+
+/// The moment that is `time` after `now`.
+pub(super) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
+    let seconds = time.parse().ok().map(std::time::Duration::from_secs);
+    let duration = seconds.or_else(|| humantime::parse_duration(time).ok());
+    let moment = duration.and_then(|duration| now.checked_add(duration).ok());
+    moment
+        .map(to_millisecond)
+        .ok_or_else(|| ApiError::InvalidOption("expires_in takes seconds, or a time such as 30d".into()))
+}
+
+pub(super) fn redirect(code: u16) -> Result<RedirectStatus, ApiError> {
+    RedirectStatus::try_from(code).map_err(ApiError::option)
+}
+
+pub(super) fn tags(tags: &[String]) -> Result<Tags, ApiError> {
+    Tags::parse(tags.iter().map(String::as_str)).map_err(ApiError::option)
+}
+
+/// A URL that is no string gets the same answer as one that is missing.
+pub(super) fn string_or_nothing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        String(String),
+        Other(IgnoredAny),
+    }
+    Ok(match Any::deserialize(deserializer)? {
+        Any::String(text) => Some(text),
+        Any::Other(_) => None,
+    })
+}
+
+/// A string, or a whole number, which a form can't tell from one.
+pub(super) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        String(String),
+        Number(u64),
+    }
+    Ok(Option::<Any>::deserialize(deserializer)?.map(|any| match any {
+        Any::String(text) => text,
+        Any::Number(number) => number.to_string(),
+    }))
+}
+
+/// A list of words, or one string in which commas separate them.
+pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Any {
+        List(Vec<String>),
+        Text(String),
+    }
+    Ok(match Any::deserialize(deserializer)? {
+        Any::List(words) => words,
+        Any::Text(text) => text.split(',').filter(|word| !word.trim().is_empty()).map(Into::into).collect(),
+    })
+}
+
+/// Tells a field that is `null` from one that is missing.
+pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,143 @@
+//! `POST /api/v1/links/batch`: many links in one request.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{body::LinkBody, log_change};
+use crate::{
+    api::{
+        auth::Writer,
+        client::OwnBase,
+        error::{ApiError, ErrorBody},
+        extract::Payload,
+        fields::LinkFields,
+        json::Json,
+    },
+    base_url::BaseUrl,
+    shortener::{Shortened, Shortener},
+    store::Record,
+};
+
+/// The most links in one request.
+const MAX_LINKS: usize = 1000;
+
+/// The largest body, in bytes.
+pub(in crate::api) const MAX_BODY: usize = 8 << 20;
+
+/// Links that are made at a time, so that the store can take them together.
+const AT_A_TIME: usize = 64;
+
+/// The links to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::api) struct BatchFields {
+    /// 1 to 1,000 links.
+    #[schema(min_items = 1, max_items = 1000)]
+    links: Vec<LinkFields>,
+}
+
+/// What became of each of them, in the same order.
+#[derive(Serialize, ToSchema)]
+struct BatchBody {
+    results: Vec<ItemBody>,
+}
+
+/// What became of one of them.
+#[derive(Serialize, ToSchema)]
+struct ItemBody {
+    /// The status that it would have had alone.
+    #[schema(example = 201)]
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<LinkBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
+/// Make many links
+///
+/// Each is made or refused by itself. With an `Idempotency-Key` the same request can be sent again, also after an answer
+/// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
+/// follow from the token, the `Idempotency-Key` and the place in the list.
+#[utoipa::path(
+    post,
+    path = "/api/v1/links/batch",
+    tag = "manage",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters that no other request of this token bears")),
+    request_body(content((BatchFields = "application/json"))),
+    security(("token" = ["write"])),
+    responses(
+        (status = OK, description = "Each link's own result", body = BatchBody),
+        (status = BAD_REQUEST, description = "`invalid_body` or `invalid_idempotency_key`", body = ErrorBody),
+        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
+        (status = FORBIDDEN, description = "`forbidden`", body = ErrorBody),
+        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
+        (status = SERVICE_UNAVAILABLE, description = "`overloaded`", body = ErrorBody),
+    ),
+)]
+pub(in crate::api) async fn create_many(
+    Writer(token): Writer,
+    State(shortener): State<Arc<Shortener>>,
+    OwnBase(own): OwnBase,
+    headers: HeaderMap,
+    Payload(BatchFields { links }): Payload<BatchFields>,
+) -> Result<Response, ApiError> {
+    if !(1..=MAX_LINKS).contains(&links.len()) {
+        return Err(ApiError::UnexpectedBody(format!("links has 1 to {MAX_LINKS} entries")));
+    }
+    let identity = idempotency_key(&headers)?.map(|key| format!("{token}\0{key}"));
+    let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
+        let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
+        let result = make(&shortener, &own, fields, identity).await;
+        if let Ok(Shortened::Created(link)) = &result {
+            log_change(&token, &link.key, "created");
+        }
+        item(result, &own, &shortener)
+    });
+    let results = results.buffered(AT_A_TIME).collect().await;
+    Ok(Json(BatchBody { results }).into_response())
+}
+
+async fn make(
+    shortener: &Shortener,
+    own: &BaseUrl,
+    fields: LinkFields,
+    identity: Option<String>,
+) -> Result<Shortened, ApiError> {
+    let new = fields.read(shortener.clock.now())?;
+    Ok(match identity {
+        Some(identity) => shortener.shorten_once(new, own, identity.as_bytes()).await?,
+        None => shortener.shorten(new, own).await?,
+    })
+}
+
+fn item(result: Result<Shortened, ApiError>, own: &BaseUrl, shortener: &Shortener) -> ItemBody {
+    let (status, link) = match result {
+        Ok(Shortened::Created(link)) => (StatusCode::CREATED, link),
+        Ok(Shortened::Existing(link)) => (StatusCode::OK, link),
+        Err(error) => {
+            let (status, body) = error.into_item();
+            return ItemBody { status: status.as_u16(), link: None, error: Some(body) };
+        }
+    };
+    let record = Record { link, clicks: 0, visits: 0 };
+    let link = LinkBody::new(&record, own, shortener.clock.now());
+    ItemBody { status: status.as_u16(), link: Some(link), error: None }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    key.filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(Some)
+        .ok_or(ApiError::InvalidIdempotencyKey)
+}

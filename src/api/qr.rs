@@ -1,0 +1,154 @@
+//! `GET /{key}/qr`: the short URL as a QR code.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use qrcode::{Color, EcLevel, QrCode};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    accept::preferred,
+    client::OwnBase,
+    error::{ApiError, ErrorBody},
+    extract::Query,
+    links::KeyPath,
+};
+use crate::shortener::Shortener;
+
+/// Modules of a QR code, 177 at most with the margin of both sides.
+const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
+
+/// Modules around the code; ISO/IEC 18004 asks for four.
+const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
+
+/// What the code looks like.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct QrQuery {
+    /// `svg` or `png`; otherwise what `Accept` prefers.
+    #[serde(default)]
+    format: Option<Format>,
+    /// Width and height in pixels at most; a PNG's modules have whole pixels.
+    #[serde(default)]
+    #[param(minimum = 64, maximum = 2048, default = 300)]
+    size: Option<u16>,
+    /// Modules left blank around it.
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 16, default = 4)]
+    margin: Option<u16>,
+    /// How much of it may be damaged: 7, 15, 25 or 30 %.
+    #[serde(default)]
+    ecc: Correction,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Format {
+    Svg,
+    Png,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+pub(super) enum Correction {
+    L,
+    #[default]
+    M,
+    Q,
+    H,
+}
+
+/// The short URL as a QR code
+#[utoipa::path(
+    get,
+    path = "/{key}/qr",
+    params(("key" = String, Path, description = "The key of the link"), QrQuery),
+    responses(
+        (status = OK, content((String = "image/svg+xml"), (Vec<u8> = "image/png"))),
+        (status = BAD_REQUEST, description = "`invalid_query` or `invalid_host`", body = ErrorBody),
+        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
+        (status = GONE, description = "`gone`", body = ErrorBody),
+        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+    ),
+)]
+pub(super) async fn qr(
+    State(shortener): State<Arc<Shortener>>,
+    OwnBase(own): OwnBase,
+    headers: HeaderMap,
+    KeyPath(key): KeyPath,
+    Query(query): Query<QrQuery>,
+) -> Result<Response, ApiError> {
+    let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
+    if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
+        return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
+    }
+    let link = shortener.look(&key).await?;
+    let level = match query.ecc {
+        Correction::L => EcLevel::L,
+        Correction::M => EcLevel::M,
+        Correction::Q => EcLevel::Q,
+        Correction::H => EcLevel::H,
+    };
+    let code = QrCode::with_error_correction_level(own.short_url(&link.key), level)
+        .map_err(|error| ApiError::Internal(error.into()))?;
+    let format = query.format.unwrap_or_else(|| match preferred(&headers, &["image/svg+xml", "image/png"]) {
+        "image/png" => Format::Png,
+        _ => Format::Svg,
+    });
+    let (media_type, image) = match format {
+        Format::Svg => ("image/svg+xml", svg(&code, size, margin).into_bytes()),
+        Format::Png => {
+            ("image/png", png(&code, size, margin).map_err(|error| ApiError::Internal(error.into()))?)
+        }
+    };
+    let headers =
+        [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache"), (header::VARY, "Accept")];
+    Ok((headers, image).into_response())
+}
+
+/// One path of black squares; the picture scales to `size` pixels.
+fn svg(code: &QrCode, size: u16, margin: u16) -> String {
+    let (width, margin) = (code.width(), usize::from(margin));
+    let whole = width + 2 * margin;
+    let mut path = String::new();
+    for (index, color) in code.to_colors().into_iter().enumerate() {
+        if color == Color::Dark {
+            path += &format!("M{} {}h1v1h-1z", index % width + margin, index / width + margin);
+        }
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{size}\" viewBox=\"0 0 {whole} {whole}\" \
+         shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{whole}v{whole}H0z\"/>\
+         <path d=\"{path}\"/></svg>\n"
+    )
+}
+
+/// Black and white, a bit for each pixel.
+fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingError> {
+    let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
+    let scale = (usize::from(size) / (width + 2 * margin)).max(1);
+    let pixels = (width + 2 * margin) * scale;
+    let mut rows = vec![0xff_u8; pixels.div_ceil(8) * pixels];
+    for (y, row) in rows.chunks_mut(pixels.div_ceil(8)).enumerate() {
+        for x in 0..pixels {
+            let module = |pixel: usize| (pixel / scale).checked_sub(margin).filter(|at| *at < width);
+            if let (Some(column), Some(line)) = (module(x), module(y))
+                && colors[line * width + column] == Color::Dark
+            {
+                row[x / 8] &= !(0x80 >> (x % 8));
+            }
+        }
+    }
+    let mut file = Vec::new();
+    let side = u32::try_from(pixels).expect("a picture of at most 2,048 pixels, or one for each module");
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.write_header()?.write_image_data(&rows)?;
+    Ok(file)
+}

@@ -1,0 +1,152 @@
+//! Who may manage links: bearer tokens with a name and a scope.
+
+use std::{collections::HashSet, fmt, str::FromStr};
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// To look at links and what is counted about them.
+    Read,
+    /// To make and change them as well.
+    Write,
+}
+
+/// A token as it is compared: nobody needs its text once it is read.
+#[derive(Clone)]
+struct Token {
+    name: Box<str>,
+    digest: [u8; 32],
+    scope: Scope,
+}
+
+/// Every token that is accepted. `Debug` shows their names alone.
+#[derive(Clone, Default)]
+pub struct Tokens(Vec<Token>);
+
+/// A string is not a list of tokens. It does not repeat what it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum InvalidTokens {
+    /// An entry is not of the form that is read.
+    #[error("takes name:token[:read|write], separated by commas or lines; entry {0} is not of that form")]
+    Form(usize),
+    /// A token is too easy to guess.
+    #[error("the token of '{0}' has less than {min} characters", min = Tokens::MIN_LEN)]
+    Short(String),
+    /// Two tokens have the same name, and so could not be told apart in the log.
+    #[error("the name '{0}' stands twice")]
+    Twice(String),
+}
+
+impl Tokens {
+    /// The shortest token, in characters.
+    pub const MIN_LEN: usize = 16;
+
+    /// The name and scope of `token`, if it is one of these. Takes the same time whichever it is: what is compared
+    /// are digests, and all of them.
+    pub fn find(&self, token: &str) -> Option<(&str, Scope)> {
+        let digest = Sha256::digest(token);
+        let mut found = None;
+        for known in &self.0 {
+            if bool::from(known.digest.ct_eq(&digest)) {
+                found = Some((&*known.name, known.scope));
+            }
+        }
+        found
+    }
+
+    /// These and `others`.
+    ///
+    /// # Errors
+    /// [`InvalidTokens::Twice`] where both have a token of the same name.
+    pub fn and(mut self, others: Self) -> Result<Self, InvalidTokens> {
+        self.0.extend(others.0);
+        let mut names = HashSet::new();
+        match self.0.iter().find(|token| !names.insert(&token.name)) {
+            Some(token) => Err(InvalidTokens::Twice(token.name.to_string())),
+            None => Ok(self),
+        }
+    }
+}
+
+impl FromStr for Tokens {
+    type Err = InvalidTokens;
+
+    /// Reads `name:token[:read|write]`, separated by commas or lines; blank lines and those that begin with `#` are
+    /// passed over. A token has at least [`Tokens::MIN_LEN`] characters, and allows to write where nothing is said.
+    fn from_str(text: &str) -> Result<Self, InvalidTokens> {
+        let entries = text.split([',', '\n']).map(str::trim);
+        let entries = entries.enumerate().filter(|(_, entry)| !entry.is_empty() && !entry.starts_with('#'));
+        let tokens = entries.map(|(index, entry)| Token::parse(entry, index + 1));
+        Self(tokens.collect::<Result<_, _>>()?).and(Self::default())
+    }
+}
+
+impl Token {
+    fn parse(entry: &str, number: usize) -> Result<Self, InvalidTokens> {
+        let parts: Vec<_> = entry.split(':').collect();
+        let (name, token, scope) = match parts[..] {
+            [name, token] | [name, token, "write"] => (name, token, Scope::Write),
+            [name, token, "read"] => (name, token, Scope::Read),
+            _ => return Err(InvalidTokens::Form(number)),
+        };
+        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_word(name) || !is_word(token) {
+            return Err(InvalidTokens::Form(number));
+        }
+        if token.len() < Tokens::MIN_LEN {
+            return Err(InvalidTokens::Short(name.into()));
+        }
+        Ok(Self { name: name.into(), digest: Sha256::digest(token).into(), scope })
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str =
+        "ci:0123456789abcdef,\n# a comment\n\n dash:fedcba9876543210:read\nops:ffffffffffffffff:write";
+
+    #[test]
+    fn tokens_are_found_by_their_text_with_name_and_scope() {
+        let tokens: Tokens = LIST.parse().unwrap();
+        assert_eq!(tokens.find("0123456789abcdef"), Some(("ci", Scope::Write)));
+        assert_eq!(tokens.find("fedcba9876543210"), Some(("dash", Scope::Read)));
+        assert_eq!(tokens.find("ffffffffffffffff"), Some(("ops", Scope::Write)));
+        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
+            assert_eq!(tokens.find(other), None, "{other}");
+        }
+        assert!("".parse::<Tokens>().unwrap().find("").is_none());
+    }
+
+    #[test]
+    fn what_is_no_list_of_tokens_is_refused_without_being_repeated() {
+        for (text, error) in [
+            ("0123456789abcdef", InvalidTokens::Form(1)),
+            ("a:0123456789abcdef:admin", InvalidTokens::Form(1)),
+            ("a:0123456789abcdef,:0123456789abcdef", InvalidTokens::Form(2)),
+            ("a:0123456789 abcdef", InvalidTokens::Form(1)),
+            ("a:0123456789abcde", InvalidTokens::Short("a".into())),
+            ("a:0123456789abcdef,a:fedcba9876543210", InvalidTokens::Twice("a".into())),
+        ] {
+            let found = text.parse::<Tokens>().unwrap_err();
+            assert!(!found.to_string().contains("0123456789"), "{found}");
+            assert_eq!(found, error, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_show_their_names_alone() {
+        assert_eq!(format!("{:?}", LIST.parse::<Tokens>().unwrap()), r#"["ci", "dash", "ops"]"#);
+    }
+}
