@@ -92,5 +92,4 @@ find_llvm_tools
 missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-cov
 check docs docs
 check tests-and-coverage tests_and_coverage
-check benchmarks-build cargo bench --locked --no-run
 finish

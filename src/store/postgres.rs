@@ -42,6 +42,7 @@ pub(super) struct PostgresStore {
     database: Database,
     creates: Batcher<(Link, History), bool>,
     look_ups: Batcher<Key, Option<Record>>,
+    visits: Batcher<Key, bool>,
 }
 
 /// The connections, and how long they may take.
@@ -80,10 +81,12 @@ impl PostgresStore {
             .connect_lazy_with(connect);
         let database = Database { pool, deadline: options.deadline };
         let concurrency = options.connections as usize;
-        let (creates, look_ups) = (database.clone(), database.clone());
+        let (creates, look_ups, visits) = (database.clone(), database.clone(), database.clone());
         Ok(Self {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
             look_ups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(look_ups.clone(), keys)),
+            // Two at a time: more would only wait for each other where all want the same link.
+            visits: Batcher::start(2, BATCH, move |keys| rows::use_visits(visits.clone(), keys)),
             database,
         })
     }
@@ -150,7 +153,7 @@ impl Store for PostgresStore {
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
-        self.database.run(async |db| rows::use_visit(db, key).await).await
+        self.visits.call(key.clone()).await
     }
 
     async fn scan(

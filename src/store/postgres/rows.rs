@@ -1,7 +1,7 @@
 //! The statements, and what their rows mean.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -179,11 +179,32 @@ pub(super) async fn delete(
     Ok(deleted.rows_affected())
 }
 
-pub(super) async fn use_visit(connection: &mut PgConnection, key: &Key) -> Result<bool, StoreError> {
-    let visit = sqlx::query(
-        "UPDATE links SET visits = visits + 1 WHERE key = $1 AND (max_visits IS NULL OR visits < max_visits)",
-    );
-    Ok(visit.bind(key.as_str()).execute(connection).await?.rows_affected() > 0)
+/// Uses up a visit of each of `keys`, in which the same may stand many times: one row that everybody wants is then
+/// locked once for all of them.
+pub(super) async fn use_visits(database: Database, keys: Vec<Key>) -> Result<Vec<bool>, StoreError> {
+    let mut wanted = BTreeMap::<&str, i64>::new();
+    for key in &keys {
+        *wanted.entry(key.as_str()).or_default() += 1;
+    }
+    let (names, counts): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
+    let granted = database.run(async |connection| {
+        let granted = sqlx::query_as::<_, (String, i64)>(
+            "WITH wanted AS (SELECT * FROM unnest($1::text[], $2::bigint[]) AS wanted (key, count)),
+             before AS (SELECT key, visits FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE)
+             UPDATE links
+             SET visits = before.visits + LEAST(wanted.count, COALESCE(max_visits - before.visits, wanted.count))
+             FROM before JOIN wanted ON wanted.key = before.key
+             WHERE links.key = before.key AND (max_visits IS NULL OR before.visits < max_visits)
+             RETURNING links.key, links.visits - before.visits",
+        );
+        Ok(granted.bind(&names).bind(&counts).fetch_all(&mut **connection).await?)
+    });
+    let mut granted: HashMap<String, i64> = granted.await?.into_iter().collect();
+    let grant = |key: &Key| {
+        let left = granted.get_mut(key.as_str()).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    };
+    Ok(keys.iter().map(grant).collect())
 }
 
 pub(super) async fn scan(

@@ -1,0 +1,396 @@
+//! `/api/v1/links`: who may, and what then happens.
+
+use std::{collections::HashSet, time::Duration};
+
+use reqwest::{Method, RequestBuilder, Response, header};
+use serde_json::{Value, json};
+
+use crate::support::{Process, TestApp, assert_error};
+
+const WRITE: &str = "writer-0123456789";
+const READ: &str = "reader-0123456789";
+
+async fn app() -> TestApp {
+    app_with(&[]).await
+}
+
+async fn app_with(flags: &[&str]) -> TestApp {
+    let tokens = format!("ci:{WRITE},dash:{READ}:read");
+    TestApp::start_with(&[&["--api-tokens", &tokens], flags].concat()).await
+}
+
+/// A request that bears the token which may write.
+fn call(app: &TestApp, method: Method, path: &str) -> RequestBuilder {
+    app.client.request(method, app.url(path)).bearer_auth(WRITE)
+}
+
+async fn json_of(request: RequestBuilder) -> Value {
+    request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
+}
+
+async fn make(app: &TestApp, body: Value) -> Value {
+    json_of(call(app, Method::POST, "/api/v1/links").json(&body)).await
+}
+
+async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
+    call(app, Method::PATCH, &format!("/api/v1/links/{key}")).json(&body).send().await.unwrap()
+}
+
+/// Every route that needs a token, and whether it only reads.
+const ROUTES: [(&str, &str, bool); 9] = [
+    ("GET", "/api/v1/links", true),
+    ("POST", "/api/v1/links", false),
+    ("POST", "/api/v1/links/batch", false),
+    ("GET", "/api/v1/links/k", true),
+    ("PATCH", "/api/v1/links/k", false),
+    ("DELETE", "/api/v1/links/k", false),
+    ("POST", "/api/v1/links/k/take-down", false),
+    ("POST", "/api/v1/links/k/restore", false),
+    ("GET", "/api/v1/links/k/stats", true),
+];
+
+#[tokio::test]
+async fn the_table_of_routes_that_need_a_token_is_complete() {
+    let app = app().await;
+    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    let mut secured = HashSet::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let is_optional = operation["security"][0] == json!({});
+            if operation.get("security").is_some() && !is_optional {
+                secured.insert((method.to_uppercase(), path.replace("{key}", "k")));
+            }
+        }
+    }
+    let tested = ROUTES.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()));
+    assert_eq!(secured, tested.collect());
+}
+
+#[tokio::test]
+async fn without_the_right_token_nothing_is_read_or_changed() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com/kept", "key": "k" })).await;
+    let before = json_of(call(&app, Method::GET, "/api/v1/links/k")).await;
+    let wrong = [
+        None,
+        Some("Bearer wrong-0123456789".to_owned()),
+        Some("Bearer ".to_owned()),
+        Some(format!("Bearer {WRITE}x")),
+        Some(format!("Bearer {}", &WRITE[1..])),
+        Some(format!("Basic {WRITE}")),
+        Some(WRITE.to_owned()),
+        Some("Bearer ci".to_owned()),
+    ];
+    for (method, path, reads) in ROUTES {
+        let body = match path {
+            "/api/v1/links/batch" => json!({ "links": [{ "url": "https://example.com/new" }] }),
+            "/api/v1/links" => json!({ "url": "https://example.com/new", "key": "new" }),
+            _ => json!({ "url": "https://example.com/changed" }),
+        };
+        let request = |authorization: Option<&str>| {
+            let mut request = app.client.request(method.parse().unwrap(), app.url(path)).json(&body);
+            if let Some(value) = authorization {
+                request = request.header(header::AUTHORIZATION, value);
+            }
+            request.send()
+        };
+        for authorization in &wrong {
+            let response = request(authorization.as_deref()).await.unwrap();
+            assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer", "{method} {path}");
+            assert_error(response, 401, "unauthorized").await;
+        }
+        let read_only = request(Some(&format!("Bearer {READ}"))).await.unwrap();
+        if reads {
+            assert_eq!(read_only.status(), 200, "{method} {path}");
+        } else {
+            assert_error(read_only, 403, "forbidden").await;
+        }
+    }
+    assert_eq!(json_of(call(&app, Method::GET, "/api/v1/links/k")).await, before);
+    let all = json_of(call(&app, Method::GET, "/api/v1/links")).await;
+    assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was made");
+}
+
+#[tokio::test]
+async fn without_any_token_the_api_is_closed_and_shortening_is_not() {
+    let app = TestApp::start().await;
+    assert_error(app.get("/api/v1/links").await, 401, "unauthorized").await;
+    assert_eq!(app.shorten(json!({ "url": "https://example.com" })).await.status(), 201);
+}
+
+#[tokio::test]
+async fn shortening_can_be_for_those_with_a_token_alone() {
+    let app = app_with(&["--public-shorten", "false"]).await;
+    assert_error(app.shorten(json!({ "url": "https://example.com" })).await, 401, "unauthorized").await;
+    let shorten =
+        |token| app.post("/shorten").bearer_auth(token).json(&json!({ "url": "https://example.com" })).send();
+    assert_error(shorten(READ).await.unwrap(), 403, "forbidden").await;
+    assert_eq!(shorten(WRITE).await.unwrap().status(), 201);
+}
+
+#[tokio::test]
+async fn a_link_shows_all_that_it_bears() {
+    let app = app().await;
+    let made = make(
+        &app,
+        json!({
+            "url": "https://example.com", "key": "k", "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3,
+            "redirect": 308, "forward_query": true, "title": "Spring", "tags": ["b", "a"], "password": "secret",
+        }),
+    )
+    .await;
+    let expected = json!({
+        "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active",
+        "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z",
+        "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
+        "forward_query": true, "has_password": true, "version": 1,
+    });
+    assert_eq!(made, expected);
+    let shown = call(&app, Method::GET, "/api/v1/links/k").send().await.unwrap();
+    let tag = shown.headers()[header::ETAG].clone();
+    assert_eq!(shown.json::<Value>().await.unwrap(), expected);
+    let again = call(&app, Method::GET, "/api/v1/links/k").header(header::IF_NONE_MATCH, tag);
+    assert_eq!(again.send().await.unwrap().status(), 304);
+    assert_error(call(&app, Method::GET, "/api/v1/links/none").send().await.unwrap(), 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn an_edit_changes_what_it_names_and_null_takes_away() {
+    let app = app().await;
+    make(
+        &app,
+        json!({ "url": "https://example.com", "key": "k", "title": "One", "tags": ["a"], "max_visits": 3 }),
+    )
+    .await;
+    let edited: Value = edit(&app, "k", json!({ "url": "https://example.com/2", "title": null }))
+        .await
+        .error_for_status()
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!((&edited["url"], &edited["title"]), (&json!("https://example.com/2"), &Value::Null));
+    assert_eq!((&edited["tags"], &edited["max_visits"]), (&json!(["a"]), &json!(3)));
+    assert_eq!(edited["version"], 2);
+    let same: Value = edit(&app, "k", json!({})).await.json().await.unwrap();
+    assert_eq!(same["version"], 2, "what changes nothing is no edit");
+    for (body, code) in [
+        (json!({ "url": "nonsense" }), "invalid_url"),
+        (json!({ "url": null }), "invalid_body"),
+        (json!({ "colour": "red" }), "invalid_body"),
+        (json!({ "redirect": 300 }), "invalid_option"),
+        (json!({ "max_visits": 0 }), "invalid_body"),
+        (json!({ "expires_at": "2020-01-01T00:00:00Z" }), "invalid_option"),
+        (json!({ "expires_in": 5, "expires_at": "2030-01-01T00:00:00Z" }), "invalid_option"),
+        (json!({ "tags": ["a,b"] }), "invalid_option"),
+        (json!({ "title": "" }), "invalid_option"),
+        (json!({ "password": "" }), "invalid_option"),
+    ] {
+        assert_error(edit(&app, "k", body).await, 400, code).await;
+    }
+    assert_eq!(json_of(call(&app, Method::GET, "/api/v1/links/k")).await["version"], 2);
+    assert_error(edit(&app, "none", json!({ "title": "x" })).await, 404, "not_found").await;
+    let own = edit(&app, "k", json!({ "url": app.url("/k") })).await;
+    assert_error(own, 400, "invalid_url").await;
+}
+
+#[tokio::test]
+async fn of_two_edits_of_what_was_seen_the_second_is_refused() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    let shown = call(&app, Method::GET, "/api/v1/links/k").send().await.unwrap();
+    let seen = shown.headers()[header::ETAG].clone();
+    let change = |method, path: &str, seen: &header::HeaderValue| {
+        let request = call(&app, method, path).header(header::IF_MATCH, seen);
+        request.json(&json!({ "title": "mine" })).send()
+    };
+    let first = change(Method::PATCH, "/api/v1/links/k", &seen).await.unwrap();
+    assert_eq!(first.status(), 200);
+    let newer = first.headers()[header::ETAG].clone();
+    for (method, path) in [
+        (Method::PATCH, "/api/v1/links/k"),
+        (Method::DELETE, "/api/v1/links/k"),
+        (Method::POST, "/api/v1/links/k/take-down"),
+        (Method::POST, "/api/v1/links/k/restore"),
+    ] {
+        let refused = change(method, path, &seen).await.unwrap();
+        assert_error(refused, 412, "precondition_failed").await;
+    }
+    assert_eq!(change(Method::DELETE, "/api/v1/links/k", &newer).await.unwrap().status(), 204);
+    app.advance(Duration::from_secs(1));
+    make(&app, json!({ "url": "https://example.com/other", "key": "k" })).await;
+    let refused = change(Method::DELETE, "/api/v1/links/k", &seen).await.unwrap();
+    assert_error(refused, 412, "precondition_failed").await;
+}
+
+#[tokio::test]
+async fn what_is_taken_down_is_gone_until_it_is_restored() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    let down = json_of(call(&app, Method::POST, "/api/v1/links/k/take-down")).await;
+    assert_eq!(down["state"], "taken_down");
+    assert_error(app.get("/k").await, 410, "gone").await;
+    let up = json_of(call(&app, Method::POST, "/api/v1/links/k/restore")).await;
+    assert_eq!(up["state"], "active");
+    assert_eq!(app.get("/k").await.status(), 302);
+}
+
+#[tokio::test]
+async fn links_are_listed_a_page_at_a_time_and_found_by_word_and_tag() {
+    let app = app().await;
+    for number in 0..25 {
+        let tag = if number % 5 == 0 { "fifth" } else { "other" };
+        let body = json!({ "url": format!("https://example.com/{number}"), "key": format!("k{number}"), "tags": [tag] });
+        make(&app, body).await;
+        app.advance(Duration::from_secs(1));
+    }
+    let page = async |query: &str| json_of(call(&app, Method::GET, &format!("/api/v1/links?{query}"))).await;
+    let keys = |page: &Value| -> Vec<String> {
+        page["links"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|link| link["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let mut found = Vec::new();
+    let mut next = page("limit=10").await;
+    loop {
+        found.extend(keys(&next));
+        let Some(cursor) = next["next"].as_str() else { break };
+        next = page(&format!("limit=10&cursor={cursor}")).await;
+    }
+    assert_eq!(found, (0..25).rev().map(|number| format!("k{number}")).collect::<Vec<_>>());
+    assert_eq!(keys(&page("sort=oldest&limit=2").await), ["k0", "k1"]);
+    assert_eq!(keys(&page("tag=fifth&sort=oldest").await), ["k0", "k5", "k10", "k15", "k20"]);
+    assert_eq!(keys(&page("search=COM/1&limit=3&sort=oldest").await), ["k1", "k10", "k11"]);
+    assert!(keys(&page("sort=most_clicked").await).is_empty());
+    for query in ["limit=0", "limit=501", "limit=x", "cursor=x", "sort=best", "tag=a,b", "page=2"] {
+        let refused = call(&app, Method::GET, &format!("/api/v1/links?{query}")).send().await.unwrap();
+        assert_error(refused, 400, "invalid_query").await;
+    }
+}
+
+#[tokio::test]
+async fn statistics_tell_people_and_bots_apart_by_day_and_in_csv() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    let visit = async |agent: &str, referrer: &str| {
+        let request = app.client.get(app.url("/k")).header(header::USER_AGENT, agent);
+        assert_eq!(request.header(header::REFERER, referrer).send().await.unwrap().status(), 302);
+    };
+    visit("Mozilla/5.0 (iPhone) Mobile/15E148", "https://news.example/page?secret=1").await;
+    visit("Mozilla/5.0 (X11; Linux x86_64)", "https://news.example/").await;
+    visit("Googlebot/2.1", "https://news.example/").await;
+    app.client.head(app.url("/k")).send().await.unwrap();
+    app.advance(Duration::from_hours(24));
+    visit("curl/8", "").await;
+    let stats =
+        async |query: &str| json_of(call(&app, Method::GET, &format!("/api/v1/links/k/stats{query}"))).await;
+    let mut seen = stats("?from=2026-06-01").await;
+    while seen["people"] != 3 {
+        seen = stats("?from=2026-06-01").await;
+    }
+    assert_eq!(
+        seen,
+        json!({
+            "key": "k", "from": "2026-06-01", "to": "2026-06-02", "clicks": 3, "people": 3, "bots": 1,
+            "days": [
+                { "date": "2026-06-01", "people": 2, "bots": 1 }, { "date": "2026-06-02", "people": 1, "bots": 0 },
+            ],
+            "referrers": [{ "name": "news.example", "count": 2 }],
+            "devices": [
+                { "name": "desktop", "count": 1 }, { "name": "mobile", "count": 1 }, { "name": "other", "count": 1 },
+            ],
+        })
+    );
+    assert_eq!(stats("").await["days"].as_array().unwrap().len(), 30);
+    assert_eq!(stats("?from=2026-06-01&to=2026-06-01").await["people"], 2);
+    let csv = call(&app, Method::GET, "/api/v1/links/k/stats").header(header::ACCEPT, "text/csv");
+    let csv = csv.send().await.unwrap();
+    assert!(csv.headers()[header::CONTENT_TYPE].to_str().unwrap().starts_with("text/csv"));
+    assert_eq!(
+        csv.text().await.unwrap().replace("\r\n", "\n"),
+        "date,kind,value,count\n\
+         2026-06-01,visitor,\"person\",2\n2026-06-01,visitor,\"bot\",1\n\
+         2026-06-01,device,\"desktop\",1\n2026-06-01,device,\"mobile\",1\n\
+         2026-06-01,referrer,\"news.example\",2\n\
+         2026-06-02,visitor,\"person\",1\n2026-06-02,device,\"other\",1\n"
+    );
+    for query in ["?from=2026-06-02&to=2026-06-01", "?from=yesterday", "?from=1900-01-01&to=2026-01-01"] {
+        let refused = call(&app, Method::GET, &format!("/api/v1/links/k/stats{query}")).send().await.unwrap();
+        assert_error(refused, 400, "invalid_query").await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_makes_what_it_can_and_says_what_became_of_each() {
+    let app = app().await;
+    let batch = |links: Value, idempotency: Option<&str>| {
+        let mut request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
+        if let Some(key) = idempotency {
+            request = request.header("Idempotency-Key", key);
+        }
+        request.send()
+    };
+    let links = json!([
+        { "url": "https://example.com/1", "key": "one" },
+        { "url": "nonsense" },
+        { "url": "https://example.com/2", "key": "one" },
+        { "url": "https://example.com/3", "title": "three" },
+    ]);
+    let results: Value = batch(links, None).await.unwrap().json().await.unwrap();
+    let results = results["results"].as_array().unwrap();
+    assert_eq!(results.iter().map(|result| &result["status"]).collect::<Vec<_>>(), [201, 400, 409, 201]);
+    assert_eq!(results[1]["error"]["code"], "invalid_url");
+    assert_eq!(results[3]["link"]["title"], "three");
+    for links in [json!([]), json!(vec![json!({ "url": "https://example.com" }); 1001]), json!("x")] {
+        assert_error(batch(links, None).await.unwrap(), 400, "invalid_body").await;
+    }
+
+    let many: Vec<_> = (0..1000).map(|n| json!({ "url": format!("https://example.com/{n}") })).collect();
+    let keys = async || -> Vec<(u64, String)> {
+        let results: Value = batch(json!(many), Some("import-7")).await.unwrap().json().await.unwrap();
+        let results = results["results"].as_array().unwrap().iter();
+        let key = |result: &Value| {
+            (result["status"].as_u64().unwrap(), result["link"]["key"].as_str().unwrap().to_owned())
+        };
+        results.map(key).collect()
+    };
+    let (first, again) = (keys().await, keys().await);
+    assert!(first.iter().all(|(status, _)| *status == 201) && again.iter().all(|(status, _)| *status == 200));
+    assert_eq!(first.iter().map(|(_, key)| key).collect::<HashSet<_>>().len(), 1000);
+    assert!(first.iter().zip(&again).all(|(first, again)| first.1 == again.1), "nothing is made twice");
+    let other = batch(json!([{ "url": "https://example.com/0" }]), Some("import-8")).await.unwrap();
+    assert_eq!(other.json::<Value>().await.unwrap()["results"][0]["status"], 201);
+    assert_error(batch(json!([{}]), Some("")).await.unwrap(), 400, "invalid_idempotency_key").await;
+}
+
+#[tokio::test]
+async fn every_change_is_logged_with_the_name_of_the_token_and_without_the_token() {
+    let tokens = format!("ci:{WRITE}");
+    let process = Process::start(&[("API_TOKENS", &tokens)]);
+    let client = reqwest::Client::new();
+    let call = |method: Method, path: &str| client.request(method, process.url(path)).bearer_auth(WRITE);
+    let body =
+        json!({ "url": "https://example.com", "key": "k", "title": "x", "password": "a secret password" });
+    call(Method::POST, "/api/v1/links").json(&body).send().await.unwrap().error_for_status().unwrap();
+    let edit = json!({ "title": "y", "password": "a secret password" });
+    call(Method::PATCH, "/api/v1/links/k").json(&edit).send().await.unwrap().error_for_status().unwrap();
+    for path in ["take-down", "restore"] {
+        let path = format!("/api/v1/links/k/{path}");
+        call(Method::POST, &path).send().await.unwrap().error_for_status().unwrap();
+    }
+    call(Method::DELETE, "/api/v1/links/k").send().await.unwrap().error_for_status().unwrap();
+    process.signal(rustix::process::Signal::TERM);
+    let mut changes = Vec::new();
+    while let Some(line) = process.next_log_line() {
+        let text = line.to_string();
+        assert!(!text.contains(WRITE) && !text.contains("secret"), "{text}");
+        if line["msg"] == "link changed" {
+            assert_eq!((&line["token"], &line["key"]), (&json!("ci"), &json!("k")));
+            changes.push(line["what"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(changes, ["created", "edited", "taken down", "restored", "removed"]);
+}
