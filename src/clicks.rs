@@ -1,6 +1,7 @@
 //! What is counted when somebody follows a link: how many people and bots a day, with which kind of device, and from
 //! where. No address, no agent and no time of day is kept.
 
+mod referrers;
 mod tallies;
 
 use std::{fmt, str::FromStr};

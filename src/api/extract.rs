@@ -59,7 +59,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
-        serde_urlencoded::from_str(query).map(Self).map_err(ApiError::query)
+        serde_html_form::from_str(query).map(Self).map_err(ApiError::query)
     }
 }
 
@@ -74,5 +74,5 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_urlencoded::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+    serde_html_form::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
 }

@@ -47,6 +47,7 @@ const MAX_PAGE: u16 = 500;
 pub(super) struct ListQuery {
     /// Where to go on: `next` of the page before.
     #[serde(default)]
+    #[param(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
     /// How many links at most.
     #[serde(default)]
@@ -57,9 +58,11 @@ pub(super) struct ListQuery {
     search: Option<String>,
     /// Only links with this tag.
     #[serde(default)]
+    #[param(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
     /// In which order; `most_clicked` leaves out what was never clicked.
     #[serde(default)]
+    #[param(inline, default = "newest")]
     sort: Sort,
 }
 

@@ -33,6 +33,7 @@ const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
 pub(super) struct QrQuery {
     /// `svg` or `png`; otherwise what `Accept` prefers.
     #[serde(default)]
+    #[param(inline)]
     format: Option<Format>,
     /// Width and height in pixels at most; a PNG's modules have whole pixels.
     #[serde(default)]
@@ -44,6 +45,7 @@ pub(super) struct QrQuery {
     margin: Option<u16>,
     /// How much of it may be damaged: 7, 15, 25 or 30 %.
     #[serde(default)]
+    #[param(inline, default = "M")]
     ecc: Correction,
 }
 

@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use prometheus::IntCounter;
 use tokio::time::MissedTickBehavior;
 
-use super::{DayCount, Facet, Tally, Visitor};
+use super::{DayCount, Facet, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
     link::Key,
     observability::logging::Chain,
@@ -33,6 +33,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Visits that are not in the store yet.
 pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64>>,
+    referrers: Mutex<KnownReferrers>,
     dropped: IntCounter,
 }
 
@@ -47,7 +48,7 @@ struct Visit {
 impl Clicks {
     /// No visits yet. Those that can't be kept add to `dropped`.
     pub fn new(dropped: IntCounter) -> Self {
-        Self { waiting: Mutex::default(), dropped }
+        Self { waiting: Mutex::default(), referrers: Mutex::default(), dropped }
     }
 
     /// Counts one visit to the link with this key.
@@ -84,7 +85,7 @@ impl Clicks {
             if batch.is_empty() {
                 return;
             }
-            if let Err(error) = store.add_clicks(tallies(&batch)).await {
+            if let Err(error) = store.add_clicks(self.tallies(&batch)).await {
                 tracing::warn!(error = %Chain(&error), "clicks could not be written");
                 self.keep_or_drop(batch, &error);
                 waiting.for_each(|(visit, count)| self.add(visit, count));
@@ -110,32 +111,34 @@ impl Clicks {
         self.dropped.inc_by(rest.values().sum());
     }
 
+    /// What visits add to the store's counts, each link, day and facet once and in order: two instances that write at
+    /// the same time then meet in the same order, and can't wait for each other in a circle.
+    fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
+        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = std::collections::BTreeMap::<(&Key, Date, Facet), u64>::new();
+        for (Visit { key, day, visitor }, count) in visits {
+            let facets = match visitor {
+                Visitor::Bot => [Some(Facet::Bots), None, None],
+                Visitor::Person { device, referrer } => {
+                    let referrer = referrer.clone().filter(|referrer| known.admit(key, *day, referrer));
+                    [Some(Facet::People), Some(Facet::Device(*device)), referrer.map(Facet::Referrer)]
+                }
+            };
+            for facet in facets.into_iter().flatten() {
+                *counts.entry((key, *day, facet)).or_default() += count;
+            }
+        }
+        let tally = |((key, day, facet), count): ((&Key, _, _), _)| Tally {
+            key: key.clone(),
+            counted: DayCount { day, facet, count },
+        };
+        counts.into_iter().map(tally).collect()
+    }
+
     /// A panic can't leave the map half changed, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, HashMap<Visit, u64>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What visits add to the store's counts, each link, day and facet once and in order: two instances that write at
-/// the same time then meet in the same order, and can't wait for each other in a circle.
-fn tallies(visits: &[(Visit, u64)]) -> Vec<Tally> {
-    let mut counts = std::collections::BTreeMap::<(&Key, Date, Facet), u64>::new();
-    for (Visit { key, day, visitor }, count) in visits {
-        let facets = match visitor {
-            Visitor::Bot => [Some(Facet::Bots), None, None],
-            Visitor::Person { device, referrer } => {
-                [Some(Facet::People), Some(Facet::Device(*device)), referrer.clone().map(Facet::Referrer)]
-            }
-        };
-        for facet in facets.into_iter().flatten() {
-            *counts.entry((key, *day, facet)).or_default() += count;
-        }
-    }
-    let tally = |((key, day, facet), count): ((&Key, _, _), _)| Tally {
-        key: key.clone(),
-        counted: DayCount { day, facet, count },
-    };
-    counts.into_iter().map(tally).collect()
 }
 
 #[cfg(test)]

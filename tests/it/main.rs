@@ -12,6 +12,7 @@ mod keys;
 mod manage;
 mod middleware;
 mod observability;
+mod openapi;
 mod options;
 mod outage;
 mod readme;

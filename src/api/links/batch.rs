@@ -71,7 +71,7 @@ struct ItemBody {
     post,
     path = "/api/v1/links/batch",
     tag = "manage",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters that no other request of this token bears")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible characters that no other request of this token bears")),
     request_body(content((BatchFields = "application/json"))),
     security(("token" = ["write"])),
     responses(

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::Hash,
     sync::Arc,
 };
 
@@ -30,9 +29,6 @@ use crate::{
 
 /// Days that are told where the client does not say.
 const DAYS: i32 = 30;
-
-/// The most days that are told at once.
-const MAX_DAYS: i32 = 3660;
 
 /// Which days, by UTC.
 #[derive(Deserialize, IntoParams)]
@@ -63,7 +59,7 @@ struct StatsBody {
     people: u64,
     /// Bots on these days.
     bots: u64,
-    /// Each of these days.
+    /// Those of these days on which something was counted.
     days: Vec<DayBody>,
     /// People by the host of the page that led here, the most first.
     referrers: Vec<NamedCount>,
@@ -111,10 +107,6 @@ pub(in crate::api) async fn stats(
 ) -> Result<Response, ApiError> {
     let to = query.to.unwrap_or_else(|| shortener.clock.now().to_zoned(TimeZone::UTC).date());
     let from = query.from.map_or_else(|| to.checked_sub((DAYS - 1).days()).map_err(ApiError::query), Ok)?;
-    let span = from.until(to).map_err(ApiError::query)?.get_days();
-    if !(0..MAX_DAYS).contains(&span) {
-        return Err(ApiError::InvalidQuery(format!("from and to are 1 to {MAX_DAYS} days")));
-    }
     let record = shortener.store.record(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
     let counts = shortener.store.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
     Ok(match preferred(&headers, &["application/json", "text/csv"]) {
@@ -126,9 +118,9 @@ pub(in crate::api) async fn stats(
             from,
             to,
             clicks: record.clicks,
-            people: sum(&counts, |facet| (*facet == Facet::People).then_some(())).remove(&()).unwrap_or(0),
-            bots: sum(&counts, |facet| (*facet == Facet::Bots).then_some(())).remove(&()).unwrap_or(0),
-            days: days(&counts, from, to),
+            people: total(&counts, &Facet::People),
+            bots: total(&counts, &Facet::Bots),
+            days: days(&counts),
             referrers: ranked(&counts, |facet| match facet {
                 Facet::Referrer(referrer) => Some(referrer.as_str().into()),
                 _ => None,
@@ -141,28 +133,25 @@ pub(in crate::api) async fn stats(
     })
 }
 
-/// The counts of what `pick` names, by that name.
-fn sum<T: Eq + Hash>(counts: &[DayCount], pick: impl Fn(&Facet) -> Option<T>) -> HashMap<T, u64> {
-    let mut sums = HashMap::new();
+fn total(counts: &[DayCount], facet: &Facet) -> u64 {
+    counts.iter().filter(|counted| counted.facet == *facet).map(|counted| counted.count).sum()
+}
+
+/// The counts of what `pick` names, by that name, the most first.
+fn ranked(counts: &[DayCount], pick: impl Fn(&Facet) -> Option<String>) -> Vec<NamedCount> {
+    let mut sums = HashMap::<String, u64>::new();
     for counted in counts {
         if let Some(name) = pick(&counted.facet) {
             *sums.entry(name).or_default() += counted.count;
         }
     }
-    sums
-}
-
-fn ranked(counts: &[DayCount], pick: impl Fn(&Facet) -> Option<String>) -> Vec<NamedCount> {
-    let mut ranked: Vec<_> =
-        sum(counts, pick).into_iter().map(|(name, count)| NamedCount { name, count }).collect();
+    let mut ranked: Vec<_> = sums.into_iter().map(|(name, count)| NamedCount { name, count }).collect();
     ranked.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     ranked
 }
 
-/// Every day from `from` to `to`, also those on which nothing happened.
-fn days(counts: &[DayCount], from: Date, to: Date) -> Vec<DayBody> {
-    let mut days: BTreeMap<_, _> =
-        from.series(1.day()).take_while(|date| *date <= to).map(|date| (date, (0, 0))).collect();
+fn days(counts: &[DayCount]) -> Vec<DayBody> {
+    let mut days = BTreeMap::<Date, (u64, u64)>::new();
     for DayCount { day, facet, count } in counts {
         let (people, bots) = days.entry(*day).or_default();
         match facet {

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# schemathesis asks the real program whatever /openapi.json lets it ask, and checks every answer against it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+
+python_tool schemathesis==4.32.5
+cargo build --locked
+work=$(mktemp -d)
+trap '[[ -z ${service:-} ]] || kill "$service"; rm -rf "$work"' EXIT
+token=schemathesis-0123456789
+env HOST=127.0.0.1 PORT=0 STORE_URL="sqlite:$work/links.db" RATE_LIMIT=0 API_TOKENS="check:$token" \
+  target/debug/urlshort > "$work/log" &
+service=$!
+until address=$(sed -n 's/.*"address":"\([^"]*\)".*"msg":"listening".*/\1/p' "$work/log") && [[ $address ]]; do
+  kill -0 "$service"
+done
+schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
+  --checks all --max-examples 30 --header "Authorization: Bearer $token" --no-color | tee "$work/report"
+# Nothing that it sends may be the service's own fault.
+if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi
+grep -o '[0-9]* generated' "$work/report" >&3 || true

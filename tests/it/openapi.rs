@@ -1,0 +1,23 @@
+//! The OpenAPI document: a change of the API shows as a change of `openapi.json` beside this file.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::support::TestApp;
+
+#[tokio::test]
+async fn the_document_is_the_one_that_was_agreed_on() {
+    let app = TestApp::start().await;
+    let mut document: Value = app.get("/openapi.json").await.json().await.unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    document["info"]["version"] = "any".into();
+    let actual = serde_json::to_string_pretty(&document).unwrap() + "\n";
+    let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi.json");
+    fs::write(&new, &actual).unwrap();
+    assert!(
+        actual == include_str!("openapi.json"),
+        "if this is how it should be: cp {} tests/it/openapi.json",
+        new.display()
+    );
+}
