@@ -79,7 +79,7 @@ tests_and_coverage() {
 
 missing curl curl && apt curl ca-certificates
 # The suite starts servers of its own; those that Debian starts on installation are never used.
-[[ -d /usr/lib/postgresql ]] || missing initdb 'postgresql (a store)' && apt postgresql
+[[ -d /usr/lib/postgresql ]] || { missing initdb 'postgresql (a store)' && apt postgresql; }
 missing redis-server 'redis-server (a store)' && apt redis-server
 check format cargo fmt --check
 check lints lints

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# What people see, in a real browser: every page is accessible and breaks no policy of its own, the password form works.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+
+debian_tool chromium chromium
+npm_tool playwright-core@1.64.1
+npm_tool axe-core@4.11.0
+cargo build --locked
+NODE_PATH=$cache/playwright-core@1.64.1/node_modules:$cache/axe-core@4.11.0/node_modules node tests/checks/browser.cjs
