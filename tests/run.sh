@@ -6,7 +6,7 @@
 #
 # Debian or Ubuntu with Rust and a C compiler. One line per check; what a failing check printed comes last.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=()
@@ -74,7 +74,7 @@ tests_and_coverage() {
     cargo llvm-cov report --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
   local status=$?
   grep -o '"lines":{[^}]*}' "$logs/coverage.json" | tail -n 1 | sed 's/.*"percent":\([0-9.]*\).*/\1 % of lines/' >&3
-  return $status
+  return "$status"
 }
 
 missing curl curl && apt curl ca-certificates

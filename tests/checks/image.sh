@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# The image is what it should be, builds the same twice, and works as uid 65532 on a read-only root:
+#
+#   tests/checks/image.sh              builds it twice, from scratch
+#   tests/checks/image.sh ARCHIVE      checks an image that was built already, as `docker save` writes it
+#
+# Builds and runs with docker or podman. Where BUILD_IMAGE names a program, `$BUILD_IMAGE CONTEXT TAG ARCHIVE` builds
+# instead, and the image runs in a chroot, which takes root and buildah: for machines without a container engine.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+work=$(mktemp -d)
+container='' running=''
+clean_up() {
+  [[ -z $running ]] || kill -KILL "$running"
+  [[ -z $container ]] || case $engine in
+    chroot) buildah rm "$container" ;;
+    *) "$engine" rm -f -v "$container" ;;
+  esac > /dev/null
+  rm -rf "$work"
+}
+trap clean_up EXIT
+
+fail() {
+  printf 'image: %s\n' "$*" >&2
+  [[ ! -s $work/log ]] || cat "$work/log" >&2
+  exit 1
+}
+
+# wait_for SECONDS COMMAND…: tries again until the command succeeds.
+wait_for() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@"; do
+    ((SECONDS < end)) || fail "waited in vain for: $*"
+    sleep 0.1
+  done
+}
+
+if [[ -n ${BUILD_IMAGE:-} ]]; then
+  engine=chroot
+elif docker info > /dev/null 2>&1; then
+  engine=docker
+elif command -v podman > /dev/null; then
+  engine=podman
+else
+  fail 'needs docker, podman or BUILD_IMAGE'
+fi
+
+# build CONTEXT ARCHIVE: from scratch, with every time stamp set to the epoch.
+build() {
+  case $engine in
+    chroot) "$BUILD_IMAGE" "$1" localhost/urlshort:check "$2" ;;
+    docker) SOURCE_DATE_EPOCH=0 docker buildx build --no-cache --provenance=false \
+      --output "type=docker,name=localhost/urlshort:check,dest=$2,rewrite-timestamp=true" "$1" ;;
+    podman)
+      podman build --no-cache --format docker --timestamp 0 -t localhost/urlshort:check "$1"
+      podman save -o "$2" localhost/urlshort:check
+      ;;
+  esac
+}
+
+# start, address, execute: the service in the image, which sees the image's environment and no other.
+start_chroot() {
+  local command
+  container=$(buildah from -q --pull-never "docker-archive:$archive")
+  root=$(buildah mount "$container")
+  mapfile -t command < <(python3 tests/checks/image.py "$archive" --command)
+  program=${command[0]} environment=("${command[@]:1}" HOST=127.0.0.1)
+  cp -a "$root/data" "$work/data"
+  mkdir -p "$root/proc" "$root/dev"
+  enter PORT=0 > "$work/log" 2>&1 &
+  running=$!
+}
+# enter NAME=VALUE ARGUMENT…: becomes the program, on a read-only root.
+enter() {
+  # shellcheck disable=SC2016 # the inner shell expands them
+  exec unshare --mount sh -ec 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
+    mount --bind "$1" "$0/data"; mount --rbind /proc "$0/proc"; mount --rbind /dev "$0/dev"
+    shift; exec env -i "$@"' "$root" "$work/data" "${environment[@]}" "$1" \
+    "$(command -v chroot)" --userspec=65532:65532 "$root" "$program" "${@:2}"
+}
+address_chroot() { sed -n '/"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$work/log" | grep .; }
+execute_chroot() { (enter "PORT=${address##*:}" "$@"); }
+stop_chroot() {
+  local process=$running
+  running=''
+  kill -TERM "$process" && wait "$process"
+}
+
+start_engine() {
+  local image
+  image=$("$engine" load -q -i "$archive" | sed -n 's/^Loaded image[^:]*: //p')
+  container=$("$engine" run -d --read-only --cap-drop ALL --security-opt no-new-privileges -v /data \
+    -p 127.0.0.1::8080 "$image")
+}
+address_engine() { "$engine" port "$container" 8080/tcp; }
+execute_engine() { "$engine" exec "$container" /usr/local/bin/urlshort "$@"; }
+stop_engine() {
+  "$engine" stop --time 30 "$container" > /dev/null && [[ $("$engine" inspect -f '{{.State.ExitCode}}' "$container") == 0 ]]
+}
+
+call() { if [[ $engine == chroot ]]; then "$1_chroot" "${@:2}"; else "$1_engine" "${@:2}"; fi; }
+
+archive=${1:-$work/first.tar}
+if [[ $# -eq 0 ]]; then
+  # From a copy, too: neither the place of the sources nor their time stamps may count.
+  mkdir "$work/copy"
+  tar --exclude ./target --exclude ./.git -cf - . | tar -C "$work/copy" -xmf -
+  build . "$archive"
+  build "$work/copy" "$work/second.tar"
+  diff <(python3 tests/checks/image.py "$archive" --layers) <(python3 tests/checks/image.py "$work/second.tar" --layers) ||
+    fail 'a second build made other layers'
+fi
+figure=$(python3 tests/checks/image.py "$archive")
+
+call start
+wait_for 30 call address > /dev/null
+address=$(call address)
+wait_for 30 curl -fsS -o /dev/null "http://$address/healthz"
+short=$(curl -fsS -H 'Accept: text/plain' -d url=https://example.com/ -d key=image "http://$address/shorten")
+[[ $short == */image ]] || fail "a short URL, not '$short'"
+target=$(curl -fsS -o /dev/null -w '%{http_code} %{redirect_url}' "http://$address/image")
+[[ $target == '302 https://example.com/' ]] || fail "a redirect, not '$target'"
+call execute healthcheck || fail 'the health check does not pass'
+call stop || fail 'SIGTERM did not end it with exit status 0'
+! call execute healthcheck 2> /dev/null || fail 'the health check passes without a service'
+{ printf '%s\n' "$figure" >&3; } 2> /dev/null || printf '%s\n' "$figure"
