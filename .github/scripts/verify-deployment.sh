@@ -6,8 +6,8 @@ image=$1
 cluster=$(terraform -chdir=infra output -raw cluster_name)
 service=$(terraform -chdir=infra output -raw service_name)
 
-status=$(aws ecs list-service-deployments --cluster "$cluster" --service "$service" --max-results 1 \
-  --query 'serviceDeployments[0].status' --output text)
+status=$(aws ecs list-service-deployments --cluster "$cluster" --service "$service" \
+  --query 'sort_by(serviceDeployments, &createdAt)[-1].status' --output text)
 definition=$(aws ecs describe-services --cluster "$cluster" --services "$service" \
   --query 'services[0].taskDefinition' --output text)
 running=$(aws ecs describe-task-definition --task-definition "$definition" \
