@@ -9,19 +9,22 @@ resource "aws_acm_certificate" "main" {
   }
 }
 
-resource "aws_route53_record" "validation" {
-  for_each = { for option in aws_acm_certificate.main.domain_validation_options : option.domain_name => option }
+locals {
+  # One host, one record.
+  validation = one(aws_acm_certificate.main.domain_validation_options)
+}
 
+resource "aws_route53_record" "validation" {
   zone_id = var.zone_id
-  name    = each.value.resource_record_name
-  type    = each.value.resource_record_type
-  records = [each.value.resource_record_value]
+  name    = local.validation.resource_record_name
+  type    = local.validation.resource_record_type
+  records = [local.validation.resource_record_value]
   ttl     = 300
 }
 
 resource "aws_acm_certificate_validation" "main" {
   certificate_arn         = aws_acm_certificate.main.arn
-  validation_record_fqdns = [for record in aws_route53_record.validation : record.fqdn]
+  validation_record_fqdns = [aws_route53_record.validation.fqdn]
 }
 
 resource "aws_route53_record" "main" {
