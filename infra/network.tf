@@ -1,17 +1,8 @@
 # A small VPC in two zones, unless there is one: load balancer and NAT in public subnets, all else in private ones.
 
-data "aws_availability_zones" "available" {
-  state = "available"
-
-  filter {
-    name   = "opt-in-status"
-    values = ["opt-in-not-required"]
-  }
-}
-
 locals {
   own_vpc = var.vpc == null
-  zones   = local.own_vpc ? toset(slice(sort(data.aws_availability_zones.available.names), 0, 2)) : toset([])
+  zones   = local.own_vpc ? toset([for letter in var.zones : "${var.region}${letter}"]) : toset([])
   # A number for each zone, for addresses that stay the zone's own.
   zone_numbers = { for number, zone in sort(local.zones) : zone => number }
   nat_zones    = var.nat_gateway_per_zone ? local.zones : toset(slice(sort(local.zones), 0, min(1, length(local.zones))))

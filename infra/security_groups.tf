@@ -7,6 +7,7 @@ resource "aws_security_group" "alb" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "alb" {
+  #checkov:skip=CKV_AWS_260: Port 80 only redirects to HTTPS
   for_each = { http = 80, https = 443 }
 
   security_group_id = aws_security_group.alb.id

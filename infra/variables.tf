@@ -160,6 +160,17 @@ variable "vpc_cidr" {
   default     = "10.64.0.0/16"
 }
 
+variable "zones" {
+  description = "Letters of the two zones of the VPC that is made: named here, so that a new zone of AWS's moves nothing"
+  type        = list(string)
+  default     = ["a", "b"]
+
+  validation {
+    condition     = length(toset(var.zones)) == 2
+    error_message = "Two zones, neither more nor fewer."
+  }
+}
+
 variable "nat_gateway_per_zone" {
   description = "A NAT gateway in each zone. With one, the loss of its zone stops new tasks from starting, not running ones"
   type        = bool

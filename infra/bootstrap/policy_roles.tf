@@ -9,6 +9,9 @@ resource "aws_iam_policy" "boundary" {
 
 # A ceiling grants nothing: each role's own policy names its ARNs.
 data "aws_iam_policy_document" "boundary" {
+  #checkov:skip=CKV_AWS_108: A boundary grants nothing
+  #checkov:skip=CKV_AWS_111: A boundary grants nothing
+  #checkov:skip=CKV_AWS_356: A boundary grants nothing
   statement {
     sid = "Ceiling"
     actions = [

@@ -64,6 +64,13 @@ run "the_public_gets_https_only" {
     ])
     error_message = "too many requests from one address are not blocked"
   }
+
+  assert {
+    condition = toset([
+      for rule in aws_wafv2_web_acl.main.rule : rule.name if try(length(rule.override_action[0].none), 0) == 1
+    ]) == toset(["AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesKnownBadInputsRuleSet"])
+    error_message = "Amazon's lists of attackers and attacks do not block"
+  }
 }
 
 run "metrics_and_readiness_are_closed_to_the_public" {
