@@ -93,4 +93,11 @@ missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-c
 check docs docs
 check tests-and-coverage tests_and_coverage
 check benchmarks-build cargo bench --locked --no-run
+check shell tests/checks/shell.sh
+check deny tests/checks/deny.sh
+check workflows tests/checks/workflows.sh
+check dockerfile tests/checks/dockerfile.sh
+check image tests/checks/image.sh
+check terraform tests/checks/terraform.sh
+check checkov tests/checks/checkov.sh
 finish

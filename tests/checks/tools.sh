@@ -43,3 +43,6 @@ debian_tool() {
   printf 'installing %s\n' "$2"
   "${as_root[@]}" apt-get update -q > /dev/null && "${as_root[@]}" apt-get install -y -q --no-install-recommends "$2" > /dev/null
 }
+
+# figure TEXT: what tests/run.sh shows beside the check's name.
+figure() { { printf '%s\n' "$*" >&3; } 2> /dev/null || printf '%s\n' "$*"; }
