@@ -46,6 +46,7 @@ elif command -v podman > /dev/null; then
 else
   fail 'needs docker, podman or BUILD_IMAGE'
 fi
+[[ $engine != chroot ]] || debian_tool ip iproute2
 
 # build CONTEXT ARCHIVE: from scratch, with every time stamp set to the epoch.
 build() {
@@ -63,28 +64,28 @@ build() {
 # own_layers ARCHIVE: without the base's, which BUILD_IMAGE makes anew each time; else the base is pinned by digest.
 own_layers() { python3 tests/checks/image.py "$1" --layers | if [[ $engine == chroot ]]; then tail -n +2; else cat; fi; }
 
-# start, address, execute: the service in the image, which sees the image's environment and no other.
+# start, address, execute, stop: the service in the image, which sees the image's environment and no other.
 start_chroot() {
-  local command
+  local command root
   container=$(buildah from -q --pull-never "docker-archive:$archive")
   root=$(buildah mount "$container")
-  mapfile -t command < <(python3 tests/checks/image.py "$archive" --command)
-  program=${command[0]} environment=("${command[@]:1}" HOST=127.0.0.1)
-  cp -a "$root/data" "$work/data"
+  # The base has no libraries, its stand-in does.
+  rm -rf "$root/usr/lib" "$root/usr/lib64"
   mkdir -p "$root/proc" "$root/dev"
-  enter PORT=0 > "$work/log" 2>&1 &
+  printf 'nameserver 127.0.0.1\n' > "$root/etc/resolv.conf"
+  cp -a "$root/data" "$work/data"
+  mapfile -t command < <(python3 tests/checks/image.py "$archive" --command)
+  # "${enter[@]}" NAME=VALUE… "${program[@]}" ARGUMENT…: the program, on a read-only root.
+  # shellcheck disable=SC2016 # the inner shell expands them
+  enter=(unshare --mount sh -ec 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
+    mount --bind "$1" "$0/data"; mount --rbind /proc "$0/proc"; mount --rbind /dev "$0/dev"
+    shift; exec env -i "$@"' "$root" "$work/data" "${command[@]:1}" HOST=127.0.0.1)
+  program=("$(command -v chroot)" --userspec=65532:65532 "$root" "${command[0]}")
+  "${enter[@]}" PORT=0 "${program[@]}" > "$work/log" 2>&1 &
   running=$!
 }
-# enter NAME=VALUE ARGUMENT…: becomes the program, on a read-only root.
-enter() {
-  # shellcheck disable=SC2016 # the inner shell expands them
-  exec unshare --mount sh -ec 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
-    mount --bind "$1" "$0/data"; mount --rbind /proc "$0/proc"; mount --rbind /dev "$0/dev"
-    shift; exec env -i "$@"' "$root" "$work/data" "${environment[@]}" "$1" \
-    "$(command -v chroot)" --userspec=65532:65532 "$root" "$program" "${@:2}"
-}
 address_chroot() { sed -n '/"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$work/log" | grep .; }
-execute_chroot() { (enter "PORT=${address##*:}" "$@"); }
+execute_chroot() { "${enter[@]}" "PORT=${address##*:}" "${program[@]}" "$@"; }
 stop_chroot() {
   local process=$running
   running=''
@@ -126,5 +127,13 @@ target=$(curl -fsS -o /dev/null -w '%{http_code} %{redirect_url}' "http://$addre
 [[ $target == '302 https://example.com/' ]] || fail "a redirect, not '$target'"
 call execute healthcheck || fail 'the health check does not pass'
 call stop || fail 'SIGTERM did not end it with exit status 0'
+if [[ $engine == chroot ]]; then
+  # Its own libc might want files for that which the image does not have.
+  # shellcheck disable=SC2016 # the inner shell expands it
+  unshare --net sh -ec 'ip link set lo up; exec python3 "$@"' sh tests/checks/resolver.py \
+    "${enter[@]}" STORE_URL=postgres://user@database.test/links "${program[@]}" || fail 'host names are not looked up'
+else
+  printf 'host names: looked up only where BUILD_IMAGE builds the image\n'
+fi
 ! call execute healthcheck 2> /dev/null || fail 'the health check passes without a service'
 figure "$size"
