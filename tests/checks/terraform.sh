@@ -14,6 +14,11 @@ terraform fmt -check -diff -recursive infra
 awk '/^resource "aws_lb_listener_rule" "production"/, /^}/' infra/alb.tf | grep -qE '^ +ignore_changes = \[action\]$' ||
   { printf 'an apply would put the weights of the production rule back\n'; exit 1; }
 
+# The task's variables are options of the service: it would pass over a name that it does not know.
+for name in $(sed -n '/^  settings = merge/,/^    }/s/^ *\([A-Z_]*\) *=.*/\1/p' infra/containers.tf); do
+  [[ $name == PG* ]] || grep -q "^| \`$name\` |" README.md || { printf '%s is no option of the service\n' "$name"; exit 1; }
+done
+
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 # shellcheck disable=SC2016 # the inner shell expands them
