@@ -254,5 +254,7 @@ if __name__ == "__main__":
         except Exception as error:
             failed += 1
             print(f"{check.__name__}: {error!r}")
+    if not os.environ.get("PINS"):
+        print("PINS names no list of known pins: commits were not compared with one")
     print(f"{len(CHECKS) - failed} of {len(CHECKS)} promises held")
     sys.exit(failed > 0)
