@@ -36,11 +36,16 @@ class Archive:
         return sum(len(gzip.compress(layer, 6)) for layer in self.layers())
 
     def members(self):
-        """Every path of the image with its entry and the layer that holds it; the topmost wins."""
+        """Every path of the image with its entry and the layer that holds it: the topmost, if it does not take it away."""
         found = {}
         for layer in self.layers():
             tar = tarfile.open(fileobj=io.BytesIO(layer))
-            found |= {member.name.removeprefix("./").rstrip("/"): (member, tar) for member in tar}
+            for member in tar:
+                path = member.name.removeprefix("./").rstrip("/")
+                if ".wh." in path:
+                    found.pop(path.replace(".wh.", ""), None)
+                else:
+                    found[path] = (member, tar)
         return found
 
 
