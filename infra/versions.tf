@@ -5,8 +5,8 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 6.21 brought canary deployments by ECS itself.
-      version = "~> 6.21"
+      # 6.21 brought canary deployments by ECS itself; 6.25 is the schema that the tests were written against.
+      version = "~> 6.25"
     }
   }
 

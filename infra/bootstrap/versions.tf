@@ -4,7 +4,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = "~> 6.21"
+      version = "~> 6.25"
     }
   }
   # The state is a file, until the bucket is there: see ../README.md.
