@@ -48,7 +48,7 @@ variable "registry_credentials_secret_arn" {
 }
 
 variable "api_tokens_secret_arn" {
-  description = "Secret whose value is API_TOKENS; without it anyone may shorten"
+  description = "Secret whose value is API_TOKENS; without it nobody may manage links"
   type        = string
   default     = null
 }
