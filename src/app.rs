@@ -84,12 +84,14 @@ impl App {
             strategy: keygen::strategy(config.key_strategy, materials),
             strategy_name: config.key_strategy,
             policy: Arc::new(policy),
-            clicks: Arc::new(Clicks::new(metrics.clicks_dropped.clone())),
+            clicks: Arc::new(Clicks::new(&metrics)),
             reserved: api::reserved_keys(),
             clock,
             passwords: Passwords::default(),
             metrics: metrics.clone(),
         };
+        metrics.http_connections_limit.set(config.max_connections.into());
+        metrics.http_requests_in_flight_limit.set(config.max_in_flight.into());
         let state = AppState {
             shortener: Arc::new(shortener),
             store,

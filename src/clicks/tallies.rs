@@ -11,13 +11,13 @@ use std::{
 };
 
 use jiff::civil::Date;
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 use tokio::time::MissedTickBehavior;
 
 use super::{DayCount, Facet, Tally, Visitor};
 use crate::{
     link::Key,
-    observability::logging::Chain,
+    observability::{logging::Chain, metrics::Metrics},
     store::{Store, StoreError},
 };
 
@@ -33,6 +33,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Visits that are not in the store yet.
 pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64>>,
+    pending: IntGauge,
     dropped: IntCounter,
 }
 
@@ -45,9 +46,14 @@ struct Visit {
 }
 
 impl Clicks {
-    /// No visits yet. Those that can't be kept add to `dropped`.
-    pub fn new(dropped: IntCounter) -> Self {
-        Self { waiting: Mutex::default(), dropped }
+    /// No visits yet.
+    pub fn new(metrics: &Metrics) -> Self {
+        metrics.clicks_pending_limit.set(i64::try_from(CAPACITY).unwrap_or(i64::MAX));
+        Self {
+            waiting: Mutex::default(),
+            pending: metrics.clicks_pending.clone(),
+            dropped: metrics.clicks_dropped.clone(),
+        }
     }
 
     /// Counts one visit to the link with this key.
@@ -61,6 +67,7 @@ impl Clicks {
             *tally += count;
         } else if waiting.len() < CAPACITY {
             waiting.insert(visit, count);
+            self.pending.inc();
         } else {
             self.dropped.inc_by(count);
         }
@@ -84,9 +91,12 @@ impl Clicks {
             if batch.is_empty() {
                 return;
             }
-            if let Err(error) = store.add_clicks(tallies(&batch)).await {
+            let written = store.add_clicks(tallies(&batch)).await;
+            self.leave_pending(batch.len());
+            if let Err(error) = written {
                 tracing::warn!(error = %Chain(&error), "clicks could not be written");
                 self.keep_or_drop(batch, &error);
+                self.leave_pending(waiting.len());
                 waiting.for_each(|(visit, count)| self.add(visit, count));
                 return;
             }
@@ -107,7 +117,12 @@ impl Clicks {
     /// Gives up what is left, at the very end.
     pub fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.lock());
+        self.leave_pending(rest.len());
         self.dropped.inc_by(rest.values().sum());
+    }
+
+    fn leave_pending(&self, visits: usize) {
+        self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
     }
 
     /// A panic can't leave the map half changed, so a poisoned lock is still good.
@@ -155,7 +170,7 @@ mod tests {
     }
 
     fn clicks() -> Clicks {
-        Clicks::new(IntCounter::new("dropped", "dropped").unwrap())
+        Clicks::new(&Metrics::new())
     }
 
     fn person(referrer: &str) -> Visitor {
@@ -170,7 +185,9 @@ mod tests {
             clicks.record(&key, DAY, person("news.example"));
             clicks.record(&key, DAY, person(""));
             clicks.record(&key, DAY, Visitor::Bot);
+            assert_eq!(clicks.pending.get(), 3);
             clicks.flush(&store).await;
+            assert_eq!(clicks.pending.get(), 0);
         }
         assert_eq!(store.record(&key).await.unwrap().unwrap().clicks, 6);
         let counts = store.day_counts(&key, DAY, DAY).await.unwrap();
@@ -190,7 +207,9 @@ mod tests {
         }
         clicks.record(&"0".parse().unwrap(), DAY, Visitor::Bot);
         assert_eq!(clicks.dropped.get(), 5);
+        assert_eq!(clicks.pending.get(), CAPACITY as i64);
         clicks.drop_rest();
+        assert_eq!(clicks.pending.get(), 0);
         assert_eq!(clicks.dropped.get(), 6 + CAPACITY as u64);
     }
 }
