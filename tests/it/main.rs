@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
+mod alerting;
 mod cache;
 mod cli;
 mod clients;
@@ -10,10 +11,13 @@ mod health;
 mod instances;
 mod keys;
 mod middleware;
+mod monitoring;
 mod observability;
 mod outage;
 mod readme;
 mod redirect;
+mod restore;
+mod rolling;
 mod servers;
 mod shorten;
 mod shutdown;
