@@ -67,7 +67,8 @@ lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
 tests_in_process() {
   cargo test --locked --lib &&
-    cargo test --locked --test it -- --skip cli:: --skip clients:: --skip crash:: --skip readme:: --skip shutdown::
+    cargo test --locked --test it -- --skip alerting:: --skip cli:: --skip clients:: --skip crash:: --skip monitoring:: \
+      --skip readme:: --skip restore:: --skip rolling:: --skip shutdown::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
@@ -88,10 +89,16 @@ if [[ ${1:-} == quick ]]; then
   finish
 fi
 
+missing promtool 'prometheus (rules)' && apt prometheus
+missing amtool 'prometheus-alertmanager (routing)' && apt prometheus-alertmanager
+missing haproxy 'haproxy (rolling restart)' && apt haproxy
+missing sqlite3 'sqlite3 (backup)' && apt sqlite3
 find_llvm_tools
 missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-cov
 check docs docs
 check tests-and-coverage tests_and_coverage
+check rules tests/checks/monitoring.sh rules
+check alert-routing tests/checks/monitoring.sh routing
 check benchmarks-build cargo bench --locked --no-run
 check shell tests/checks/shell.sh
 check deny tests/checks/deny.sh

@@ -18,7 +18,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
         let is_word = |character: char| character.is_ascii_alphanumeric() || "_:$.".contains(character);
         let length = match character {
             // Labels, durations and texts hold no metric.
-            '{' => rest.find('}').unwrap() + 1,
+            '{' => labels_length(rest),
             '[' => rest.find(']').unwrap() + 1,
             '"' => rest[1..].find('"').unwrap() + 2,
             '(' if grouping => rest.find(')').unwrap() + 1,
@@ -28,7 +28,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
         let (word, after) = rest.split_at(length);
         if is_word(character) {
             grouping = ["by", "on"].contains(&word);
-            let is_function = after.starts_with('(');
+            let is_function = after.starts_with('(') || after.starts_with(" by ");
             if !is_function && !KEYWORDS.contains(&word) && !character.is_ascii_digit() {
                 names.insert(word);
             }
@@ -38,6 +38,16 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
         rest = after;
     }
     names
+}
+
+/// How long the labels at the beginning of `text` are; their values may contain braces as well.
+fn labels_length(text: &str) -> usize {
+    let mut is_quoted = false;
+    let end = text.find(|character| {
+        is_quoted ^= character == '"';
+        character == '}' && !is_quoted
+    });
+    end.unwrap() + 1
 }
 
 /// The expressions of all dashboards that ask Prometheus, variables left as they are.
@@ -71,6 +81,7 @@ fn is_alert(rule: &&Value) -> bool {
 fn metrics_are_told_from_the_rest_of_an_expression() {
     for (expression, expected) in [
         ("sum by (job) (rate(a_total{job=\"x\"}[5m])) / b > 0.5", vec!["a_total", "b"]),
+        ("a{route=\"/{key}\",b!=\"c\"} or d", vec!["a", "d"]),
         ("1 - job:a:ratio_rate1h{job=\"$job\"} / 0.001", vec!["job:a:ratio_rate1h"]),
         ("absent(a) and on () count(up{j=\"x\"} == 1) > bool 0 or vector(0)", vec!["a", "up"]),
     ] {
