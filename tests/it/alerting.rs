@@ -66,15 +66,15 @@ impl Receivers {
     }
 }
 
-/// Requests of all kinds, some hundred a second, until it is dropped.
-fn mixed_load(process: &Process, key: &str) -> JoinSet<()> {
+/// Requests of all kinds, up to 20 a second from each of so many clients, until it is dropped.
+fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let (link, base) = (process.url(&format!("/{key}")), process.url(""));
     let mut load = JoinSet::new();
-    for worker in 0..4 {
+    for worker in 0..clients {
         let (client, link, base) = (client.clone(), link.clone(), base.clone());
         load.spawn(async move {
-            let mut ticks = interval(Duration::from_millis(12));
+            let mut ticks = interval(Duration::from_millis(50));
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for turn in worker.. {
                 ticks.tick().await;
@@ -117,7 +117,7 @@ fn slow_store(postgres: &Postgres) -> impl Drop {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let lock = "begin; lock table links; select pg_sleep(0.4); commit; select pg_sleep(0.02);\n";
+    let lock = "begin; lock table links; select pg_sleep(0.4); commit; select pg_sleep(0.1);\n";
     psql.stdin.take().unwrap().write_all(lock.repeat(500).as_bytes()).unwrap();
     Locks(psql)
 }
@@ -127,18 +127,16 @@ async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
     let mut postgres = Postgres::start();
     let store = postgres.url();
     // Without a cache each redirect needs the store; with one, as usual, most do not.
-    let bare = Process::start(&[("STORE_URL", &store), ("STORE_TIMEOUT", "1s"), ("CACHE_BYTES", "0")]);
-    let cached = Process::start(&[("STORE_URL", &store), ("STORE_TIMEOUT", "1s")]);
+    let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
+    let cached = Process::start(&[("STORE_URL", &store)]);
     let receivers = Receivers::default();
     let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
     let prometheus = Prometheus::start_in_a_hurry(&[&bare.address, &cached.address], Some(&alertmanager));
     let key = shorten(&bare).await;
-    let _load = [mixed_load(&bare, &key), mixed_load(&cached, &key)];
+    let _load = [mixed_load(16, &bare, &key), mixed_load(1, &cached, &key)];
 
-    prometheus
-        .wait_until("job:redirects_valid:rate5m > 100 and job:redirects_bad:ratio_rate5m == 0", true)
-        .await;
-    assert_eq!(prometheus.query("ALERTS{severity=\"page\"}").await, [0.0; 0]);
+    let all_is_well = "sum(job:redirects_valid:rate5m) > 50 unless on () ALERTS{severity=\"page\"}";
+    prometheus.wait_until(all_is_well, true).await;
 
     postgres.freeze();
     prometheus.wait_for_alert("ErrorBudgetBurn1h", true).await;
@@ -150,10 +148,11 @@ async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
     prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
     receivers.wait_for("page ErrorBudgetBurn1h resolved").await;
 
-    // Every answer is a redirect, and many are late.
+    // Answers are redirects, and late.
     let locks = slow_store(&postgres);
-    let late = "sum(rate(http_request_duration_seconds_count{outcome=\"server_error\",route=\"/{key}\"}[1500ms])) == 0 \
-                and sum(job:redirects_bad:ratio_rate5m) > 0.1";
+    let late = "sum(rate(http_request_duration_seconds_count{outcome=\"redirect\",route=\"/{key}\"}[2s])) \
+                - sum(rate(http_request_duration_seconds_bucket{outcome=\"redirect\",route=\"/{key}\",le=\"0.2\"}[2s])) \
+                > 0.1 * sum(job:redirects_valid:rate5m)";
     prometheus.wait_until(late, true).await;
     prometheus.wait_for_alert("ErrorBudgetBurn1h", true).await;
     drop(locks);
