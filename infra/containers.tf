@@ -74,5 +74,5 @@ locals {
     },
   )
 
-  containers = [local.service_container]
+  containers = [local.service_container, local.collector_container]
 }

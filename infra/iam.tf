@@ -75,7 +75,7 @@ data "aws_iam_policy_document" "execution" {
   }
 }
 
-# Of the running service: it calls no AWS API, so that there is nothing that it may do.
+# Of the running task: the service calls no AWS API, and the collector beside it only hands over metrics (monitoring.tf).
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
   assume_role_policy   = data.aws_iam_policy_document.assume["task"].json

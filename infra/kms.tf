@@ -50,7 +50,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
+      identifiers = ["aps.amazonaws.com", "cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
     }
 
     condition {

@@ -12,12 +12,12 @@ resource "aws_sns_topic_policy" "alarms" {
 
 data "aws_iam_policy_document" "alarms" {
   statement {
-    actions   = ["sns:Publish"]
+    actions   = ["sns:Publish", "sns:GetTopicAttributes"]
     resources = [aws_sns_topic.alarms.arn]
 
     principals {
       type        = "Service"
-      identifiers = ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
+      identifiers = ["aps.amazonaws.com", "cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
     }
 
     condition {

@@ -234,3 +234,22 @@ variable "monthly_budget_usd" {
   type        = number
   default     = 250
 }
+
+variable "ticket_emails" {
+  description = "Addresses that alerts go to which can wait for a working day"
+  type        = set(string)
+  default     = []
+}
+
+variable "dashboards_url" {
+  description = "Where Grafana serves monitoring/grafana/dashboards: what alerts link to"
+  type        = string
+  default     = "http://localhost:3000"
+}
+
+variable "collector_image" {
+  # Append the digest that `docker buildx imagetools inspect` prints: a tag can be moved.
+  description = "AWS Distro for OpenTelemetry, which scrapes each task's own service"
+  type        = string
+  default     = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.1"
+}

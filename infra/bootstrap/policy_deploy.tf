@@ -223,6 +223,35 @@ data "aws_iam_policy_document" "deploy_data" {
     resources = ["${local.arn.cloudwatch}:alarm:${var.name}-*"]
   }
 
+  # A workspace's ARN has an id that AWS draws, so that its tag tells whose it is.
+  statement {
+    sid       = "NewMetrics"
+    actions   = ["aps:CreateWorkspace", "aps:TagResource"]
+    resources = ["${local.arn.aps}:*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestTag/Service"
+      values   = [var.name]
+    }
+  }
+
+  statement {
+    sid = "Metrics"
+    actions = [
+      "aps:CreateAlertManagerDefinition", "aps:CreateRuleGroupsNamespace", "aps:DeleteAlertManagerDefinition",
+      "aps:DeleteRuleGroupsNamespace", "aps:DeleteWorkspace", "aps:PutAlertManagerDefinition", "aps:PutRuleGroupsNamespace",
+      "aps:TagResource", "aps:UntagResource", "aps:UpdateWorkspaceAlias",
+    ]
+    resources = ["${local.arn.aps}:*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/Service"
+      values   = [var.name]
+    }
+  }
+
   statement {
     sid = "Notifications"
     actions = [

@@ -29,7 +29,7 @@ locals {
   partition  = data.aws_partition.current.partition
   # Of whatever the service's resources are named by.
   arn = {
-    for service in ["application-autoscaling", "budgets", "cloudwatch", "ecs", "iam", "kms", "logs", "rds", "scheduler", "secretsmanager", "sns", "wafv2", "elasticloadbalancing", "acm"] :
+    for service in ["application-autoscaling", "aps", "budgets", "cloudwatch", "ecs", "iam", "kms", "logs", "rds", "scheduler", "secretsmanager", "sns", "wafv2", "elasticloadbalancing", "acm"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"
   }
 }

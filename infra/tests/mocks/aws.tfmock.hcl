@@ -92,3 +92,11 @@ mock_resource "aws_ecs_service" {
 mock_resource "aws_ecs_task_definition" {
   defaults = { arn = "arn:aws:ecs:eu-central-1:123456789012:task-definition/urlshort:1" }
 }
+
+mock_resource "aws_prometheus_workspace" {
+  defaults = {
+    arn                 = "arn:aws:aps:eu-central-1:123456789012:workspace/ws-abc"
+    id                  = "ws-abc"
+    prometheus_endpoint = "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-abc/"
+  }
+}
