@@ -140,6 +140,7 @@ run "no_role_has_a_wildcard_resource" {
       for resource in flatten([
         for document in concat(
           [data.aws_iam_policy_document.execution, data.aws_iam_policy_document.restart, data.aws_iam_policy_document.access_logs, data.aws_iam_policy_document.alarms],
+          [data.aws_iam_policy_document.task, data.aws_iam_policy_document.tickets],
           data.aws_iam_policy_document.flow_log,
         ) : [for statement in document.statement : statement.resources]
       ]) : startswith(resource, "arn:aws:") && !startswith(resource, "arn:aws:*")
@@ -152,6 +153,7 @@ run "no_role_has_a_wildcard_resource" {
       for action in flatten([
         for document in concat(
           [data.aws_iam_policy_document.execution, data.aws_iam_policy_document.restart, data.aws_iam_policy_document.alarms],
+          [data.aws_iam_policy_document.task, data.aws_iam_policy_document.tickets],
           data.aws_iam_policy_document.flow_log,
         ) : [for statement in document.statement : statement.actions]
       ]) : !strcontains(action, "*")

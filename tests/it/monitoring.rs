@@ -203,3 +203,22 @@ async fn the_scrape_configuration_gives_the_job_the_name_that_rules_ask_for() {
         assert!(query.contains("job=\"urlshort\"") || query.contains("job:"), "{query}");
     }
 }
+
+#[tokio::test]
+async fn the_dashboard_of_a_link_asks_for_what_the_api_answers() {
+    const TOKEN: &str = "0123456789abcdef";
+    let app = TestApp::start_with(&["--api-tokens", &format!("dashboards:{TOKEN}:read")]).await;
+    let key = app.key_of("https://example.com").await;
+    let dashboard = dashboards().into_iter().find(|dashboard| dashboard["uid"] == "urlshort-link").unwrap();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let target = &panel["targets"][0];
+        let path = target["url"].as_str().unwrap().replace("${key}", &key);
+        let response = app.client.get(app.url(&path)).bearer_auth(TOKEN).send().await.unwrap();
+        let answer: Value = response.error_for_status().unwrap().json().await.unwrap();
+        let day = &answer[target["root_selector"].as_str().unwrap()][0];
+        for column in target["columns"].as_array().unwrap() {
+            let selector = column["selector"].as_str().unwrap();
+            assert!(!day[selector].is_null(), "{} has no {selector}: {answer}", panel["title"]);
+        }
+    }
+}

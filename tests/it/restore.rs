@@ -1,6 +1,7 @@
-//! A restore from a backup, by the very commands of the runbook.
+//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, a link taken down.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -14,11 +15,13 @@ use crate::support::{Postgres, Process, monitoring, run, sqlite_in};
 
 /// Runs the block of the runbook's that has this name.
 #[track_caller]
-fn follow_runbook(block: &str, variables: &[(&str, &Path)]) {
+fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     let (_, commands) = runbook.split_once(&format!("```sh {block}\n")).unwrap();
     let (commands, _) = commands.split_once("```").unwrap();
-    run(Command::new("bash").args(["-euo", "pipefail", "-c", commands]).envs(variables.iter().copied()));
+    run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .envs(variables.iter().map(|(name, value)| (name, value))));
 }
 
 fn client() -> Client {
@@ -101,4 +104,16 @@ async fn postgres_is_restored_after_its_tables_were_lost() {
         sqlx::query_scalar("SELECT clicks FROM links WHERE key = 'one'").fetch_one(&mut admin).await.unwrap();
     assert_eq!(clicks, 2);
     assert_restored(&store).await;
+}
+
+#[tokio::test]
+async fn a_link_is_taken_down() {
+    let token = "0123456789abcdef";
+    let process = Process::start(&[("API_TOKENS", &format!("operator:{token}:write"))]);
+    shorten(&process, "bad").await;
+    let service = process.url("");
+    let variables = [("SERVICE", service.as_str()), ("TOKEN", token), ("KEY", "bad")];
+    follow_runbook("take-down", &variables);
+    follow_runbook("taken-down", &variables);
+    assert_eq!(status(&process, "bad").await, 410);
 }
