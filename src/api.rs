@@ -20,6 +20,7 @@ mod qr;
 mod rate_limit;
 mod redirect;
 mod shorten;
+mod trace_id;
 mod visitor;
 
 use std::{

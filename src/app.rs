@@ -84,12 +84,14 @@ impl App {
             strategy: keygen::strategy(config.key_strategy, materials),
             strategy_name: config.key_strategy,
             policy: Arc::new(policy),
-            clicks: Arc::new(Clicks::new(metrics.clicks_dropped.clone())),
+            clicks: Arc::new(Clicks::new(&metrics)),
             reserved: api::reserved_keys(),
             clock,
             passwords: Passwords::default(),
             metrics: metrics.clone(),
         };
+        metrics.http_connections_limit.set(config.max_connections.into());
+        metrics.http_requests_in_flight_limit.set(config.max_in_flight.into());
         let state = AppState {
             shortener: Arc::new(shortener),
             store,
@@ -130,6 +132,8 @@ impl App {
             let mut stopped = stopped.clone();
             async move { stopped.changed().await.unwrap_or_default() }
         };
+        let Shortener { clicks, store, .. } = &*self.state.shortener;
+        let writer = tokio::spawn(clicks.clone().write_regularly(store.clone(), stopped()));
         let public = server::run(listener, self.public_service(), self.limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
@@ -145,18 +149,18 @@ impl App {
         };
         tokio::join!(public, operations, orders);
         tasks.shutdown().await;
+        // Where it has panicked, what it held is lost, and the panic is in the log.
+        let _ = writer.await;
         self.flush().await;
     }
 
     fn spawn_tasks(&self) -> JoinSet<()> {
-        let Shortener { clicks, policy, store, .. } = &*self.state.shortener;
         let mut tasks = JoinSet::new();
-        tasks.spawn(clicks.clone().write_regularly(store.clone()));
         tasks.spawn(self.supervised.clone().probe_regularly());
         if let Some(cached) = &self.cached {
             tasks.spawn(cached.clone().watch_regularly());
         }
-        let policy = policy.clone();
+        let policy = self.state.shortener.policy.clone();
         tasks.spawn(async move { policy.reload_regularly().await });
         tasks
     }

@@ -5,6 +5,7 @@ mod connection;
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use prometheus::IntGauge;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -94,17 +95,18 @@ impl Server {
     fn take(&mut self, stream: TcpStream) {
         let Ok(peer) = stream.peer_addr() else { return };
         let Ok(permit) = self.connections.clone().try_acquire_owned() else {
-            self.service.count_rejected_connection();
+            self.service.metrics().connections_rejected.inc();
             if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
                 tokio::spawn(refuse(stream, permit));
             }
             return;
         };
+        let place = Place::take(permit, &self.service.metrics().http_connections_open);
         let service = self.service.for_peer(peer.ip());
         let (limits, stage) = (self.limits, self.stage.subscribe());
         tokio::spawn(async move {
             serve_connection(stream, service, limits, stage).await;
-            drop(permit);
+            drop(place);
         });
     }
 
@@ -116,6 +118,25 @@ impl Server {
             tracing::warn!(connections = open, "connections are cut off: they did not finish in time");
             self.stage.send_replace(Stage::Abort);
         }
+    }
+}
+
+/// What an open connection takes up; given back also where its task panics.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    open: IntGauge,
+}
+
+impl Place {
+    fn take(permit: OwnedSemaphorePermit, open: &IntGauge) -> Self {
+        open.inc();
+        Self { _permit: permit, open: open.clone() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.dec();
     }
 }
 

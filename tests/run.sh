@@ -6,7 +6,7 @@
 #
 # Debian or Ubuntu with Rust and a C compiler. One line per check; what a failing check printed comes last.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=()
@@ -67,14 +67,15 @@ lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
 tests_in_process() {
   cargo test --locked --lib &&
-    cargo test --locked --test it -- --skip cli:: --skip clients:: --skip crash:: --skip readme:: --skip shutdown::
+    cargo test --locked --test it -- --skip alerting:: --skip cli:: --skip clients:: --skip crash:: --skip monitoring:: \
+      --skip readme:: --skip restore:: --skip rolling:: --skip shutdown::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
     cargo llvm-cov report --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
   local status=$?
   grep -o '"lines":{[^}]*}' "$logs/coverage.json" | tail -n 1 | sed 's/.*"percent":\([0-9.]*\).*/\1 % of lines/' >&3
-  return $status
+  return "$status"
 }
 
 missing curl curl && apt curl ca-certificates
@@ -88,8 +89,23 @@ if [[ ${1:-} == quick ]]; then
   finish
 fi
 
+missing promtool 'prometheus (rules)' && apt prometheus
+missing amtool 'prometheus-alertmanager (routing)' && apt prometheus-alertmanager
+missing haproxy 'haproxy (rolling restart)' && apt haproxy
+missing sqlite3 'sqlite3 (backup)' && apt sqlite3
 find_llvm_tools
 missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-cov
 check docs docs
 check tests-and-coverage tests_and_coverage
+check api-schema tests/checks/schemathesis.sh
+check pages tests/checks/browser.sh
+check rules tests/checks/monitoring.sh rules
+check alert-routing tests/checks/monitoring.sh routing
+check shell tests/checks/shell.sh
+check deny tests/checks/deny.sh
+check workflows tests/checks/workflows.sh
+check dockerfile tests/checks/dockerfile.sh
+check image tests/checks/image.sh
+check terraform tests/checks/terraform.sh
+check checkov tests/checks/checkov.sh
 finish

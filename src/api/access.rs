@@ -25,8 +25,10 @@ use super::{
     AppState, Draining,
     client::{ClientIp, client_ip},
     error::Cause,
+    redirect,
+    trace_id::TraceId,
 };
-use crate::observability::metrics::Metrics;
+use crate::{link::Key, observability::metrics::Metrics, shortener::Shortener};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -39,6 +41,9 @@ const MAX_LOGGED: usize = 512;
 /// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// What the service level indicator tells apart among the answers to a request for a link.
+const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
+
 /// A service that is observed. [`AccessLog::for_peer`] makes one for each connection.
 #[derive(Clone)]
 pub struct AccessLog<S> {
@@ -50,6 +55,7 @@ pub struct AccessLog<S> {
 /// What all connections share.
 pub(super) struct Observer {
     metrics: Arc<Metrics>,
+    shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
     /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
@@ -62,8 +68,14 @@ pub(super) struct Observer {
 impl Observer {
     pub(super) fn new(state: &AppState) -> Self {
         let settings = &state.settings;
+        for outcome in REDIRECT_OUTCOMES {
+            // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
+            // instance would count for nothing.
+            state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
+        }
         Self {
             metrics: state.metrics.clone(),
+            shortener: state.shortener.clone(),
             draining: state.draining.clone(),
             trusted_proxies: settings.trusted_proxies,
             strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
@@ -89,9 +101,9 @@ impl<S> AccessLog<S> {
         Self { inner, observer: Arc::new(observer), peer: None }
     }
 
-    /// Counts a connection that was refused before it could ask for anything.
-    pub fn count_rejected_connection(&self) {
-        self.observer.metrics.connections_rejected.inc();
+    /// Where connections are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.observer.metrics
     }
 }
 
@@ -151,6 +163,7 @@ struct Exchange {
     uri: Uri,
     user_agent: Option<HeaderValue>,
     request_id: HeaderValue,
+    trace_id: Option<TraceId>,
     client: ClientIp,
     ended: bool,
 }
@@ -165,6 +178,7 @@ impl Exchange {
             uri: request.uri().clone(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
             request_id: observer.request_id(request.headers()),
+            trace_id: TraceId::of(request.headers()),
             client: client_ip(peer, request.headers(), observer.trusted_proxies),
             ended: false,
             observer,
@@ -198,6 +212,15 @@ impl Exchange {
         self.log(route, status, duration, error);
     }
 
+    /// The route of a request that was given up before its answer could tell. Redirects have to be among the rest: a
+    /// client that waits in vain for one is what the service level is about.
+    fn probable_route(&self) -> &'static str {
+        let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
+        let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
+            && key.is_some_and(|key| !self.observer.shortener.reserved.contains(key.as_str()));
+        if is_redirect { redirect::ROUTE } else { "unmatched" }
+    }
+
     fn log(&self, route: &str, status: StatusCode, duration: Duration, error: Option<&str>) {
         macro_rules! log_at {
             ($level:ident) => {
@@ -208,6 +231,7 @@ impl Exchange {
                     status = status.as_u16(),
                     duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
                     request_id = self.request_id.to_str().unwrap_or_default(),
+                    trace_id = self.trace_id.as_ref().map(TraceId::as_str),
                     client_ip = %self.client.0,
                     user_agent = self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).map(cut),
                     error,
@@ -228,7 +252,7 @@ impl Drop for Exchange {
         if !self.ended
             && let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
         {
-            self.record("unmatched", status, None);
+            self.record(self.probable_route(), status, None);
         }
     }
 }
@@ -249,9 +273,10 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
 }
 
-/// The kind of answer that the service level indicator tells apart.
+/// The kind of answer.
 fn outcome(status: StatusCode) -> &'static str {
     match status.as_u16() {
+        CLIENT_CLOSED_REQUEST => "abandoned",
         100..300 => "success",
         300..400 => "redirect",
         400..500 => "client_error",

@@ -34,6 +34,9 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// How long clients may remember a permanent redirect, in seconds: so long does an edit take to reach all of them.
 const PERMANENT: i64 = 24 * 60 * 60;
 
+/// The route, as metrics and logs name it.
+pub(super) const ROUTE: &str = "/{key}";
+
 /// Follow a short link
 ///
 /// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page

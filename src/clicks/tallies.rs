@@ -6,18 +6,19 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::civil::Date;
-use prometheus::IntCounter;
+use prometheus::{IntCounter, IntGauge};
 use tokio::time::MissedTickBehavior;
 
 use super::{DayCount, Facet, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
     link::Key,
-    observability::logging::Chain,
+    observability::{logging::Chain, metrics::Metrics},
     store::{Store, StoreError},
 };
 
@@ -34,6 +35,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64>>,
     referrers: Mutex<KnownReferrers>,
+    pending: IntGauge,
     dropped: IntCounter,
 }
 
@@ -46,9 +48,15 @@ struct Visit {
 }
 
 impl Clicks {
-    /// No visits yet. Those that can't be kept add to `dropped`.
-    pub fn new(dropped: IntCounter) -> Self {
-        Self { waiting: Mutex::default(), referrers: Mutex::default(), dropped }
+    /// No visits yet.
+    pub fn new(metrics: &Metrics) -> Self {
+        metrics.clicks_pending_limit.set(i64::try_from(CAPACITY).unwrap_or(i64::MAX));
+        Self {
+            waiting: Mutex::default(),
+            referrers: Mutex::default(),
+            pending: metrics.clicks_pending.clone(),
+            dropped: metrics.clicks_dropped.clone(),
+        }
     }
 
     /// Counts one visit to the link with this key.
@@ -62,18 +70,22 @@ impl Clicks {
             *tally += count;
         } else if waiting.len() < CAPACITY {
             waiting.insert(visit, count);
+            self.pending.inc();
         } else {
             self.dropped.inc_by(count);
         }
     }
 
-    /// Writes the tallies to `store` every second, for ever.
-    pub async fn write_regularly(self: Arc<Self>, store: Arc<dyn Store>) {
+    /// Writes the tallies to `store` every second until `stop`; a write that has begun comes to its end.
+    pub async fn write_regularly(self: Arc<Self>, store: Arc<dyn Store>, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
-            self.flush(&*store).await;
+            tokio::select! {
+                _ = ticks.tick() => self.flush(&*store).await,
+                () = &mut stop => return,
+            }
         }
     }
 
@@ -85,9 +97,12 @@ impl Clicks {
             if batch.is_empty() {
                 return;
             }
-            if let Err(error) = store.add_clicks(self.tallies(&batch)).await {
+            let written = store.add_clicks(self.tallies(&batch)).await;
+            self.leave_pending(batch.len());
+            if let Err(error) = written {
                 tracing::warn!(error = %Chain(&error), "clicks could not be written");
                 self.keep_or_drop(batch, &error);
+                self.leave_pending(waiting.len());
                 waiting.for_each(|(visit, count)| self.add(visit, count));
                 return;
             }
@@ -108,6 +123,7 @@ impl Clicks {
     /// Gives up what is left, at the very end.
     pub fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.lock());
+        self.leave_pending(rest.len());
         self.dropped.inc_by(rest.values().sum());
     }
 
@@ -135,6 +151,10 @@ impl Clicks {
         counts.into_iter().map(tally).collect()
     }
 
+    fn leave_pending(&self, visits: usize) {
+        self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
+    }
+
     /// A panic can't leave the map half changed, so a poisoned lock is still good.
     fn lock(&self) -> MutexGuard<'_, HashMap<Visit, u64>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -158,7 +178,7 @@ mod tests {
     }
 
     fn clicks() -> Clicks {
-        Clicks::new(IntCounter::new("dropped", "dropped").unwrap())
+        Clicks::new(&Metrics::new())
     }
 
     fn person(referrer: &str) -> Visitor {
@@ -173,7 +193,9 @@ mod tests {
             clicks.record(&key, DAY, person("news.example"));
             clicks.record(&key, DAY, person(""));
             clicks.record(&key, DAY, Visitor::Bot);
+            assert_eq!(clicks.pending.get(), 3);
             clicks.flush(&store).await;
+            assert_eq!(clicks.pending.get(), 0);
         }
         assert_eq!(store.record(&key).await.unwrap().unwrap().clicks, 6);
         let counts = store.day_counts(&key, DAY, DAY).await.unwrap();
@@ -193,7 +215,9 @@ mod tests {
         }
         clicks.record(&"0".parse().unwrap(), DAY, Visitor::Bot);
         assert_eq!(clicks.dropped.get(), 5);
+        assert_eq!(clicks.pending.get(), CAPACITY as i64);
         clicks.drop_rest();
+        assert_eq!(clicks.pending.get(), 0);
         assert_eq!(clicks.dropped.get(), 6 + CAPACITY as u64);
     }
 }

@@ -28,6 +28,12 @@ pub struct Metrics {
     pub http_request_duration: HistogramVec,
     /// Requests that are being answered.
     pub http_requests_in_flight: IntGauge,
+    /// Requests that may be answered at a time.
+    pub http_requests_in_flight_limit: IntGauge,
+    /// Connections that are open, on whichever listener.
+    pub http_connections_open: IntGauge,
+    /// Connections that the public listener may have open at a time.
+    pub http_connections_limit: IntGauge,
     /// Connections refused because there were too many already.
     pub connections_rejected: IntCounter,
     /// Requests for a short link, by `outcome`: `redirected`, `not_found`, `gone` or `error`.
@@ -48,6 +54,10 @@ pub struct Metrics {
     pub cache_bytes: IntGauge,
     /// Requests refused because their client sent too many.
     pub rate_limited: IntCounter,
+    /// Different visits that are not in the store yet.
+    pub clicks_pending: IntGauge,
+    /// Different visits that may wait at a time; one more is dropped.
+    pub clicks_pending_limit: IntGauge,
     /// Clicks that were not counted, for want of room or at an unclean end.
     pub clicks_dropped: IntCounter,
     /// Log lines given up because the reader of standard output did not keep up.
@@ -92,6 +102,15 @@ impl Metrics {
                 REQUEST_SECONDS,
             ),
             http_requests_in_flight: gauge("http_requests_in_flight", "HTTP requests being answered."),
+            http_requests_in_flight_limit: gauge(
+                "http_requests_in_flight_limit",
+                "HTTP requests that may be answered at a time.",
+            ),
+            http_connections_open: gauge("http_connections_open", "Open connections."),
+            http_connections_limit: gauge(
+                "http_connections_limit",
+                "Connections that may be open at a time.",
+            ),
             connections_rejected: counter("connections_rejected_total", "Connections refused at the bound."),
             redirects: counters("redirects_total", "Requests for a short link.", &["outcome"]),
             links_created: counters("links_created_total", "Links made.", &["strategy"]),
@@ -115,6 +134,8 @@ impl Metrics {
             cache_requests: counters("cache_requests_total", "Look-ups in the cache.", &["result"]),
             cache_bytes: gauge("cache_bytes", "Bytes that the cache uses."),
             rate_limited: counter("rate_limited_total", "Requests refused by the rate limit."),
+            clicks_pending: gauge("clicks_pending", "Different visits that are not in the store yet."),
+            clicks_pending_limit: gauge("clicks_pending_limit", "Different visits that may wait at a time."),
             clicks_dropped: counter("clicks_dropped_total", "Clicks that were not counted."),
             log_lines_dropped: counter("log_lines_dropped_total", "Log lines given up for a slow reader."),
             registry,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
+mod alerting;
 mod cache;
 mod cli;
 mod clients;
@@ -11,12 +12,15 @@ mod instances;
 mod keys;
 mod manage;
 mod middleware;
+mod monitoring;
 mod observability;
 mod openapi;
 mod options;
 mod outage;
 mod readme;
 mod redirect;
+mod restore;
+mod rolling;
 mod servers;
 mod shorten;
 mod shutdown;

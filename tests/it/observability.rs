@@ -139,11 +139,61 @@ async fn a_client_that_does_not_wait_is_recorded_as_such() {
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
     let impatient = app.client.get(app.url("/hang")).timeout(Duration::from_millis(100));
     assert!(impatient.send().await.unwrap_err().is_timeout());
-    let series = r#"http_requests_total{method="GET",route="unmatched",status="499"}"#;
+    let series = r#"http_requests_total{method="GET",route="/{key}",status="499"}"#;
     while app.metric(series) < 1.0 {
         tokio::task::yield_now().await;
     }
+    // It had waited for a redirect, which the service level has to know.
+    let duration = r#"http_request_duration_seconds_count{outcome="abandoned",route="/{key}"}"#;
+    assert_eq!(app.metric(duration), 1.0);
     assert_eq!(requests(&log.lines())[0]["status"], 499);
+}
+
+#[tokio::test]
+async fn the_series_of_the_service_level_are_there_before_the_first_request() {
+    let text = TestApp::start().await.get("/metrics").await.text().await.unwrap();
+    for outcome in ["redirect", "client_error", "server_error", "abandoned"] {
+        let series = format!(
+            r#"http_request_duration_seconds_bucket{{outcome="{outcome}",route="/{{key}}",le="0.2"}} 0"#
+        );
+        assert!(text.contains(&series), "{series} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn the_trace_that_a_request_belongs_to_is_logged() {
+    let log = Log::capture("info", LogFormat::Json);
+    let app = TestApp::start().await;
+    for (name, value) in [
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ("x-amzn-trace-id", "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Sampled=0"),
+        ("traceparent", "00-\"forged\"-00f067aa0ba902b7-01"),
+    ] {
+        app.client.get(app.url("/")).header(name, value).send().await.unwrap();
+    }
+    let lines = log.lines();
+    let traces: Vec<_> = requests(&lines).into_iter().map(|line| line["trace_id"].as_str()).collect();
+    let id = Some("4bf92f3577b34da6a3ce929d0e0e4736");
+    assert_eq!(traces, [id, id, None]);
+}
+
+#[tokio::test]
+async fn clicks_are_pending_until_the_store_has_them() {
+    let store = Arc::new(FaultyStore::default());
+    let app = TestApp::start_on(store.clone(), &[]).await;
+    let key = app.key_of("https://example.com").await;
+    app.get(&format!("/{key}")).await;
+    store.set_mood(Mood::Broken);
+    let errors = r#"store_errors_total{operation="add_clicks",store="faulty"}"#;
+    while app.metric(errors) < 2.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(app.metric("clicks_pending"), 1.0);
+    store.set_mood(Mood::Fine);
+    while app.metric("clicks_pending") > 0.0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(app.metric("clicks_dropped_total"), 0.0);
 }
 
 #[tokio::test]
@@ -216,6 +266,10 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         "connections_rejected_total 0",
         // The scrape itself is under way.
         "http_requests_in_flight 1",
+        "http_requests_in_flight_limit 1000",
+        "http_connections_open 1",
+        "http_connections_limit 10000",
+        "clicks_pending_limit 100000",
     ] {
         assert!(text.contains(&format!("\n{series}\n")), "{series} is not in\n{text}");
     }

@@ -4,6 +4,7 @@ mod app;
 mod faulty;
 mod postgres;
 mod process;
+mod prometheus;
 mod redis;
 mod server;
 
@@ -16,8 +17,9 @@ pub(crate) use self::{
     faulty::{FaultyStore, Mood},
     postgres::Postgres,
     process::{PATIENCE, Process},
+    prometheus::{Alertmanager, Prometheus, monitoring},
     redis::{Redis, RedisCluster},
-    server::RemoteServer,
+    server::{RemoteServer, Server, free_port, give_away, run},
 };
 
 /// A link that was made long ago.

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# propose.sh BRANCH TITLE FILE…: a pull request with what has changed in the files, if anything has.
+set -euo pipefail
+branch=$1 title=$2
+shift 2
+
+git diff --quiet -- "$@" && exit 0
+git switch -c "$branch"
+git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \
+  commit -m "$title" -- "$@"
+gh auth setup-git
+git push --force origin "$branch"
+[[ -n $(gh pr list --head "$branch" --state open --json number --jq '.[].number') ]] ||
+  gh pr create --head "$branch" --title "$title" --body 'Made by the scheduled workflow.'
+gh workflow run ci.yml --ref "$branch"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# verify-deployment.sh IMAGE@sha256:…: that the service runs this image. After a rollback it runs the one before, with
+# nothing amiss in Terraform's eyes.
+set -euo pipefail
+image=$1
+cluster=$(terraform -chdir=infra output -raw cluster_name)
+service=$(terraform -chdir=infra output -raw service_name)
+
+status=$(aws ecs list-service-deployments --cluster "$cluster" --service "$service" \
+  --query 'sort_by(serviceDeployments, &createdAt)[-1].status' --output text)
+definition=$(aws ecs describe-services --cluster "$cluster" --services "$service" \
+  --query 'services[0].taskDefinition' --output text)
+running=$(aws ecs describe-task-definition --task-definition "$definition" \
+  --query "taskDefinition.containerDefinitions[?name=='urlshort'].image" --output text)
+
+printf 'deployment %s, running %s\n' "$status" "$running"
+[[ $status == SUCCESSFUL && $running == "$image" ]]

@@ -1,0 +1,132 @@
+# HTTPS only. One rule sends requests to two target groups, between which a deployment shifts them.
+
+resource "aws_lb" "main" {
+  #checkov:skip=CKV2_AWS_76: The rule group is there, in a dynamic block, and a test holds it up
+  name               = var.name
+  load_balancer_type = "application"
+  security_groups    = [aws_security_group.alb.id]
+  subnets            = local.public_subnet_ids
+
+  drop_invalid_header_fields = true
+  # Shorter than the service's KEEP_ALIVE: otherwise requests meet connections that have just been closed.
+  idle_timeout               = 60
+  enable_deletion_protection = var.deletion_protection
+
+  access_logs {
+    bucket  = aws_s3_bucket.access_logs.id
+    enabled = true
+  }
+
+  depends_on = [aws_s3_bucket_policy.access_logs]
+}
+
+resource "aws_lb_target_group" "service" {
+  #checkov:skip=CKV_AWS_378: TLS ends at the load balancer; behind it only that can reach the tasks
+  for_each = toset(["blue", "green"])
+
+  name                 = "${var.name}-${each.key}"
+  vpc_id               = local.vpc_id
+  target_type          = "ip"
+  protocol             = "HTTP"
+  port                 = local.port
+  deregistration_delay = 30
+
+  health_check {
+    # Not /readyz: a database that is away must not take all tasks, which still redirect from memory, out of service.
+    path                = "/healthz"
+    matcher             = "200"
+    interval            = 10
+    timeout             = 5
+    healthy_threshold   = 2
+    unhealthy_threshold = 3
+  }
+}
+
+resource "aws_lb_listener" "http" {
+  load_balancer_arn = aws_lb.main.arn
+  protocol          = "HTTP"
+  port              = 80
+
+  default_action {
+    type = "redirect"
+
+    redirect {
+      protocol    = "HTTPS"
+      port        = "443"
+      status_code = "HTTP_301"
+    }
+  }
+}
+
+resource "aws_lb_listener" "https" {
+  load_balancer_arn = aws_lb.main.arn
+  protocol          = "HTTPS"
+  port              = 443
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"
+  certificate_arn   = aws_acm_certificate_validation.main.certificate_arn
+
+  default_action {
+    type = "fixed-response"
+
+    fixed_response {
+      content_type = "application/json"
+      status_code  = "404"
+      message_body = jsonencode({ error = "not found", code = "not_found" })
+    }
+  }
+}
+
+# What is not for the public: the service has these paths on another port, and a key can't have their names.
+resource "aws_lb_listener_rule" "closed" {
+  listener_arn = aws_lb_listener.https.arn
+  priority     = 10
+
+  condition {
+    path_pattern {
+      values = ["/metrics", "/metrics/*", "/readyz", "/readyz/*"]
+    }
+  }
+
+  action {
+    type = "fixed-response"
+
+    fixed_response {
+      content_type = "application/json"
+      status_code  = "404"
+      message_body = jsonencode({ error = "not found", code = "not_found" })
+    }
+  }
+}
+
+resource "aws_lb_listener_rule" "production" {
+  listener_arn = aws_lb_listener.https.arn
+  priority     = 100
+
+  condition {
+    host_header {
+      values = [var.domain_name]
+    }
+  }
+
+  # Nothing but forward: ECS refuses a rule of mixed actions.
+  action {
+    type = "forward"
+
+    forward {
+      target_group {
+        arn    = aws_lb_target_group.service["blue"].arn
+        weight = 100
+      }
+
+      target_group {
+        arn    = aws_lb_target_group.service["green"].arn
+        weight = 0
+      }
+    }
+  }
+
+  lifecycle {
+    # The weights are ECS's to set: putting them back would undo a deployment.
+    ignore_changes = [action]
+  }
+}

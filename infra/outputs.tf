@@ -1,0 +1,49 @@
+output "url" {
+  description = "Where the service answers"
+  value       = "https://${var.domain_name}"
+}
+
+output "image" {
+  description = "The image that was deployed last"
+  value       = var.image
+}
+
+output "cluster_name" {
+  description = "ECS cluster"
+  value       = aws_ecs_cluster.main.name
+}
+
+output "service_name" {
+  description = "ECS service"
+  value       = aws_ecs_service.main.name
+}
+
+output "load_balancer_dns_name" {
+  description = "Name of the load balancer itself"
+  value       = aws_lb.main.dns_name
+}
+
+output "target_groups" {
+  description = "ARN suffixes of the target groups, which CloudWatch's metrics bear"
+  value       = { for name, group in aws_lb_target_group.service : name => group.arn_suffix }
+}
+
+output "database_endpoint" {
+  description = "Host of the database's writer"
+  value       = aws_rds_cluster.main.endpoint
+}
+
+output "database_secret_arn" {
+  description = "Secret that holds the database's user and password"
+  value       = aws_rds_cluster.main.master_user_secret[0].secret_arn
+}
+
+output "log_group" {
+  description = "Log group of the service"
+  value       = aws_cloudwatch_log_group.service.name
+}
+
+output "alarm_topic_arn" {
+  description = "SNS topic of the alarms"
+  value       = aws_sns_topic.alarms.arn
+}

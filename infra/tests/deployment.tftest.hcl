@@ -1,0 +1,184 @@
+# How a new version takes over, and what takes it back.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+# So that each group has an ARN of its own.
+override_resource {
+  target = aws_lb_target_group.service["blue"]
+  values = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/urlshort-blue/abc"
+    arn_suffix = "targetgroup/urlshort-blue/abc"
+  }
+}
+
+override_resource {
+  target = aws_lb_target_group.service["green"]
+  values = {
+    arn        = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/urlshort-green/abc"
+    arn_suffix = "targetgroup/urlshort-green/abc"
+  }
+}
+
+variables {
+  region                   = "eu-central-1"
+  domain_name              = "sho.rt"
+  zone_id                  = "Z0123456789"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/urlshort-boundary"
+  image                    = "ghcr.io/urlshort/urlshort@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+}
+
+run "a_new_version_gets_a_share_of_the_requests_first" {
+  command = apply
+
+  assert {
+    condition     = aws_ecs_service.main.deployment_configuration[0].strategy == "CANARY"
+    error_message = "not a canary deployment"
+  }
+
+  assert {
+    condition     = aws_ecs_service.main.deployment_configuration[0].canary_configuration[0].canary_percent == 10
+    error_message = "the canary's share is not the variable's default"
+  }
+
+  assert {
+    condition = (
+      tonumber(aws_ecs_service.main.deployment_configuration[0].bake_time_in_minutes) > 0
+      && tonumber(aws_ecs_service.main.deployment_configuration[0].canary_configuration[0].canary_bake_time_in_minutes) >= 3
+    )
+    error_message = "the alarms take 3 minutes to go off: shorter stages end before"
+  }
+
+  assert {
+    condition = one([for balancer in aws_ecs_service.main.load_balancer : (
+      balancer.target_group_arn == aws_lb_target_group.service["blue"].arn
+      && balancer.advanced_configuration[0].alternate_target_group_arn == aws_lb_target_group.service["green"].arn
+      && balancer.advanced_configuration[0].production_listener_rule == aws_lb_listener_rule.production.arn
+    )])
+    error_message = "the service does not know both target groups and the rule between them"
+  }
+}
+
+run "alarms_on_both_target_groups_roll_a_deployment_back" {
+  command = apply
+
+  assert {
+    condition     = aws_ecs_service.main.alarms[0].enable && aws_ecs_service.main.alarms[0].rollback
+    error_message = "alarms do not roll back"
+  }
+
+  assert {
+    condition = aws_ecs_service.main.alarms[0].alarm_names == toset([
+      "urlshort-errors-blue", "urlshort-errors-green", "urlshort-p99-blue", "urlshort-p99-green",
+    ])
+    error_message = "not the alarms on errors and answer times of both target groups"
+  }
+
+  # Each alarm reads the metrics of its own target group, and of no other.
+  assert {
+    condition = alltrue(flatten([
+      for alarms in [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.p99] : [
+        for color, alarm in alarms : [
+          for query in alarm.metric_query : query.metric[0].dimensions.TargetGroup == aws_lb_target_group.service[color].arn_suffix
+          if length(query.metric) > 0
+        ]
+      ]
+    ]))
+    error_message = "an alarm looks at another target group"
+  }
+
+  assert {
+    condition = alltrue([
+      for alarm in values(aws_cloudwatch_metric_alarm.errors) : alarm.threshold == 1 && contains(
+        [for query in alarm.metric_query : query.expression if query.return_data == true],
+        "IF(requests >= 20, 100 * FILL(errors, 0) / requests, 0)",
+      )
+    ])
+    error_message = "the alarm on errors is not on their share in percent"
+  }
+
+  assert {
+    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.p99) : alarm.threshold == 0.2])
+    error_message = "the alarm on answer times is not at the objective's threshold"
+  }
+
+  assert {
+    condition     = aws_ecs_service.main.deployment_circuit_breaker[0].enable && aws_ecs_service.main.deployment_circuit_breaker[0].rollback
+    error_message = "tasks that never become healthy do not end a deployment"
+  }
+}
+
+# The same state, planned again with what ECS and autoscaling are known to change.
+run "an_apply_leaves_weights_and_task_count_alone" {
+  command = plan
+
+  variables {
+    min_tasks = 5
+  }
+
+  assert {
+    condition     = aws_ecs_service.main.desired_count == 2
+    error_message = "the number of tasks is taken from autoscaling"
+  }
+}
+
+run "the_production_rule_only_forwards" {
+  command = apply
+
+  assert {
+    condition     = [for action in aws_lb_listener_rule.production.action : action.type] == ["forward"]
+    error_message = "ECS refuses a rule of mixed actions"
+  }
+}
+
+run "tasks_follow_the_requests_of_both_target_groups" {
+  command = apply
+
+  assert {
+    condition = toset(flatten([
+      for query in aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : [
+        for stat in query.metric_stat : [for dimension in stat.metric[0].dimensions : dimension.value]
+      ]
+    ])) == toset([for group in aws_lb_target_group.service : group.arn_suffix])
+    error_message = "requests are not counted in both target groups"
+  }
+
+  assert {
+    condition = contains(
+      [for query in aws_appautoscaling_policy.requests.target_tracking_scaling_policy_configuration[0].customized_metric_specification[0].metrics : query.expression],
+      "FILL(blue, 0) + FILL(green, 0)",
+    )
+    error_message = "the requests of the target groups are not added up"
+  }
+
+  assert {
+    condition     = aws_appautoscaling_policy.cpu.target_tracking_scaling_policy_configuration[0].predefined_metric_specification[0].predefined_metric_type == "ECSServiceAverageCPUUtilization"
+    error_message = "tasks do not follow CPU"
+  }
+
+  assert {
+    condition     = aws_appautoscaling_target.service.min_capacity == 2
+    error_message = "fewer than two tasks"
+  }
+}
+
+run "an_image_by_tag_is_refused" {
+  command = plan
+
+  variables {
+    image = "ghcr.io/urlshort/urlshort:latest"
+  }
+
+  expect_failures = [var.image]
+}
+
+run "a_single_task_is_refused" {
+  command = plan
+
+  variables {
+    min_tasks = 1
+  }
+
+  expect_failures = [var.min_tasks]
+}

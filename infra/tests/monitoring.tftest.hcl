@@ -1,0 +1,111 @@
+# Who scrapes, where it goes, and who is told.
+
+mock_provider "aws" {
+  source = "./tests/mocks"
+}
+
+override_resource {
+  target = aws_sns_topic.tickets
+  values = { arn = "arn:aws:sns:eu-central-1:123456789012:urlshort-tickets" }
+}
+
+variables {
+  region                   = "eu-central-1"
+  domain_name              = "sho.rt"
+  zone_id                  = "Z0123456789"
+  permissions_boundary_arn = "arn:aws:iam::123456789012:policy/urlshort-boundary"
+  image                    = "ghcr.io/urlshort/urlshort@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  dashboards_url           = "https://grafana.example"
+}
+
+run "each_task_scrapes_its_own_service_and_tells_itself_apart" {
+  command = apply
+
+  assert {
+    condition = one([
+      for container in jsondecode(aws_ecs_task_definition.main.container_definitions) : container.essential
+      if container.name == "collector"
+    ]) == false
+    error_message = "a collector that fails would end its task"
+  }
+
+  assert {
+    condition     = local.collector_config.receivers.prometheus.config.scrape_configs[0].job_name == "urlshort"
+    error_message = "rules and dashboards know the job by another name"
+  }
+
+  assert {
+    condition = contains([
+      for variable in local.service_container.environment : variable.value if variable.name == "METRICS_ADDR"
+    ], "0.0.0.0:${split(":", local.collector_config.receivers.prometheus.config.scrape_configs[0].static_configs[0].targets[0])[1]}")
+    error_message = "the collector asks where the service does not listen"
+  }
+
+  assert {
+    condition     = local.collector_config.processors.resource.attributes[0].from_attribute == "aws.ecs.task.arn"
+    error_message = "counters of different tasks would be one series"
+  }
+
+  assert {
+    condition     = local.collector_config.exporters.prometheusremotewrite.endpoint == "https://aps-workspaces.eu-central-1.amazonaws.com/workspaces/ws-abc/api/v1/remote_write"
+    error_message = "metrics go elsewhere"
+  }
+
+  assert {
+    condition = (
+      data.aws_iam_policy_document.task.statement[0].actions == toset(["aps:RemoteWrite"])
+      && data.aws_iam_policy_document.task.statement[0].resources == toset([aws_prometheus_workspace.main.arn])
+    )
+    error_message = "a task may do more than write its metrics"
+  }
+}
+
+run "the_rules_are_those_that_promtool_tests" {
+  command = apply
+
+  assert {
+    condition     = toset(keys(aws_prometheus_rule_group_namespace.main)) == fileset("./monitoring/rules", "*.yml") && length(aws_prometheus_rule_group_namespace.main) >= 2
+    error_message = "a file of rules is not loaded"
+  }
+
+  assert {
+    condition = alltrue([
+      for rules in aws_prometheus_rule_group_namespace.main : !strcontains(rules.data, "localhost") && strcontains(rules.data, "https://grafana.example/d/urlshort-")
+    ])
+    error_message = "an alert leads to a dashboard on the reader's own machine"
+  }
+}
+
+run "pages_and_tickets_go_to_different_topics" {
+  command = apply
+
+  variables {
+    ticket_emails = ["team@example.com"]
+  }
+
+  assert {
+    condition = {
+      for receiver in yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main.definition).alertmanager_config).receivers :
+      receiver.name => receiver.sns_configs[0].topic_arn
+    } == { page = aws_sns_topic.alarms.arn, ticket = aws_sns_topic.tickets.arn }
+    error_message = "a receiver of the routes has no topic, or that of the other"
+  }
+
+  assert {
+    condition     = aws_sns_topic.alarms.arn != aws_sns_topic.tickets.arn && aws_sns_topic_subscription.tickets["team@example.com"].topic_arn == aws_sns_topic.tickets.arn
+    error_message = "tickets page, or do not arrive"
+  }
+
+  assert {
+    condition     = length(yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main.definition).alertmanager_config).inhibit_rules) == 2
+    error_message = "what a page says already would be said by tickets as well"
+  }
+
+  assert {
+    condition = alltrue([
+      for document in [data.aws_iam_policy_document.alarms, data.aws_iam_policy_document.tickets] :
+      contains(flatten([for principal in document.statement[0].principals : principal.identifiers]), "aps.amazonaws.com")
+    ])
+    error_message = "Alertmanager may not publish"
+  }
+}

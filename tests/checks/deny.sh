@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Licences, sources and duplicates of the dependencies; advisories against them, where their database can be reached.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+
+cargo_tool cargo-deny 0.20.2
+cargo deny --config .deny.toml --locked check --hide-inclusion-graph bans licenses sources
+if cargo deny --config .deny.toml --locked fetch db; then
+  cargo deny --config .deny.toml --locked check --disable-fetch advisories
+elif [[ ${GITHUB_ACTIONS:-} == true ]]; then
+  exit 1
+else
+  printf 'advisories: their database can not be reached from here; the scheduled workflow asks it every day\n'
+  figure 'without advisories'
+fi

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# The Terraform is formatted and valid, and keeps the promises of its own tests, on a mocked provider.
+# Where the provider can't be downloaded, TERRAFORM_SCHEMA names a program that runs a command with its schema served.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+command -v terraform > /dev/null || { printf 'needs terraform 1.11 or newer\n'; exit 1; }
+
+export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color TF_PLUGIN_CACHE_DIR=$cache/terraform-plugins
+mkdir -p "$TF_PLUGIN_CACHE_DIR"
+terraform fmt -check -diff -recursive infra
+
+# Mocks know nothing of lifecycle blocks on what only AWS changes.
+awk '/^resource "aws_lb_listener_rule" "production"/, /^}/' infra/alb.tf | grep -qE '^ +ignore_changes = \[action\]$' ||
+  { printf 'an apply would put the weights of the production rule back\n'; exit 1; }
+
+# The task's variables are options of the service: it would pass over a name that it does not know.
+for name in $(sed -n '/^  settings = merge/,/^    }/s/^ *\([A-Z_]*\) *=.*/\1/p' infra/containers.tf); do
+  [[ $name == PG* ]] || grep -q "^| \`$name\` |" README.md || { printf '%s is no option of the service\n' "$name"; exit 1; }
+done
+
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+# shellcheck disable=SC2016 # the inner shell expands them
+${TERRAFORM_SCHEMA:-} sh -ec 'for module in "$@"; do
+    terraform -chdir="$module" init -backend=false -input=false
+    terraform -chdir="$module" validate
+    terraform -chdir="$module" test
+  done' terraform infra infra/bootstrap | tee "$output"
+figure "$(grep -c '^ *run .* pass$' "$output") tests"

@@ -1,0 +1,230 @@
+//! A real Prometheus watches the real service while its store breaks, and a real Alertmanager tells who has to know.
+//! Time passes faster for the rules and routes, which are otherwise those of the repository.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::post,
+};
+use reqwest::{Client, redirect::Policy};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    monitoring::dashboard_expressions,
+    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer},
+};
+
+/// Stands for the pager and the tracker: keeps `receiver alertname status` of whatever it is told.
+#[derive(Clone, Default)]
+struct Receivers(Arc<Mutex<Vec<String>>>);
+
+impl Receivers {
+    /// Begins to listen, and returns where.
+    async fn start(&self) -> String {
+        async fn take(
+            State(Receivers(told)): State<Receivers>,
+            Path(receiver): Path<String>,
+            notification: String,
+        ) {
+            let notification: Value = serde_json::from_str(&notification).unwrap();
+            for alert in notification["alerts"].as_array().unwrap() {
+                let name = alert["labels"]["alertname"].as_str().unwrap();
+                told.lock().unwrap().push(format!("{receiver} {name} {}", alert["status"].as_str().unwrap()));
+            }
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = Router::new().route("/{receiver}", post(take)).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    fn told(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn wait_for(&self, notification: &str) {
+        let waiting = async {
+            while !self.told().iter().any(|told| told == notification) {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let result = timeout(PATIENCE, waiting).await;
+        assert!(result.is_ok(), "{notification:?} is not among {:?}", self.told());
+    }
+}
+
+/// Requests of all kinds, up to 20 a second from each of so many clients, until it is dropped.
+fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let (link, base) = (process.url(&format!("/{key}")), process.url(""));
+    let mut load = JoinSet::new();
+    for worker in 0..clients {
+        let (client, link, base) = (client.clone(), link.clone(), base.clone());
+        load.spawn(async move {
+            let mut ticks = interval(Duration::from_millis(50));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for turn in worker.. {
+                ticks.tick().await;
+                let request = match turn % 20 {
+                    0 => {
+                        client.post(format!("{base}/shorten")).json(&json!({ "url": "https://example.com" }))
+                    }
+                    1 => client.get(format!("{base}/unknown")),
+                    2 => client.head(&link),
+                    3 => client.get(format!("{base}/healthz")),
+                    4 => client.post(format!("{base}/shorten")).body("nonsense"),
+                    _ => client.get(&link),
+                };
+                // What comes of it is Prometheus' business.
+                let _ = request.send().await;
+            }
+        });
+    }
+    load
+}
+
+async fn shorten(process: &Process) -> String {
+    let request = Client::new().post(process.url("/shorten")).json(&json!({ "url": "https://example.com" }));
+    let link: Value = request.send().await.unwrap().json().await.unwrap();
+    link["key"].as_str().unwrap().to_owned()
+}
+
+/// Makes each look-up wait for about 400 ms, again and again, until it is dropped.
+fn slow_store(postgres: &Postgres) -> impl Drop {
+    struct Locks(std::process::Child);
+    impl Drop for Locks {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
+    }
+    let mut psql = Command::new("psql")
+        .args(["-q", "-v", "ON_ERROR_STOP=1", &postgres.url()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lock = "begin; lock table links; select pg_sleep(0.4); commit; select pg_sleep(0.1);\n";
+    psql.stdin.take().unwrap().write_all(lock.repeat(500).as_bytes()).unwrap();
+    Locks(psql)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
+    let mut postgres = Postgres::start();
+    let store = postgres.url();
+    // Without a cache each redirect needs the store; with one, as usual, most do not.
+    let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
+    let cached = Process::start(&[("STORE_URL", &store)]);
+    let receivers = Receivers::default();
+    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
+    let prometheus = Prometheus::start_in_a_hurry(&[&bare.address, &cached.address], Some(&alertmanager));
+    let key = shorten(&bare).await;
+    let _load = [mixed_load(16, &bare, &key), mixed_load(1, &cached, &key)];
+
+    let all_is_well = "sum(job:redirects_valid:rate5m) > 50 unless on () ALERTS{severity=\"page\"}";
+    prometheus.wait_until(all_is_well, true).await;
+
+    postgres.freeze();
+    prometheus.wait_for_alert("ErrorBudgetBurn1h", true).await;
+    prometheus.wait_for_alert("StoreDown", true).await;
+    receivers.wait_for("page ErrorBudgetBurn1h firing").await;
+    receivers.wait_for("page StoreDown firing").await;
+    postgres.thaw();
+    prometheus.wait_for_alert("StoreDown", false).await;
+    prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
+    receivers.wait_for("page ErrorBudgetBurn1h resolved").await;
+
+    // Answers are redirects, and late.
+    let locks = slow_store(&postgres);
+    let late = "sum(rate(http_request_duration_seconds_count{outcome=\"redirect\",route=\"/{key}\"}[2s])) \
+                - sum(rate(http_request_duration_seconds_bucket{outcome=\"redirect\",route=\"/{key}\",le=\"0.2\"}[2s])) \
+                > 0.1 * sum(job:redirects_valid:rate5m)";
+    prometheus.wait_until(late, true).await;
+    prometheus.wait_for_alert("ErrorBudgetBurn1h", true).await;
+    drop(locks);
+    prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
+
+    every_dashboard_shows_something(&prometheus).await;
+    every_rule_works(&prometheus).await;
+    promtool_finds_nothing_to_say(&bare).await;
+}
+
+async fn every_dashboard_shows_something(prometheus: &Prometheus) {
+    for expression in dashboard_expressions() {
+        let asked = expression
+            .replace("$__rate_interval", "2m")
+            .replace("$job", "urlshort")
+            .replace("$instance", ".*");
+        assert!(!asked.contains('$'), "{asked}");
+        let values = prometheus.query(&asked).await;
+        assert!(values.iter().any(|value| value.is_finite()), "{asked} shows nothing: {values:?}");
+    }
+}
+
+async fn every_rule_works(prometheus: &Prometheus) {
+    for rule in prometheus.rules().await {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+}
+
+async fn promtool_finds_nothing_to_say(process: &Process) {
+    let metrics = Client::new().get(process.url("/metrics")).send().await.unwrap().bytes().await.unwrap();
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(&metrics).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[tokio::test]
+async fn pages_and_tickets_reach_their_receivers_and_an_inhibited_ticket_nobody() {
+    let receivers = Receivers::default();
+    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
+    let alert = |name, severity, subject, job| json!({ "alertname": name, "severity": severity, "subject": subject, "job": job });
+    let page = alert("ErrorBudgetBurn1h", "page", "redirects", "urlshort");
+    let same_subject = alert("ErrorBudgetBurn3d", "ticket", "redirects", "urlshort");
+    alertmanager.raise(&[page, same_subject]).await;
+    receivers.wait_for("page ErrorBudgetBurn1h firing").await;
+
+    // Another subject, and the same one of another job: nobody was paged about these.
+    let other_subject = alert("LogLinesDropped", "ticket", "logs", "urlshort");
+    let other_job = alert("ErrorBudgetBurn3d", "ticket", "redirects", "elsewhere");
+    alertmanager.raise(&[other_subject, other_job]).await;
+    receivers.wait_for("ticket LogLinesDropped firing").await;
+    receivers.wait_for("ticket ErrorBudgetBurn3d firing").await;
+
+    // Without a store, everything else follows from that.
+    let store = alert("StoreDown", "page", "store", "urlshort");
+    alertmanager.raise(&[store, alert("ClicksDropped", "ticket", "clicks", "urlshort")]).await;
+    receivers.wait_for("page StoreDown firing").await;
+    alertmanager.raise(&[alert("ServerErrors", "ticket", "requests", "elsewhere")]).await;
+    receivers.wait_for("ticket ServerErrors firing").await;
+
+    let mut inhibited = alertmanager.inhibited().await;
+    inhibited.sort();
+    assert_eq!(inhibited, ["ClicksDropped", "ErrorBudgetBurn3d", "LogLinesDropped"]);
+    let tickets = |name: &str| {
+        receivers.told().iter().filter(|told| told.starts_with(&format!("ticket {name}"))).count()
+    };
+    assert_eq!((tickets("ErrorBudgetBurn3d"), tickets("ClicksDropped")), (1, 0), "{:?}", receivers.told());
+}

@@ -1,0 +1,119 @@
+//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, a link taken down.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use reqwest::{Client, redirect::Policy};
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+
+use crate::support::{Postgres, Process, monitoring, run, sqlite_in};
+
+/// Runs the block of the runbook's that has this name.
+#[track_caller]
+fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) {
+    let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
+    let (_, commands) = runbook.split_once(&format!("```sh {block}\n")).unwrap();
+    let (commands, _) = commands.split_once("```").unwrap();
+    run(Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .envs(variables.iter().map(|(name, value)| (name, value))));
+}
+
+fn client() -> Client {
+    Client::builder().redirect(Policy::none()).build().unwrap()
+}
+
+async fn shorten(process: &Process, key: &str) {
+    let link = json!({ "url": format!("https://{key}.example"), "key": key });
+    let response = client().post(process.url("/shorten")).json(&link).send().await.unwrap();
+    assert_eq!(response.status(), 201);
+}
+
+async fn status(process: &Process, key: &str) -> u16 {
+    client().get(process.url(&format!("/{key}"))).send().await.unwrap().status().as_u16()
+}
+
+/// Makes links and follows one of them twice; a clean end writes the clicks.
+async fn use_service(store: &str) {
+    let process = Process::start(&[("STORE_URL", store)]);
+    for key in ["one", "two", "three"] {
+        shorten(&process, key).await;
+    }
+    assert_eq!((status(&process, "one").await, status(&process, "one").await), (302, 302));
+    assert!(process.terminate().success());
+}
+
+/// Asserts that links from before the backup are there, and those from after it are not; and that new ones can be made.
+async fn assert_restored(store: &str) {
+    let process = Process::start(&[("STORE_URL", store)]);
+    for key in ["one", "two", "three"] {
+        assert_eq!(status(&process, key).await, 302, "{key}");
+    }
+    assert_eq!(status(&process, "late").await, 404);
+    shorten(&process, "new").await;
+    let ready: Value = client().get(process.url("/readyz")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(ready["status"], "ready");
+    assert!(process.terminate().success());
+}
+
+#[tokio::test]
+async fn sqlite_is_restored_after_its_file_was_destroyed() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = sqlite_in(directory.path());
+    let (database, backup) =
+        (PathBuf::from(store.strip_prefix("sqlite:").unwrap()), directory.path().join("backup"));
+    let variables = [("DATABASE", database.as_path()), ("BACKUP", backup.as_path())];
+    use_service(&store).await;
+
+    let process = Process::start(&[("STORE_URL", &store)]);
+    follow_runbook("backup-sqlite", &variables);
+    shorten(&process, "late").await;
+    // Its log stays behind, with the late link in it.
+    process.kill();
+    fs::write(&database, "no database any more").unwrap();
+
+    follow_runbook("restore-sqlite", &variables);
+    let clicks =
+        run(Command::new("sqlite3").arg(&database).arg("select clicks from links where key = 'one'"));
+    assert_eq!(clicks.trim(), "2");
+    assert_restored(&store).await;
+}
+
+#[tokio::test]
+async fn postgres_is_restored_after_its_tables_were_lost() {
+    let server = Postgres::start();
+    let (store, directory) = (server.url(), tempfile::tempdir().unwrap());
+    let backup = directory.path().join("backup");
+    let variables = [("STORE_URL", Path::new(&store)), ("BACKUP", backup.as_path())];
+    use_service(&store).await;
+
+    let process = Process::start(&[("STORE_URL", &store)]);
+    follow_runbook("backup-postgres", &variables);
+    shorten(&process, "late").await;
+    assert!(process.terminate().success());
+    let mut admin = PgConnection::connect(&store).await.unwrap();
+    sqlx::query("DROP TABLE links CASCADE").execute(&mut admin).await.unwrap();
+
+    follow_runbook("restore-postgres", &variables);
+    let clicks: i64 =
+        sqlx::query_scalar("SELECT clicks FROM links WHERE key = 'one'").fetch_one(&mut admin).await.unwrap();
+    assert_eq!(clicks, 2);
+    assert_restored(&store).await;
+}
+
+#[tokio::test]
+async fn a_link_is_taken_down() {
+    let token = "0123456789abcdef";
+    let process = Process::start(&[("API_TOKENS", &format!("operator:{token}:write"))]);
+    shorten(&process, "bad").await;
+    let service = process.url("");
+    let variables = [("SERVICE", service.as_str()), ("TOKEN", token), ("KEY", "bad")];
+    follow_runbook("take-down", &variables);
+    follow_runbook("taken-down", &variables);
+    assert_eq!(status(&process, "bad").await, 410);
+}

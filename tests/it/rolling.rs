@@ -1,0 +1,189 @@
+//! Three instances behind a proxy, replaced one after the other while people follow links.
+
+use std::{
+    fs,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use reqwest::{Client, redirect::Policy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::support::{Postgres, Process, Prometheus, Server, free_port, give_away};
+
+/// Longer than the proxy takes to notice: two polls, 100 ms apart, that fail.
+const DRAIN_DELAY: &str = "1s";
+
+/// The two ways for a proxy to leave an instance alone that is about to end.
+///
+/// `ready` polls /readyz, which says so for `DRAIN_DELAY`, and needs nothing else. `live` polls /healthz, which goes on
+/// saying yes until the end, so that requests still come when nobody listens any more: these it has to try elsewhere.
+/// Only a request that may be repeated is tried again after it was sent.
+const PROXY: &str = "
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 20s
+  timeout server 20s
+  default-server check inter 100ms fall 2 rise 1
+
+frontend statistics
+  bind 127.0.0.1:STATISTICS
+  stats enable
+  stats uri /
+
+frontend ready
+  bind 127.0.0.1:READY
+  default_backend ready
+
+backend ready
+  option httpchk GET /readyz
+  retries 0
+SERVERS
+
+frontend live
+  bind 127.0.0.1:LIVE
+  default_backend live
+
+backend live
+  option httpchk GET /healthz
+  retries 3
+  option redispatch 1
+  retry-on conn-failure empty-response
+  http-request disable-l7-retry unless METH_GET || { method HEAD }
+SERVERS
+";
+
+struct Proxy {
+    statistics: String,
+    frontends: [String; 2],
+    _server: Server,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    fn start(instances: &[String]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let servers: String =
+            instances.iter().map(|address| format!("  server {address} {address}\n")).collect();
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        loop {
+            let [statistics, ready, live] = [free_port(), free_port(), free_port()];
+            let config = PROXY
+                .replace("STATISTICS", &statistics.to_string())
+                .replace("READY", &ready.to_string())
+                .replace("LIVE", &live.to_string())
+                .replace("SERVERS\n", &servers);
+            fs::write(directory.path().join("haproxy.cfg"), config).unwrap();
+            give_away(directory.path());
+            let mut command = Command::new("haproxy");
+            command.current_dir(directory.path()).args(["-W", "-db", "-f", "haproxy.cfg"]);
+            match Server::start(command, "Loading success") {
+                Ok(server) => {
+                    let frontends = [ready, live].map(address);
+                    let statistics = format!("http://{}/;csv", address(statistics));
+                    return Self { statistics, frontends, _server: server, _directory: directory };
+                }
+                Err(printed) => assert!(printed.contains("cannot bind"), "{printed}"),
+            }
+        }
+    }
+
+    /// Waits until this many instances get requests, by either way of polling.
+    async fn wait_for(&self, instances: usize) {
+        loop {
+            let text = Client::new().get(&self.statistics).send().await.unwrap().text().await.unwrap();
+            let is_up = |line: &&str| line.contains(":") && line.contains(",UP,");
+            if text.lines().filter(is_up).count() == 2 * instances {
+                return;
+            }
+            sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn instance(store: &str, port: u16) -> Process {
+    Process::start(&[("STORE_URL", store), ("PORT", &port.to_string()), ("DRAIN_DELAY", DRAIN_DELAY)])
+}
+
+/// What people who follow links get.
+#[derive(Clone, Default)]
+struct Load {
+    answered: Arc<AtomicUsize>,
+    failed: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    async fn follow(self, client: Client, url: String) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match client.get(&url).send().await {
+                Ok(response) if response.status() == 302 => {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                other => self.failed.lock().unwrap().push(format!("{url}: {other:?}")),
+            }
+        }
+    }
+
+    /// Waits for so many further answers.
+    async fn go_on(&self, answers: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + answers;
+        while self.answered.load(Ordering::Relaxed) < enough {
+            assert!(self.failed.lock().unwrap().len() < 1000, "nothing works any more");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_fails_no_request() {
+    let postgres = Postgres::start();
+    let store = postgres.url();
+    let ports = [free_port(), free_port(), free_port()];
+    let mut instances: Vec<_> = ports.iter().map(|port| Some(instance(&store, *port))).collect();
+    let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let proxy = Proxy::start(&addresses);
+    let scraped: Vec<_> = addresses.iter().map(String::as_str).collect();
+    let prometheus = Prometheus::start_in_a_hurry(&scraped, None);
+    proxy.wait_for(3).await;
+
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let request = client.post(format!("http://{}/shorten", proxy.frontends[0]));
+    let link: Value =
+        request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();
+    let (load, mut clients) = (Load::default(), JoinSet::new());
+    for frontend in proxy.frontends.iter().cycle().take(8) {
+        let url = format!("http://{frontend}/{}", link["key"].as_str().unwrap());
+        clients.spawn(load.clone().follow(client.clone(), url));
+    }
+    load.go_on(500).await;
+    for (place, port) in instances.iter_mut().zip(ports) {
+        let old = place.take().unwrap();
+        assert!(tokio::task::spawn_blocking(|| old.terminate()).await.unwrap().success());
+        proxy.wait_for(2).await;
+        load.go_on(200).await;
+        *place = Some(instance(&store, port));
+        proxy.wait_for(3).await;
+        load.go_on(200).await;
+    }
+    prometheus.wait_until("count(process_start_time_seconds) == 3", true).await;
+    load.stop.store(true, Ordering::Relaxed);
+    while clients.join_next().await.is_some() {}
+
+    assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
+    // The indicator has seen the requests, and none of them failed or was given up. How fast they were is left aside:
+    // that tells of the machine which runs this test.
+    let answered = |outcomes: &str| {
+        format!(
+            "sum(increase(http_request_duration_seconds_count{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}[1m]))"
+        )
+    };
+    assert!(prometheus.query(&answered("redirect")).await[0] > 1000.0);
+    assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
+}
