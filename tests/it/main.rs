@@ -19,3 +19,4 @@ mod shorten;
 mod shutdown;
 mod store;
 mod support;
+mod transfer;
