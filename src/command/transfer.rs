@@ -59,7 +59,7 @@ pub(super) async fn open_store(config: &Config, missing: Missing) -> Result<Arc<
 
 /// Counts links on a terminal; where standard error is none, it shows nothing.
 pub(super) fn counter() -> ProgressBar {
-    bar(ProgressBar::new_spinner(), "{human_pos} links, {per_sec}")
+    bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")
 }
 
 /// Shows how far a file of `size` bytes has been read, and a message.
