@@ -9,7 +9,7 @@ use std::{
 
 use bytesize::ByteSize;
 use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use tracing_subscriber::filter::Targets;
@@ -17,6 +17,7 @@ use tracing_subscriber::filter::Targets;
 use crate::{
     api::RateLimit,
     base_url::BaseUrl,
+    command::{export::ExportOptions, import::ImportOptions},
     keygen::StrategyName,
     observability::logging::LogFormat,
     store::StoreUrl,
@@ -38,10 +39,18 @@ pub struct Cli {
 }
 
 /// What the program can do besides serving.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Asks the instance that runs with the same options for its /healthz; exits with 0 or 1
     Healthcheck,
+    /// Writes all links to a file or standard output
+    Export(ExportOptions),
+    /// Takes over the links of a file, be it of this or of another service
+    ///
+    /// A link whose key is in the store with the same target stays as it is there, so an import that was stopped can be
+    /// run again. Exits with 0 when all links are in the store, 1 when some were skipped or it had to stop, 2 when it was
+    /// called wrongly.
+    Import(ImportOptions),
 }
 
 /// The options. See `urlshort --help`, or the same table in the README.
@@ -248,18 +257,25 @@ pub fn explain(error: &clap::Error) -> String {
     match error.kind() {
         ErrorKind::ValueValidation | ErrorKind::InvalidValue if !flag.is_empty() => {
             let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+            let has_variable = |option: &Arg| option.get_env().is_some_and(|name| name == variable.as_str());
+            let name = if Cli::command().get_arguments().any(has_variable) {
+                format!("{variable} ({flag})")
+            } else {
+                flag.into()
+            };
             let value = context(ContextKind::InvalidValue);
             let reason =
                 std::error::Error::source(error).map_or_else(|| accepted(error), ToString::to_string);
             if SECRETS.contains(&&*variable) {
-                return format!("{variable} ({flag}): {reason}");
+                return format!("{name}: {reason}");
             }
-            format!("{variable} ({flag}): '{value}': {reason}")
+            format!("{name}: '{value}': {reason}")
         }
         _ => {
             let text = error.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.strip_prefix("error: ").unwrap_or(first).into()
+            let first: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+            let first = first.join(" ");
+            first.strip_prefix("error: ").unwrap_or(&first).into()
         }
     }
 }

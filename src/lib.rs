@@ -5,7 +5,8 @@
 //! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
 //! ask a [`keygen::KeyStrategy`] for keys and a [`store::Store`] for links, obey a [`policy`] and count [`clicks`].
 //! [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where every option is declared,
-//! [`command`] what the program does with them, [`observability`] what it tells about itself.
+//! [`command`] what the program does with them, [`transfer`] how links come and go in files, [`observability`] what the
+//! program tells about itself.
 //!
 //! # Invariants
 //! - Nothing outside [`api`] names axum; [`shortener`], [`store`] and [`keygen`] know no HTTP.
@@ -30,3 +31,4 @@ pub mod server;
 pub mod shortener;
 pub mod store;
 pub mod tokens;
+pub mod transfer;

@@ -29,11 +29,15 @@ fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        None => command::serve::run(cli.config),
-        Some(Command::Healthcheck) => command::healthcheck::run(&cli.config),
+        None => command::serve::run(cli.config).map(|()| ExitCode::SUCCESS),
+        Some(Command::Healthcheck) => command::healthcheck::run(&cli.config).map(|()| ExitCode::SUCCESS),
+        Some(Command::Export(options)) => {
+            command::export::run(&cli.config, &options).map(|()| ExitCode::SUCCESS)
+        }
+        Some(Command::Import(options)) => command::import::run(&cli.config, &options),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("urlshort: {}", Chain(&*error));
             ExitCode::FAILURE

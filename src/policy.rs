@@ -58,10 +58,16 @@ impl TargetPolicy {
     /// # Errors
     /// The first rule that forbids it.
     pub fn check(&self, target: &Target, own: &BaseUrl) -> Result<(), Refusal> {
+        if own.covers(target) { Err(Refusal::Loop) } else { self.check_host(target) }
+    }
+
+    /// Agrees to the host of `target`, or says why not.
+    ///
+    /// # Errors
+    /// The first rule that forbids it.
+    pub fn check_host(&self, target: &Target) -> Result<(), Refusal> {
         let url = target.to_url();
-        if own.covers(target) {
-            Err(Refusal::Loop)
-        } else if self.blocked.as_ref().is_some_and(|list| list.contains(&url)) {
+        if self.blocked.as_ref().is_some_and(|list| list.contains(&url)) {
             Err(Refusal::BlockedHost)
         } else if self.block_private && is_private(&url) {
             Err(Refusal::PrivateHost)

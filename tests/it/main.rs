@@ -26,3 +26,4 @@ mod shorten;
 mod shutdown;
 mod store;
 mod support;
+mod transfer;

@@ -1,6 +1,6 @@
 //! The README says what is so.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use clap::CommandFactory;
 use urlshort::config::Cli;
@@ -22,13 +22,18 @@ fn transcript() -> Vec<(String, String)> {
 #[test]
 fn its_commands_print_what_it_shows() {
     let directory = tempfile::tempdir().unwrap();
-    let process = Process::start(&[("STORE_URL", &sqlite_in(directory.path()))]);
+    let store = sqlite_in(directory.path());
+    let process = Process::start(&[("STORE_URL", &store)]);
+    let program = Path::new(env!("CARGO_BIN_EXE_urlshort")).parent().unwrap().to_str().unwrap();
+    let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     // A key is drawn anew each time; the first answer tells which one stands for the README's.
     let shown_key = "q0V8fYz";
     let mut drawn_key = shown_key.to_owned();
     for (command, expected) in transcript() {
         let command = command.replace("localhost:8080", &process.address).replace(shown_key, &drawn_key);
-        let output = Command::new("bash").args(["-o", "pipefail", "-c", &command]).output().unwrap();
+        let mut shell = Command::new("bash");
+        shell.args(["-o", "pipefail", "-c", &command]).current_dir(directory.path());
+        let output = shell.env("PATH", &path).env("STORE_URL", &store).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap().replace(&process.address, "localhost:8080");
         if drawn_key == shown_key {

@@ -1,0 +1,285 @@
+//! Links in and out: `urlshort export` and `urlshort import`, as the real program.
+
+mod layouts;
+mod memory;
+mod round_trip;
+
+use std::{
+    fs,
+    io::Write,
+    num::NonZeroU32,
+    path::Path,
+    process::{Command, Output, Stdio},
+    sync::Arc,
+};
+
+use jiff::{Timestamp, civil::date};
+use serde_json::{Value, json};
+use urlshort::{
+    clicks::{DayCount, Device, Facet},
+    link::{
+        Link,
+        options::{PasswordHash, RedirectStatus, Tags},
+    },
+    store::{self, History, OpenOptions, Store},
+};
+
+use crate::support::{Process, key, link, sqlite_in};
+
+/// The program with these arguments on the store at `url`.
+fn program(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Process::command(&[("STORE_URL", url)]);
+    command.args(arguments);
+    command
+}
+
+fn run(url: &str, arguments: &[&str]) -> Output {
+    program(url, arguments).output().unwrap()
+}
+
+/// The lines of an export that has to succeed.
+#[track_caller]
+fn exported(url: &str) -> String {
+    let output = run(url, &["export"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "what is no terminal sees no progress");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Imports `text` and returns the exit status, the counts and what was skipped.
+#[track_caller]
+fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
+    let mut command = program(url, &["import"]);
+    command.args(arguments).arg("-");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+}
+
+fn count(day: i8, facet: Facet, count: u64) -> DayCount {
+    DayCount { day: date(2026, 6, day), facet, count }
+}
+
+/// 3,000 links, so that pages and chunks are filled more than once, of which one bears everything.
+async fn fill(store: &dyn Store) {
+    let full = Link {
+        expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
+        max_visits: NonZeroU32::new(10),
+        taken_down_at: Some("1969-12-31T23:59:59.999Z".parse().unwrap()),
+        redirect: RedirectStatus::PermanentRedirect,
+        forward_query: true,
+        title: Some("=Ünïcode, \"title\" 😀".parse().unwrap()),
+        tags: Tags::parse(["b tag", "ä"]).unwrap(),
+        password: Some(PasswordHash::from_phc(
+            "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        )),
+        version: 7,
+        ..link("-full", &format!("https://example.com/{}", "x".repeat(2000)))
+    };
+    let days = vec![
+        count(1, Facet::People, 3),
+        count(1, Facet::Bots, 5),
+        count(1, Facet::Device(Device::Mobile), 2),
+        count(1, Facet::Device(Device::Other), 1),
+        count(2, Facet::People, 4),
+        count(2, Facet::Referrer("news.example".parse().unwrap()), 4),
+    ];
+    let history = History { visits: 6, undated_clicks: 10, days };
+    assert!(store.put_with_history(full, history).await.unwrap());
+    let bots = History { days: vec![count(3, Facet::Bots, 1)], ..History::default() };
+    assert!(store.put_with_history(link("bots", "https://example.com"), bots).await.unwrap());
+    let links = (0..3000).map(|n| {
+        // Of each time there are seven, so that keys have to break ties at the ends of pages.
+        let created_at = Timestamp::from_millisecond(1_700_000_000_000 + n / 7).unwrap();
+        store.put_if_absent(Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) })
+    });
+    assert!(futures_util::future::join_all(links).await.into_iter().all(|put| put.unwrap()));
+}
+
+#[test]
+fn what_can_not_be_taken_over_is_told_by_line_and_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let (report, blocked) = (directory.path().join("report"), directory.path().join("blocked"));
+    fs::write(&blocked, "evil.example").unwrap();
+    let rules = ["--base-url", "https://sho.rt", "--blocked-hosts", blocked.to_str().unwrap()];
+    let file = "key,target\n\
+        a,https://a.example\n\
+        shorten,https://b.example\n\
+        a,https://c.example\n\
+        d,https://sho.rt/a\n\
+        e,https://evil.example\n\
+        f,ftp://f.example\n\
+        g/h,https://g.example\n\
+        a,https://a.example\n";
+    let arguments = [&rules[..], &["--report", report.to_str().unwrap()]].concat();
+    let (status, counts, skipped) = import(&url, file.as_bytes(), &arguments);
+    assert_eq!((status, counts.as_str()), (1, "1 added, 1 already there, 6 skipped"));
+    let expected = [
+        ("line 3, shorten", "the key is reserved"),
+        ("line 4, a", "the key stands for another target"),
+        ("line 5, d", "the url leads back to this service"),
+        ("line 6, e", "this service does not lead to that host"),
+        ("line 7", "a valid http(s) url is required"),
+        ("line 8", "the key \"g/h\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"),
+    ];
+    let lines = expected.map(|(place, reason)| format!("urlshort: skipped {place}: {reason}"));
+    assert_eq!(skipped.lines().collect::<Vec<_>>(), lines);
+    let report = fs::read_to_string(report).unwrap();
+    let reported = report.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let reported: Vec<_> = reported.map(|line| (line["line"].clone(), line["reason"].clone())).collect();
+    assert_eq!(
+        reported,
+        [3, 4, 5, 6, 7, 8]
+            .into_iter()
+            .zip(expected)
+            .map(|(line, (_, reason))| (json!(line), json!(reason)))
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(exported(&url).lines().count(), 1);
+}
+
+#[test]
+fn many_skipped_lines_are_counted_and_all_are_in_the_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report");
+    let file = "{\"key\":\"k\"}\n".repeat(1000);
+    let arguments = ["--format", "jsonl", "--report", report.to_str().unwrap()];
+    let (status, counts, skipped) = import(&sqlite_in(directory.path()), file.as_bytes(), &arguments);
+    assert_eq!((status, counts.as_str()), (1, "0 added, 0 already there, 1000 skipped"));
+    assert_eq!(skipped.lines().count(), 21);
+    assert_eq!(
+        skipped.lines().last().unwrap(),
+        "urlshort: skipped 980 more; --report FILE tells of all of them"
+    );
+    assert_eq!(fs::read_to_string(report).unwrap().lines().count(), 1000);
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    assert_eq!(import(&url, b"key,target\na,https://a.example\n", &[]).0, 0);
+    let file = "key,target\na,https://a.example\na,https://other.example\nb,https://b.example\n";
+    let (status, counts, _) = import(&url, file.as_bytes(), &["--dry-run"]);
+    assert_eq!((status, counts.as_str()), (1, "1 to add, 1 already there, 1 skipped"));
+    assert_eq!(exported(&url).lines().count(), 1);
+}
+
+#[test]
+fn an_import_that_was_killed_is_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let file: String = (0..20_000)
+        .map(|n| format!("{{\"key\":\"k{n}\",\"target\":\"https://{n}.example\",\"undated_clicks\":1}}\n"))
+        .collect();
+    let mut child = program(&url, &["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // Whatever has left the pipe has been read; some of it is in the store, and the rest of it is on its way.
+    input.write_all(&file.as_bytes()[..file.len() / 2]).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = exported(&url).lines().count();
+    assert!((1..20_000).contains(&before), "{before} links were there");
+    let (status, counts, _) = import(&url, file.as_bytes(), &[]);
+    let expected = format!("{} added, {before} already there, 0 skipped", 20_000 - before);
+    assert_eq!((status, counts), (0, expected));
+    let lines = exported(&url);
+    assert!(lines.lines().all(|line| line.contains("\"undated_clicks\":1}")), "nothing was counted twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_spreadsheet_shows_all_and_brings_it_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let store = open(&url).await;
+    fill(&*store).await;
+    let mut full = (*store.get(&key("-full")).await.unwrap().unwrap()).clone();
+    full.key = key("-open");
+    full.password = None;
+    let history = History { visits: 6, undated_clicks: 17, days: Vec::new() };
+    store.put_with_history(full, history).await.unwrap();
+    store.close().await;
+    let file = directory.path().join("links.csv");
+    let output = run(&url, &["export", "--format", "csv", "--output", file.to_str().unwrap()]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let rows = fs::read_to_string(&file).unwrap();
+    assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
+    let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
+    let expected = format!(
+        "'-full,https://example.com/{},\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",taken_down,17,\
+         2026-01-02T03:04:05.678Z,2999-12-31T23:59:59.999Z,1969-12-31T23:59:59.999Z,10,6,308,true,true,7",
+        "x".repeat(2000)
+    );
+    assert_eq!(row, expected);
+
+    let copy = tempfile::tempdir().unwrap();
+    let copied = sqlite_in(copy.path());
+    let (status, counts, skipped) = import(&copied, rows.as_bytes(), &[]);
+    assert_eq!((status, counts.as_str()), (1, "3002 added, 0 already there, 1 skipped"));
+    assert!(skipped.ends_with("it has a password that can not be taken over"), "{skipped}");
+    let without_days = |lines: String| -> Vec<String> {
+        let lines = lines.lines().filter(|line| !line.contains("\"days\"")).map(Into::into);
+        lines.collect()
+    };
+    let expected = without_days(exported(&url));
+    assert!(expected.iter().any(|line| line.contains("\"key\":\"-open\"")));
+    let mut found = without_days(exported(&copied));
+    found.retain(|line| !line.contains("\"key\":\"bots\""));
+    assert!(found == expected, "all but passwords and days is back");
+}
+
+#[test]
+fn what_makes_no_sense_is_one_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, there) = (sqlite_in(directory.path()), directory.path().join("there.csv"));
+    fs::write(&there, "name,phone\n").unwrap();
+    let there = there.to_str().unwrap();
+    for (url, arguments, status, expected) in [
+        ("memory:", &["export"][..], 1, "STORE_URL: the store memory: ends with each program"),
+        ("memory:", &["import", there], 1, "STORE_URL: the store memory: ends with each program"),
+        (&url, &["export"], 1, "STORE_URL: there is no file"),
+        (&url, &["import", "--dry-run", there], 1, "STORE_URL: there is no file"),
+        (&url, &["import"], 2, "required arguments were not provided: <FILE>"),
+        (&url, &["import", "--format", "xml", there], 2, "urlshort: --format: 'xml': takes auto or jsonl"),
+        (&url, &["export", "--format", "yourls"], 2, "urlshort: --format: 'yourls': takes jsonl or csv"),
+        (&url, &["import", "/nonexistent/file"], 1, "/nonexistent/file can't be opened: No such file"),
+        (
+            &url,
+            &["import", "--report", "/nonexistent/file", there],
+            1,
+            "/nonexistent/file can't be written: No such",
+        ),
+    ] {
+        let output = run(url, arguments);
+        let line = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), line.lines().count()), (Some(status), 1), "{line}");
+        assert!(line.contains(expected), "{line}");
+        assert!(output.stdout.is_empty());
+        assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} makes nothing");
+    }
+    let unknown = run(&url, &["import", there]);
+    let expected = "urlshort: the file has not the fields of any known layout; it has: name, phone\n";
+    assert_eq!(
+        (unknown.status.code(), String::from_utf8(unknown.stderr).unwrap().as_str()),
+        (Some(1), expected)
+    );
+}
+
+#[test]
+fn a_file_that_breaks_off_is_taken_over_up_to_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let broken = br#"[{"shortlink":"a","longlink":"https://a.example"},{"shortlink":"b","#;
+    let (status, counts, error) = import(&url, broken, &[]);
+    assert_eq!((status, counts.as_str()), (1, "1 added, 0 already there, 0 skipped"));
+    assert!(error.starts_with("urlshort: the file is not the JSON that it begins as: EOF"), "{error}");
+    assert_eq!(exported(&url).lines().count(), 1);
+}

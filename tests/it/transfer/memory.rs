@@ -1,0 +1,72 @@
+//! Neither direction takes more memory for more links.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::{Child, Stdio},
+};
+
+use super::{import, program, sqlite_in};
+
+/// Links after which everything that is there once is there: buffers, caches, threads.
+const WARM: usize = 20_000;
+
+/// Links in all. If each of those behind the first ones left something behind, it would be 30 MB and more.
+const LINKS: usize = 60_000;
+
+/// What may come on top meanwhile, in KiB: the page cache of the store, which has its own bound.
+const SLACK: u64 = 10_000;
+
+fn line(number: usize) -> String {
+    let path = "x".repeat(800);
+    format!(
+        "{{\"key\":\"k{number}\",\"target\":\"https://example.com/{path}\",\"undated_clicks\":{number}}}\n"
+    )
+}
+
+/// The most memory that the process has had, in KiB. The kernel counts by the hundred, so a later answer may be a
+/// little less.
+fn peak(child: &Child) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn an_import_takes_no_more_memory_for_more_links() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(&sqlite_in(directory.path()), &["import", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // What does not fit into the pipe was read, so each peak is that of the lines before.
+    (0..WARM).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
+    let warm = peak(&child);
+    (WARM..LINKS).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
+    let grown = peak(&child).saturating_sub(warm);
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{LINKS} added, 0 already there, 0 skipped\n")
+    );
+    assert!(grown < SLACK, "{grown} KiB for {} links", LINKS - WARM);
+}
+
+#[test]
+fn an_export_takes_no_more_memory_for_more_links() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let file: String = (0..LINKS).map(line).collect();
+    assert_eq!(import(&url, file.as_bytes(), &[]).0, 0);
+    let mut child = program(&url, &["export"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut read = |count| assert_eq!(lines.by_ref().take(count).map(Result::unwrap).count(), count);
+    read(WARM);
+    let warm = peak(&child);
+    // The program can't be at its end while so many lines are left that no pipe holds them.
+    read(LINKS - WARM - 5000);
+    let grown = peak(&child).saturating_sub(warm);
+    read(5000);
+    assert!(child.wait().unwrap().success());
+    assert!(grown < SLACK, "{grown} KiB for {} links", LINKS - WARM - 5000);
+}

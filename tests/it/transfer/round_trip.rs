@@ -1,0 +1,151 @@
+//! What goes out comes back in, from and to every kind of store.
+
+use std::{
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use urlshort::{
+    clicks::{Facet, Tally},
+    link::Key,
+    policy::TargetPolicy,
+    store::{History, Store, memory::MemoryStore},
+    transfer::{
+        export::{Format as ExportFormat, export},
+        import::{Format as ImportFormat, Importer, Outcome},
+        reader,
+    },
+};
+
+use super::{count, exported, fill, import, open};
+use crate::support::{Postgres, Redis, key, link, sqlite_in};
+
+/// Exports, wipes, imports, and exports again.
+async fn everything_comes_back(url: &str, wipe: impl AsyncFnOnce()) {
+    let store = open(url).await;
+    fill(&*store).await;
+    store.close().await;
+    let before = exported(url);
+    assert_eq!(before.lines().count(), 3002);
+    let expected = json!({
+        "key": "-full", "target": format!("https://example.com/{}", "x".repeat(2000)),
+        "created_at": "2026-01-02T03:04:05.678Z", "expires_at": "2999-12-31T23:59:59.999Z", "max_visits": 10,
+        "taken_down_at": "1969-12-31T23:59:59.999Z", "redirect": 308, "forward_query": true,
+        "title": "=Ünïcode, \"title\" 😀", "tags": ["b tag", "ä"],
+        "password": "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "version": 7, "visits": 6, "undated_clicks": 10,
+        "days": {
+            "2026-06-01": {"people": 3, "bots": 5, "devices": {"mobile": 2, "other": 1}},
+            "2026-06-02": {"people": 4, "referrers": {"news.example": 4}},
+        },
+    });
+    let full = before.lines().find(|line| line.contains("-full")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(full).unwrap(), expected);
+
+    wipe().await;
+    assert_eq!(
+        import(url, before.as_bytes(), &[]),
+        (0, "3002 added, 0 already there, 0 skipped".into(), String::new())
+    );
+    assert!(exported(url) == before, "the second export is the first one, byte for byte");
+    assert_eq!(import(url, before.as_bytes(), &[]).1, "0 added, 3002 already there, 0 skipped");
+    assert!(exported(url) == before, "a second import changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_back_to_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let wipe = async || {
+        for file in fs::read_dir(directory.path()).unwrap() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    };
+    everything_comes_back(&sqlite_in(directory.path()), wipe).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_back_to_postgres() {
+    let server = Postgres::start();
+    let url = server.url();
+    let wipe = async || {
+        let mut database = PgConnection::connect(&url).await.unwrap();
+        sqlx::query("DROP SCHEMA public CASCADE").execute(&mut database).await.unwrap();
+        sqlx::query("CREATE SCHEMA public").execute(&mut database).await.unwrap();
+    };
+    everything_comes_back(&url, wipe).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_back_to_redis() {
+    let server = Redis::start();
+    let wipe = async || drop(server.cli(&["FLUSHALL"]));
+    everything_comes_back(&server.url(), wipe).await;
+}
+
+/// A store in memory can't be reached by another process, so this one does what the program would.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_comes_back_to_memory() {
+    let written = async |store: &MemoryStore| {
+        let mut lines = Vec::new();
+        let format = ExportFormat::Jsonl;
+        export(store, format, Timestamp::UNIX_EPOCH, &mut lines, |_| ()).await.unwrap();
+        String::from_utf8(lines).unwrap()
+    };
+    let (first, second) = (MemoryStore::default(), Arc::new(MemoryStore::default()));
+    fill(&first).await;
+    let before = written(&first).await;
+    let mut rows = Vec::new();
+    let take = |row| {
+        rows.push(row);
+        Ok(())
+    };
+    reader::read(before.as_bytes(), ImportFormat::Auto, Timestamp::UNIX_EPOCH, take).unwrap();
+    let importer = Importer {
+        store: second.clone(),
+        reserved: ["k7".to_owned()].into(),
+        policy: TargetPolicy::new(false),
+        own: None,
+        dry_run: false,
+    };
+    let outcomes = importer.take(rows).await.unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Added).count(), 3001);
+    let expected: Vec<_> = before.lines().filter(|line| !line.contains("\"k7\"")).collect();
+    assert_eq!(written(&second).await.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clicks_that_come_meanwhile_are_neither_lost_nor_without_a_day() {
+    let store = Arc::new(MemoryStore::default());
+    let keys: Vec<_> = (0..500).map(|n| key(&format!("k{n}"))).collect();
+    let history =
+        History { undated_clicks: 10, days: vec![count(1, Facet::People, 1)], ..History::default() };
+    for key in &keys {
+        let link = link(key.as_str(), "https://example.com");
+        assert!(store.put_with_history(link, history.clone()).await.unwrap());
+    }
+    let clicking = Arc::new(AtomicBool::new(true));
+    let clicker = tokio::spawn({
+        let (store, clicking) = (store.clone(), clicking.clone());
+        async move {
+            let tally = |key: &Key| Tally { key: key.clone(), counted: count(1, Facet::People, 1) };
+            for key in keys.iter().cycle().take_while(|_| clicking.load(Ordering::Relaxed)) {
+                store.add_clicks(vec![tally(key)]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    for _ in 0..20 {
+        let mut lines = Vec::new();
+        let exported = export(&*store, ExportFormat::Jsonl, Timestamp::UNIX_EPOCH, &mut lines, |_| ()).await;
+        assert_eq!(exported.unwrap(), 500);
+        let undated = "\"undated_clicks\":10,";
+        assert!(String::from_utf8(lines).unwrap().lines().all(|line| line.contains(undated)));
+    }
+    clicking.store(false, Ordering::Relaxed);
+    clicker.await.unwrap();
+}
