@@ -2,6 +2,7 @@
 
 pub(super) mod batch;
 pub(super) mod body;
+mod refusals;
 pub(super) mod stats;
 
 use std::sync::Arc;
@@ -14,7 +15,10 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::body::{EditFields, LinkBody};
+use self::{
+    body::{EditFields, LinkBody},
+    refusals::{BodyRefusals, ChangeRefusals, ReadRefusals},
+};
 use super::{
     auth::{Reader, Writer},
     client::OwnBase,
@@ -94,8 +98,7 @@ struct LinkPage {
     responses(
         (status = OK, body = LinkPage),
         (status = BAD_REQUEST, description = "`invalid_query`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ReadRefusals,
     ),
 )]
 pub(super) async fn index(
@@ -136,13 +139,8 @@ pub(super) async fn index(
     responses(
         (status = CREATED, description = "The link stands and is durable", body = LinkBody),
         (status = OK, description = "The same link stood already (strategy `hash`)", body = LinkBody),
-        (status = BAD_REQUEST, description = "`invalid_url`, `invalid_key`, `invalid_option` or `invalid_body`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden` or `target_refused`", body = ErrorBody),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
-        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`no_key`, `store_unavailable` or `overloaded`", body = ErrorBody),
+        BodyRefusals,
     ),
 )]
 pub(super) async fn create(
@@ -176,9 +174,8 @@ pub(super) async fn create(
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
         (status = NOT_MODIFIED, description = "It is as the client knows it"),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
         (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ReadRefusals,
     ),
 )]
 pub(super) async fn show(
@@ -211,14 +208,8 @@ pub(super) async fn show(
     security(("token" = ["write"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
-        (status = BAD_REQUEST, description = "`invalid_url`, `invalid_option` or `invalid_body`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden` or `target_refused`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = PRECONDITION_FAILED, description = "`precondition_failed`", body = ErrorBody),
-        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        BodyRefusals,
+        ChangeRefusals,
     ),
 )]
 pub(super) async fn edit(
@@ -247,11 +238,7 @@ pub(super) async fn edit(
     security(("token" = ["write"])),
     responses(
         (status = NO_CONTENT, description = "It has gone"),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = PRECONDITION_FAILED, description = "`precondition_failed`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ChangeRefusals,
     ),
 )]
 pub(super) async fn remove(
@@ -280,11 +267,7 @@ pub(super) async fn remove(
     security(("token" = ["write"])),
     responses(
         (status = OK, body = LinkBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = PRECONDITION_FAILED, description = "`precondition_failed`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ChangeRefusals,
     ),
 )]
 pub(super) async fn take_down(
@@ -310,11 +293,7 @@ pub(super) async fn take_down(
     security(("token" = ["write"])),
     responses(
         (status = OK, body = LinkBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = PRECONDITION_FAILED, description = "`precondition_failed`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ChangeRefusals,
     ),
 )]
 pub(super) async fn restore(

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{body::LinkBody, log_change};
+use super::{body::LinkBody, log_change, refusals::BodyRefusals};
 use crate::{
     api::{
         auth::Writer,
@@ -76,12 +76,7 @@ struct ItemBody {
     security(("token" = ["write"])),
     responses(
         (status = OK, description = "Each link's own result", body = BatchBody),
-        (status = BAD_REQUEST, description = "`invalid_body` or `invalid_idempotency_key`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`forbidden`", body = ErrorBody),
-        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`overloaded`", body = ErrorBody),
+        BodyRefusals,
     ),
 )]
 pub(in crate::api) async fn create_many(

@@ -14,7 +14,7 @@ use jiff::{ToSpan, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{KeyPath, private};
+use super::{KeyPath, private, refusals::ReadRefusals};
 use crate::{
     api::{
         accept::preferred,
@@ -93,9 +93,8 @@ struct NamedCount {
     responses(
         (status = OK, content((StatsBody = "application/json"), (String = "text/csv"))),
         (status = BAD_REQUEST, description = "`invalid_query`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`", body = ErrorBody),
         (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ReadRefusals,
     ),
 )]
 pub(in crate::api) async fn stats(
