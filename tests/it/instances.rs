@@ -131,7 +131,10 @@ async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
 async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
-    let start = || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter")]);
+    // Many connections are made at once, and a busy machine takes its time for each.
+    let patience = [("STORE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "60s")];
+    let start =
+        || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);
     let mut processes = vec![start(), start(), start()];
     let urls: Arc<Vec<_>> = Arc::new(processes.iter().map(|process| process.url("/shorten")).collect());
     let made = Arc::new(AtomicUsize::new(0));
