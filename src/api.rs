@@ -17,6 +17,7 @@ mod openapi;
 mod page;
 mod preview;
 mod qr;
+mod quick;
 mod rate_limit;
 mod redirect;
 mod shorten;
@@ -49,6 +50,7 @@ use utoipa_axum::{
 pub use self::{
     access::AccessLog,
     attempts::Attempts,
+    quick::Quick,
     rate_limit::{InvalidRateLimit, RateLimit},
 };
 use self::{access::Observer, error::ApiError, rate_limit::RateLimiter};
@@ -115,7 +117,7 @@ impl Draining {
 }
 
 /// Everything that answers a request, from the access log inwards. Cheap to clone.
-pub type HttpService = AccessLog<Router>;
+pub type HttpService = AccessLog<Quick<Router>>;
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> HttpService {
@@ -184,7 +186,7 @@ fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> HttpService {
         .layer(middleware)
         .layer(axum::Extension(openapi::Document::new(&openapi)))
         .with_state(state.clone());
-    AccessLog::new(router, Observer::new(state))
+    AccessLog::new(Quick::new(router, state.shortener.clone()), Observer::new(state))
 }
 
 /// Lets the access log, which stands outside the router, know which route was taken.
@@ -196,8 +198,13 @@ async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> 
     response
 }
 
-/// Headers that keep a browser from guessing, framing or running anything.
 async fn secure<B>(mut response: Response<B>) -> Response<B> {
+    secure_headers(response.headers_mut());
+    response
+}
+
+/// Headers that keep a browser from guessing, framing or running anything.
+fn secure_headers(headers: &mut HeaderMap) {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (
@@ -207,9 +214,8 @@ async fn secure<B>(mut response: Response<B>) -> Response<B> {
         (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
     ];
     for (name, value) in HEADERS {
-        response.headers_mut().entry(name).or_insert(value);
+        headers.entry(name).or_insert(value);
     }
-    response
 }
 
 async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {

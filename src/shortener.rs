@@ -240,6 +240,19 @@ impl Shortener {
         result
     }
 
+    /// The link to redirect to, counted, where nobody has to be asked for that: it is in memory, stands, and asks
+    /// for nothing. `None` says nothing about the link; [`Shortener::follow`] does.
+    pub fn follow_at_once(&self, key: &Key, visitor: impl FnOnce() -> Visitor) -> Option<Arc<Link>> {
+        let link = self.store.peek(key)?;
+        let now = self.clock.now();
+        if link.state(now) != LinkState::Active || link.password.is_some() || link.max_visits.is_some() {
+            return None;
+        }
+        self.metrics.redirected.inc();
+        self.clicks.record(key, now.to_zoned(TimeZone::UTC).date(), visitor());
+        Some(link)
+    }
+
     async fn admit(
         &self,
         key: &Key,

@@ -54,6 +54,12 @@ pub trait Store: Send + Sync {
     /// The link with this key, whatever its state; `None` where there is none.
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError>;
 
+    /// The link with this key, where this instance knows it without asking anybody. `None` says nothing about it.
+    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        let _ = key;
+        None
+    }
+
     /// The link with this key and what is counted about it, as fresh as the store has it.
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 

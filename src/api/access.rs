@@ -52,6 +52,10 @@ pub struct AccessLog<S> {
     peer: Option<IpAddr>,
 }
 
+/// The route of an answer that no router has given.
+#[derive(Clone, Copy)]
+pub(super) struct Route(pub(super) &'static str);
+
 /// What all connections share.
 pub(super) struct Observer {
     metrics: Arc<Metrics>,
@@ -187,8 +191,10 @@ impl Exchange {
 
     fn end(mut self, response: &mut Response) {
         self.ended = true;
-        let route = response.extensions_mut().remove::<MatchedPath>();
-        let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+        let matched = response.extensions_mut().remove::<MatchedPath>();
+        let quick = response.extensions_mut().remove::<Route>();
+        let route = matched.as_ref().map(MatchedPath::as_str).or(quick.map(|Route(route)| route));
+        let route = route.unwrap_or("unmatched");
         let cause = response.extensions_mut().remove::<Cause>();
         self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
 

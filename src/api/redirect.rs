@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
+    body::Body,
     extract::{Path, RawQuery, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     clicks::Visitor,
-    link::{Key, Link},
+    link::Link,
     shortener::{Follower, Shortener},
 };
 
@@ -36,6 +37,9 @@ const PERMANENT: i64 = 24 * 60 * 60;
 
 /// The route, as metrics and logs name it.
 pub(super) const ROUTE: &str = "/{key}";
+
+/// Headers that a redirect bears in the end, so that there is room for all of them from the start.
+const HEADERS: usize = 8;
 
 /// Follow a short link
 ///
@@ -82,26 +86,26 @@ async fn answer(
             Method::HEAD => Follower::Asker,
             _ => Follower::Visitor(visitor(&parts.headers)),
         };
-        return follow(shortener, &key, follower, parts.uri.query()).await;
+        let link = shortener.follow(&key, follower, None).await?;
+        return to_target(&link, parts.uri.query(), shortener);
     }
     let key = path.strip_suffix('+').and_then(|key| key.parse().ok()).ok_or(ApiError::NotFound)?;
     preview(shortener, &own_base(parts, settings)?, &key, &parts.headers).await
 }
 
-async fn follow(
-    shortener: &Shortener,
-    key: &Key,
-    follower: Follower,
+/// The answer that leads on to the target, as the link says.
+pub(super) fn to_target(
+    link: &Link,
     query: Option<&str>,
+    shortener: &Shortener,
 ) -> Result<Response, ApiError> {
-    let link = shortener.follow(key, follower, None).await?;
-    let status =
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() =
         StatusCode::from_u16(link.redirect.code()).map_err(|error| ApiError::Internal(error.into()))?;
-    let headers = [
-        (header::LOCATION, location(&link, query)?),
-        (header::CACHE_CONTROL, lifetime(&link, || shortener.clock.now())),
-    ];
-    Ok((status, headers).into_response())
+    response.headers_mut().reserve(HEADERS);
+    response.headers_mut().insert(header::LOCATION, location(link, query)?);
+    response.headers_mut().insert(header::CACHE_CONTROL, lifetime(link, || shortener.clock.now()));
+    Ok(response)
 }
 
 /// The target, with the query of the request where the link says so.

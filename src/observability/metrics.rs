@@ -38,6 +38,8 @@ pub struct Metrics {
     pub connections_rejected: IntCounter,
     /// Requests for a short link, by `outcome`: `redirected`, `not_found`, `gone` or `error`.
     pub redirects: IntCounterVec,
+    /// Those of them that were redirected, found once for all.
+    pub redirected: IntCounter,
     /// Links made, by `strategy` of their key; `custom` where the client chose it.
     pub links_created: IntCounterVec,
     /// Proposed keys that were taken already.
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub store_up: IntGaugeVec,
     /// Look-ups in the cache, by `result`: `hit`, `negative` (known to be missing), `miss` or `stale`.
     pub cache_requests: IntCounterVec,
+    /// Those of them that were hits, found once for all.
+    pub cache_hits: IntCounter,
     /// Bytes that the cache uses.
     pub cache_bytes: IntGauge,
     /// Requests refused because their client sent too many.
@@ -89,6 +93,8 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
             register(&registry, HistogramVec::new(options, labels).expect(VALID))
         };
+        let redirects = counters("redirects_total", "Requests for a short link.", &["outcome"]);
+        let cache_requests = counters("cache_requests_total", "Look-ups in the cache.", &["result"]);
         Self {
             http_requests: counters(
                 "http_requests_total",
@@ -112,7 +118,8 @@ impl Metrics {
                 "Connections that may be open at a time.",
             ),
             connections_rejected: counter("connections_rejected_total", "Connections refused at the bound."),
-            redirects: counters("redirects_total", "Requests for a short link.", &["outcome"]),
+            redirected: redirects.with_label_values(&["redirected"]),
+            redirects,
             links_created: counters("links_created_total", "Links made.", &["strategy"]),
             key_collisions: counter("key_collisions_total", "Proposed keys that were taken already."),
             store_operation_duration: histograms(
@@ -131,7 +138,8 @@ impl Metrics {
                 IntGaugeVec::new(Opts::new("store_up", "Whether the store's last call worked."), &["store"])
                     .expect(VALID),
             ),
-            cache_requests: counters("cache_requests_total", "Look-ups in the cache.", &["result"]),
+            cache_hits: cache_requests.with_label_values(&["hit"]),
+            cache_requests,
             cache_bytes: gauge("cache_bytes", "Bytes that the cache uses."),
             rate_limited: counter("rate_limited_total", "Requests refused by the rate limit."),
             clicks_pending: gauge("clicks_pending", "Different visits that are not in the store yet."),

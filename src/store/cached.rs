@@ -241,6 +241,17 @@ impl Store for Cached {
         self.shared.inner.name()
     }
 
+    /// Only what needs no refreshing.
+    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        let entry = self.shared.entries.get(key)?;
+        if !self.shared.is_fresh(&entry) || self.shared.is_ageing(&entry) {
+            return None;
+        }
+        let link = entry.link?;
+        self.shared.metrics.cache_hits.inc();
+        Some(link)
+    }
+
     async fn get(&self, key: &Key) -> Answer {
         let entry = self.shared.entries.get(key);
         if let Some(entry) = &entry

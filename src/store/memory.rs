@@ -90,6 +90,10 @@ impl Store for MemoryStore {
         Ok(self.links.get(key).map(|kept| kept.link.clone()))
     }
 
+    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        Some(self.links.get(key)?.link.clone())
+    }
+
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         Ok(self.links.get(key).map(|kept| kept.record()))
     }

@@ -121,6 +121,10 @@ impl Store for Supervised {
         link
     }
 
+    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        self.inner.peek(key)
+    }
+
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.supervise("record", self.inner.record(key)).await
     }

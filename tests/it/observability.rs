@@ -257,7 +257,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         r#"http_request_duration_seconds_bucket{outcome="redirect",route="/{key}",le="0.2"} 1"#,
         r#"redirects_total{outcome="redirected"} 1"#,
         r#"links_created_total{strategy="random"} 1"#,
-        r#"store_operation_duration_seconds_count{operation="get",store="memory"} 1"#,
+        r#"store_operation_duration_seconds_count{operation="put",store="memory"} 1"#,
         r#"urlshort_build_info{revision="unknown",version="0.1.0"} 1"#,
         "key_collisions_total 0",
         "rate_limited_total 0",

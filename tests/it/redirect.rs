@@ -1,11 +1,12 @@
 //! `GET /{key}`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::ToSpan;
 use reqwest::header;
+use serde_json::json;
 
-use crate::support::{Process, TestApp, assert_error, key, link, sqlite_in};
+use crate::support::{FaultyStore, Process, TestApp, assert_error, key, link, sqlite_in};
 
 #[tokio::test]
 async fn a_key_redirects_to_its_target() {
@@ -108,4 +109,42 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     let clicks: u64 =
         file.query_row("SELECT clicks FROM links WHERE key = 'mine'", (), |row| row.get(0)).unwrap();
     assert_eq!(clicks, 25);
+}
+
+/// A link in memory is followed without the router; one that has to be asked for is not. Nobody can tell.
+#[tokio::test]
+async fn the_short_way_and_the_long_way_are_the_same_from_outside() {
+    let (short, long) = (
+        TestApp::start().await,
+        TestApp::start_on(Arc::new(FaultyStore::default()), &["--cache-bytes", "0"]).await,
+    );
+    let mut seen = Vec::new();
+    for app in [&short, &long] {
+        for body in [
+            json!({ "url": "https://example.com/?a", "key": "k", "forward_query": true }),
+            json!({ "url": "https://example.com", "key": "permanent", "redirect": 308, "expires_in": 60 }),
+        ] {
+            assert_eq!(app.shorten(body).await.status(), 201);
+        }
+        for path in ["/k?b=c", "/permanent", "/none"] {
+            let response = app.get(path).await;
+            let mut headers = response.headers().clone();
+            assert!(headers.remove("date").is_some() && headers.remove("x-request-id").is_some());
+            let mut headers: Vec<_> = headers.into_iter().collect();
+            headers.sort_by_key(|(name, _)| name.as_ref().map(ToString::to_string));
+            seen.push(format!("{} {headers:?} {}", response.status(), response.text().await.unwrap()));
+        }
+        for (series, count) in [
+            (r#"http_requests_total{method="GET",route="/{key}",status="302"}"#, 1.0),
+            (r#"http_requests_total{method="GET",route="/{key}",status="308"}"#, 1.0),
+            (r#"http_request_duration_seconds_count{outcome="redirect",route="/{key}"}"#, 2.0),
+            (r#"redirects_total{outcome="redirected"}"#, 2.0),
+        ] {
+            assert_eq!(app.metric(series), count, "{series}");
+        }
+        while app.store.record(&key("k")).await.unwrap().unwrap().clicks != 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(seen[..3], seen[3..]);
 }
