@@ -19,6 +19,7 @@ use axum::{
     response::Response,
 };
 use pin_project_lite::pin_project;
+use prometheus::{Histogram, IntCounter};
 use tower::Service;
 
 use super::{
@@ -67,6 +68,9 @@ pub(super) struct Observer {
     /// Ids are this process's own prefix and a running number.
     id_prefix: u64,
     next_id: AtomicU64,
+    /// The series of what happens most, found once for all: a GET that is redirected with 302.
+    redirected: IntCounter,
+    redirected_seconds: Histogram,
 }
 
 impl Observer {
@@ -77,7 +81,13 @@ impl Observer {
             // instance would count for nothing.
             state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
         }
+        let redirected = [redirect::ROUTE, "GET", "302"];
         Self {
+            redirected: state.metrics.http_requests.with_label_values(&redirected),
+            redirected_seconds: state
+                .metrics
+                .http_request_duration
+                .with_label_values(&[redirect::ROUTE, outcome(StatusCode::FOUND)]),
             metrics: state.metrics.clone(),
             shortener: state.shortener.clone(),
             draining: state.draining.clone(),
@@ -199,7 +209,7 @@ impl Exchange {
         self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
 
         let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, self.request_id.clone());
+        headers.insert(X_REQUEST_ID, std::mem::replace(&mut self.request_id, HeaderValue::from_static("")));
         if self.observer.strict_transport {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
@@ -212,9 +222,15 @@ impl Exchange {
         let duration = self.start.elapsed();
         let metrics = &self.observer.metrics;
         metrics.http_requests_in_flight.dec();
-        metrics.http_requests.with_label_values(&[route, method_label(&self.method), status.as_str()]).inc();
-        let duration_seconds = metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
-        duration_seconds.observe(duration.as_secs_f64());
+        if route == redirect::ROUTE && status == StatusCode::FOUND && self.method == Method::GET {
+            self.observer.redirected.inc();
+            self.observer.redirected_seconds.observe(duration.as_secs_f64());
+        } else {
+            let labels = [route, method_label(&self.method), status.as_str()];
+            metrics.http_requests.with_label_values(&labels).inc();
+            let duration_seconds = metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
+            duration_seconds.observe(duration.as_secs_f64());
+        }
         self.log(route, status, duration, error);
     }
 

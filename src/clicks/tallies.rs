@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use ahash::RandomState;
 use jiff::civil::Date;
 use prometheus::{IntCounter, IntGauge};
 use tokio::time::MissedTickBehavior;
@@ -33,7 +34,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Visits that are not in the store yet.
 pub struct Clicks {
-    waiting: Mutex<HashMap<Visit, u64>>,
+    waiting: Mutex<HashMap<Visit, u64, RandomState>>,
     referrers: Mutex<KnownReferrers>,
     pending: IntGauge,
     dropped: IntCounter,
@@ -156,7 +157,7 @@ impl Clicks {
     }
 
     /// A panic can't leave the map half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Visit, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Visit, u64, RandomState>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -70,6 +70,18 @@ struct Entry {
     fetched_at: u64,
 }
 
+/// How far what is remembered can be gone by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// It is as good as new.
+    Young,
+    /// It is good, but should be fetched again before it is not: a link that is asked for all the time then never has
+    /// to wait for the store.
+    Ageing,
+    /// It may be no longer so.
+    Old,
+}
+
 /// A fetch under way, and the means to wait for it.
 #[derive(Clone)]
 struct Flight {
@@ -138,19 +150,16 @@ impl Shelf {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn age(&self, entry: &Entry) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(entry.fetched_at))
-    }
-
-    fn is_fresh(&self, entry: &Entry) -> bool {
+    fn age(&self, entry: &Entry) -> Age {
         let lifetime = if entry.link.is_some() { self.lifetime } else { MISSING_LIFETIME.min(self.lifetime) };
-        self.age(entry) < lifetime && entry.fetched_at >= self.doubtful_before.load(Ordering::Acquire)
-    }
-
-    /// Whether a link that is still fresh should be fetched again before it is not: those that are asked for all the
-    /// time then never have to wait for the store.
-    fn is_ageing(&self, entry: &Entry) -> bool {
-        entry.link.is_some() && self.age(entry) >= self.lifetime * 3 / 4
+        let age = Duration::from_millis(self.now().saturating_sub(entry.fetched_at));
+        if age >= lifetime || entry.fetched_at < self.doubtful_before.load(Ordering::Acquire) {
+            Age::Old
+        } else if entry.link.is_some() && age >= lifetime * 3 / 4 {
+            Age::Ageing
+        } else {
+            Age::Young
+        }
     }
 
     /// Asks the store for a link, or joins whoever is asking already.
@@ -244,7 +253,7 @@ impl Store for Cached {
     /// Only what needs no refreshing.
     fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         let entry = self.shared.entries.get(key)?;
-        if !self.shared.is_fresh(&entry) || self.shared.is_ageing(&entry) {
+        if self.shared.age(&entry) != Age::Young {
             return None;
         }
         let link = entry.link?;
@@ -254,10 +263,11 @@ impl Store for Cached {
 
     async fn get(&self, key: &Key) -> Answer {
         let entry = self.shared.entries.get(key);
+        let age = entry.as_ref().map_or(Age::Old, |entry| self.shared.age(entry));
         if let Some(entry) = &entry
-            && self.shared.is_fresh(entry)
+            && age != Age::Old
         {
-            if self.shared.is_ageing(entry) && !self.shared.inner.is_failing() {
+            if age == Age::Ageing && !self.shared.inner.is_failing() {
                 drop(self.shared.fetch(key));
             }
             self.count(if entry.link.is_some() { "hit" } else { "negative" });
