@@ -238,7 +238,8 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
 fn prepare(base: &str, contender: &Contender) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let client = reqwest::Client::new();
+        let client =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         let start = Instant::now();
         while client.get(format!("{base}/healthz")).send().await.is_err() {
             assert!(start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
