@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# schemathesis asks the real program whatever /openapi.json lets it ask, and checks every answer against it.
+# schemathesis asks the real program whatever /openapi.json lets it ask, and checks every answer against it. SEED takes
+# another way through all that can be asked.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -12,11 +13,11 @@ token=schemathesis-0123456789
 env HOST=127.0.0.1 PORT=0 STORE_URL="sqlite:$work/links.db" RATE_LIMIT=0 API_TOKENS="check:$token" \
   target/debug/urlshort > "$work/log" &
 service=$!
-until address=$(sed -n 's/.*"address":"\([^"]*\)".*"msg":"listening".*/\1/p' "$work/log") && [[ $address ]]; do
+until address=$(sed -n '/"msg":"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$work/log") && [[ $address ]]; do
   kill -0 "$service"
 done
 schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
-  --checks all --max-examples 30 --header "Authorization: Bearer $token" --no-color | tee "$work/report"
+  --checks all --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
 # Nothing that it sends may be the service's own fault.
 if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi
-grep -o '[0-9]* generated' "$work/report" >&3 || true
+figure "$(grep -o '[0-9]* generated' "$work/report") requests"
