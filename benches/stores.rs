@@ -155,7 +155,7 @@ fn redis_benchmark(server: &support::Redis, links: u64) -> Rates {
     let run = |arguments: &[&str]| {
         let mut benchmark = Command::new("redis-benchmark");
         benchmark.args(["-h", "127.0.0.1", "-p", &server.port.to_string(), "-c", &CLIENTS.to_string()]);
-        benchmark.args(["-n", &links.to_string(), "-r", &links.to_string(), "--precision", "0"]);
+        benchmark.args(["-n", &links.to_string(), "-r", &links.to_string()]);
         // Of the lines that overwrite each other, the last is the result.
         number_before(&output(benchmark.args(arguments)), " requests per second")
     };
