@@ -173,17 +173,17 @@ async fn a_rolling_restart_fails_no_request() {
         load.go_on(200).await;
     }
     prometheus.wait_until("count(process_start_time_seconds) == 3", true).await;
+    let answered = |outcomes: &str| {
+        let of = format!("{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}");
+        format!("sum(increase(http_request_duration_seconds_count{of}[10m]))")
+    };
+    // People go on following links until the indicator has seen many of them, however slow the machine is.
+    prometheus.wait_until(&format!("{} > 1000", answered("redirect")), true).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
 
     assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
-    // The indicator has seen the requests, and none of them failed or was given up. How fast they were is left aside:
-    // that tells of the machine which runs this test.
-    let answered = |outcomes: &str| {
-        format!(
-            "sum(increase(http_request_duration_seconds_count{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}[1m]))"
-        )
-    };
-    assert!(prometheus.query(&answered("redirect")).await[0] > 1000.0);
+    // The indicator says that no request failed or was given up. How fast they were is left aside: that tells of the
+    // machine which runs this test.
     assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
 }
