@@ -6,10 +6,9 @@ use std::{hint::black_box, net::IpAddr, sync::Arc};
 
 use axum::body::Body;
 use criterion::{Criterion, criterion_group, criterion_main};
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header, service::Service};
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
-use tower::Service;
 use urlshort::{
     app::{App, Surroundings},
     clock::Clock,

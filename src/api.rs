@@ -50,10 +50,9 @@ use utoipa_axum::{
 pub use self::{
     access::AccessLog,
     attempts::Attempts,
-    quick::Quick,
     rate_limit::{InvalidRateLimit, RateLimit},
 };
-use self::{access::Observer, error::ApiError, rate_limit::RateLimiter};
+use self::{access::Observer, error::ApiError, quick::Quick, rate_limit::RateLimiter};
 use crate::{
     base_url::BaseUrl, observability::metrics::Metrics, shortener::Shortener, store::Store, tokens::Tokens,
 };
@@ -117,7 +116,7 @@ impl Draining {
 }
 
 /// Everything that answers a request, from the access log inwards. Cheap to clone.
-pub type HttpService = AccessLog<Quick<Router>>;
+pub type HttpService = AccessLog<Router>;
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> HttpService {
@@ -126,12 +125,12 @@ pub fn public(state: &AppState) -> HttpService {
     if !state.settings.separate_operations {
         routes = routes.merge(operations_routes());
     }
-    serve(routes, state)
+    serve(routes, Some(Quick::new(state.shortener.clone())), state)
 }
 
 /// The service for whoever operates it, where that has a listener of its own.
 pub fn operations(state: &AppState) -> HttpService {
-    serve(operations_routes().routes(routes!(health::healthz)), state)
+    serve(operations_routes().routes(routes!(health::healthz)), None, state)
 }
 
 /// Keys that would hide a path of the service's own: the first segment of each route.
@@ -169,7 +168,7 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 
 /// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
 /// panics or is refused is still logged and counted.
-fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> HttpService {
+fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let settings = &state.settings;
     let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
@@ -186,7 +185,7 @@ fn serve(routes: OpenApiRouter<AppState>, state: &AppState) -> HttpService {
         .layer(middleware)
         .layer(axum::Extension(openapi::Document::new(&openapi)))
         .with_state(state.clone());
-    AccessLog::new(Quick::new(router, state.shortener.clone()), Observer::new(state))
+    AccessLog::new(router, Observer::new(quick, state))
 }
 
 /// Lets the access log, which stands outside the router, know which route was taken.

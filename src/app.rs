@@ -14,7 +14,7 @@ use crate::{
     observability::metrics::Metrics,
     password::Passwords,
     policy::TargetPolicy,
-    server::{self, Limits},
+    server::{self, Limits, Workers},
     shortener::Shortener,
     store::{Cached, Store, Supervised},
 };
@@ -119,11 +119,13 @@ impl App {
         api::public(&self.state)
     }
 
-    /// Serves until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if any.
+    /// Serves on `workers` until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if
+    /// any.
     pub async fn run(
         self,
         listener: TcpListener,
         operations: Option<TcpListener>,
+        workers: Workers,
         shutdown: impl Future<Output = ()>,
     ) {
         let mut tasks = self.spawn_tasks();
@@ -134,10 +136,11 @@ impl App {
         };
         let Shortener { clicks, store, .. } = &*self.state.shortener;
         let writer = tokio::spawn(clicks.clone().write_regularly(store.clone(), stopped()));
-        let public = server::run(listener, self.public_service(), self.limits, stopped());
+        let public = server::run(listener, self.public_service(), workers.clone(), self.limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
-                server::run(listener, api::operations(&self.state), self.limits, stopped()).await;
+                let service = api::operations(&self.state);
+                server::run(listener, service, workers, self.limits, stopped()).await;
             }
         };
         let orders = async {

@@ -85,7 +85,9 @@ impl FromStr for Referrer {
     fn from_str(host: &str) -> Result<Self, Uncountable> {
         let valid =
             (1..=Self::MAX_LEN).contains(&host.len()) && host.bytes().all(|byte| byte.is_ascii_graphic());
-        if valid { Ok(Self(CompactString::new(host).to_ascii_lowercase())) } else { Err(Uncountable) }
+        let mut host = valid.then(|| CompactString::new(host)).ok_or(Uncountable)?;
+        host.make_ascii_lowercase();
+        Ok(Self(host))
     }
 }
 

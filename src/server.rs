@@ -1,6 +1,7 @@
 //! Serves connections: how many at a time, for how long, and how it all ends.
 
 mod connection;
+mod workers;
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use self::connection::{Stage, serve_connection};
+pub use self::workers::{Threads, Workers};
 use crate::api::HttpService;
 
 /// What a listener does at its limits.
@@ -46,10 +48,11 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n
 pub async fn run(
     listener: TcpListener,
     service: HttpService,
+    workers: Workers,
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
-    let mut server = Server::new(service, limits);
+    let mut server = Server::new(service, workers, limits);
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
@@ -74,6 +77,7 @@ pub async fn run(
 
 struct Server {
     service: HttpService,
+    workers: Workers,
     limits: Limits,
     /// A permit for each connection, so that having all of them means that none is left.
     connections: Arc<Semaphore>,
@@ -82,9 +86,10 @@ struct Server {
 }
 
 impl Server {
-    fn new(service: HttpService, limits: Limits) -> Self {
+    fn new(service: HttpService, workers: Workers, limits: Limits) -> Self {
         Self {
             service,
+            workers,
             limits,
             connections: Arc::new(Semaphore::new(limits.connections as usize)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
@@ -104,7 +109,7 @@ impl Server {
         let place = Place::take(permit, &self.service.metrics().http_connections_open);
         let service = self.service.for_peer(peer.ip());
         let (limits, stage) = (self.limits, self.stage.subscribe());
-        tokio::spawn(async move {
+        self.workers.serve(stream, move |stream| async move {
             serve_connection(stream, service, limits, stage).await;
             drop(place);
         });

@@ -5,7 +5,7 @@ pub mod manage;
 
 use std::{collections::HashSet, sync::Arc};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Timestamp, civil::Date, tz::Offset};
 use thiserror::Error;
 
 use crate::{
@@ -103,6 +103,14 @@ pub enum Follower {
     Visitor(Visitor),
     /// Whoever only asks where that would be.
     Asker,
+}
+
+/// A link that can be followed at once.
+pub struct AtHand {
+    /// The link.
+    pub link: Arc<Link>,
+    /// When it was found to stand.
+    now: Timestamp,
 }
 
 /// The link is not followed.
@@ -235,22 +243,24 @@ impl Shortener {
         };
         self.metrics.redirects.with_label_values(&[outcome]).inc();
         if let (Ok(_), Follower::Visitor(visitor)) = (&result, follower) {
-            self.clicks.record(key, now.to_zoned(TimeZone::UTC).date(), visitor);
+            self.clicks.record(key, utc_day(now), visitor);
         }
         result
     }
 
-    /// The link to redirect to, counted, where nobody has to be asked for that: it is in memory, stands, and asks
-    /// for nothing. `None` says nothing about the link; [`Shortener::follow`] does.
-    pub fn follow_at_once(&self, key: &Key, visitor: impl FnOnce() -> Visitor) -> Option<Arc<Link>> {
+    /// The link to redirect to, where nobody has to be asked for that: it is in memory, stands, and asks for nothing.
+    /// `None` says nothing about the link; [`Shortener::follow`] does.
+    pub fn find_at_hand(&self, key: &Key) -> Option<AtHand> {
         let link = self.store.peek(key)?;
         let now = self.clock.now();
-        if link.state(now) != LinkState::Active || link.password.is_some() || link.max_visits.is_some() {
-            return None;
-        }
+        let is_free = link.password.is_none() && link.max_visits.is_none();
+        (is_free && link.state(now) == LinkState::Active).then_some(AtHand { link, now })
+    }
+
+    /// Counts that it was followed.
+    pub fn count_at_hand(&self, at_hand: &AtHand, visitor: Visitor) {
         self.metrics.redirected.inc();
-        self.clicks.record(key, now.to_zoned(TimeZone::UTC).date(), visitor());
-        Some(link)
+        self.clicks.record(&at_hand.link.key, utc_day(at_hand.now), visitor);
     }
 
     async fn admit(
@@ -299,4 +309,9 @@ impl Shortener {
             LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
         }
     }
+}
+
+/// The day that a visit counts for.
+fn utc_day(now: Timestamp) -> Date {
+    Offset::UTC.to_datetime(now).date()
 }

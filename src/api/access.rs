@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready as ready_now},
     net::IpAddr,
     pin::Pin,
     sync::{
@@ -10,7 +11,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
@@ -18,26 +19,30 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
     response::Response,
 };
+use futures_util::future::Either;
 use pin_project_lite::pin_project;
 use prometheus::{Histogram, IntCounter};
 use tower::Service;
+use tracing::Level;
 
 use super::{
     AppState, Draining,
     client::{ClientIp, client_ip},
     error::Cause,
+    quick::Quick,
     redirect,
     trace_id::TraceId,
 };
-use crate::{link::Key, observability::metrics::Metrics, shortener::Shortener};
+use crate::{
+    link::Key,
+    observability::{metrics::Metrics, request_line::RequestLine},
+    shortener::Shortener,
+};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The longest request id that is taken from a client, in bytes.
 const MAX_REQUEST_ID: usize = 128;
-
-/// Bytes of a path or a user agent that are logged; what is longer is cut.
-const MAX_LOGGED: usize = 512;
 
 /// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -53,28 +58,24 @@ pub struct AccessLog<S> {
     peer: Option<IpAddr>,
 }
 
-/// The route of an answer that no router has given.
-#[derive(Clone, Copy)]
-pub(super) struct Route(pub(super) &'static str);
-
 /// What all connections share.
 pub(super) struct Observer {
+    /// Whom to ask first, on the listener where links are followed.
+    quick: Option<Quick>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
     /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
     strict_transport: bool,
-    /// Ids are this process's own prefix and a running number.
-    id_prefix: u64,
-    next_id: AtomicU64,
+    ids: RequestIds,
     /// The series of what happens most, found once for all: a GET that is redirected with 302.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
 
 impl Observer {
-    pub(super) fn new(state: &AppState) -> Self {
+    pub(super) fn new(quick: Option<Quick>, state: &AppState) -> Self {
         let settings = &state.settings;
         for outcome in REDIRECT_OUTCOMES {
             // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
@@ -83,6 +84,7 @@ impl Observer {
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
         Self {
+            quick,
             redirected: state.metrics.http_requests.with_label_values(&redirected),
             redirected_seconds: state
                 .metrics
@@ -93,8 +95,7 @@ impl Observer {
             draining: state.draining.clone(),
             trusted_proxies: settings.trusted_proxies,
             strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
-            id_prefix: settings.instance,
-            next_id: AtomicU64::new(1),
+            ids: RequestIds::new(settings.instance),
         }
     }
 
@@ -105,9 +106,93 @@ impl Observer {
         if let Some(id) = headers.get(X_REQUEST_ID).filter(sane) {
             return id.clone();
         }
-        let number = self.next_id.fetch_add(1, Ordering::Relaxed);
-        HeaderValue::try_from(format!("{:016x}-{number:x}", self.id_prefix)).expect("hexadecimal is visible")
+        self.ids.next()
     }
+
+    /// Records a request that was answered, or given up by its client.
+    fn record(&self, seen: &Seen<'_>, route: &str, status: StatusCode, error: Option<&str>) {
+        let duration = seen.start.elapsed();
+        if route == redirect::ROUTE && status == StatusCode::FOUND && seen.method == Method::GET {
+            self.redirected.inc();
+            self.redirected_seconds.observe(duration.as_secs_f64());
+        } else {
+            let labels = [route, method_label(seen.method), status.as_str()];
+            self.metrics.http_requests.with_label_values(&labels).inc();
+            let duration_seconds =
+                self.metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
+            duration_seconds.observe(duration.as_secs_f64());
+        }
+        let line = RequestLine {
+            method: seen.method.as_str(),
+            path: seen.uri.path(),
+            route,
+            status: status.as_u16(),
+            duration,
+            request_id: seen.request_id.to_str().unwrap_or_default(),
+            trace_id: seen.trace_id.map(TraceId::as_str),
+            client_ip: seen.client.0,
+            user_agent: seen.user_agent.and_then(|agent| agent.to_str().ok()),
+            error,
+        };
+        line.log(match route {
+            _ if status.is_server_error() => Level::ERROR,
+            "/healthz" | "/readyz" | "/metrics" => Level::DEBUG,
+            _ => Level::INFO,
+        });
+    }
+
+    /// Adds what every answer bears.
+    fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
+        headers.insert(X_REQUEST_ID, request_id);
+        if self.strict_transport {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        if self.draining.has_begun() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// Ids that no other process gives: a prefix of this one's own and a running number, in hexadecimal.
+struct RequestIds {
+    prefix: [u8; 17],
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(instance: u64) -> Self {
+        let mut prefix = [b'-'; 17];
+        write_hex(&mut prefix[..16], instance);
+        Self { prefix, next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let digits = ((number | 1).ilog2() / 4 + 1) as usize;
+        let mut id = [0; 33];
+        id[..17].copy_from_slice(&self.prefix);
+        write_hex(&mut id[17..][..digits], number);
+        HeaderValue::from_bytes(&id[..17 + digits]).expect("hexadecimal is visible")
+    }
+}
+
+/// Fills `text` with the last digits of `number`.
+fn write_hex(text: &mut [u8], mut number: u64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number % 16) as usize];
+        number /= 16;
+    }
+}
+
+/// What is to be said of a request, wherever that is kept.
+struct Seen<'a> {
+    start: Instant,
+    method: &'a Method,
+    uri: &'a Uri,
+    user_agent: Option<&'a HeaderValue>,
+    request_id: &'a HeaderValue,
+    trace_id: Option<&'a TraceId>,
+    client: ClientIp,
 }
 
 impl<S> AccessLog<S> {
@@ -128,22 +213,49 @@ impl<S: Clone> AccessLog<S> {
     }
 }
 
-impl<S, B> Service<Request<B>> for AccessLog<S>
+impl<S, B> hyper::service::Service<Request<B>> for AccessLog<S>
 where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
+    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Observed<S::Future>;
+    type Future = Either<Ready<Result<Response, Infallible>>, Observed<S::Future>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let exchange = Exchange::begin(self.observer.clone(), self.peer, &request);
-        request.extensions_mut().insert(exchange.client);
-        Observed { response: self.inner.call(request), exchange: Some(exchange) }
+    fn call(&self, mut request: Request<B>) -> Self::Future {
+        let (start, observer) = (Instant::now(), &self.observer);
+        let peer = self.peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let client = client_ip(peer, request.headers(), observer.trusted_proxies);
+        let request_id = observer.request_id(request.headers());
+        let trace_id = TraceId::of(request.headers());
+        if let Some(mut response) = observer.quick.as_ref().and_then(|quick| quick.answer(&request)) {
+            let seen = Seen {
+                start,
+                method: request.method(),
+                uri: request.uri(),
+                user_agent: request.headers().get(header::USER_AGENT),
+                request_id: &request_id,
+                trace_id: trace_id.as_ref(),
+                client,
+            };
+            observer.record(&seen, redirect::ROUTE, response.status(), None);
+            observer.complete(response.headers_mut(), request_id);
+            return Either::Left(ready_now(Ok(response)));
+        }
+        observer.metrics.http_requests_in_flight.inc();
+        let exchange = Exchange {
+            observer: observer.clone(),
+            start,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            request_id,
+            trace_id,
+            client,
+            ended: false,
+        };
+        request.extensions_mut().insert(client);
+        // A router has no state that would have to be ready.
+        Either::Right(Observed { response: self.inner.clone().call(request), exchange: Some(exchange) })
     }
 }
 
@@ -169,7 +281,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// One request on its way. Where it is dropped without an answer, the client has gone, and that is what is recorded.
+/// One request on its long way. Where it is dropped without an answer, the client has gone, and that is what is recorded.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,
@@ -183,55 +295,28 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn begin<B>(observer: Arc<Observer>, peer: Option<IpAddr>, request: &Request<B>) -> Self {
-        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        observer.metrics.http_requests_in_flight.inc();
-        Self {
-            start: Instant::now(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            user_agent: request.headers().get(header::USER_AGENT).cloned(),
-            request_id: observer.request_id(request.headers()),
-            trace_id: TraceId::of(request.headers()),
-            client: client_ip(peer, request.headers(), observer.trusted_proxies),
-            ended: false,
-            observer,
-        }
-    }
-
     fn end(mut self, response: &mut Response) {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
-        let quick = response.extensions_mut().remove::<Route>();
-        let route = matched.as_ref().map(MatchedPath::as_str).or(quick.map(|Route(route)| route));
-        let route = route.unwrap_or("unmatched");
         let cause = response.extensions_mut().remove::<Cause>();
+        let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
         self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
-
-        let headers = response.headers_mut();
-        headers.insert(X_REQUEST_ID, std::mem::replace(&mut self.request_id, HeaderValue::from_static("")));
-        if self.observer.strict_transport {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-        }
-        if self.observer.draining.has_begun() {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
+        self.observer.complete(response.headers_mut(), request_id);
     }
 
     fn record(&self, route: &str, status: StatusCode, error: Option<&str>) {
-        let duration = self.start.elapsed();
-        let metrics = &self.observer.metrics;
-        metrics.http_requests_in_flight.dec();
-        if route == redirect::ROUTE && status == StatusCode::FOUND && self.method == Method::GET {
-            self.observer.redirected.inc();
-            self.observer.redirected_seconds.observe(duration.as_secs_f64());
-        } else {
-            let labels = [route, method_label(&self.method), status.as_str()];
-            metrics.http_requests.with_label_values(&labels).inc();
-            let duration_seconds = metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
-            duration_seconds.observe(duration.as_secs_f64());
-        }
-        self.log(route, status, duration, error);
+        self.observer.metrics.http_requests_in_flight.dec();
+        let seen = Seen {
+            start: self.start,
+            method: &self.method,
+            uri: &self.uri,
+            user_agent: self.user_agent.as_ref(),
+            request_id: &self.request_id,
+            trace_id: self.trace_id.as_ref(),
+            client: self.client,
+        };
+        self.observer.record(&seen, route, status, error);
     }
 
     /// The route of a request that was given up before its answer could tell. Redirects have to be among the rest: a
@@ -241,31 +326,6 @@ impl Exchange {
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
             && key.is_some_and(|key| !self.observer.shortener.reserved.contains(key.as_str()));
         if is_redirect { redirect::ROUTE } else { "unmatched" }
-    }
-
-    fn log(&self, route: &str, status: StatusCode, duration: Duration, error: Option<&str>) {
-        macro_rules! log_at {
-            ($level:ident) => {
-                tracing::$level!(
-                    method = self.method.as_str(),
-                    path = cut(self.uri.path()),
-                    route,
-                    status = status.as_u16(),
-                    duration_ms = (duration.as_secs_f64() * 1e6).round() / 1e3,
-                    request_id = self.request_id.to_str().unwrap_or_default(),
-                    trace_id = self.trace_id.as_ref().map(TraceId::as_str),
-                    client_ip = %self.client.0,
-                    user_agent = self.user_agent.as_ref().and_then(|agent| agent.to_str().ok()).map(cut),
-                    error,
-                    "request"
-                )
-            };
-        }
-        match route {
-            _ if status.is_server_error() => log_at!(error),
-            "/healthz" | "/readyz" | "/metrics" => log_at!(debug),
-            _ => log_at!(info),
-        }
     }
 }
 
@@ -306,7 +366,18 @@ fn outcome(status: StatusCode) -> &'static str {
     }
 }
 
-/// At most [`MAX_LOGGED`] bytes of `text`.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_LOGGED)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_a_prefix_and_a_running_number() {
+        let ids = RequestIds::new(0x00ab_cdef);
+        assert_eq!(ids.next(), "0000000000abcdef-1");
+        ids.next.store(0xff, Ordering::Relaxed);
+        assert_eq!(ids.next(), "0000000000abcdef-ff");
+        assert_eq!(ids.next(), "0000000000abcdef-100");
+        ids.next.store(u64::MAX, Ordering::Relaxed);
+        assert_eq!(ids.next(), "0000000000abcdef-ffffffffffffffff");
+    }
 }

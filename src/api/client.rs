@@ -58,9 +58,10 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 
 /// The `n`-th element from the right, from 1, of a comma-separated header that may be repeated.
 fn nth_from_right<'a>(headers: &'a HeaderMap, name: &HeaderName, n: usize) -> Option<&'a str> {
+    let n = n.checked_sub(1)?;
     let lines: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(','));
-    elements.map(str::trim).nth(n.checked_sub(1)?)
+    elements.map(str::trim).nth(n)
 }
 
 /// Where this service is reached: `BASE_URL`, or else what the request itself says.

@@ -5,65 +5,45 @@
 //! All others, and whatever needs to be asked of the store, go the long way. Both are the same to clients, log and
 //! metrics; `cargo bench --bench cost` shows what it saves.
 
-use std::{
-    convert::Infallible,
-    future::{Ready, ready},
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use axum::{
-    http::{Method, Request},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, Method, Request, header},
+    response::Response,
 };
-use futures_util::future::Either;
-use tower::Service;
 
-use super::{access::Route, redirect, secure_headers, visitor::visitor};
+use super::{access::X_REQUEST_ID, redirect, secure_headers, visitor::visitor};
 use crate::shortener::Shortener;
 
-/// A service with the short way in front of it.
-#[derive(Clone)]
-pub struct Quick<S> {
-    inner: S,
+/// Answers what can be answered at once.
+pub(super) struct Quick {
     shortener: Arc<Shortener>,
+    /// Every header of an answer, in its place: to copy them all costs less than to insert each.
+    headers: HeaderMap,
 }
 
-impl<S> Quick<S> {
-    pub(super) fn new(inner: S, shortener: Arc<Shortener>) -> Self {
-        Self { inner, shortener }
+impl Quick {
+    pub(super) fn new(shortener: Arc<Shortener>) -> Self {
+        let later = HeaderValue::from_static("");
+        let mut headers = HeaderMap::with_capacity(redirect::HEADERS);
+        for name in [header::LOCATION, header::CACHE_CONTROL, X_REQUEST_ID] {
+            headers.insert(name, later.clone());
+        }
+        secure_headers(&mut headers);
+        Self { shortener, headers }
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
+    /// A redirect that is counted, or `None` where the request has to go the long way.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
         if request.method() != Method::GET {
             return None;
         }
         let key = request.uri().path().strip_prefix('/')?.parse().ok()?;
-        let link = self.shortener.follow_at_once(&key, || visitor(request.headers()))?;
-        let response = redirect::to_target(&link, request.uri().query(), &self.shortener);
-        let mut response = response.unwrap_or_else(IntoResponse::into_response);
-        secure_headers(response.headers_mut());
-        response.extensions_mut().insert(Route(redirect::ROUTE));
+        let at_hand = self.shortener.find_at_hand(&key)?;
+        let query = request.uri().query();
+        let response =
+            redirect::to_target(&at_hand.link, query, &self.shortener, self.headers.clone()).ok()?;
+        self.shortener.count_at_hand(&at_hand, visitor(request.headers()));
         Some(response)
-    }
-}
-
-impl<S, B> Service<Request<B>> for Quick<S>
-where
-    S: Service<Request<B>, Response = Response, Error = Infallible>,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        match self.answer(&request) {
-            Some(response) => Either::Left(ready(Ok(response))),
-            None => Either::Right(self.inner.call(request)),
-        }
     }
 }

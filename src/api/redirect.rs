@@ -39,7 +39,7 @@ const PERMANENT: i64 = 24 * 60 * 60;
 pub(super) const ROUTE: &str = "/{key}";
 
 /// Headers that a redirect bears in the end, so that there is room for all of them from the start.
-const HEADERS: usize = 8;
+pub(super) const HEADERS: usize = 8;
 
 /// Follow a short link
 ///
@@ -87,24 +87,25 @@ async fn answer(
             _ => Follower::Visitor(visitor(&parts.headers)),
         };
         let link = shortener.follow(&key, follower, None).await?;
-        return to_target(&link, parts.uri.query(), shortener);
+        return to_target(&link, parts.uri.query(), shortener, HeaderMap::with_capacity(HEADERS));
     }
     let key = path.strip_suffix('+').and_then(|key| key.parse().ok()).ok_or(ApiError::NotFound)?;
     preview(shortener, &own_base(parts, settings)?, &key, &parts.headers).await
 }
 
-/// The answer that leads on to the target, as the link says.
+/// The answer that leads on to the target, as the link says, with these headers besides.
 pub(super) fn to_target(
     link: &Link,
     query: Option<&str>,
     shortener: &Shortener,
+    mut headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    headers.insert(header::LOCATION, location(link, query)?);
+    headers.insert(header::CACHE_CONTROL, lifetime(link, || shortener.clock.now()));
     let mut response = Response::new(Body::empty());
     *response.status_mut() =
         StatusCode::from_u16(link.redirect.code()).map_err(|error| ApiError::Internal(error.into()))?;
-    response.headers_mut().reserve(HEADERS);
-    response.headers_mut().insert(header::LOCATION, location(link, query)?);
-    response.headers_mut().insert(header::CACHE_CONTROL, lifetime(link, || shortener.clock.now()));
+    *response.headers_mut() = headers;
     Ok(response)
 }
 

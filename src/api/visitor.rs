@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind};
+use aho_corasick::{Anchored, automaton::Automaton, dfa::DFA};
 use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::clicks::{Device, Referrer, Visitor};
@@ -79,13 +79,28 @@ const SIGNS: &[(&str, Sign)] = &[
 ];
 
 /// One pass over the agent finds all of them. Android without `Mobile` is a tablet, as its makers advise.
-static AUTOMATON: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasickBuilder::new()
+static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
+    DFA::builder()
         .ascii_case_insensitive(true)
-        .kind(Some(AhoCorasickKind::DFA))
         .build(SIGNS.iter().map(|(text, _)| text))
         .expect("a few dozen words make a small automaton")
 });
+
+/// The signs in `agent`. Steps through the automaton itself: the library's own search for matches that overlap does a
+/// good deal more for each byte.
+fn signs(agent: &[u8]) -> impl Iterator<Item = Sign> {
+    let automaton = &*AUTOMATON;
+    let start = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
+    let states = agent.iter().scan(start, |state, byte| {
+        *state = automaton.next_state(Anchored::No, *state, *byte);
+        Some(*state)
+    });
+    states.filter(|state| automaton.is_match(*state)).flat_map(move |state| {
+        let patterns =
+            (0..automaton.match_len(state)).map(move |index| automaton.match_pattern(state, index));
+        patterns.map(|pattern| SIGNS[pattern.as_usize()].1)
+    })
+}
 
 /// Whoever sent a request with these headers.
 pub(super) fn visitor(headers: &HeaderMap) -> Visitor {
@@ -94,8 +109,8 @@ pub(super) fn visitor(headers: &HeaderMap) -> Visitor {
     }
     let agent = headers.get(header::USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     let (mut mobile, mut tablet, mut desktop) = (false, false, false);
-    for found in AUTOMATON.find_overlapping_iter(agent) {
-        match SIGNS[found.pattern().as_usize()].1 {
+    for sign in signs(agent) {
+        match sign {
             Sign::Bot => return Visitor::Bot,
             Sign::Mobile => mobile = true,
             Sign::Tablet => tablet = true,
@@ -116,9 +131,12 @@ pub(super) fn visitor(headers: &HeaderMap) -> Visitor {
 /// The host of the page that led here, without its port.
 fn referrer(headers: &HeaderMap) -> Option<Referrer> {
     let url = headers.get(header::REFERER)?.to_str().ok()?;
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?.split(':').next()?;
+    let rest = url.split_once(':')?.1.strip_prefix("//")?;
+    let end = rest.bytes().position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+    let authority = &rest[..end.unwrap_or(rest.len())];
+    let start = authority.bytes().rposition(|byte| byte == b'@').map_or(0, |at| at + 1);
+    let end = authority.bytes().skip(start).position(|byte| byte == b':');
+    let host = &authority[start..end.map_or(authority.len(), |length| start + length)];
     let is_host = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
     if is_host { host.parse().ok() } else { None }
 }

@@ -1,6 +1,6 @@
 //! `urlshort` alone: serve until told to stop.
 
-use std::{error::Error, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{error::Error, io, net::SocketAddr, num::NonZero, sync::Arc, thread, time::Duration};
 
 use rand::{
     SeedableRng,
@@ -22,6 +22,7 @@ use crate::{
         logging,
         metrics::{Metrics, VERSION},
     },
+    server::{Threads, Workers},
     store::{self, OpenOptions, StoreError},
 };
 
@@ -53,13 +54,15 @@ pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
         sink.clone(),
     ))?;
     logging::log_panics();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(&config, metrics));
+    // This thread takes connections and looks after what goes on beside them; others serve them.
+    let threads = Threads::start(thread::available_parallelism().map_or(1, NonZero::get))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(&config, metrics, threads.workers()));
     sink.close(LOG_PATIENCE);
     result
 }
 
-async fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), Box<dyn Error>> {
+async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let options = OpenOptions { connections: config.store_connections, deadline: config.store_timeout };
     let store = store::open(&config.store_url, &options)
         .await
@@ -85,7 +88,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), Box<dyn Err
         metrics_address = operations_address.map(tracing::field::display),
         "listening"
     );
-    app.run(listener, operations, async move {
+    app.run(listener, operations, workers, async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

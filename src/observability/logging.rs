@@ -1,11 +1,11 @@
 //! Log lines: one JSON object each, `{"ts","level","msg",…}`, or text for a person.
 
-use std::{cell::RefCell, fmt, fmt::Write as _, io::Write as _};
+use std::{cell::RefCell, fmt, fmt::Write as _, io::Write as _, time::SystemTime};
 
 use clap::ValueEnum;
 use jiff::Timestamp;
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -14,7 +14,7 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
-use super::log_sink::LogSink;
+use super::{log_sink::LogSink, request_line::write_thousandths};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -44,23 +44,59 @@ pub fn log_panics() {
 }
 
 /// Writes each event as one JSON object.
-struct JsonLines {
+pub(super) struct JsonLines {
     sink: LogSink,
+}
+
+impl JsonLines {
+    /// Writes one line, whose fields after the time and the level `write_fields` adds.
+    pub(super) fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
+        thread_local! {
+            static BUFFERS: RefCell<(Vec<u8>, Stamp)> = RefCell::new((Vec::with_capacity(1024), Stamp::default()));
+        }
+        BUFFERS.with_borrow_mut(|(line, stamp)| {
+            line.clear();
+            line.extend_from_slice(br#"{"ts":""#);
+            stamp.write(line, SystemTime::now());
+            line.extend_from_slice(br#"","level":""#);
+            line.extend_from_slice(level.as_str().as_bytes());
+            line.push(b'"');
+            write_fields(line);
+            line.extend_from_slice(b"}\n");
+            self.sink.append(line);
+        });
+    }
+}
+
+/// Writes times; what is the same for all of a second is kept.
+#[derive(Default)]
+struct Stamp {
+    second: u64,
+    /// The time up to the second, without an ending.
+    text: String,
+}
+
+impl Stamp {
+    fn write(&mut self, line: &mut Vec<u8>, now: SystemTime) {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if self.second != now.as_secs() || self.text.is_empty() {
+            self.second = now.as_secs();
+            let second =
+                i64::try_from(self.second).ok().and_then(|second| Timestamp::from_second(second).ok());
+            self.text = second.unwrap_or_default().to_string();
+            self.text.pop();
+        }
+        line.extend_from_slice(self.text.as_bytes());
+        line.push(b'.');
+        write_thousandths(line, now.subsec_millis().into());
+        line.push(b'Z');
+    }
 }
 
 impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        thread_local! {
-            static LINE: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(512));
-        }
-        LINE.with_borrow_mut(|line| {
-            line.clear();
-            let level = event.metadata().level();
-            // Writing to memory can't fail.
-            let _ = write!(line, r#"{{"ts":"{:.3}","level":"{level}""#, Timestamp::now());
+        self.append(*event.metadata().level(), |line| {
             event.record(&mut JsonFields { line, text: String::new() });
-            line.extend_from_slice(b"}\n");
-            self.sink.append(line);
         });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reqwest::header;
+use reqwest::{header, redirect::Policy};
 use serde_json::{Value, json};
 
 use crate::support::{FaultyStore, Mood, Process, TestApp};
@@ -56,5 +56,15 @@ async fn a_second_listener_takes_operations_off_the_public_one() {
     let form = [("url", "https://example.com"), ("key", "metrics")];
     let reserved = client.post(process.url("/shorten")).form(&form).send().await.unwrap();
     assert_eq!(reserved.status(), 400, "the key stays reserved");
+
+    let form = [("url", "https://example.com"), ("key", "link")];
+    client.post(process.url("/shorten")).form(&form).send().await.unwrap();
+    let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    for (address, expected) in
+        [(&process.address, 302), (&operations, 404), (&process.address, 302), (&operations, 404)]
+    {
+        let answer = client.get(format!("http://{address}/link")).send().await.unwrap();
+        assert_eq!(answer.status(), expected, "links are followed on the public listener alone");
+    }
     assert!(process.terminate().success());
 }

@@ -8,12 +8,13 @@ use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use reqwest::{Client, RequestBuilder, Response, header, redirect::Policy};
 use serde_json::Value;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Handle, sync::oneshot, task::JoinHandle};
 use urlshort::{
     app::{App, Surroundings},
     clock::Clock,
     config::Cli,
     observability::metrics::Metrics,
+    server::Workers,
     store::{Store, memory::MemoryStore},
 };
 
@@ -61,7 +62,8 @@ impl TestApp {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let running = tokio::spawn(app.run(listener, None, async {
+        let workers = Workers::on([Handle::current()]);
+        let running = tokio::spawn(app.run(listener, None, workers, async {
             // A test that drops the app wants it to end as well.
             let _ = stopped.await;
         }));

@@ -1,0 +1,86 @@
+//! The threads that connections live on.
+//!
+//! Each thread has a runtime of its own, and a connection stays where it was put. What serves a request is then never
+//! handed from one thread to another, which costs more than a redirect's own work (`cargo bench --bench cost`). The price
+//! is that a thread's connections wait for each other; nothing in the service computes for long on the spot.
+
+use std::{io, sync::Arc, thread};
+
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// Blocking calls of one thread at a time: hashes of passwords, and a store that is opened or closed.
+const BLOCKING_THREADS: usize = 8;
+
+/// Where connections may be put.
+#[derive(Clone)]
+pub struct Workers(Arc<[Worker]>);
+
+struct Worker {
+    runtime: Handle,
+    /// Cloned for each connection that is here, which counts them.
+    connections: Arc<()>,
+}
+
+/// Threads that end when this is dropped, and their connections with them.
+pub struct Threads {
+    _stops: Vec<oneshot::Sender<()>>,
+    handles: Vec<Handle>,
+}
+
+impl Threads {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// Where the system does not give a thread or what a runtime needs.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let mut threads = Self { _stops: Vec::new(), handles: Vec::new() };
+        for number in 0..count {
+            let runtime =
+                Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
+            let (stop, stopped) = oneshot::channel::<()>();
+            threads.handles.push(runtime.handle().clone());
+            threads._stops.push(stop);
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                // The sender is dropped, never used.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })?;
+        }
+        Ok(threads)
+    }
+
+    /// Where to put connections.
+    pub fn workers(&self) -> Workers {
+        Workers::on(self.handles.iter().cloned())
+    }
+}
+
+impl Workers {
+    /// Connections are served by these runtimes.
+    pub fn on(runtimes: impl IntoIterator<Item = Handle>) -> Self {
+        Self(runtimes.into_iter().map(|runtime| Worker { runtime, connections: Arc::default() }).collect())
+    }
+
+    /// Has `serve` run for `stream` where there are the fewest connections.
+    pub(super) fn serve<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let Some(worker) = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections)) else {
+            return;
+        };
+        let place = worker.connections.clone();
+        // A socket tells one runtime that it is ready, and it shall be the one that waits for it.
+        let Ok(stream) = stream.into_std() else { return };
+        worker.runtime.spawn(async move {
+            if let Ok(stream) = TcpStream::from_std(stream) {
+                serve(stream).await;
+            }
+            drop(place);
+        });
+    }
+}
