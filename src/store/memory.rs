@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use ahash::RandomState;
 use async_trait::async_trait;
 use dashmap::{DashMap, Entry, mapref::one::RefMut};
 use jiff::civil::Date;
@@ -24,7 +25,7 @@ use crate::{
 
 /// A map of links. As durable as the process is.
 pub struct MemoryStore {
-    links: DashMap<Key, Kept>,
+    links: DashMap<Key, Kept, RandomState>,
     next_number: AtomicU64,
 }
 
@@ -47,7 +48,7 @@ impl Kept {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { links: DashMap::new(), next_number: AtomicU64::new(FIRST_NUMBER) }
+        Self { links: DashMap::default(), next_number: AtomicU64::new(FIRST_NUMBER) }
     }
 }
 
