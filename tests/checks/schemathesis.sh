@@ -20,4 +20,4 @@ schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/o
   --checks all --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
 # Nothing that it sends may be the service's own fault.
 if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi
-figure "$(grep -o '[0-9]* generated' "$work/report") requests"
+figure "$(grep -om1 '[0-9]\+ generated' "$work/report") requests"
