@@ -51,6 +51,7 @@ pub use self::{
     access::AccessLog,
     attempts::Attempts,
     rate_limit::{InvalidRateLimit, RateLimit},
+    visitor::visitor,
 };
 use self::{access::Observer, error::ApiError, quick::Quick, rate_limit::RateLimiter};
 use crate::{
