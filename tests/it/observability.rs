@@ -7,15 +7,16 @@ use std::{
 };
 
 use prometheus::IntCounter;
-use reqwest::header;
+use reqwest::{Client, header, redirect::Policy};
 use serde_json::Value;
+use tokio::task::JoinSet;
 use tracing::subscriber::DefaultGuard;
 use urlshort::observability::{
     log_sink::LogSink,
     logging::{self, LogFormat},
 };
 
-use crate::support::{FaultyStore, Mood, TestApp};
+use crate::support::{FaultyStore, Mood, Process, TestApp};
 
 /// What this thread logs, from now on.
 struct Log {
@@ -274,4 +275,33 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         assert!(text.contains(&format!("\n{series}\n")), "{series} is not in\n{text}");
     }
     assert!(text.contains("process_resident_memory_bytes"));
+}
+
+/// Somebody looks at the log through a pager, say, and leaves it standing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_is_counted() {
+    let process = Process::start(&[]);
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let link = [("url", "https://example.com"), ("key", "link")];
+    client.post(process.url("/shorten")).form(&link).send().await.unwrap();
+    process.stop_reading();
+    let metric = async |name: &str| -> f64 {
+        let text = client.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+    };
+    // More than fits into the pipe and what the service keeps for it.
+    while metric("log_lines_dropped_total").await == 0.0 {
+        let mut clients = JoinSet::new();
+        for _ in 0..16 {
+            let request = client.get(process.url("/link"));
+            clients.spawn(async move {
+                for _ in 0..100 {
+                    assert_eq!(request.try_clone().unwrap().send().await.unwrap().status(), 302);
+                }
+            });
+        }
+        clients.join_all().await;
+    }
+    assert!(metric("redirects_total{outcome=\"redirected\"}").await > 10_000.0);
+    process.kill();
 }

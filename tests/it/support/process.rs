@@ -1,7 +1,11 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, channel},
+    },
     thread,
     time::Duration,
 };
@@ -16,6 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Process {
     child: Child,
     log: Receiver<String>,
+    is_reading: Arc<AtomicBool>,
     /// What it said before it was ready.
     pub(crate) first_words: Vec<Value>,
     /// Where it listens, as `127.0.0.1:PORT`.
@@ -49,9 +54,25 @@ impl Process {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (lines, log) = channel();
-        thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| lines.send(line)));
-        let mut process =
-            Self { child, log, first_words: Vec::new(), address: String::new(), metrics_address: None };
+        let is_reading = Arc::new(AtomicBool::new(true));
+        let mut process = Self {
+            child,
+            log,
+            is_reading: is_reading.clone(),
+            first_words: Vec::new(),
+            address: String::new(),
+            metrics_address: None,
+        };
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if lines.send(line).is_err() {
+                    return;
+                }
+                while !is_reading.load(Ordering::Relaxed) {
+                    thread::park();
+                }
+            }
+        });
         let listening = loop {
             let line = process.next_log_line().expect("the program says where it listens");
             if line["msg"] == "listening" {
@@ -83,6 +104,11 @@ impl Process {
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("no log line came"),
         }
+    }
+
+    /// From now on its log piles up.
+    pub(crate) fn stop_reading(&self) {
+        self.is_reading.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
