@@ -1,19 +1,22 @@
-//! What one redirect costs inside the process: the service with its whole middleware, without a socket.
+//! What one redirect costs inside the process: the service with its whole middleware, without a socket, and what of that
+//! is for counting the visit.
 //!
-//! `cargo bench --bench redirect`. The cost on a socket, side by side with nginx, is another benchmark's subject.
+//! `cargo bench --bench redirect`. The cost on a socket, side by side with nginx, is what `cargo bench --bench cost` shows.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 
 use axum::body::Body;
 use criterion::{Criterion, criterion_group, criterion_main};
-use hyper::{Method, Request, StatusCode, header, service::Service};
+use hyper::{HeaderMap, Method, Request, StatusCode, header, service::Service};
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use urlshort::{
+    api::visitor,
     app::{App, Surroundings},
+    clicks::Clicks,
     clock::Clock,
     config::Cli,
-    link::Link,
+    link::{Key, Link},
     observability::metrics::Metrics,
     store::{self, OpenOptions},
 };
@@ -47,7 +50,7 @@ fn redirects(criterion: &mut Criterion) {
         };
         let service = App::new(&config, surroundings).expect("no file is needed").public_service();
         let service = service.for_peer(IpAddr::from([127, 0, 0, 1]));
-        // HEAD takes the same way but for what counting is about: telling visitors apart and adding them up.
+        // HEAD and what is not there take the long way, through the router.
         for (method, path, status) in [
             (Method::GET, "/q0V8fYz", StatusCode::FOUND),
             (Method::HEAD, "/q0V8fYz", StatusCode::FOUND),
@@ -67,5 +70,18 @@ fn redirects(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, redirects);
+/// Telling who visits, and adding it to what waits for the store.
+fn counting(criterion: &mut Criterion) {
+    let clicks = Clicks::new(&Metrics::new());
+    let key: Key = "q0V8fYz".parse().expect("a key");
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, AGENT.parse().expect("a header"));
+    headers.insert(header::REFERER, REFERER.parse().expect("a header"));
+    let day = jiff::civil::date(2026, 6, 1);
+    criterion.bench_function("of that, counting the visit", |bencher| {
+        bencher.iter(|| clicks.record(black_box(&key), day, visitor(black_box(&headers))));
+    });
+}
+
+criterion_group!(benches, redirects, counting);
 criterion_main!(benches);

@@ -1,0 +1,141 @@
+//! Who is measured, and with what.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use urlshort::store::{self, OpenOptions};
+
+use super::{load::Load, server};
+
+/// Where every link leads.
+pub(crate) const TARGET: &str = "https://example.com/some/path";
+
+/// The core of a server that has one.
+const ONE_CORE: &str = "0";
+const TWO_CORES: &str = "0,1";
+
+/// A server, and what it is asked for.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    /// The one that all are compared with.
+    pub(crate) is_reference: bool,
+    pub(crate) load: Load,
+    pub(crate) connections: usize,
+    server: Kind,
+    cores: &'static str,
+    /// Whether nobody reads what it logs.
+    is_unread: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    /// nginx that answers each request by itself, with or without a log.
+    Nginx { logs: bool },
+    /// Hyper and nothing else: what the protocol itself costs.
+    BareHyper,
+    /// This service with links in memory.
+    Memory,
+    /// This service with a file of so many links.
+    Sqlite { links: u32 },
+}
+
+pub(crate) fn contenders() -> Vec<Contender> {
+    let contender = |name, server| Contender {
+        name,
+        is_reference: false,
+        load: Load::OneLink,
+        connections: 64,
+        server,
+        cores: ONE_CORE,
+        is_unread: false,
+    };
+    let sqlite = |name, links, load| Contender { load, ..contender(name, Kind::Sqlite { links }) };
+    let creates = |name, connections| Contender {
+        connections,
+        load: Load::Creates,
+        ..contender(name, Kind::Sqlite { links: 1 })
+    };
+    vec![
+        contender("nginx, no log", Kind::Nginx { logs: false }),
+        Contender { is_reference: true, ..contender("nginx, JSON log", Kind::Nginx { logs: true }) },
+        contender("bare hyper", Kind::BareHyper),
+        contender("urlshort, memory", Kind::Memory),
+        contender("urlshort, sqlite", Kind::Sqlite { links: 0 }),
+        Contender {
+            is_unread: true,
+            ..contender("urlshort, sqlite, log reader has stopped", Kind::Sqlite { links: 0 })
+        },
+        Contender { cores: TWO_CORES, ..contender("urlshort, sqlite, two cores", Kind::Sqlite { links: 0 }) },
+        sqlite("urlshort, sqlite, 1,000 links", 1_000, Load::HotLinks(1_000)),
+        sqlite("urlshort, sqlite, 1,000 of 10,000,000 links", 10_000_000, Load::HotLinks(1_000)),
+        sqlite("urlshort, sqlite, 100,000 links", 100_000, Load::HotLinks(100_000)),
+        sqlite("urlshort, sqlite, 10,000,000 links, cold", 10_000_000, Load::ColdLinks),
+        sqlite("urlshort, sqlite, unknown keys", 1_000, Load::Misses),
+        creates("urlshort, sqlite, creates, 1 client", 1),
+        creates("urlshort, sqlite, creates, 8 clients", 8),
+        creates("urlshort, sqlite, creates, 64 clients", 64),
+    ]
+}
+
+impl Contender {
+    /// How to start it.
+    pub(crate) fn command(&self, directory: &Path, port: u16) -> Command {
+        match self.server {
+            Kind::Nginx { logs } => server::nginx(self.cores, directory, port, logs),
+            Kind::BareHyper => server::bare_hyper_command(self.cores, port),
+            Kind::Memory => server::urlshort(self.cores, self.log(directory), port, "memory:"),
+            Kind::Sqlite { links } => {
+                server::urlshort(self.cores, self.log(directory), port, &store_url(directory, links))
+            }
+        }
+    }
+
+    /// Where it logs to.
+    fn log(&self, directory: &Path) -> Stdio {
+        if self.is_unread {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            // Open to the end, so that the pipe fills instead of breaking.
+            std::mem::forget(reader);
+            return writer.into();
+        }
+        fs::File::create(directory.join("access.log")).expect("a log file").into()
+    }
+
+    /// Whether it has no answer but for links that somebody made.
+    pub(crate) fn needs_link(&self) -> bool {
+        matches!(self.server, Kind::Memory | Kind::Sqlite { .. })
+    }
+
+    /// Makes the links that it has from the beginning, once for all rounds.
+    pub(crate) fn fill(&self, directory: &Path) {
+        let Kind::Sqlite { links } = self.server else { return };
+        let file = directory.join(file_name(links));
+        if file.exists() {
+            return;
+        }
+        let url = store_url(directory, links).parse().expect("a store URL");
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        // The store itself makes the tables.
+        runtime.block_on(async {
+            store::open(&url, &OpenOptions::default()).await.expect("a store").close().await;
+        });
+        let connection = rusqlite::Connection::open(file).expect("a file");
+        let fill = "INSERT INTO links (key, target, created_at, redirect, forward_query, tags, version, clicks, visits)
+            WITH RECURSIVE numbers (number) AS (
+                SELECT 0 WHERE ?1 > 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < ?1
+            )
+            SELECT printf('k%08d', number), ?2, 1700000000000 + number, 302, 0, '', 1, 0, 0 FROM numbers";
+        connection.execute(fill, (links, TARGET)).expect("links");
+    }
+}
+
+fn file_name(links: u32) -> String {
+    format!("{links}.db")
+}
+
+fn store_url(directory: &Path, links: u32) -> String {
+    format!("sqlite:{}", directory.join(file_name(links)).display())
+}

@@ -1,0 +1,109 @@
+//! What a redirect costs on a socket, side by side with nginx: CPU time per request, as the system accounts it.
+//!
+//! `cargo bench --bench cost` needs nginx and wrk (Debian packages of these names) and two cores: the server has one to
+//! itself, the load generator the other. Contenders take turns, five rounds of each, and medians are shown. The service
+//! has everything on: its store, a JSON access log to a file, metrics, click counting, request ids, limits, timeouts.
+//! `target/cost.json` has the same figures. `SECONDS=1 ROUNDS=1` makes it a short run, `ONLY=nginx,sqlite` leaves out
+//! whoever has none of these words in its name (but for nginx with its log, to which all others are compared).
+
+mod contenders;
+mod load;
+mod server;
+
+use std::{env, fs, path::Path};
+
+use serde_json::{Value, json};
+
+use self::{
+    contenders::{Contender, contenders},
+    load::{Load, prepare},
+    server::{Server, bare_hyper},
+};
+
+#[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
+fn main() {
+    if let Some(port) = env::var_os("BARE_HYPER") {
+        return bare_hyper(&port);
+    }
+    let number = |name: &str, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let (rounds, seconds) = (number("ROUNDS", 5), number("SECONDS", 3));
+    let only = env::var("ONLY").unwrap_or_default();
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let contenders: Vec<_> = contenders()
+        .into_iter()
+        .filter(|contender| {
+            contender.is_reference || only.split(',').any(|word| contender.name.contains(word))
+        })
+        .collect();
+    let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
+    for contender in &contenders {
+        contender.fill(directory.path());
+    }
+    for _ in 0..rounds {
+        for (contender, samples) in contenders.iter().zip(&mut samples) {
+            samples.push(measure(contender, directory.path(), seconds));
+        }
+    }
+    let medians: Vec<_> = samples.into_iter().map(median).collect();
+    let is_reference = |(contender, _): &(&Contender, &Sample)| contender.is_reference;
+    let reference = contenders.iter().zip(&medians).find(is_reference).expect("nginx is measured").1.cpu;
+    println!(
+        "{:<42} {:>8} {:>7} {:>10} {:>8} {:>8} {:>8} {:>8}",
+        "", "µs CPU", "ratio", "requests/s", "p50 µs", "p99 µs", "idle MB", "MB"
+    );
+    let mut report = Vec::new();
+    for (contender, sample) in contenders.iter().zip(&medians) {
+        let Sample { cpu, rate, p50, p99, idle, loaded } = sample;
+        let (name, ratio) = (contender.name, cpu / reference);
+        println!(
+            "{name:<42} {cpu:>8.2} {ratio:>7.2} {rate:>10.0} {p50:>8.0} {p99:>8.0} {idle:>8.1} {loaded:>8.1}"
+        );
+        report.push(json!({
+            "name": name, "cpu_us": cpu, "ratio": ratio, "requests_per_s": rate, "p50_us": p50, "p99_us": p99,
+            "idle_mb": idle, "loaded_mb": loaded,
+        }));
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../cost.json");
+    fs::write(file, Value::from(report).to_string()).expect("a report");
+}
+
+/// What one round has shown. Times in microseconds, memory in megabytes.
+#[derive(Clone)]
+struct Sample {
+    cpu: f64,
+    rate: f64,
+    p50: f64,
+    p99: f64,
+    idle: f64,
+    loaded: f64,
+}
+
+fn median(samples: Vec<Sample>) -> Sample {
+    let of = |pick: fn(&Sample) -> f64| {
+        let mut values: Vec<_> = samples.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Sample {
+        cpu: of(|sample| sample.cpu),
+        rate: of(|sample| sample.rate),
+        p50: of(|sample| sample.p50),
+        p99: of(|sample| sample.p99),
+        idle: of(|sample| sample.idle),
+        loaded: of(|sample| sample.loaded),
+    }
+}
+
+fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
+    let server = Server::start(|port| contender.command(directory, port));
+    prepare(&server.base, contender);
+    let idle = server.resident();
+    if contender.load != Load::ColdLinks {
+        load::run(&server.base, contender, directory, 1);
+    }
+    let before = server.cpu();
+    let answers = load::run(&server.base, contender, directory, seconds);
+    let cpu = (server.cpu() - before) / answers.count * 1e6;
+    let loaded = server.resident();
+    Sample { cpu, rate: answers.rate, p50: answers.p50, p99: answers.p99, idle, loaded }
+}
