@@ -92,7 +92,10 @@ impl Clicks {
 
     /// Writes what has gathered. What the store refuses is kept for the next time.
     pub async fn flush(&self, store: &dyn Store) {
-        let mut waiting = std::mem::take(&mut *self.lock()).into_iter();
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.lock()).into_iter().collect();
+        // Neighbours in a batch share the pages that a store has to write.
+        waiting.sort_unstable_by(|(one, _), (other, _)| one.key.cmp(&other.key));
+        let mut waiting = waiting.into_iter();
         loop {
             let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
             if batch.is_empty() {
