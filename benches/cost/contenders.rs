@@ -13,9 +13,18 @@ use super::{load::Load, server};
 /// Where every link leads.
 pub(crate) const TARGET: &str = "https://example.com/some/path";
 
-/// The core of a server that has one.
-const ONE_CORE: &str = "0";
-const TWO_CORES: &str = "0,1";
+/// Which cores the server runs on, and which the load generator, as `taskset` takes them.
+#[derive(Clone, Copy)]
+pub(crate) struct Cores {
+    server: &'static str,
+    pub(crate) load: &'static str,
+}
+
+const ONE_EACH: Cores = Cores { server: "0", load: "1" };
+
+/// With both on the same cores, twice as many of these show what the service makes of a second one.
+const ONE_SHARED: Cores = Cores { server: "0", load: "0" };
+const TWO_SHARED: Cores = Cores { server: "0,1", load: "0,1" };
 
 /// A server, and what it is asked for.
 pub(crate) struct Contender {
@@ -25,7 +34,7 @@ pub(crate) struct Contender {
     pub(crate) load: Load,
     pub(crate) connections: usize,
     server: Kind,
-    cores: &'static str,
+    pub(crate) cores: Cores,
     /// Whether nobody reads what it logs.
     is_unread: bool,
 }
@@ -49,7 +58,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         load: Load::OneLink,
         connections: 64,
         server,
-        cores: ONE_CORE,
+        cores: ONE_EACH,
         is_unread: false,
     };
     let sqlite = |name, links, load| Contender { load, ..contender(name, Kind::Sqlite { links }) };
@@ -68,7 +77,14 @@ pub(crate) fn contenders() -> Vec<Contender> {
             is_unread: true,
             ..contender("urlshort, sqlite, log reader has stopped", Kind::Sqlite { links: 0 })
         },
-        Contender { cores: TWO_CORES, ..contender("urlshort, sqlite, two cores", Kind::Sqlite { links: 0 }) },
+        Contender {
+            cores: ONE_SHARED,
+            ..contender("urlshort, sqlite, one core with wrk", Kind::Sqlite { links: 0 })
+        },
+        Contender {
+            cores: TWO_SHARED,
+            ..contender("urlshort, sqlite, two cores with wrk", Kind::Sqlite { links: 0 })
+        },
         sqlite("urlshort, sqlite, 1,000 links", 1_000, Load::HotLinks(1_000)),
         sqlite("urlshort, sqlite, 1,000 of 10,000,000 links", 10_000_000, Load::HotLinks(1_000)),
         sqlite("urlshort, sqlite, 100,000 links", 100_000, Load::HotLinks(100_000)),
@@ -84,11 +100,11 @@ impl Contender {
     /// How to start it.
     pub(crate) fn command(&self, directory: &Path, port: u16) -> Command {
         match self.server {
-            Kind::Nginx { logs } => server::nginx(self.cores, directory, port, logs),
-            Kind::BareHyper => server::bare_hyper_command(self.cores, port),
-            Kind::Memory => server::urlshort(self.cores, self.log(directory), port, "memory:"),
+            Kind::Nginx { logs } => server::nginx(self.cores.server, directory, port, logs),
+            Kind::BareHyper => server::bare_hyper_command(self.cores.server, port),
+            Kind::Memory => server::urlshort(self.cores.server, self.log(directory), port, "memory:"),
             Kind::Sqlite { links } => {
-                server::urlshort(self.cores, self.log(directory), port, &store_url(directory, links))
+                server::urlshort(self.cores.server, self.log(directory), port, &store_url(directory, links))
             }
         }
     }

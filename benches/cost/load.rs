@@ -12,7 +12,6 @@ use serde_json::json;
 
 use super::contenders::{Contender, TARGET};
 
-const CLIENT_CORE: &str = "1";
 const KEY: &str = "q0V8fYz";
 
 /// How many unknown keys there are.
@@ -86,7 +85,8 @@ pub(crate) struct Answers {
 /// Asks for so many seconds.
 pub(crate) fn run(base: &str, contender: &Contender, directory: &Path, seconds: u32) -> Answers {
     let mut wrk = Command::new("taskset");
-    wrk.args(["-c", CLIENT_CORE, "wrk", "-t1", "--latency", "-d", &seconds.to_string()]);
+    let (cores, threads) = (contender.cores.load, contender.cores.load.split(',').count().to_string());
+    wrk.args(["-c", cores, "wrk", "-t", &threads, "--latency", "-d", &seconds.to_string()]);
     wrk.args(["-c", &contender.connections.to_string()]);
     wrk.args(["-H", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"]);
     if let Some(script) = contender.load.script() {

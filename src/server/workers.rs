@@ -27,8 +27,8 @@ struct Worker {
 
 /// Threads that end when this is dropped, and their connections with them.
 pub struct Threads {
+    workers: Workers,
     _stops: Vec<oneshot::Sender<()>>,
-    handles: Vec<Handle>,
 }
 
 impl Threads {
@@ -37,25 +37,25 @@ impl Threads {
     /// # Errors
     /// Where the system does not give a thread or what a runtime needs.
     pub fn start(count: usize) -> io::Result<Self> {
-        let mut threads = Self { _stops: Vec::new(), handles: Vec::new() };
+        let (mut runtimes, mut stops) = (Vec::new(), Vec::new());
         for number in 0..count {
             let runtime =
                 Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
             let (stop, stopped) = oneshot::channel::<()>();
-            threads.handles.push(runtime.handle().clone());
-            threads._stops.push(stop);
+            runtimes.push(runtime.handle().clone());
+            stops.push(stop);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 // The sender is dropped, never used.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();
             })?;
         }
-        Ok(threads)
+        Ok(Self { workers: Workers::on(runtimes), _stops: stops })
     }
 
     /// Where to put connections.
     pub fn workers(&self) -> Workers {
-        Workers::on(self.handles.iter().cloned())
+        self.workers.clone()
     }
 }
 
@@ -82,5 +82,36 @@ impl Workers {
             }
             drop(place);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use tokio::{io::AsyncReadExt, net::TcpListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_go_where_there_are_the_fewest() {
+        let threads = Threads::start(2).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (names, named) = channel();
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            clients.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (stream, _) = listener.accept().await.unwrap();
+            let names = names.clone();
+            threads.workers().serve(stream, |mut stream| async move {
+                names.send(thread::current().name().unwrap().to_owned()).unwrap();
+                // Stays until its client leaves.
+                let _ = stream.read(&mut [0]).await;
+            });
+        }
+        drop(names);
+        let mut places: Vec<_> = named.iter().take(6).collect();
+        places.sort();
+        assert_eq!(places, ["worker-0", "worker-0", "worker-0", "worker-1", "worker-1", "worker-1"]);
     }
 }
