@@ -5,12 +5,15 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::json;
 
-use super::contenders::{Contender, TARGET};
+use super::{
+    contenders::{Contender, TARGET},
+    server::Server,
+};
 
 const KEY: &str = "q0V8fYz";
 
@@ -54,22 +57,27 @@ impl Load {
     }
 }
 
-/// Waits for the server, and makes the link that all ask for, where it needs one.
-pub(crate) fn prepare(base: &str, contender: &Contender) {
+/// Waits for the server, and makes the link that all ask for, where it needs one. Returns the milliseconds from the
+/// start of the server to its first answer.
+pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
+    let base = &server.base;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client =
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        let start = Instant::now();
         while client.get(format!("{base}/healthz")).send().await.is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
+            assert!(server.start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
+            // It may need the core.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
+        let ready = server.start.elapsed();
         if contender.needs_link() && contender.load == Load::OneLink {
             let link = json!({ "url": TARGET, "key": KEY });
             // The store keeps it from one round to the next.
             client.post(format!("{base}/shorten")).json(&link).send().await.expect("an answer");
         }
-    });
+        ready.as_secs_f64() * 1e3
+    })
 }
 
 /// What wrk has seen. Times in microseconds.

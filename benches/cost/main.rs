@@ -48,32 +48,33 @@ fn main() {
     let is_reference = |(contender, _): &(&Contender, &Sample)| contender.is_reference;
     let reference = contenders.iter().zip(&medians).find(is_reference).expect("nginx is measured").1.cpu;
     println!(
-        "{:<42} {:>8} {:>7} {:>10} {:>8} {:>8} {:>8} {:>8}",
-        "", "µs CPU", "ratio", "requests/s", "p50 µs", "p99 µs", "idle MB", "MB"
+        "{:<43} {:>7} {:>6} {:>10} {:>7} {:>7} {:>8} {:>8} {:>6}",
+        "", "µs CPU", "ratio", "requests/s", "p50 µs", "p99 µs", "ready ms", "idle MB", "MB"
     );
     let mut report = Vec::new();
     for (contender, sample) in contenders.iter().zip(&medians) {
-        let Sample { cpu, rate, p50, p99, idle, loaded } = sample;
+        let Sample { cpu, rate, p50, p99, ready, idle, loaded } = sample;
         let (name, ratio) = (contender.name, cpu / reference);
         println!(
-            "{name:<42} {cpu:>8.2} {ratio:>7.2} {rate:>10.0} {p50:>8.0} {p99:>8.0} {idle:>8.1} {loaded:>8.1}"
+            "{name:<43} {cpu:>7.2} {ratio:>6.2} {rate:>10.0} {p50:>7.0} {p99:>7.0} {ready:>8.1} {idle:>8.1} {loaded:>6.1}"
         );
         report.push(json!({
             "name": name, "cpu_us": cpu, "ratio": ratio, "requests_per_s": rate, "p50_us": p50, "p99_us": p99,
-            "idle_mb": idle, "loaded_mb": loaded,
+            "ready_ms": ready, "idle_mb": idle, "loaded_mb": loaded,
         }));
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../cost.json");
     fs::write(file, Value::from(report).to_string()).expect("a report");
 }
 
-/// What one round has shown. Times in microseconds, memory in megabytes.
+/// What one round has shown. Times in microseconds, but for the milliseconds until a server answers; memory in megabytes.
 #[derive(Clone)]
 struct Sample {
     cpu: f64,
     rate: f64,
     p50: f64,
     p99: f64,
+    ready: f64,
     idle: f64,
     loaded: f64,
 }
@@ -89,6 +90,7 @@ fn median(samples: Vec<Sample>) -> Sample {
         rate: of(|sample| sample.rate),
         p50: of(|sample| sample.p50),
         p99: of(|sample| sample.p99),
+        ready: of(|sample| sample.ready),
         idle: of(|sample| sample.idle),
         loaded: of(|sample| sample.loaded),
     }
@@ -96,7 +98,7 @@ fn median(samples: Vec<Sample>) -> Sample {
 
 fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
-    prepare(&server.base, contender);
+    let ready = prepare(&server, contender);
     let idle = server.resident();
     if contender.load != Load::ColdLinks {
         load::run(&server.base, contender, directory, 1);
@@ -105,5 +107,5 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let answers = load::run(&server.base, contender, directory, seconds);
     let cpu = (server.cpu() - before) / answers.count * 1e6;
     let loaded = server.resident();
-    Sample { cpu, rate: answers.rate, p50: answers.p50, p99: answers.p99, idle, loaded }
+    Sample { cpu, rate: answers.rate, p50: answers.p50, p99: answers.p99, ready, idle, loaded }
 }

@@ -7,6 +7,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    time::Instant,
 };
 
 use super::contenders::TARGET;
@@ -17,6 +18,7 @@ const TICKS: f64 = 100.0;
 /// A server that ends with its round.
 pub(crate) struct Server {
     process: Child,
+    pub(crate) start: Instant,
     /// What its URLs begin with.
     pub(crate) base: String,
 }
@@ -25,8 +27,9 @@ impl Server {
     /// Starts one on a free port.
     pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let start = Instant::now();
         let process = command(port).spawn().expect("nginx and taskset are installed");
-        Self { process, base: format!("http://127.0.0.1:{port}") }
+        Self { process, start, base: format!("http://127.0.0.1:{port}") }
     }
 
     /// Seconds of user and system time that it has used (proc(5), fields 14 and 15 of `stat`).
