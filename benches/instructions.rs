@@ -13,7 +13,6 @@ use std::{
     path::Path,
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
 };
 
 /// As many requests are under way at a time, so that going to sleep and waking up is shared as under load.
@@ -80,7 +79,7 @@ fn make_link(server: &mut Child, port: u16) {
         assert!(server.try_wait().expect("a process").is_none(), "the server does not start");
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(connection) => break connection,
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+            Err(_) => thread::yield_now(),
         }
     };
     let length = body.len();

@@ -12,7 +12,7 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Blocking calls of one thread at a time: hashes of passwords, and a store that is opened or closed.
+/// Blocking calls that one thread's connections may have under way; only hashes of passwords are any.
 const BLOCKING_THREADS: usize = 8;
 
 /// Where connections may be put.
