@@ -198,8 +198,9 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        self.writer.stop().await;
+        // The last connection folds the WAL into the file and removes it, which those that only read can't.
         self.reader.stop().await;
+        self.writer.stop().await;
     }
 }
 

@@ -126,3 +126,15 @@ fn the_last_lines_of_the_log_are_written() {
     assert_eq!(messages, ["request", "shutting down", "stopped"]);
     assert!(process.wait().success());
 }
+
+#[test]
+fn a_clean_stop_leaves_the_database_in_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let process =
+        Process::start(&[("STORE_URL", &format!("sqlite:{}", directory.path().join("links.db").display()))]);
+    Asker::connect(&process).ask("/nothing");
+    assert!(process.terminate().success());
+    let files: Vec<_> =
+        directory.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(files, ["links.db"]);
+}
