@@ -98,6 +98,7 @@ missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-c
 check docs docs
 check tests-and-coverage tests_and_coverage
 check api-schema tests/checks/schemathesis.sh
+check fuzz tests/checks/fuzz.sh
 check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing
