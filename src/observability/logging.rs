@@ -28,7 +28,7 @@ pub enum LogFormat {
 /// A subscriber that sends the events that pass `filter` to `sink`.
 pub fn subscriber(filter: Targets, format: LogFormat, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
     let layer = match format {
-        LogFormat::Json => JsonLines { sink }.boxed(),
+        LogFormat::Json => JsonLines { sink, filter: filter.clone() }.boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(false).boxed(),
     };
     Box::new(tracing_subscriber::registry().with(layer.with_filter(filter)))
@@ -46,9 +46,15 @@ pub fn log_panics() {
 /// Writes each event as one JSON object.
 pub(super) struct JsonLines {
     sink: LogSink,
+    filter: Targets,
 }
 
 impl JsonLines {
+    /// Whether what comes from `target` at `level` is to be logged.
+    pub(super) fn take(&self, target: &str, level: Level) -> bool {
+        self.filter.would_enable(target, &level)
+    }
+
     /// Writes one line, whose fields after the time and the level `write_fields` adds.
     pub(super) fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {

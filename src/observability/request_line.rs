@@ -47,28 +47,28 @@ impl RequestLine<'_> {
     pub fn log(&self, level: Level) {
         macro_rules! log_at {
             ($level:expr) => {
-                if tracing::enabled!($level) && !self.log_as_json($level) {
-                    tracing::event!(
-                        $level,
-                        method = self.method,
-                        path = cut(self.path),
-                        route = self.route,
-                        status = self.status,
-                        duration_ms = (self.duration.as_secs_f64() * 1e6).round() / 1e3,
-                        request_id = self.request_id,
-                        trace_id = self.trace_id,
-                        client_ip = %self.client_ip,
-                        user_agent = self.user_agent.map(cut),
-                        error = self.error,
-                        "request"
-                    );
-                }
+                tracing::event!(
+                    $level,
+                    method = self.method,
+                    path = cut(self.path),
+                    route = self.route,
+                    status = self.status,
+                    duration_ms = (self.duration.as_secs_f64() * 1e6).round() / 1e3,
+                    request_id = self.request_id,
+                    trace_id = self.trace_id,
+                    client_ip = %self.client_ip,
+                    user_agent = self.user_agent.map(cut),
+                    error = self.error,
+                    "request"
+                )
             };
         }
-        match level {
-            Level::ERROR => log_at!(Level::ERROR),
-            Level::DEBUG => log_at!(Level::DEBUG),
-            _ => log_at!(Level::INFO),
+        if !self.log_as_json(level) {
+            match level {
+                Level::ERROR => log_at!(Level::ERROR),
+                Level::DEBUG => log_at!(Level::DEBUG),
+                _ => log_at!(Level::INFO),
+            }
         }
     }
 
@@ -76,7 +76,10 @@ impl RequestLine<'_> {
     fn log_as_json(&self, level: Level) -> bool {
         dispatcher::get_default(|dispatch| {
             let lines = dispatch.downcast_ref::<JsonLines>();
-            lines.inspect(|lines| lines.append(level, |line| self.write_fields(line))).is_some()
+            if let Some(lines) = lines.filter(|lines| lines.take(module_path!(), level)) {
+                lines.append(level, |line| self.write_fields(line));
+            }
+            lines.is_some()
         })
     }
 
