@@ -14,7 +14,7 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
-use super::{log_sink::LogSink, request_line::write_thousandths};
+use super::{json::write_string, log_sink::LogSink, request_line::write_thousandths};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -143,18 +143,19 @@ impl Visit for JsonFields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.value(field, value);
+        self.name(field);
+        write_string(self.line, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.value(field, Chain(value).to_string());
+        self.record_str(field, &Chain(value).to_string());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         let _ = write!(text, "{value:?}");
-        self.value(field, text.as_str());
+        self.record_str(field, &text);
         self.text = text;
     }
 }
