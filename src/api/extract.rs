@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
+    RequestExt,
+    body::Body,
     extract::{FromRef, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
-    response::IntoResponse,
+    http::{HeaderMap, header, request::Parts},
 };
+use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{Settings, error::ApiError};
+use super::{Settings, error::ApiError, in_flight::Slot};
 
 /// A body of type `T`, sent as a JSON object or as a form.
 pub(super) struct Payload<T>(pub(super) T);
@@ -30,17 +31,31 @@ where
             Some("application/x-www-form-urlencoded") => from_form,
             _ => return Err(ApiError::UnsupportedMediaType),
         };
-        // Half of the request's time: a slow client is told so before the service has to call itself slow.
-        let patience = Arc::<Settings>::from_ref(state).request_timeout / 2;
-        match timeout(patience, Bytes::from_request(request, state)).await {
-            Err(_) => Err(ApiError::SlowBody),
-            Ok(Ok(body)) => decode(&body).map(Self),
-            Ok(Err(rejection)) => Err(match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-                _ => ApiError::IncompleteBody,
-            }),
+        let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
+        // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
+        let limit = Arc::<Settings>::from_ref(state).request_timeout / 2;
+        let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
+        let body = body.map_err(|_| ApiError::SlowBody)??;
+        decode(&body).map(Self)
+    }
+}
+
+/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again.
+async fn read(mut body: Body, slot: &Slot) -> Result<Vec<u8>, ApiError> {
+    slot.pause();
+    let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+            true => ApiError::BodyTooLarge,
+            false => ApiError::IncompleteBody,
+        })?;
+        if let Ok(data) = frame.into_data() {
+            reserved.merge(slot.reserve(data.len())?);
+            bytes.extend_from_slice(&data);
         }
     }
+    slot.resume()?;
+    Ok(bytes)
 }
 
 /// The media type without its parameters, in the spelling that clients use by far the most.

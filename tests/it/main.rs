@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod crash;
 mod health;
+mod hostile;
 mod instances;
 mod keys;
 mod manage;
