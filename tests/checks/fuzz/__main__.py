@@ -1,7 +1,4 @@
-"""Sends broken, odd and good requests to the real program and checks that it keeps its promises.
-
-fuzz BINARY [--seconds N] [--replay SEED:ITERATION]
-"""
+"""Sends broken, odd and good requests to the real program and checks that it keeps its promises."""
 
 import argparse
 import asyncio
@@ -15,9 +12,10 @@ import sys
 import tempfile
 import time
 
+from harness import wire
 from harness.service import Service, eventually, flaws_in_log
 
-from . import cases, grammar, wire
+from . import cases, grammar
 
 FIXED_SEEDS = ["1", "2", "3"]
 CONNECTIONS = 64

@@ -2,7 +2,9 @@
 
 import random
 
-from . import broken, grammar, mutation, wire
+from harness import wire
+
+from . import broken, grammar, mutation
 
 # An incomplete head is given up after HEADER_TIMEOUT or, later on a connection, twice KEEP_ALIVE.
 HEADER_TIMEOUT, KEEP_ALIVE = 1, 2
