@@ -23,18 +23,17 @@ class Link:
     def __init__(self, key, states):
         self.key = key
         self.states = frozenset(states)
-        self.changing = False
+        # Odd while a change is under way.
         self.changes = 0
         self.is_uncertain = len(self.states) > 1
         self.history = Timed()
 
     def begin(self, state):
-        self.changing = True
         self.changes += 1
         self.history.append(f"asked for {state}")
 
     def finish(self, state, is_acknowledged):
-        self.changing = False
+        self.changes += 1
         self.history.append(f"{'acknowledged' if is_acknowledged else 'unanswered'} {state}")
         self.states = frozenset({state}) if is_acknowledged else self.states | {state}
         self.is_uncertain = self.is_uncertain or not is_acknowledged
@@ -65,8 +64,8 @@ class Ledger:
         return random.choice(self.links) if self.links else None
 
     def observe(self, link, changes, answer):
-        """Judges an answer to GET /KEY that was asked for when the link had had `changes` changes."""
-        if link.changing or link.changes != changes:
+        """Judges an answer to GET /KEY, unless a change was under way between the request, at `changes`, and now."""
+        if changes % 2 or link.changes != changes:
             return
         state = observed(answer)
         if state is None or state in link.states:
