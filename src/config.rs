@@ -108,7 +108,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "FILE", value_parser = readable_file, help_heading = LINKS)]
     pub blocked_hosts: Option<PathBuf>,
 
-    /// Refuse links to loopback, private and link-local addresses and names
+    /// Refuse links to addresses and names that are not on the public internet
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
     pub block_private_targets: bool,
 
