@@ -5,6 +5,7 @@
 mod alerting;
 mod cache;
 mod cli;
+mod clicks;
 mod clients;
 mod crash;
 mod health;
