@@ -190,8 +190,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The longest time that an option takes. Timers far beyond it would overflow once they are set.
+const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
+
 fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "takes a time such as 500ms, 10s or 2min".into())
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > MAX_DURATION => Err("takes a time of at most 366d".into()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("takes a time such as 500ms, 10s or 2min".into()),
+    }
 }
 
 fn tokens_in(path: &str) -> Result<Tokens, String> {
