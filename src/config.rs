@@ -124,7 +124,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = ACCESS)]
     pub public_shorten: bool,
 
-    /// POST /shorten from one client, per s, min or h; 0 is no limit
+    /// POST /shorten from one client, and QR codes likewise, per s, min or h; 0 is no limit
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
     pub rate_limit: Limit,
 

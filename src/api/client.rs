@@ -16,6 +16,9 @@ use super::{Settings, error::ApiError};
 use crate::base_url::BaseUrl;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// The longest Host, in bytes: a DNS name and a port are shorter.
+const MAX_HOST: usize = 255;
+
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// The address of the client, found by [`client_ip`].
@@ -93,7 +96,7 @@ pub(super) fn own_base(parts: &Parts, settings: &Settings) -> Result<BaseUrl, Ap
         None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     };
     // A host that holds a slash or a question mark would become a path or a query.
-    let is_authority = !host.is_empty() && !host.contains(['/', '\\', '?', '#', '@']);
+    let is_authority = (1..=MAX_HOST).contains(&host.len()) && !host.contains(['/', '\\', '?', '#', '@']);
     let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
     base.ok_or(ApiError::InvalidHost)
 }
