@@ -18,6 +18,7 @@ mod observability;
 mod openapi;
 mod options;
 mod outage;
+mod passwords;
 mod qr;
 mod readme;
 mod redirect;
