@@ -150,13 +150,14 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
         Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
         None => routes,
     };
+    let batch = routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY));
     OpenApiRouter::with_openapi(openapi::description())
         .routes(limited(routes!(shorten::shorten)))
         .routes(routes!(home::home))
         .routes(routes!(redirect::redirect, redirect::unlock))
         .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
         .routes(routes!(links::index, links::create))
-        .routes(routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY)))
+        .routes(links::batch::with_the_link_of_that_name(batch))
         .routes(routes!(links::show, links::edit, links::remove))
         .routes(routes!(links::take_down))
         .routes(routes!(links::restore))

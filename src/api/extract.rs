@@ -13,6 +13,9 @@ use tokio::time::timeout;
 
 use super::{Settings, error::ApiError};
 
+/// The size of a body, in bytes, that takes well under a millisecond to decode.
+const LARGE: usize = 64 << 10;
+
 /// A body of type `T`, sent as a JSON object or as a form.
 pub(super) struct Payload<T>(pub(super) T);
 
@@ -20,7 +23,7 @@ impl<S, T> FromRequest<S> for Payload<T>
 where
     S: Send + Sync,
     Arc<Settings>: FromRef<S>,
-    T: DeserializeOwned,
+    T: DeserializeOwned + Send + 'static,
 {
     type Rejection = ApiError;
 
@@ -34,13 +37,25 @@ where
         let patience = Arc::<Settings>::from_ref(state).request_timeout / 2;
         match timeout(patience, Bytes::from_request(request, state)).await {
             Err(_) => Err(ApiError::SlowBody),
-            Ok(Ok(body)) => decode(&body).map(Self),
+            Ok(Ok(body)) => decoded(body, decode).await.map(Self),
             Ok(Err(rejection)) => Err(match rejection.into_response().status() {
                 StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
                 _ => ApiError::IncompleteBody,
             }),
         }
     }
+}
+
+/// Decodes a body. A large one is decoded elsewhere: the other connections of this thread would have to wait.
+async fn decoded<T: Send + 'static>(
+    body: Bytes,
+    decode: fn(&[u8]) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    if body.len() <= LARGE {
+        return decode(&body);
+    }
+    let task = tokio::task::spawn_blocking(move || decode(&body));
+    task.await.map_err(|panic| ApiError::Internal(panic.into()))?
 }
 
 /// The media type without its parameters, in the spelling that clients use by far the most.
@@ -75,4 +90,22 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_html_form::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_body_is_decoded_away_from_the_connections_thread() {
+        fn here(_: &[u8]) -> Result<ThreadId, ApiError> {
+            Ok(thread::current().id())
+        }
+        for (length, is_here) in [(LARGE, true), (LARGE + 1, false)] {
+            let decoded = decoded(vec![b' '; length].into(), here).await.unwrap();
+            assert_eq!(decoded == thread::current().id(), is_here, "{length} bytes");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod alerting;
+mod batch;
 mod cache;
 mod cli;
 mod clicks;
