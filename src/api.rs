@@ -24,6 +24,7 @@ mod redirect;
 mod request_id;
 mod shorten;
 mod trace_id;
+mod values;
 mod visitor;
 
 use std::{
@@ -45,7 +46,7 @@ use axum::{
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
     routes,
 };
 
@@ -125,12 +126,13 @@ pub type HttpService = AccessLog<Router>;
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> HttpService {
-    let limiter = state.settings.rate_limit.map(|limit| RateLimiter::new(limit, state.metrics.clone()));
+    let settings = &state.settings;
+    let limiter = || Some(RateLimiter::new(settings.rate_limit?, state.metrics.clone()));
     let mut routes = public_routes(limiter)
         .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
         .layer(from_fn(in_flight::finish_changes))
         .merge(health_routes());
-    if !state.settings.separate_operations {
+    if !settings.separate_operations {
         routes = routes.merge(operations_routes());
     }
     serve(routes, Some(Quick::new(state.shortener.clone())), state)
@@ -143,25 +145,25 @@ pub fn operations(state: &AppState) -> HttpService {
 
 /// Keys that would hide a path of the service's own: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
-    let routes = public_routes(None).merge(health_routes()).merge(operations_routes());
+    let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
 /// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
-fn public_routes(limiter: Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
-    let shorten = routes!(shorten::shorten);
-    let shorten = match limiter {
-        Some(limiter) => shorten.layer(from_fn_with_state(limiter, rate_limit::limit)),
-        None => shorten,
+fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
+    let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
+        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
+        None => routes,
     };
+    let batch = routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY));
     OpenApiRouter::with_openapi(openapi::description())
-        .routes(shorten)
+        .routes(limited(routes!(shorten::shorten)))
         .routes(routes!(home::home))
         .routes(routes!(redirect::redirect, redirect::unlock))
-        .routes(routes!(qr::qr))
+        .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
         .routes(routes!(links::index, links::create))
-        .routes(routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY)))
+        .routes(links::batch::with_the_link_of_that_name(batch))
         .routes(routes!(links::show, links::edit, links::remove))
         .routes(routes!(links::take_down))
         .routes(routes!(links::restore))
