@@ -222,7 +222,7 @@ proptest! {
         let mut file = Vec::new();
         let entry = |link: &Link| Entry { link: link.clone(), history: History::default() };
         jsonl::write(&entry(&before), &mut file).unwrap();
-        let is_blank = noise.trim().is_empty();
+        let is_blank = noise.trim_ascii().is_empty();
         writeln!(file, "{noise}").unwrap();
         jsonl::write(&entry(&after), &mut file).unwrap();
         let (rows, end) = rows(&file, Format::Jsonl)?;
