@@ -60,6 +60,11 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Drops what this instance remembers of a link, so that the next look-up asks the store.
+    fn forget(&self, key: &Key) {
+        let _ = key;
+    }
+
     /// The link with this key and what is counted about it, as fresh as the store has it.
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 

@@ -3,6 +3,7 @@
 
 use std::{
     ops::Range,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,10 @@ use std::{
 use async_trait::async_trait;
 use jiff::civil::Date;
 use prometheus::IntGauge;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Change, Changed, History, Record, Store, StoreError,
@@ -37,8 +41,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// the store is back. Everything else is still tried, and does not count here: a full disk ends writes alone.
 pub struct Supervised {
     inner: Arc<dyn Store>,
-    deadline: Duration,
-    metrics: Arc<Metrics>,
+    meter: Meter,
     up: IntGauge,
     failing: AtomicBool,
 }
@@ -48,7 +51,8 @@ impl Supervised {
     pub fn new(inner: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
         let up = metrics.store_up.with_label_values(&[inner.name()]);
         up.set(1);
-        Self { inner, deadline, metrics, up, failing: AtomicBool::new(false) }
+        let meter = Meter { store: inner.name(), deadline, metrics };
+        Self { inner, meter, up, failing: AtomicBool::new(false) }
     }
 
     /// Whether the last look-up or probe failed.
@@ -65,21 +69,35 @@ impl Supervised {
         }
     }
 
-    async fn supervise<T>(
+    /// Runs a change to its end, even if its caller stops waiting or the deadline passes.
+    ///
+    /// A change that is dropped halfway may still be made by the store, and nobody would then forget what the cache
+    /// knows of the link. `change` gets the store and does what has to follow.
+    pub(super) async fn run_to_end<T, F>(
         &self,
         operation: &'static str,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let labels = [self.inner.name(), operation];
-        let start = Instant::now();
-        let result =
-            timeout(self.deadline, call).await.unwrap_or_else(|_| Err(StoreError::Timeout(self.deadline)));
-        let duration = self.metrics.store_operation_duration.with_label_values(&labels);
-        duration.observe(start.elapsed().as_secs_f64());
-        if result.is_err() {
-            self.metrics.store_errors.with_label_values(&labels).inc();
-        }
-        result
+        change: impl FnOnce(Arc<dyn Store>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let (change, meter) = (change(self.inner.clone()), self.meter.clone());
+        tokio::spawn(async move {
+            let mut change = pin!(change);
+            let start = Instant::now();
+            let in_time = timeout(meter.deadline, &mut change).await;
+            let is_late = in_time.is_err();
+            let result = in_time.unwrap_or(Err(StoreError::Timeout(meter.deadline)));
+            meter.observe(operation, start, &result);
+            // The caller may have gone.
+            let _ = reply.send(result);
+            if is_late {
+                let _ = change.await;
+            }
+        });
+        answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
     fn remember<T>(&self, result: &Result<T, StoreError>) {
@@ -102,6 +120,36 @@ impl Supervised {
     }
 }
 
+/// The deadline of a store's calls, and the metrics of how they end.
+#[derive(Clone)]
+struct Meter {
+    store: &'static str,
+    deadline: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Meter {
+    async fn run<T>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let start = Instant::now();
+        let result = timeout(self.deadline, call).await.unwrap_or(Err(StoreError::Timeout(self.deadline)));
+        self.observe(operation, start, &result);
+        result
+    }
+
+    fn observe<T>(&self, operation: &'static str, start: Instant, result: &Result<T, StoreError>) {
+        let labels = [self.store, operation];
+        let duration = self.metrics.store_operation_duration.with_label_values(&labels);
+        duration.observe(start.elapsed().as_secs_f64());
+        if result.is_err() {
+            self.metrics.store_errors.with_label_values(&labels).inc();
+        }
+    }
+}
+
 #[async_trait]
 impl Store for Supervised {
     fn name(&self) -> &'static str {
@@ -109,14 +157,15 @@ impl Store for Supervised {
     }
 
     async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
-        self.supervise("put", self.inner.put_with_history(link, history)).await
+        let put = |store: Arc<dyn Store>| async move { store.put_with_history(link, history).await };
+        self.run_to_end("put", put).await
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
         if self.is_failing() {
             return Err(StoreError::unavailable("not asked: it failed a moment ago"));
         }
-        let link = self.supervise("get", self.inner.get(key)).await;
+        let link = self.meter.run("get", self.inner.get(key)).await;
         self.remember(&link);
         link
     }
@@ -126,19 +175,22 @@ impl Store for Supervised {
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.supervise("record", self.inner.record(key)).await
+        self.meter.run("record", self.inner.record(key)).await
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        self.supervise("update", self.inner.update(link, expected)).await
+        let update = |store: Arc<dyn Store>| async move { store.update(link, expected).await };
+        self.run_to_end("update", update).await
     }
 
     async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
-        self.supervise("delete", self.inner.delete(key, expected)).await
+        let key = key.clone();
+        let delete = |store: Arc<dyn Store>| async move { store.delete(&key, expected).await };
+        self.run_to_end("delete", delete).await
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
-        self.supervise("use_visit", self.inner.use_visit(key)).await
+        self.meter.run("use_visit", self.inner.use_visit(key)).await
     }
 
     async fn scan(
@@ -147,23 +199,23 @@ impl Store for Supervised {
         after: Option<Cursor>,
         limit: usize,
     ) -> Result<Vec<Record>, StoreError> {
-        self.supervise("scan", self.inner.scan(order, after, limit)).await
+        self.meter.run("scan", self.inner.scan(order, after, limit)).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
-        self.supervise("take_numbers", self.inner.take_numbers(count)).await
+        self.meter.run("take_numbers", self.inner.take_numbers(count)).await
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
-        self.supervise("add_clicks", self.inner.add_clicks(tallies)).await
+        self.meter.run("add_clicks", self.inner.add_clicks(tallies)).await
     }
 
     async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
-        self.supervise("day_counts", self.inner.day_counts(key, first, last)).await
+        self.meter.run("day_counts", self.inner.day_counts(key, first, last)).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let answer = self.supervise("check", self.inner.check()).await;
+        let answer = self.meter.run("check", self.inner.check()).await;
         self.remember(&answer);
         answer
     }

@@ -7,6 +7,7 @@ mod cache;
 mod cli;
 mod clients;
 mod crash;
+mod hangups;
 mod health;
 mod instances;
 mod keys;

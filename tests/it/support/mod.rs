@@ -8,7 +8,10 @@ mod prometheus;
 mod redis;
 mod server;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use urlshort::link::{Key, Link, Target};
 
@@ -49,4 +52,25 @@ pub(crate) fn raise_open_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// Asks until the answer is what the test waits for, and panics with the last one where that takes longer than `limit`.
+#[track_caller]
+pub(crate) fn eventually<T, E: std::fmt::Debug>(
+    limit: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let start = Instant::now();
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(last) => {
+                    assert!(start.elapsed() < limit, "{caller}: not within {limit:?}; last: {last:?}")
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
