@@ -25,7 +25,7 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Change, Changed, History, Record, Store, StoreError, Supervised,
+    Change, Changed, History, Record, Scan, Store, StoreError, Supervised,
     listing::{Cursor, Order},
 };
 use crate::{
@@ -356,12 +356,7 @@ impl Store for Cached {
         self.shared.inner.use_visit(key).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.shared.inner.scan(order, after, limit).await
     }
 

@@ -18,7 +18,7 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    Change, Changed, History, OpenOptions, Record, Store, StoreError,
+    Change, Changed, History, OpenOptions, Record, Scan, Store, StoreError,
     batcher::Batcher,
     columns::Columns,
     listing::{Cursor, Order},
@@ -41,7 +41,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 pub(super) struct PostgresStore {
     database: Database,
     creates: Batcher<(Link, History), bool>,
-    look_ups: Batcher<Key, Option<Record>>,
+    look_ups: Batcher<Key, Result<Option<Record>, StoreError>>,
     visits: Batcher<Key, bool>,
 }
 
@@ -101,7 +101,12 @@ impl PostgresStore {
             }
             return Ok(Change::Done);
         }
-        Ok(if self.look_ups.call(key.clone()).await?.is_some() { Change::Conflict } else { Change::Missing })
+        let known = match self.look_ups.call(key.clone()).await? {
+            Ok(record) => record.is_some(),
+            Err(StoreError::Corrupt(_)) => true,
+            Err(error) => return Err(error),
+        };
+        Ok(if known { Change::Conflict } else { Change::Missing })
     }
 }
 
@@ -138,7 +143,7 @@ impl Store for PostgresStore {
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.look_ups.call(key.clone()).await
+        self.look_ups.call(key.clone()).await?
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
@@ -156,12 +161,7 @@ impl Store for PostgresStore {
         self.visits.call(key.clone()).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.database.run(async |db| rows::scan(db, order, after.as_ref(), limit).await).await
     }
 

@@ -11,11 +11,11 @@ use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
 use self::worker::{Mode, Worker};
 use super::{
-    Change, Changed, History, Record, Store, StoreError,
+    Change, Changed, History, Record, Scan, Store, StoreError,
     columns::Columns,
     listing::{Cursor, Order},
 };
@@ -83,6 +83,11 @@ fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Reads the first page of the file and no other, any of which may be damaged without harm to the rest.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     fn name(&self) -> &'static str {
@@ -146,12 +151,7 @@ impl Store for SqliteStore {
         self.writer.call(visit).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.reader.call(move |db| rows::scan(db, order, after.as_ref(), limit)).await
     }
 
@@ -176,7 +176,7 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.reader.call(|db| db.query_row("SELECT 1 FROM counters", (), |_| Ok(()))).await
+        self.reader.call(probe).await
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
@@ -210,7 +210,22 @@ impl From<rusqlite::Error> for StoreError {
             rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
                 Self::corrupt(error)
             }
+            error if is_damage(&error) => Self::corrupt(error),
             error => Self::unavailable(error),
         }
     }
+}
+
+/// Returns whether part of the file is damaged or can't be read from the disk; other parts may be fine.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || matches!(
+                error.extended_code,
+                ffi::SQLITE_IOERR_READ
+                    | ffi::SQLITE_IOERR_SHORT_READ
+                    | ffi::SQLITE_IOERR_DATA
+                    | ffi::SQLITE_IOERR_CORRUPTFS
+            )
+    })
 }

@@ -1,12 +1,12 @@
-//! What every store gets around it: a deadline, a timer and an error count for each call, and a memory of whether the
-//! last one worked.
+//! A deadline, metrics and a circuit breaker around every store.
 
 use std::{
+    collections::HashSet,
     ops::Range,
     pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    Change, Changed, History, Record, Store, StoreError,
+    Change, Changed, History, Record, Scan, Store, StoreError,
     listing::{Cursor, Order},
 };
 use crate::{
@@ -29,21 +29,28 @@ use crate::{
     observability::{logging::Chain, metrics::Metrics},
 };
 
-/// How often a store that works is asked whether it still does.
+/// Pause between two probes of a store that works.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a store that fails is asked whether it works again.
+/// Pause between two probes of a store that fails.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A store whose calls end in time and are measured.
+/// Damaged links that are logged, each once. All are counted.
+const LOGGED_DAMAGE: usize = 1000;
+
+/// A store whose calls are measured and end within a deadline.
 ///
-/// While look-ups fail they are refused at once, instead of waiting out the deadline one by one; a probe finds out when
-/// the store is back. Everything else is still tried, and does not count here: a full disk ends writes alone.
+/// While it fails, look-ups are refused at once instead of waiting for the deadline one by one. A failed probe opens
+/// this circuit breaker, and so do look-ups of which at least half fail; one alone may have met a bad sector that
+/// concerns no other link. The next probe that succeeds closes it. Other calls are always tried: a full disk fails
+/// writes alone.
 pub struct Supervised {
     inner: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
     failing: AtomicBool,
+    look_ups: Window,
+    damaged: Mutex<HashSet<String>>,
 }
 
 impl Supervised {
@@ -52,19 +59,26 @@ impl Supervised {
         let up = metrics.store_up.with_label_values(&[inner.name()]);
         up.set(1);
         let meter = Meter { store: inner.name(), deadline, metrics };
-        Self { inner, meter, up, failing: AtomicBool::new(false) }
+        Self {
+            inner,
+            meter,
+            up,
+            failing: AtomicBool::new(false),
+            look_ups: Window::default(),
+            damaged: Mutex::default(),
+        }
     }
 
-    /// Whether the last look-up or probe failed.
+    /// Returns whether the circuit breaker is open.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Asks the store for its health, for ever.
+    /// Probes the store until the end of the program.
     pub async fn probe_regularly(self: Arc<Self>) {
         loop {
             sleep(if self.is_failing() { RETRY_INTERVAL } else { PROBE_INTERVAL }).await;
-            // What comes of it is remembered by the call itself.
+            // `check` itself acts on the result.
             let _ = self.check().await;
         }
     }
@@ -100,22 +114,34 @@ impl Supervised {
         answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
-    fn remember<T>(&self, result: &Result<T, StoreError>) {
-        let failure = match result {
-            Ok(_) | Err(StoreError::Corrupt(_)) => None,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
-        };
-        let was_failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
-        match (was_failing, failure) {
-            (false, Some(error)) => {
-                self.up.set(0);
-                tracing::error!(store = self.name(), error = %Chain(error), "the store fails");
-            }
-            (true, None) => {
-                self.up.set(1);
-                tracing::info!(store = self.name(), "the store works again");
-            }
-            _ => {}
+    fn open_circuit(&self, error: &StoreError) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            self.up.set(0);
+            tracing::error!(store = self.name(), error = %Chain(error), "store unavailable");
+        }
+    }
+
+    fn close_circuit(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            self.look_ups.clear();
+            self.up.set(1);
+            tracing::info!(store = self.name(), "store available again");
+        }
+    }
+
+    /// Counts a link that the store can't read, and logs it the first time.
+    fn note_damage(&self, key: &str, error: &StoreError) {
+        self.meter.metrics.store_corrupt_links.inc();
+        // A panic can't leave the set half changed, so a poisoned lock is still good.
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() < LOGGED_DAMAGE && damaged.insert(key.to_owned()) {
+            tracing::error!(store = self.name(), key, error = %Chain(error), "link damaged");
+        }
+    }
+
+    fn note_damage_of<T>(&self, key: &Key, result: &Result<T, StoreError>) {
+        if let Err(error @ StoreError::Corrupt(_)) = result {
+            self.note_damage(key.as_str(), error);
         }
     }
 }
@@ -150,6 +176,33 @@ impl Meter {
     }
 }
 
+/// The results of the last 32 look-ups: a bit for each that failed, and above them how many there were.
+#[derive(Default)]
+struct Window(AtomicU64);
+
+impl Window {
+    const SIZE: u32 = 32;
+
+    /// Look-ups before their ratio says anything.
+    const LEAST: u32 = 8;
+
+    /// Adds a result, and returns whether at least half of the last ones are failures.
+    fn add(&self, failed: bool) -> bool {
+        let add = |window: u64| {
+            let count = ((window >> Self::SIZE) + 1).min(u64::from(Self::SIZE));
+            let results = (window << 1 | u64::from(failed)) & u64::from(u32::MAX);
+            count << Self::SIZE | results
+        };
+        let window = add(self.0.update(Ordering::Relaxed, Ordering::Relaxed, add));
+        let (count, failures) = (window >> Self::SIZE, (window & u64::from(u32::MAX)).count_ones());
+        count >= u64::from(Self::LEAST) && u64::from(failures) * 2 >= count
+    }
+
+    fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 #[async_trait]
 impl Store for Supervised {
     fn name(&self) -> &'static str {
@@ -166,7 +219,15 @@ impl Store for Supervised {
             return Err(StoreError::unavailable("not asked: it failed a moment ago"));
         }
         let link = self.meter.run("get", self.inner.get(key)).await;
-        self.remember(&link);
+        self.note_damage_of(key, &link);
+        let failure = match &link {
+            Ok(_) | Err(StoreError::Corrupt(_)) => None,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
+        };
+        let most_fail = self.look_ups.add(failure.is_some());
+        if let Some(error) = failure.filter(|_| most_fail) {
+            self.open_circuit(error);
+        }
         link
     }
 
@@ -175,7 +236,9 @@ impl Store for Supervised {
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.meter.run("record", self.inner.record(key)).await
+        let record = self.meter.run("record", self.inner.record(key)).await;
+        self.note_damage_of(key, &record);
+        record
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
@@ -193,13 +256,12 @@ impl Store for Supervised {
         self.meter.run("use_visit", self.inner.use_visit(key)).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        self.meter.run("scan", self.inner.scan(order, after, limit)).await
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
+        let scan = self.meter.run("scan", self.inner.scan(order, after, limit)).await?;
+        for damaged in &scan.damaged {
+            self.note_damage(&damaged.key, &damaged.error);
+        }
+        Ok(scan)
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
@@ -216,7 +278,10 @@ impl Store for Supervised {
 
     async fn check(&self) -> Result<(), StoreError> {
         let answer = self.meter.run("check", self.inner.check()).await;
-        self.remember(&answer);
+        match &answer {
+            Ok(()) => self.close_circuit(),
+            Err(error) => self.open_circuit(error),
+        }
         answer
     }
 
@@ -226,5 +291,20 @@ impl Store for Supervised {
 
     async fn close(&self) {
         self.inner.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_opens_the_circuit_when_half_of_its_look_ups_fail() {
+        let window = Window::default();
+        assert!((0..7).all(|_| !window.add(true)), "a few failures say nothing yet");
+        assert!(window.add(true));
+        window.clear();
+        assert!((0..1000).all(|n| !window.add(n % 3 == 0)), "one third is not a dead store");
+        assert!((0..16).any(|_| window.add(true)), "and old successes do not hide one");
     }
 }

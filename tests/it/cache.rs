@@ -217,6 +217,17 @@ async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_look_up_that_fails_does_not_refuse_the_others() {
+    let setup = setup();
+    // The next probe is still to come when the look-up ends.
+    sleep(Duration::from_millis(500)).await;
+    assert!(matches!(setup.target("hang").await, Err(StoreError::Timeout(_))));
+    for number in 0..100 {
+        assert_eq!(setup.target(&format!("unknown-{number}")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
     let setup = setup();
     for _ in 0..2 {

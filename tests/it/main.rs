@@ -7,6 +7,7 @@ mod cache;
 mod cli;
 mod clients;
 mod crash;
+mod damage;
 mod hangups;
 mod health;
 mod instances;

@@ -13,7 +13,7 @@ use crate::{
     clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
     store::{
-        History, Record, StoreError,
+        History, Record, Scan, StoreError,
         columns::Columns,
         day,
         listing::{Cursor, Order},
@@ -96,8 +96,11 @@ async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Res
         .collect())
 }
 
-/// Looks up `keys`, each of which gets its answer.
-pub(super) async fn look_up(database: Database, keys: Vec<Key>) -> Result<Vec<Option<Record>>, StoreError> {
+/// Looks up `keys`, each of which gets an answer of its own: a damaged link fails alone.
+pub(super) async fn look_up(
+    database: Database,
+    keys: Vec<Key>,
+) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError> {
     database
         .run(async |connection| {
             let wanted: Vec<&str> = keys.iter().map(Key::as_str).collect();
@@ -105,10 +108,9 @@ pub(super) async fn look_up(database: Database, keys: Vec<Key>) -> Result<Vec<Op
             let rows = rows.bind(wanted).fetch_all(&mut **connection).await?;
             let mut found = HashMap::new();
             for row in &rows {
-                let record = read(row)?;
-                found.insert(record.link.key.clone(), record);
+                found.insert(row.try_get::<&str, _>(0)?, read(row));
             }
-            Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+            Ok(keys.iter().map(|key| found.get(key.as_str()).cloned().transpose()).collect())
         })
         .await
 }
@@ -212,17 +214,19 @@ pub(super) async fn scan(
     order: Order,
     after: Option<&Cursor>,
     limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    let (sql, start) = match order {
+) -> Result<Scan, StoreError> {
+    let (sql, column, start) = match order {
         Order::Newest => (
             concat!(
                 select!(),
                 " WHERE (created_at, key) < ($1, $2) ORDER BY created_at DESC, key DESC LIMIT $3"
             ),
+            "created_at",
             i64::MAX,
         ),
         Order::Oldest => (
             concat!(select!(), " WHERE (created_at, key) > ($1, $2) ORDER BY created_at, key LIMIT $3"),
+            "created_at",
             i64::MIN,
         ),
         Order::MostClicked => (
@@ -230,13 +234,28 @@ pub(super) async fn scan(
                 select!(),
                 " WHERE clicks > 0 AND (clicks, key) < ($1, $2) ORDER BY clicks DESC, key DESC LIMIT $3"
             ),
+            "clicks",
             i64::MAX,
         ),
     };
-    let (position, key) = after.map_or((start, ""), |cursor| (cursor.position, cursor.key.as_str()));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query(sql).bind(position).bind(key).bind(limit).fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+    let (mut position, mut key) =
+        after.map_or((start, String::new()), |cursor| (cursor.position, cursor.key.to_string()));
+    let mut scan = Scan::default();
+    loop {
+        let missing = limit - scan.records.len();
+        let next = sqlx::query(sql).bind(position).bind(key).bind(i64::try_from(missing).unwrap_or(i64::MAX));
+        let rows = next.fetch_all(&mut *connection).await?;
+        for row in &rows {
+            scan.push(read(row), || row.try_get(0).unwrap_or_default())?;
+        }
+        match rows.last() {
+            // Damaged links have left room for others.
+            Some(last) if rows.len() == missing && scan.records.len() < limit => {
+                (position, key) = (last.try_get(column)?, last.try_get(0)?);
+            }
+            _ => return Ok(scan),
+        }
+    }
 }
 
 /// Moves the counter on, and returns where it then stands.

@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::is_damage;
 use crate::store::StoreError;
 
 /// Calls that may wait for a worker. Past it a call fails at once: a longer queue could not be served in time.
@@ -190,13 +191,19 @@ fn commit_alone(connection: &Connection, call: &mut dyn Call, mode: Mode) -> rus
     transaction.commit()
 }
 
-/// Whether an error comes from what one call asked, rather than from the disk or the file, where all would fail.
+/// Returns whether an error comes from what one call asked, or from the page it met, rather than from the whole file or
+/// disk, where all calls would fail.
 fn concerns_one_call(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
-        Some(code) => matches!(
-            code,
-            ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
-        ),
+        Some(code) => {
+            matches!(
+                code,
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::TooBig
+                    | ErrorCode::Unknown
+            ) || is_damage(error)
+        }
         None => true,
     }
 }

@@ -14,7 +14,7 @@ use urlshort::{
     clicks::{DayCount, Tally},
     link::{Key, Link},
     store::{
-        Change, Changed, History, Record, Store, StoreError,
+        Change, Changed, History, Record, Scan, Store, StoreError,
         listing::{Cursor, Order},
         memory::MemoryStore,
     },
@@ -158,12 +158,7 @@ impl Store for FaultyStore {
         self.inner.use_visit(key).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.gate().await?;
         self.inner.scan(order, after, limit).await
     }
