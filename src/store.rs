@@ -238,6 +238,14 @@ pub struct OpenOptions {
     pub deadline: Duration,
 }
 
+impl OpenOptions {
+    /// The time that a call may take on a connection. It ends before the caller gives up, so that the connection is
+    /// given up as well.
+    fn call_deadline(&self) -> Duration {
+        self.deadline * 9 / 10
+    }
+}
+
 impl Default for OpenOptions {
     fn default() -> Self {
         Self { connections: 8, deadline: Duration::from_secs(2) }

@@ -2,6 +2,8 @@
 
 mod app;
 mod faulty;
+mod forwarder;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod prometheus;
@@ -18,6 +20,8 @@ use urlshort::link::{Key, Link, Target};
 pub(crate) use self::{
     app::{TestApp, assert_error},
     faulty::{FaultyStore, Mood},
+    forwarder::Forwarder,
+    pgbouncer::PgBouncer,
     postgres::Postgres,
     process::{PATIENCE, Process},
     prometheus::{Alertmanager, Prometheus, monitoring},
