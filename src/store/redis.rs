@@ -9,11 +9,13 @@ mod server;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    convert::Infallible,
     ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ use futures_util::{
 };
 use jiff::civil::Date;
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind};
+use tokio::time::{sleep, timeout};
 
 use self::{
     connection::{Connection, RedisUrl},
@@ -36,6 +39,9 @@ use crate::{
     clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
 };
+
+/// Without a message for so long, the subscription asks whether its connection still works.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A store on a server or a cluster.
 pub(super) struct RedisStore {
@@ -111,6 +117,35 @@ impl RedisStore {
         }
         places.truncate(limit);
         Ok((places, is_last))
+    }
+
+    /// Passes on what other instances tell, until the subscription ends, goes silent, or leads to a demoted server.
+    async fn pass_on_messages(
+        &self,
+        changed: &(dyn Fn(Changed) + Send + Sync),
+    ) -> Result<Infallible, StoreError> {
+        let deadline = self.connection.deadline();
+        let mut replaced = self.connection.replaced();
+        let subscription = timeout(deadline, self.url.subscribe(CHANNEL)).await;
+        let (mut sink, mut messages) = subscription.map_err(|_| StoreError::Timeout(deadline))??.split();
+        changed(Changed::Anything);
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    let message =
+                        message.ok_or_else(|| StoreError::unavailable("the subscription has ended"))?;
+                    let key = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
+                    changed(key.map_or(Changed::Anything, Changed::Link));
+                }
+                _ = replaced.changed() => {
+                    return Err(StoreError::unavailable("the server is silent, or takes no writes any more"));
+                }
+                () = sleep(HEARTBEAT) => {
+                    let answer = timeout(deadline, sink.ping::<redis::Value>()).await;
+                    answer.map_err(|_| StoreError::Timeout(deadline))??;
+                }
+            }
+        }
     }
 
     async fn record_at(&self, place: &str) -> Result<Option<Record>, StoreError> {
@@ -197,8 +232,10 @@ impl Store for RedisStore {
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        let keys = Keys::new(key);
         let mut script = self.scripts.use_visit.prepare_invoke();
-        Ok(script.key(Keys::new(key).link).invoke_async(&mut self.connection.clone()).await?)
+        script.key(&keys.link).key(keys.visit(&self.write_number()));
+        Ok(script.invoke_async(&mut self.connection.clone()).await?)
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
@@ -254,16 +291,10 @@ impl Store for RedisStore {
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        let mut messages = match self.url.subscribe(CHANNEL).await {
-            Ok(subscription) => subscription.into_on_message(),
-            Err(error) => return error.into(),
-        };
-        changed(Changed::Anything);
-        while let Some(message) = messages.next().await {
-            let key: Option<Key> = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
-            changed(key.map_or(Changed::Anything, Changed::Link));
+        match self.pass_on_messages(changed).await {
+            Ok(never) => match never {},
+            Err(error) => error,
         }
-        StoreError::unavailable("the subscription has ended")
     }
 
     async fn close(&self) {}

@@ -14,7 +14,7 @@ use reqwest::{Client, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, RemoteServer, eventually};
+use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually};
 
 /// The time within which links are made again after the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
@@ -91,6 +91,37 @@ async fn wait_for_readiness(process: &Process, expected: u16, limit: Duration) {
         if status == expected { Ok(()) } else { Err(status) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
+    // A replica that lags behind is given the data at once.
+    let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
+    let (primary, replica) = (Redis::start_with(&durable), Redis::start_with(&durable));
+    let port = |server: &Redis| server.port.to_string();
+    replica.cli(&["REPLICAOF", "127.0.0.1", &port(&primary)]);
+    eventually(PATIENCE, async || {
+        let info = replica.cli(&["INFO", "replication"]);
+        if info.contains("master_link_status:up") { Ok(()) } else { Err(info) }
+    })
+    .await;
+    let forwarder = Forwarder::start(primary.port).await;
+    let url = format!("redis://127.0.0.1:{}?wait_replicas=1", forwarder.port);
+    let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
+    let writers = Writers::start(&process);
+    writers.make_progress(PATIENCE).await;
+
+    replica.cli(&["REPLICAOF", "NO", "ONE"]);
+    primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
+    // The address still leads to the old primary, which answers but takes no links.
+    wait_for_readiness(&process, 503, PATIENCE).await;
+    forwarder.move_to(replica.port);
+    let start = Instant::now();
+    writers.make_progress(RECOVERY).await;
+    wait_for_readiness(&process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
+    wait_until_all_creates_work(&process, RECOVERY.saturating_sub(start.elapsed())).await;
+    let links = writers.stop().await;
+    assert_nothing_is_lost(&process, &links).await;
 }
 
 /// Waits until no create fails any more, whichever connection it gets.

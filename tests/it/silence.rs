@@ -11,7 +11,7 @@ use urlshort::{
     store::{self, Change, OpenOptions},
 };
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, RemoteServer, eventually, link};
+use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually, link};
 
 fn client() -> Client {
     Client::builder().redirect(Policy::none()).build().unwrap()
@@ -125,5 +125,11 @@ async fn a_silent_channel_is_replaced(url: &str, port: u16) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_channel_of_postgres_is_replaced() {
     let server = Postgres::start();
+    a_silent_channel_is_replaced(&server.url(), server.port).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_channel_of_redis_is_replaced() {
+    let server = Redis::start();
     a_silent_channel_is_replaced(&server.url(), server.port).await;
 }

@@ -35,6 +35,7 @@ pub(super) const PLACE_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys that concern one link.
 pub(super) struct Keys {
+    bucket: u32,
     /// Hash of its fields.
     pub(super) link: String,
     /// Hash of `day|kind|value` to a number.
@@ -49,11 +50,19 @@ impl Keys {
     pub(super) fn new(key: &Key) -> Self {
         let bucket = bucket_of(key);
         Self {
+            bucket,
             link: format!("urlshort:{{{bucket:02x}}}:link:{key}"),
             days: format!("urlshort:{{{bucket:02x}}}:days:{key}"),
             by_creation: listing(bucket, Order::Newest),
             by_clicks: listing(bucket, Order::MostClicked),
         }
+    }
+}
+
+impl Keys {
+    /// The mark of a visit that was used, which stays for a short time.
+    pub(super) fn visit(&self, number: &str) -> String {
+        format!("urlshort:{{{:02x}}}:visit:{number}", self.bucket)
     }
 }
 
