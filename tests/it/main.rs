@@ -8,6 +8,7 @@ mod cli;
 mod clients;
 mod crash;
 mod damage;
+mod file;
 mod hangups;
 mod health;
 mod instances;
