@@ -100,6 +100,8 @@ missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-c
 check docs docs
 check tests-and-coverage tests_and_coverage
 check api-schema tests/checks/schemathesis.sh
+check fuzz tests/checks/fuzz.sh
+check soak env BINARY=target/debug/urlshort tests/soak.sh 0.5 sqlite postgres
 check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing

@@ -3,14 +3,17 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod alerting;
+mod batch;
 mod cache;
 mod cli;
+mod clicks;
 mod clients;
 mod crash;
 mod damage;
 mod file;
 mod hangups;
 mod health;
+mod hostile;
 mod instances;
 mod keys;
 mod manage;
@@ -20,8 +23,10 @@ mod observability;
 mod openapi;
 mod options;
 mod outage;
+mod passwords;
 mod pooler;
 mod promotion;
+mod qr;
 mod readme;
 mod redirect;
 mod restore;

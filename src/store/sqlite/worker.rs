@@ -1,8 +1,8 @@
 //! Threads that own SQLite connections, and the group commit.
 //!
-//! A worker takes all calls that wait, runs them in one transaction, and answers them once it is committed. While
-//! one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
-//! meanwhile, and a lone call waits for nobody.
+//! A worker that writes takes all calls that wait, runs them in one transaction, and answers them once it is committed.
+//! While one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
+//! meanwhile, and a lone call waits for nobody. Each read has a transaction of its own.
 
 use std::{
     io,
@@ -183,7 +183,8 @@ fn fill_and_commit(
     let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
     while let Some(call) = batch.last_mut() {
         call.run(&transaction)?;
-        let next = if batch.len() == BATCH {
+        // A transaction that reads sees the file as it was at its first read, which is too old for a later call.
+        let next = if batch.len() == BATCH || matches!(mode, Mode::Read) {
             None
         } else if matches!(mode, Mode::Write(_)) && batch.len() < last_size {
             calls.recv_deadline(deadline).ok()
@@ -218,5 +219,40 @@ fn concerns_one_call(error: &rusqlite::Error) -> bool {
             ) || is_damage(error)
         }
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_sees_what_was_committed_before_it_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Connection::open(directory.path().join("file.db")).unwrap();
+        let writer = open();
+        writer.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE numbers (number)").unwrap();
+        let count =
+            |db: &Connection| db.query_row("SELECT count(*) FROM numbers", (), |row| row.get::<_, u32>(0));
+        let worker = Worker::start("test", vec![open()], Mode::Read).unwrap();
+
+        let (started, has_started) = mpsc::channel();
+        let (release, is_released) = mpsc::channel();
+        let slow = worker.call(move |db| {
+            let counted = count(db)?;
+            started.send(()).unwrap();
+            is_released.recv().unwrap();
+            Ok(counted)
+        });
+        let after = async {
+            tokio::task::spawn_blocking(move || has_started.recv()).await.unwrap().unwrap();
+            writer.execute("INSERT INTO numbers VALUES (1)", ()).unwrap();
+            let (next, ()) = tokio::join!(biased; worker.call(count), async { release.send(()).unwrap() });
+            next.unwrap()
+        };
+        let (slow, after) = tokio::join!(slow, after);
+        assert_eq!((slow.unwrap(), after), (0, 1));
     }
 }

@@ -7,6 +7,7 @@ mod pgbouncer;
 mod postgres;
 mod process;
 mod prometheus;
+pub(crate) mod raw;
 mod redis;
 mod server;
 

@@ -1,0 +1,70 @@
+//! When a connection last did something.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// The requests of one connection.
+pub(super) struct Activity {
+    opened_at: Instant,
+    /// Counts the beginnings and ends of requests: it is odd while one is in progress. Only the connection's own thread
+    /// writes, so a load and a store are enough.
+    changes: AtomicU64,
+    /// When the last request ended, in milliseconds since `opened_at`.
+    idle_since: AtomicU64,
+    /// Whether the last request had a body, of which the client may still be sending a part that nobody reads.
+    has_body: AtomicBool,
+}
+
+impl Activity {
+    pub(super) fn start() -> Self {
+        Self {
+            opened_at: Instant::now(),
+            changes: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            has_body: AtomicBool::new(false),
+        }
+    }
+
+    /// Begins a request, which ends when the returned guard is dropped.
+    pub(super) fn begin(&self, has_body: bool) -> InProgress<'_> {
+        self.has_body.store(has_body, Ordering::Relaxed);
+        self.count_change();
+        InProgress(self)
+    }
+
+    /// Returns whether the client may still be sending the body of its last request.
+    pub(super) fn may_be_sending(&self) -> bool {
+        self.has_body.load(Ordering::Relaxed)
+    }
+
+    /// Returns when the connection became idle; `None` while it has a request in progress.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.changes.load(Ordering::Relaxed).is_multiple_of(2);
+        is_idle.then(|| self.opened_at + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)))
+    }
+
+    /// Returns whether a request is in progress or has been since `seen`, which it updates.
+    pub(super) fn progress_since(&self, seen: &mut u64) -> bool {
+        let now = self.changes.load(Ordering::Relaxed);
+        let progress = now % 2 == 1 || now != *seen;
+        *seen = now;
+        progress
+    }
+
+    fn count_change(&self) {
+        self.changes.store(self.changes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+}
+
+/// A request in progress.
+pub(super) struct InProgress<'a>(&'a Activity);
+
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        let elapsed = u64::try_from(self.0.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.idle_since.store(elapsed, Ordering::Relaxed);
+        self.0.count_change();
+    }
+}
