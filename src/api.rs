@@ -11,6 +11,7 @@ mod extract;
 mod fields;
 mod health;
 mod home;
+mod in_flight;
 mod json;
 mod links;
 mod openapi;
@@ -42,7 +43,7 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{
     router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
@@ -52,6 +53,8 @@ use utoipa_axum::{
 pub use self::{
     access::AccessLog,
     attempts::Attempts,
+    client::client_network,
+    in_flight::InFlight,
     rate_limit::{InvalidRateLimit, RateLimit},
     visitor::visitor,
 };
@@ -75,6 +78,8 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// How often passwords were tried.
     pub attempts: Arc<Attempts>,
+    /// The requests in progress.
+    pub in_flight: InFlight,
 }
 
 /// The options that concern HTTP.
@@ -94,10 +99,8 @@ pub struct Settings {
     pub public_shorten: bool,
     /// The largest body, in bytes.
     pub max_body: usize,
-    /// Requests answered at a time.
-    pub max_in_flight: usize,
-    /// Tells this run of the program from every other; request ids begin with it.
-    pub instance: u64,
+    /// The key of the hash that request ids are made of.
+    pub request_id_key: [u64; 4],
     /// Whether `/metrics` and `/readyz` are for another listener.
     pub separate_operations: bool,
 }
@@ -125,7 +128,10 @@ pub type HttpService = AccessLog<Router>;
 pub fn public(state: &AppState) -> HttpService {
     let settings = &state.settings;
     let limiter = || Some(RateLimiter::new(settings.rate_limit?, state.metrics.clone()));
-    let mut routes = public_routes(limiter);
+    let mut routes = public_routes(limiter)
+        .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
+        .layer(from_fn(in_flight::finish_changes))
+        .merge(health_routes());
     if !settings.separate_operations {
         routes = routes.merge(operations_routes());
     }
@@ -134,12 +140,12 @@ pub fn public(state: &AppState) -> HttpService {
 
 /// The service for whoever operates it, where that has a listener of its own.
 pub fn operations(state: &AppState) -> HttpService {
-    serve(operations_routes().routes(routes!(health::healthz)), None, state)
+    serve(operations_routes().merge(health_routes()), None, state)
 }
 
 /// Keys that would hide a path of the service's own: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
-    let routes = public_routes(|| None).merge(operations_routes());
+    let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
@@ -162,8 +168,12 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
         .routes(routes!(links::take_down))
         .routes(routes!(links::restore))
         .routes(routes!(links::stats::stats))
-        .routes(routes!(health::healthz))
         .routes(routes!(openapi::document))
+}
+
+/// These take no slot: a busy service is alive, and its metrics say that it is busy.
+fn health_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::healthz))
 }
 
 fn operations_routes() -> OpenApiRouter<AppState> {
@@ -175,13 +185,11 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let settings = &state.settings;
-    let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     let middleware = tower::ServiceBuilder::new()
         .layer(from_fn(tag_route))
         .layer(map_response(secure))
         .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
         .layer(from_fn_with_state(settings.request_timeout, limit_time))
-        .layer(from_fn_with_state(in_flight, limit_in_flight))
         .layer(DefaultBodyLimit::max(settings.max_body));
     let router = routes
         .fallback(async |headers: HeaderMap| page::error(ApiError::NotFound, &headers))
@@ -223,11 +231,4 @@ fn secure_headers(headers: &mut HeaderMap) {
 
 async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
-}
-
-async fn limit_in_flight(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match slots.try_acquire() {
-        Ok(_slot) => next.run(request).await,
-        Err(_) => ApiError::Overloaded.into_response(),
-    }
 }

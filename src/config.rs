@@ -132,7 +132,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "16KiB", help_heading = LIMITS)]
     pub max_body: ByteSize,
 
-    /// Connections at a time; one more is refused
+    /// Open connections. Without proxies, one client gets a quarter, and a new one replaces the longest idle
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_connections: u32,
 
@@ -140,7 +140,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_in_flight: u32,
 
-    /// Time that a request may take
+    /// Time that a request may take, and that a client may leave an answer unread
     #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
     pub request_timeout: Duration,
 

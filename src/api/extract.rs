@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
+    RequestExt,
+    body::Body,
     extract::{FromRef, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
-    response::IntoResponse,
+    http::{HeaderMap, header, request::Parts},
 };
+use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::{Settings, error::ApiError};
+use super::{Settings, error::ApiError, in_flight::Slot};
 
 /// The size of a body, in bytes, that takes well under a millisecond to decode.
 const LARGE: usize = 64 << 10;
@@ -33,22 +34,36 @@ where
             Some("application/x-www-form-urlencoded") => from_form,
             _ => return Err(ApiError::UnsupportedMediaType),
         };
-        // Half of the request's time: a slow client is told so before the service has to call itself slow.
-        let patience = Arc::<Settings>::from_ref(state).request_timeout / 2;
-        match timeout(patience, Bytes::from_request(request, state)).await {
-            Err(_) => Err(ApiError::SlowBody),
-            Ok(Ok(body)) => decoded(body, decode).await.map(Self),
-            Ok(Err(rejection)) => Err(match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-                _ => ApiError::IncompleteBody,
-            }),
+        let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
+        // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
+        let limit = Arc::<Settings>::from_ref(state).request_timeout / 2;
+        let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
+        let body = body.map_err(|_| ApiError::SlowBody)??;
+        decoded(body, decode).await.map(Self)
+    }
+}
+
+/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again.
+async fn read(mut body: Body, slot: &Slot) -> Result<Vec<u8>, ApiError> {
+    slot.pause();
+    let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+            true => ApiError::BodyTooLarge,
+            false => ApiError::IncompleteBody,
+        })?;
+        if let Ok(data) = frame.into_data() {
+            reserved.merge(slot.reserve(data.len())?);
+            bytes.extend_from_slice(&data);
         }
     }
+    slot.resume()?;
+    Ok(bytes)
 }
 
 /// Decodes a body. A large one is decoded elsewhere: the other connections of this thread would have to wait.
 async fn decoded<T: Send + 'static>(
-    body: Bytes,
+    body: Vec<u8>,
     decode: fn(&[u8]) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
     if body.len() <= LARGE {
@@ -104,7 +119,7 @@ mod tests {
             Ok(thread::current().id())
         }
         for (length, is_here) in [(LARGE, true), (LARGE + 1, false)] {
-            let decoded = decoded(vec![b' '; length].into(), here).await.unwrap();
+            let decoded = decoded(vec![b' '; length], here).await.unwrap();
             assert_eq!(decoded == thread::current().id(), is_here, "{length} bytes");
         }
     }

@@ -10,6 +10,7 @@ mod clicks;
 mod clients;
 mod crash;
 mod health;
+mod hostile;
 mod instances;
 mod keys;
 mod manage;
