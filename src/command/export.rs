@@ -71,7 +71,7 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u6
 /// and a link would have its target overwritten.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
     }
 }
