@@ -18,7 +18,7 @@ use crate::base_url::BaseUrl;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The longest `Host`, in bytes: a DNS name has at most 253, and no real one is that long and has a port as well.
+/// The longest host, in bytes, with its port. A DNS name has at most 253, but no public one with a port is that long.
 const MAX_HOST: usize = 255;
 
 /// The address of the client, found by [`client_ip`].
@@ -80,15 +80,17 @@ fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<It
 pub(super) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.len() <= MAX_HOST && host.as_bytes().iter().all(is_host_byte),
+        (Some(host), None) => is_host(host.as_bytes()),
         (None, _) => version < Version::HTTP_11,
         (Some(_), Some(_)) => false,
     }
 }
 
-/// The bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2), without user information.
-fn is_host_byte(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte)
+/// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). A slash or a question mark
+/// would make part of it a path or a query.
+fn is_host(host: &[u8]) -> bool {
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 
 /// Where this service is reached: `BASE_URL`, or else what the request itself says.
@@ -121,9 +123,8 @@ pub(super) fn own_base(parts: &Parts, settings: &Settings) -> Result<BaseUrl, Ap
         Some(authority) => authority.as_str(),
         None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     };
-    // A host that holds a slash or a question mark would become a path or a query.
-    let is_authority = (1..=MAX_HOST).contains(&host.len()) && !host.contains(['/', '\\', '?', '#', '@']);
-    let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
+    let is_usable = !host.is_empty() && is_host(host.as_bytes());
+    let base = is_usable.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
     base.ok_or(ApiError::InvalidHost)
 }
 

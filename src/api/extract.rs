@@ -10,7 +10,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{Settings, error::ApiError, in_flight::Slot};
 
@@ -38,13 +38,14 @@ where
         // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
         let limit = Arc::<Settings>::from_ref(state).request_timeout / 2;
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
-        let body = body.map_err(|_| ApiError::SlowBody)??;
+        let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
         decoded(body, decode).await.map(Self)
     }
 }
 
-/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again.
-async fn read(mut body: Body, slot: &Slot) -> Result<Vec<u8>, ApiError> {
+/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again. The bytes count in the
+/// budget until the permit is dropped.
+async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
     slot.pause();
     let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
     while let Some(frame) = body.frame().await {
@@ -58,7 +59,7 @@ async fn read(mut body: Body, slot: &Slot) -> Result<Vec<u8>, ApiError> {
         }
     }
     slot.resume()?;
-    Ok(bytes)
+    Ok((bytes, reserved))
 }
 
 /// Decodes a body. A large one is decoded elsewhere: the other connections of this thread would have to wait.
