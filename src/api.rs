@@ -17,6 +17,8 @@ mod links;
 mod openapi;
 mod page;
 mod preview;
+#[cfg(test)]
+mod properties;
 mod qr;
 mod quick;
 mod rate_limit;

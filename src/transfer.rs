@@ -13,6 +13,8 @@ mod input;
 mod jsonl;
 mod kutt;
 mod objects;
+#[cfg(test)]
+mod properties;
 pub mod reader;
 mod shlink;
 mod spreadsheet;

@@ -60,7 +60,7 @@ where
 }
 
 /// The name of the token that the request bears, if it allows what is `needed`.
-fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Scope) -> Result<Arc<str>, ApiError> {
+pub(super) fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Scope) -> Result<Arc<str>, ApiError> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let (scheme, token) = value.and_then(|value| value.split_once(' ')).ok_or(ApiError::Unauthorized)?;
     if !scheme.eq_ignore_ascii_case("bearer") {

@@ -199,7 +199,7 @@ fn item(result: Result<Shortened, ApiError>, own: &BaseUrl, shortener: &Shortene
     ItemBody { status: status.as_u16(), link: Some(link), error: None }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+pub(in crate::api) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
     key.filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
