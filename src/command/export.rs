@@ -12,7 +12,10 @@ use std::{
 use clap::Args;
 use thiserror::Error;
 
-use super::transfer::{self, Missing};
+use super::{
+    terminal::Printable,
+    transfer::{self, Missing},
+};
 use crate::{
     clock::Clock,
     config::Config,
@@ -84,8 +87,8 @@ async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Res
         Progress::Written(count) => bar.set_position(count),
         Progress::Damaged(link) => {
             damaged.set(damaged.get() + 1);
-            let key = link.key.escape_debug();
-            bar.suspend(|| eprintln!("{key}: damaged, not exported: {}", Chain(&link.error)));
+            let reason = format!("{}: damaged, not exported: {}", link.key, Chain(&link.error));
+            bar.suspend(|| eprintln!("{}", Printable(reason)));
         }
     };
     let exported = export::export(store, format, Clock::system().now(), output, progress).await;

@@ -17,7 +17,7 @@ until address=$(sed -n '/"msg":"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$w
   kill -0 "$service"
 done
 schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
-  --checks all --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
+  --checks all --exclude-checks allow_header_conformance --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
 # Nothing that it sends may be the service's own fault.
 if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi
 figure "$(grep -om1 '[0-9]\+ generated' "$work/report") requests"

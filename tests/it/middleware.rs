@@ -14,6 +14,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
         (Method::GET, "/shorten", "POST"),
         (Method::DELETE, "/abc", "GET,HEAD,POST"),
         (Method::POST, "/healthz", "GET,HEAD"),
+        (Method::PUT, "/api/v1/links/batch", "POST,GET,HEAD,PATCH,DELETE"),
         (Method::OPTIONS, "/", "GET,HEAD"),
         (Method::from_bytes(b"BREW").unwrap(), "/abc", "GET,HEAD,POST"),
     ] {
