@@ -151,13 +151,16 @@ def soak(store, binary, seconds, start):
 def main():
     parser = argparse.ArgumentParser(prog="tests/soak.sh")
     parser.add_argument("minutes", type=float)
-    parser.add_argument("stores", nargs="*", default=STORES, choices=STORES, metavar="STORE")
+    parser.add_argument("stores", nargs="*", metavar="STORE", help=f"{', '.join(STORES)}; all of them by default")
     parser.add_argument("--binary", required=True)
     options = parser.parse_args()
+    stores = options.stores or STORES
+    if unknown := set(stores) - set(STORES):
+        parser.error(f"unknown store: {', '.join(unknown)}")
     start = time.monotonic()
     print(report.COLUMNS.format(*report.HEADINGS), flush=True)
-    seconds = options.minutes * 60 / len(options.stores)
-    runs = [soak(store, options.binary, seconds, start) for store in options.stores]
+    seconds = options.minutes * 60 / len(stores)
+    runs = [soak(store, options.binary, seconds, start) for store in stores]
     print()
     for run in runs:
         print(report.summary(run))
