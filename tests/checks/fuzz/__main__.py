@@ -32,7 +32,7 @@ VARIABLES = {
     "TRUSTED_PROXIES": "1",
     "CACHE_BYTES": "1MiB",
     "API_TOKENS": f"fuzz:{grammar.TOKEN.decode()}:write,reader:{grammar.READ_TOKEN.decode()}:read",
-    "REQUEST_TIMEOUT": "4s",
+    "REQUEST_TIMEOUT": "6s",
     "HEADER_TIMEOUT": f"{cases.HEADER_TIMEOUT}s",
     "KEEP_ALIVE": f"{cases.KEEP_ALIVE}s",
 }

@@ -114,7 +114,7 @@ ODDITIES = [
     lambda rng: head(b"GET  /  HTTP/1.1"),
     lambda rng: head(b"GET / HTTP/1.1 "),
     # Host.
-    lambda rng: b"GET /%s/qr HTTP/1.1\r\nHost: %s\r\n\r\n"
+    lambda rng: b"GET /%s+ HTTP/1.1\r\nHost: %s\r\n\r\n"
     % (
         KNOWN,
         rng.choice(

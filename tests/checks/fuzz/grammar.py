@@ -104,6 +104,9 @@ def extension(rng):
 
 def simple(rng):
     method = rng.choice([b"GET", b"GET", b"GET", b"HEAD"])
+    # Codes are drawn one at a time, and slowly by a debug build: too many would wait too long.
+    if rng.random() < 0.01:
+        return build(rng, method, b"/" + KNOWN + b"/qr", {200})
     target, expected = rng.choice(
         [
             (b"/healthz", {200}),
@@ -113,7 +116,6 @@ def simple(rng):
             (b"/" + KNOWN, {302}),
             (b"/" + KNOWN + b"?a=b&c", {302}),
             (b"/" + KNOWN + b"+", {200}),
-            (b"/" + KNOWN + b"/qr", {200, 429}),
             (b"/" + GONE, {410}),
             (b"/" + LOCKED, {403}),
             (b"/no-such-link-%x" % rng.getrandbits(32), {404}),
@@ -263,7 +265,7 @@ def odd_meaning(rng):
                 b"/"
                 + key
                 + b"/qr?size="
-                + rng.choice([b"64", b"2048", b"65536", b"-1", b"x"])
+                + rng.choice([b"64", b"2049", b"65536", b"-1", b"x"])
                 + b"&format=png&margin=16",
             ),
             (b"GET", b"/api/v1/links/" + key),
