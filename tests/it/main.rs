@@ -10,6 +10,7 @@ mod clicks;
 mod clients;
 mod crash;
 mod damage;
+mod edges;
 mod file;
 mod hangups;
 mod health;
