@@ -9,7 +9,7 @@ use std::{
 
 use crate::support::{
     PATIENCE, Process, raise_open_file_limit,
-    raw::{connect, connect_from, eventually, get, post, read_to_close},
+    raw::{connect, connect_from, get, post, read_to_close, repeat_until},
     sqlite_in,
 };
 
@@ -68,7 +68,7 @@ fn a_connection_over_the_limit_is_refused_at_once() {
     drop(held.pop());
     // Its place is free once the server has seen it leave.
     let metrics =
-        eventually(|| get(&process.address, "/metrics"), |answer| answer.starts_with("HTTP/1.1 200"));
+        repeat_until(|| get(&process.address, "/metrics"), |answer| answer.starts_with("HTTP/1.1 200"));
     assert!(!metrics.contains("connections_rejected_total 0"));
 }
 
@@ -112,13 +112,13 @@ fn clients_leave_the_store_enough_descriptors() {
     assert!(process.first_words.iter().any(|line| line["open_files"] == 300), "{:?}", process.first_words);
     // Connections that come beyond the limit are refused, so these take all that there are.
     let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
-    eventually(|| get(&process.address, "/healthz"), |answer| answer.starts_with("HTTP/1.1 503"));
+    repeat_until(|| get(&process.address, "/healthz"), |answer| answer.starts_with("HTTP/1.1 503"));
     let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
     assert!(descriptors < 280, "{descriptors} of 300 descriptors are open");
     drop(held);
     let shorten =
         || post(&process.address, "/shorten", "application/json", r#"{"url":"https://example.com"}"#);
-    eventually(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
+    repeat_until(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
 }
 
 #[test]

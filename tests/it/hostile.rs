@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     FaultyStore, Mood, PATIENCE, Process, TestApp, raise_open_file_limit,
-    raw::{connect, eventually, exchange, get, post, read_to_close},
+    raw::{connect, exchange, get, post, read_to_close, repeat_until},
     sqlite_in,
 };
 
@@ -162,7 +162,7 @@ fn bodies_being_read_share_a_budget_and_give_it_back() {
     let process = Process::start(&variables);
     // 1,200 times 15,999 bytes are more than 16 MiB.
     let held = held_bodies(&process, 1200, 15_999);
-    eventually(
+    repeat_until(
         || get(&process.address, "/metrics"),
         |metrics| metrics.contains("http_requests_total{method=\"POST\",route=\"/shorten\",status=\"503\"}"),
     );
@@ -170,7 +170,7 @@ fn bodies_being_read_share_a_budget_and_give_it_back() {
     drop(held);
     let shorten =
         || post(&process.address, "/shorten", "application/json", r#"{"url":"https://example.com"}"#);
-    eventually(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
+    repeat_until(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
 }
 
 /// Resets the connection at once.

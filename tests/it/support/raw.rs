@@ -64,7 +64,7 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
 
 /// Asks again until `is_done` accepts an answer, and fails with the last one when that takes too long.
 #[track_caller]
-pub(crate) fn eventually(mut ask: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
+pub(crate) fn repeat_until(mut ask: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
     let start = Instant::now();
     loop {
         let answer = ask();
