@@ -1,5 +1,8 @@
 //! Every option of the service: flag, environment variable, default and check. Nothing else reads the environment.
 
+#[cfg(test)]
+mod properties;
+
 use std::{
     ffi::OsString,
     net::{IpAddr, SocketAddr},

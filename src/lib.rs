@@ -33,5 +33,7 @@ pub mod policy;
 pub mod server;
 pub mod shortener;
 pub mod store;
+#[cfg(test)]
+mod strategies;
 pub mod tokens;
 pub mod transfer;

@@ -1,6 +1,8 @@
 //! Which targets this service agrees to lead to.
 
 mod private;
+#[cfg(test)]
+mod properties;
 
 use std::{
     collections::HashSet,

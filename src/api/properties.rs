@@ -4,12 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use jiff::{SignedDuration, Timestamp};
-use proptest::{
-    collection::vec,
-    prelude::*,
-    sample::select,
-    string::{RegexGeneratorStrategy, string_regex},
-};
+use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
     accept::preferred,
@@ -29,17 +24,13 @@ use crate::{
     base_url::BaseUrl,
     clicks::Visitor,
     link::{Link, time::whole_milliseconds},
+    strategies::text,
     tokens::{Scope, Tokens},
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
-
-/// Text that matches `pattern`. As a strategy of its own, a pattern would be parsed for each case.
-fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
-    string_regex(pattern).unwrap()
-}
 
 /// A field value of any bytes that HTTP allows, with many that mean something in one header or another.
 fn value() -> impl Strategy<Value = HeaderValue> {

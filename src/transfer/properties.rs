@@ -5,13 +5,7 @@ use std::{collections::BTreeMap, io::Write, num::NonZeroU32};
 
 use clap::ValueEnum;
 use jiff::{Timestamp, civil::date};
-use proptest::{
-    collection::vec,
-    option,
-    prelude::*,
-    sample::select,
-    string::{RegexGeneratorStrategy, string_regex},
-};
+use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
     Entry, Flaw,
@@ -28,12 +22,8 @@ use crate::{
         time::whole_milliseconds,
     },
     store::History,
+    strategies::text,
 };
-
-/// Text that matches `pattern`. As a strategy of its own, a pattern would be parsed for each case.
-fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
-    string_regex(pattern).unwrap()
-}
 
 /// A good file in each layout.
 const FILES: [&[u8]; 12] = [
@@ -152,7 +142,7 @@ fn milliseconds() -> impl Strategy<Value = Timestamp> {
     range.prop_map(|millisecond| Timestamp::from_millisecond(millisecond).unwrap())
 }
 
-fn target() -> RegexGeneratorStrategy<String> {
+fn target() -> impl Strategy<Value = String> {
     text("https?://[a-z]{1,10}\\.example(:[0-9]{1,4})?/[!-~]{0,20}")
 }
 

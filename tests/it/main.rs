@@ -27,6 +27,7 @@ mod outage;
 mod passwords;
 mod pooler;
 mod promotion;
+mod properties;
 mod qr;
 mod readme;
 mod redirect;

@@ -1,0 +1,131 @@
+//! Properties of the values that clients, operators and files write as text.
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::select,
+    string::{RegexGeneratorStrategy, string_regex},
+};
+use urlshort::{
+    base_url::BaseUrl,
+    clicks::{Device, Facet, Referrer},
+    link::{
+        Key, Target,
+        options::{Tag, Tags, Title},
+    },
+    store::{StoreUrl, listing::Cursor},
+    tokens::{Scope, Tokens},
+};
+
+/// Text that matches `pattern`. As a strategy of its own, a pattern would be parsed again for each case.
+fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
+    string_regex(pattern).unwrap()
+}
+
+/// Targets in many spellings, not all of them valid.
+fn target() -> impl Strategy<Value = String> {
+    text(
+        "[hH]ttps?:/{1,3}([a-z0-9ä.-]{1,20}|[0-9.]{1,15}|\\[[0-9a-f:]{2,20}\\])(:[0-9]{0,6})?(/[!-~é ]{0,20})?([?#][!-~]{0,10})?",
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_cursor_comes_back_from_its_text(position in any::<i64>(), key in text("[A-Za-z0-9_-]{1,64}")) {
+        let cursor = Cursor { position, key: key.parse().unwrap() };
+        prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+
+    #[test]
+    fn what_is_read_as_a_cursor_stays_the_same(text in text("[+-]?[0-9]{0,20}\\.?[A-Za-z0-9_. -]{0,10}|\\PC{0,10}")) {
+        if let Ok(cursor) = text.parse::<Cursor>() {
+            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn a_store_url_never_shows_more_than_its_kind(
+        text in text("(memory|sqlite|postgres|postgresql|redis|rediss|mysql):(//)?[!-~]{0,30}|\\PC{0,20}"),
+    ) {
+        match text.parse::<StoreUrl>() {
+            Ok(url) => {
+                let shown = format!("{url:?}");
+                prop_assert!(["memory", "sqlite", "postgres", "redis"].contains(&&*shown));
+            }
+            Err(error) => prop_assert_eq!(error.to_string(), "takes memory:, sqlite:PATH, postgres://… or redis://…"),
+        }
+    }
+
+    #[test]
+    fn every_listed_token_is_found_with_its_scope(
+        tokens in vec((text("[!-+.-9;-~]{16,30}"), any::<bool>()), 1..5), separator in select(vec![",", "\n", " ,\n# note\n\n"]),
+    ) {
+        let entry = |(number, (token, reads)): (usize, &(String, bool))| {
+            format!("n{number}:{token}{}", if *reads { ":read" } else { "" })
+        };
+        let text = tokens.iter().enumerate().map(entry).collect::<Vec<_>>().join(separator);
+        let list: Tokens = text.parse().unwrap();
+        for (number, (token, reads)) in tokens.iter().enumerate() {
+            let (name, scope) = list.find(token).unwrap();
+            let is_twin = tokens.iter().filter(|(other, _)| other == token).count() > 1;
+            let expected = format!("n{number}");
+            prop_assert!(is_twin || (name == expected && (scope == Scope::Read) == *reads));
+            prop_assert!(list.find(&token[1..]).is_none());
+            let shown = format!("{list:?}");
+            prop_assert!(!shown.contains(token.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_list_of_tokens_that_is_refused_is_not_repeated(name in text("[a-z]{1,5}"), secret in text("[A-Z0-9]{10,30}"), end in text("[ -~\n]{0,10}")) {
+        let text = format!("{name}:{secret}:{end}");
+        if let Err(error) = text.parse::<Tokens>() {
+            prop_assert!(!error.to_string().contains(&secret), "{}", error);
+        }
+    }
+
+    #[test]
+    fn a_base_url_covers_its_short_urls_and_comes_back_from_its_text(text in target(), key in text("[A-Za-z0-9_-]{1,64}")) {
+        if let Ok(base) = text.parse::<BaseUrl>() {
+            prop_assert_eq!(&base.to_string().parse::<BaseUrl>().unwrap(), &base);
+            let key: Key = key.parse().unwrap();
+            let short: Target = base.short_url(&key).parse().unwrap();
+            prop_assert!(base.covers(&short), "{} and {}", base, short);
+            let short = base.short_url(&key);
+            prop_assert_eq!(short.rsplit('/').next(), Some(key.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_forwarded_query_never_changes_where_a_link_leads(text in target(), query in text("[!-~]{0,30}|\\PC{0,20}")) {
+        if let Ok(target) = text.parse::<Target>() {
+            let (before, after) = (target.to_url(), target.with_query(&query).parse::<Target>().unwrap().to_url());
+            prop_assert_eq!((before.host(), before.port(), before.path()), (after.host(), after.port(), after.path()));
+            prop_assert_eq!(before.fragment(), after.fragment());
+            prop_assert!(target.with_query(&query).bytes().all(|byte| byte.is_ascii_graphic()));
+        }
+    }
+
+    #[test]
+    fn titles_and_tags_come_back_from_their_text(text in any::<String>(), words in vec(text("\\PC{0,8}"), 0..25)) {
+        if let Ok(title) = text.parse::<Title>() {
+            prop_assert_eq!(title.as_str().parse::<Title>(), Ok(title.clone()));
+            prop_assert!(!title.as_str().contains(char::is_control));
+        }
+        if let Ok(tags) = Tags::parse(words.iter().map(String::as_str)) {
+            prop_assert_eq!(Tags::parse(tags.iter().map(Tag::as_str)), Ok(tags.clone()));
+            prop_assert!(tags.iter().zip(tags.iter().skip(1)).all(|(tag, next)| tag < next));
+        }
+    }
+
+    #[test]
+    fn what_is_counted_comes_back_from_the_words_of_a_store(host in text("[!-~]{1,253}"), kind in text("[a-z]{0,9}"), value in text("\\PC{0,9}")) {
+        let devices = [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other].map(Facet::Device);
+        let referrer = Facet::Referrer(host.parse::<Referrer>().unwrap());
+        for facet in devices.into_iter().chain([Facet::People, Facet::Bots, referrer]) {
+            let (kind, value) = facet.as_pair();
+            prop_assert_eq!(Facet::from_pair(kind, value), Ok(facet.clone()));
+        }
+        let _ = Facet::from_pair(&kind, &value);
+    }
+}
