@@ -30,7 +30,7 @@ locals {
           Sid       = "TagNew"
           Effect    = "Allow"
           Action    = "ec2:CreateTags"
-          Resource  = "${local.arn.ec2}:*/*"
+          Resource  = "${local.arn.ec2}:*"
           Condition = { StringEquals = { "ec2:CreateAction" = flatten(values(local.new_network)[*].actions) } }
         },
         {
@@ -48,7 +48,7 @@ locals {
               "ec2:ReplaceRouteTableAssociation", "ec2:RevokeSecurityGroup*", "ec2:UpdateSecurityGroupRuleDescriptions*",
             ],
           )
-          Resource  = "${local.arn.ec2}:*/*"
+          Resource  = "${local.arn.ec2}:*"
           Condition = { StringEquals = { "aws:ResourceTag/Service" = var.name } }
         },
       ],
