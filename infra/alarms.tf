@@ -5,7 +5,7 @@ locals {
   # A share of fewer requests in a minute means little.
   min_requests = 20
 
-  # ALB counts a request that a target answered, and one whose connection to the target failed, separately.
+  # A connection to a task that the load balancer could not open has a metric of its own.
   group_alarms = {
     for color, group in aws_lb_target_group.service : "errors-${color}" => {
       description = "More than ${var.max_error_percent} % of the requests to the tasks in ${color} are answered 5xx or reach no task"
