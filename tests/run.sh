@@ -108,4 +108,9 @@ check dockerfile tests/checks/dockerfile.sh
 check image tests/checks/image.sh
 check terraform tests/checks/terraform.sh
 check checkov tests/checks/checkov.sh
+check aws-order tests/checks/aws.sh order
+check aws-policies tests/checks/aws.sh policies
+check aws-alarms tests/checks/aws.sh alarms
+check aws-costs tests/checks/aws.sh costs
+check aws-scripts tests/checks/aws.sh scripts
 finish

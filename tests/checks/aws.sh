@@ -28,6 +28,8 @@ policies() {
   cp tests/checks/aws/{simulate.mjs,calls.txt,denied.txt} "$work"
   ln -s "$cache/@cloud-copilot-iam-simulate@0.1.173/node_modules" "$work/node_modules"
   shown node "$work/simulate.mjs" "$work"
+  python_tool parliament==1.6.4
+  python3 tests/checks/aws/lint.py "$work"
 }
 
 alarms() {
@@ -41,7 +43,7 @@ costs() {
 }
 
 scripts() {
-  python_tool 'moto[server]==5.2.5' awscli==1.42.0
+  python_tool 'moto[server]==5.2.5' awscli==1.46.3
   shown python3 tests/checks/aws/scripts.py
 }
 

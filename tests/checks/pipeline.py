@@ -223,6 +223,8 @@ case "${0##*/} $*" in
   *"output -raw cluster_name"*) [[ -z $FIRST ]] || grep -q ' apply ' "$CALLS" && printf 'urlshort' ;;
   *"output -raw"*) printf 'urlshort' ;;
   *list-service-deployments*IN_PROGRESS*) printf 'None' ;;
+  # An apply lasts longer than it takes to ask for its deployment.
+  *" apply "*) until [[ -n $FIRST ]] || grep -q IN_PROGRESS "$CALLS"; do sleep 0.05; done ;;
   *list-service-deployments*) printf '%s' "$STATUS" ;;
   *describe-task-definition*) printf '%s' "$RUNNING" ;;
 esac
