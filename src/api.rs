@@ -11,6 +11,7 @@ mod extract;
 mod fields;
 mod health;
 mod home;
+mod in_flight;
 mod json;
 mod links;
 mod openapi;
@@ -23,6 +24,7 @@ mod redirect;
 mod request_id;
 mod shorten;
 mod trace_id;
+mod values;
 mod visitor;
 
 use std::{
@@ -41,16 +43,18 @@ use axum::{
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::{
-    router::{OpenApiRouter, UtoipaMethodRouterExt},
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
     routes,
 };
 
 pub use self::{
     access::AccessLog,
     attempts::Attempts,
+    client::client_network,
+    in_flight::InFlight,
     rate_limit::{InvalidRateLimit, RateLimit},
     visitor::visitor,
 };
@@ -74,6 +78,8 @@ pub struct AppState {
     pub settings: Arc<Settings>,
     /// How often passwords were tried.
     pub attempts: Arc<Attempts>,
+    /// The requests in progress.
+    pub in_flight: InFlight,
 }
 
 /// The options that concern HTTP.
@@ -93,10 +99,8 @@ pub struct Settings {
     pub public_shorten: bool,
     /// The largest body, in bytes.
     pub max_body: usize,
-    /// Requests answered at a time.
-    pub max_in_flight: usize,
-    /// Tells this run of the program from every other; request ids begin with it.
-    pub instance: u64,
+    /// The key of the hash that request ids are made of.
+    pub request_id_key: [u64; 4],
     /// Whether `/metrics` and `/readyz` are for another listener.
     pub separate_operations: bool,
 }
@@ -122,9 +126,13 @@ pub type HttpService = AccessLog<Router>;
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> HttpService {
-    let limiter = state.settings.rate_limit.map(|limit| RateLimiter::new(limit, state.metrics.clone()));
-    let mut routes = public_routes(limiter);
-    if !state.settings.separate_operations {
+    let settings = &state.settings;
+    let limiter = || Some(RateLimiter::new(settings.rate_limit?, state.metrics.clone()));
+    let mut routes = public_routes(limiter)
+        .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
+        .layer(from_fn(in_flight::finish_changes))
+        .merge(health_routes());
+    if !settings.separate_operations {
         routes = routes.merge(operations_routes());
     }
     serve(routes, Some(Quick::new(state.shortener.clone())), state)
@@ -132,36 +140,40 @@ pub fn public(state: &AppState) -> HttpService {
 
 /// The service for whoever operates it, where that has a listener of its own.
 pub fn operations(state: &AppState) -> HttpService {
-    serve(operations_routes().routes(routes!(health::healthz)), None, state)
+    serve(operations_routes().merge(health_routes()), None, state)
 }
 
 /// Keys that would hide a path of the service's own: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
-    let routes = public_routes(None).merge(operations_routes());
+    let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
 /// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
-fn public_routes(limiter: Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
-    let shorten = routes!(shorten::shorten);
-    let shorten = match limiter {
-        Some(limiter) => shorten.layer(from_fn_with_state(limiter, rate_limit::limit)),
-        None => shorten,
+fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
+    let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
+        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
+        None => routes,
     };
+    let batch = routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY));
     OpenApiRouter::with_openapi(openapi::description())
-        .routes(shorten)
+        .routes(limited(routes!(shorten::shorten)))
         .routes(routes!(home::home))
         .routes(routes!(redirect::redirect, redirect::unlock))
-        .routes(routes!(qr::qr))
+        .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
         .routes(routes!(links::index, links::create))
-        .routes(routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY)))
+        .routes(links::batch::with_the_link_of_that_name(batch))
         .routes(routes!(links::show, links::edit, links::remove))
         .routes(routes!(links::take_down))
         .routes(routes!(links::restore))
         .routes(routes!(links::stats::stats))
-        .routes(routes!(health::healthz))
         .routes(routes!(openapi::document))
+}
+
+/// These take no slot: a busy service is alive, and its metrics say that it is busy.
+fn health_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::healthz))
 }
 
 fn operations_routes() -> OpenApiRouter<AppState> {
@@ -173,13 +185,11 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let settings = &state.settings;
-    let in_flight = Arc::new(Semaphore::new(settings.max_in_flight));
     let middleware = tower::ServiceBuilder::new()
         .layer(from_fn(tag_route))
         .layer(map_response(secure))
         .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
         .layer(from_fn_with_state(settings.request_timeout, limit_time))
-        .layer(from_fn_with_state(in_flight, limit_in_flight))
         .layer(DefaultBodyLimit::max(settings.max_body));
     let router = routes
         .fallback(async |headers: HeaderMap| page::error(ApiError::NotFound, &headers))
@@ -221,11 +231,4 @@ fn secure_headers(headers: &mut HeaderMap) {
 
 async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
-}
-
-async fn limit_in_flight(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match slots.try_acquire() {
-        Ok(_slot) => next.run(request).await,
-        Err(_) => ApiError::Overloaded.into_response(),
-    }
 }

@@ -3,10 +3,14 @@
 use std::{io, sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 
 use crate::{
-    api::{self, AppState, Draining, HttpService, Settings},
+    api::{self, AppState, Draining, HttpService, InFlight, Settings},
     clicks::Clicks,
     clock::Clock,
     config::Config,
@@ -18,6 +22,12 @@ use crate::{
     shortener::Shortener,
     store::{Cached, Store, Supervised},
 };
+
+/// The time that the last clicks and the store's close may take after the drain.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections of the second listener: a few probes and Prometheus servers.
+pub const OPERATIONS_CONNECTIONS: usize = 64;
 
 /// What the service takes from outside, so that a test can hand in its own.
 pub struct Surroundings {
@@ -70,9 +80,8 @@ impl App {
             public_shorten: config.public_shorten,
             request_timeout: config.request_timeout,
             max_body: usize::try_from(config.max_body.as_u64()).unwrap_or(usize::MAX),
-            max_in_flight: config.max_in_flight as usize,
             separate_operations: config.metrics_addr.is_some(),
-            instance: rng.next_u64(),
+            request_id_key: std::array::from_fn(|_| rng.next_u64()),
         };
         let materials = Materials {
             key_length: config.key_length.into(),
@@ -99,11 +108,14 @@ impl App {
             draining: Draining::default(),
             settings: Arc::new(settings),
             attempts: Arc::default(),
+            in_flight: InFlight::new(config.max_in_flight),
         };
         let limits = Limits {
-            connections: config.max_connections,
+            connections: config.max_connections as usize,
+            by_client: config.trusted_proxies == 0,
             header_timeout: config.header_timeout,
             keep_alive: config.keep_alive,
+            stall_timeout: config.request_timeout,
             drain_timeout: config.drain_timeout,
         };
         Ok(Self { state, supervised, cached, limits, drain_delay: config.drain_delay })
@@ -120,7 +132,7 @@ impl App {
     }
 
     /// Serves on `workers` until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if
-    /// any.
+    /// any. Ends within `DRAIN_DELAY` + `DRAIN_TIMEOUT` + [`FLUSH_TIMEOUT`] after `shutdown`.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -140,7 +152,9 @@ impl App {
         let operations = async {
             if let Some(listener) = operations {
                 let service = api::operations(&self.state);
-                server::run(listener, service, workers, self.limits, stopped()).await;
+                let connections = OPERATIONS_CONNECTIONS.min(self.limits.connections);
+                let limits = Limits { connections, by_client: false, ..self.limits };
+                server::run(listener, service, workers, limits, stopped()).await;
             }
         };
         let orders = async {
@@ -149,12 +163,22 @@ impl App {
             self.state.draining.begin();
             tokio::time::sleep(self.drain_delay).await;
             stop.send_replace(());
+            Instant::now() + self.limits.drain_timeout
         };
-        tokio::join!(public, operations, orders);
+        let ((), (), drained_by) = tokio::join!(public, operations, orders);
+        // A change whose client has hung up has no connection any more, but it has its slot.
+        if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
+            tracing::warn!("drain timed out: requests are still in progress");
+        }
         tasks.shutdown().await;
-        // Where it has panicked, what it held is lost, and the panic is in the log.
-        let _ = writer.await;
-        self.flush().await;
+        let flush = async {
+            // Its panic is in the log already.
+            let _ = writer.await;
+            self.flush().await;
+        };
+        if timeout(FLUSH_TIMEOUT, flush).await.is_err() {
+            tracing::error!("the store did not take the last clicks and close in time");
+        }
     }
 
     fn spawn_tasks(&self) -> JoinSet<()> {

@@ -22,13 +22,17 @@ impl BaseUrl {
         format!("{}{key}", self.0)
     }
 
-    /// Whether `target` leads back to this service, by either scheme.
+    /// Returns whether `target` leads back to this service.
+    ///
+    /// Only the name and the path tell. Many ports can lead to one service, as can its name with a trailing dot, and with
+    /// or without `www.`: operators redirect one to the other.
     pub fn covers(&self, target: &Target) -> bool {
+        fn name(url: &Url) -> Option<&str> {
+            let host = url.host_str()?.trim_end_matches('.');
+            Some(host.strip_prefix("www.").unwrap_or(host))
+        }
         let url = target.to_url();
-        // A name with a trailing dot is the same name; the ports of http and https lead to the same place.
-        let host = |url: &Url| url.host_str().map(|host| host.trim_end_matches('.').to_owned());
-        let port = |url: &Url| url.port().filter(|port| !matches!(port, 80 | 443));
-        host(&url) == host(&self.0) && port(&url) == port(&self.0) && url.path().starts_with(self.0.path())
+        name(&url) == name(&self.0) && url.path().starts_with(self.0.path())
     }
 
     /// Whether browsers reach it by TLS.
@@ -85,15 +89,21 @@ mod tests {
 
     #[test]
     fn a_target_on_this_service_is_recognised() {
-        let base: BaseUrl = "https://sho.rt".parse().unwrap();
-        for (target, covered) in [
-            ("https://sho.rt/abc", true),
-            ("http://SHO.RT:80/", true),
-            ("https://sho.rt./abc", true),
-            ("https://sho.rt:8443/", false),
-            ("https://not-sho.rt/", false),
+        for (base, target, covered) in [
+            ("https://sho.rt", "https://sho.rt/abc", true),
+            ("https://sho.rt", "http://SHO.RT:80/", true),
+            ("https://sho.rt", "https://sho.rt./abc", true),
+            ("https://sho.rt", "https://sho.rt:8443/", true),
+            ("https://sho.rt", "http://www.sho.rt/", true),
+            ("https://www.sho.rt:8443", "https://sho.rt/", true),
+            ("https://sho.rt", "https://not-sho.rt/", false),
+            ("https://sho.rt", "https://wwwsho.rt/", false),
+            ("https://sho.rt", "https://docs.sho.rt/", false),
+            ("https://example.com/s", "https://www.example.com:8443/s/abc", true),
+            ("https://example.com/s", "https://example.com/other", false),
         ] {
-            assert_eq!(base.covers(&target.parse().unwrap()), covered, "{target}");
+            let base: BaseUrl = base.parse().unwrap();
+            assert_eq!(base.covers(&target.parse().unwrap()), covered, "{base} {target}");
         }
     }
 }

@@ -4,4 +4,5 @@ pub mod export;
 pub mod healthcheck;
 pub mod import;
 pub mod serve;
+pub mod terminal;
 mod transfer;

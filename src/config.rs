@@ -108,7 +108,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "FILE", value_parser = readable_file, help_heading = LINKS)]
     pub blocked_hosts: Option<PathBuf>,
 
-    /// Refuse links to loopback, private and link-local addresses and names
+    /// Refuse links to addresses and names that are not on the public internet
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = LINKS)]
     pub block_private_targets: bool,
 
@@ -124,7 +124,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set, help_heading = ACCESS)]
     pub public_shorten: bool,
 
-    /// POST /shorten from one client, per s, min or h; 0 is no limit
+    /// POST /shorten from one client, and QR codes likewise, per s, min or h; 0 is no limit
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER/UNIT", default_value = "60/min", value_parser = rate_limit, help_heading = LIMITS)]
     pub rate_limit: Limit,
 
@@ -132,7 +132,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "16KiB", help_heading = LIMITS)]
     pub max_body: ByteSize,
 
-    /// Connections at a time; one more is refused
+    /// Open connections. Without proxies, one client gets a quarter, and a new one replaces the longest idle
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_connections: u32,
 
@@ -140,7 +140,7 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000), help_heading = LIMITS)]
     pub max_in_flight: u32,
 
-    /// Time that a request may take
+    /// Time that a request may take, and that a client may leave an answer unread
     #[arg(long, env, hide_env_values = true, global = true, value_name = "DURATION", default_value = "10s", value_parser = duration, help_heading = LIMITS)]
     pub request_timeout: Duration,
 
@@ -190,8 +190,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The longest time that an option takes. Timers far beyond it would overflow once they are set.
+const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
+
 fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "takes a time such as 500ms, 10s or 2min".into())
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration > MAX_DURATION => Err("takes a time of at most 366d".into()),
+        Ok(duration) => Ok(duration),
+        Err(_) => Err("takes a time such as 500ms, 10s or 2min".into()),
+    }
 }
 
 fn tokens_in(path: &str) -> Result<Tokens, String> {

@@ -20,7 +20,8 @@ use crate::{
 /// Proposes keys for new links. Whether a proposal is free is for the store to say.
 #[async_trait]
 pub trait KeyStrategy: Send + Sync {
-    /// A key for `target`, in the `attempt`-th try (from 0) at one request.
+    /// A key for `target`, in the `attempt`-th try (from 0) at one request. Late tries propose keys that nobody can take in
+    /// advance, so that no request fails because of those who do.
     ///
     /// # Errors
     /// [`KeygenError::Store`] where the strategy keeps its place in the store and the store fails.
@@ -59,8 +60,8 @@ type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
 /// Every strategy there is. A new one is a file below `keygen/` and a line here.
 const STRATEGIES: &[(&str, Factory)] = &[
     ("random", |materials| Arc::new(random::Random::new(materials.rng, materials.key_length))),
-    ("counter", |materials| Arc::new(counter::Counter::new(materials.store))),
-    ("hash", |materials| Arc::new(hash::Hash::new(materials.key_length))),
+    ("counter", |materials| Arc::new(counter::Counter::new(materials.store, materials.rng))),
+    ("hash", |materials| Arc::new(hash::Hash::new(materials.key_length, materials.rng))),
 ];
 
 /// The name of a strategy that exists.
@@ -98,6 +99,12 @@ pub fn strategy(name: StrategyName, materials: Materials) -> Arc<dyn KeyStrategy
 fn known_names() -> String {
     STRATEGIES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
+
+/// Tries in which a strategy proposes keys that follow from its rule alone. Whoever knows the rule can take those first.
+const PREDICTABLE_ATTEMPTS: u32 = 3;
+
+/// Random characters that later tries add: 47 bits.
+const SUFFIX: usize = 8;
 
 /// The digits of base 62, in the order in which counted keys go up.
 const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";

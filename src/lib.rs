@@ -12,7 +12,8 @@
 //! - Nothing outside [`api`] names axum; [`shortener`], [`store`] and [`keygen`] know no HTTP.
 //! - Stores never import each other, nor do strategies; adding one is one new file and one line in its factory.
 //! - Only [`config`] reads the environment. No globals: registry, clock and randomness come in from outside.
-//! - A connection stays on one thread, so nothing computes for long on the spot: passwords are hashed elsewhere.
+//! - A connection stays on one thread, so nothing computes for long there: passwords, QR codes and large bodies go to
+//!   other threads, by way of a [`gate`] where there can be many.
 //! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees it.
 //! - A link that was acknowledged is never lost by a durable store. Counting and logging never block or fail a redirect.
 
@@ -23,6 +24,7 @@ pub mod clicks;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod gate;
 pub mod keygen;
 pub mod link;
 pub mod observability;

@@ -3,6 +3,7 @@
 //! Both are newtypes that can't hold an invalid value, so whoever has one need not check it again.
 
 pub mod options;
+pub mod time;
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
@@ -170,6 +171,9 @@ impl Target {
     /// The longest target, in bytes after normalisation.
     pub const MAX_LEN: usize = 2048;
 
+    /// The longest text that is parsed at all, in bytes. Normalising seldom makes a URL shorter.
+    const MAX_TEXT: usize = 8 * Self::MAX_LEN;
+
     /// The URL in its normalised form.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -197,6 +201,9 @@ impl FromStr for Target {
     /// Parses and normalises by the [WHATWG URL standard](https://url.spec.whatwg.org/): host in lower case and
     /// punycode, default port and dot segments removed, white space around it dropped.
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        if text.len() > Self::MAX_TEXT {
+            return Err(InvalidTarget::TooLong);
+        }
         let url = Url::parse(text).map_err(|_| InvalidTarget::NotHttp)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(InvalidTarget::NotHttp);

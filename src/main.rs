@@ -4,7 +4,7 @@ use std::{env, process::ExitCode};
 
 use clap::error::ErrorKind;
 use urlshort::{
-    command,
+    command::{self, terminal::Printable},
     config::{self, Cli, Command},
     observability::logging::Chain,
 };
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("urlshort: {}", config::explain(&error));
+            eprintln!("urlshort: {}", Printable(config::explain(&error)));
             return ExitCode::from(USAGE);
         }
     };
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("urlshort: {}", Chain(&*error));
+            eprintln!("urlshort: {}", Printable(Chain(&*error)));
             ExitCode::FAILURE
         }
     }

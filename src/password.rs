@@ -1,19 +1,39 @@
 //! Passwords of links: hashed with Argon2id, a few at a time.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use argon2::{
-    Argon2,
+    Argon2, Params,
     password_hash::{PasswordHasher, PasswordVerifier, SaltString},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
-use crate::link::options::PasswordHash;
+use crate::{
+    gate::{Gate, WorkError},
+    link::options::PasswordHash,
+};
 
-/// Hashes that are worked out at a time: each takes 19 MiB and a core.
+/// Hashes computed at a time. Each takes a core and 19 MiB, an imported one up to [`MAX_MEMORY`].
 const AT_A_TIME: usize = 2;
+
+/// Hashes that may wait: more would not be done within the time that a request has.
+const WAITING: usize = 500;
+
+/// Memory that an imported hash may ask for, in KiB: the most that RFC 9106 recommends for less than a whole machine.
+const MAX_MEMORY: u32 = 64 << 10;
+
+/// Passes that an imported hash may ask for.
+const MAX_PASSES: u32 = 10;
+
+/// Lanes that an imported hash may ask for.
+const MAX_LANES: u32 = 16;
+
+/// Bytes of an imported hash's output; a shorter one can be met by chance.
+const OUTPUT_LENGTHS: RangeInclusive<usize> = 16..=64;
+
+/// Bytes of an imported hash's salt.
+const SALT_LENGTHS: RangeInclusive<usize> = 8..=48;
 
 /// A password as a person typed it: 1 to 128 bytes. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,10 +44,16 @@ pub struct Password(Box<str>);
 #[error("a password is 1 to {} bytes", Password::MAX_LEN)]
 pub struct InvalidPassword;
 
-/// No hash came out.
+/// A password was not hashed.
 #[derive(Debug, Error)]
-#[error("the password could not be hashed: {0}")]
-pub struct HashError(String);
+pub enum HashError {
+    /// Too many others are waiting.
+    #[error("too many passwords are waiting to be hashed")]
+    Busy,
+    /// There is no memory or no randomness for it, or the stored hash is damaged.
+    #[error("the password could not be hashed: {0}")]
+    Failed(String),
+}
 
 impl Password {
     /// The longest password, in bytes.
@@ -53,12 +79,12 @@ impl fmt::Debug for Password {
 /// passes, one lane.
 #[derive(Debug)]
 pub struct Passwords {
-    slots: Arc<Semaphore>,
+    gate: Gate,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(AT_A_TIME)) }
+        Self { gate: Gate::new(AT_A_TIME, WAITING) }
     }
 }
 
@@ -70,10 +96,10 @@ impl Passwords {
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashError> {
         self.work(move || {
             let mut salt = [0; 16];
-            StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(HashError::new)?.fill_bytes(&mut salt);
-            let salt = SaltString::encode_b64(&salt).map_err(HashError::new)?;
+            StdRng::try_from_rng(&mut rand::rngs::SysRng).map_err(HashError::failed)?.fill_bytes(&mut salt);
+            let salt = SaltString::encode_b64(&salt).map_err(HashError::failed)?;
             let hash = Argon2::default().hash_password(password.0.as_bytes(), &salt);
-            Ok(PasswordHash::from_phc(hash.map_err(HashError::new)?.to_string()))
+            Ok(PasswordHash::from_phc(hash.map_err(HashError::failed)?.to_string()))
         })
         .await
     }
@@ -84,11 +110,11 @@ impl Passwords {
     /// [`HashError`] where there is no memory for it, or `hash` is damaged.
     pub async fn verify(&self, hash: PasswordHash, password: Password) -> Result<bool, HashError> {
         self.work(move || {
-            let hash = argon2::PasswordHash::new(hash.as_phc()).map_err(HashError::new)?;
+            let hash = argon2::PasswordHash::new(hash.as_phc()).map_err(HashError::failed)?;
             match Argon2::default().verify_password(password.0.as_bytes(), &hash) {
                 Ok(()) => Ok(true),
                 Err(argon2::password_hash::Error::Password) => Ok(false),
-                Err(error) => Err(HashError::new(error)),
+                Err(error) => Err(HashError::failed(error)),
             }
         })
         .await
@@ -98,19 +124,30 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let slot = self.slots.clone().acquire_owned().await.map_err(HashError::new)?;
-        let task = tokio::task::spawn_blocking(move || {
-            // Held until the work is done, also where nobody waits for it any more.
-            let _slot = slot;
-            work()
-        });
-        task.await.map_err(HashError::new)?
+        self.gate.run(work).await.map_err(|error| match error {
+            WorkError::Full(_) => HashError::Busy,
+            WorkError::Panic(panic) => HashError::failed(panic),
+        })?
     }
 }
 
+/// Takes a hash that was computed elsewhere, if it is Argon2id and checking a password against it costs little enough.
+pub fn imported(phc: String) -> Option<PasswordHash> {
+    let hash = argon2::PasswordHash::new(&phc).ok()?;
+    let params = Params::try_from(&hash).ok()?;
+    let mut salt = [0; argon2::password_hash::Salt::MAX_LENGTH];
+    let salt = hash.salt?.decode_b64(&mut salt).ok()?;
+    let is_cheap =
+        params.m_cost() <= MAX_MEMORY && params.t_cost() <= MAX_PASSES && params.p_cost() <= MAX_LANES;
+    let is_plain = params.keyid().is_empty() && params.data().is_empty();
+    let has_length = OUTPUT_LENGTHS.contains(&hash.hash?.len()) && SALT_LENGTHS.contains(&salt.len());
+    let is_good = hash.algorithm == argon2::ARGON2ID_IDENT && is_cheap && is_plain && has_length;
+    is_good.then(|| PasswordHash::from_phc(phc))
+}
+
 impl HashError {
-    fn new(error: impl fmt::Display) -> Self {
-        Self(error.to_string())
+    fn failed(error: impl fmt::Display) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 
@@ -129,6 +166,32 @@ mod tests {
         assert!(!passwords.verify(hash, "battery staple".parse().unwrap()).await.unwrap());
         let damaged = PasswordHash::from_phc("nonsense");
         assert!(passwords.verify(damaged, "x".parse().unwrap()).await.is_err());
+    }
+
+    #[test]
+    fn an_imported_hash_is_taken_if_checking_it_costs_little() {
+        let phc = |parameters: &str, salt: &str, length: usize| {
+            format!("$argon2id$v=19${parameters}${salt}${}", "A".repeat((length * 4).div_ceil(3)))
+        };
+        let salt = "c29tZSBzYWx0";
+        for good in ["m=19456,t=2,p=1", "m=65536,t=3,p=4", "m=8,t=10,p=1"] {
+            assert!(imported(phc(good, salt, 32)).is_some(), "{good}");
+        }
+        for bad in [
+            "m=65537,t=2,p=1",
+            "m=4294967295,t=1,p=1",
+            "m=19456,t=11,p=1",
+            "m=19456,t=2,p=17",
+            "m=19456,t=2,p=1,keyid=AAAA",
+            "m=19456,t=2,p=1,data=AAAA",
+        ] {
+            assert!(imported(phc(bad, salt, 32)).is_none(), "{bad}");
+        }
+        for (salt, length) in [(salt, 15), ("AAAA", 32)] {
+            assert!(imported(phc("m=19456,t=2,p=1", salt, length)).is_none(), "{salt} {length}");
+        }
+        let other = phc("m=19456,t=2,p=1", salt, 32).replace("argon2id", "argon2i");
+        assert!(imported(other).is_none() && imported("$argon2id$v=19$".into()).is_none());
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Which targets this service agrees to lead to.
 
+mod private;
+
 use std::{
     collections::HashSet,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::PathBuf,
     sync::{PoisonError, RwLock},
     time::{Duration, SystemTime},
@@ -12,6 +13,7 @@ use std::{
 use thiserror::Error;
 use url::{Host, Url};
 
+use self::private::is_private;
 use crate::{base_url::BaseUrl, link::Target};
 
 /// How often the file of blocked hosts is looked at for a change.
@@ -159,59 +161,6 @@ fn normalised(line: &str) -> String {
     }
 }
 
-/// Whether a URL's host names a place that is not on the public internet, as far as its name or literal tells.
-fn is_private(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => is_private_address(address.into()),
-        Some(Host::Ipv6(address)) => is_private_address(address.into()),
-        Some(Host::Domain(name)) => is_private_name(name.trim_end_matches('.')),
-        None => true,
-    }
-}
-
-/// Special-use names: RFC 6761 (localhost), 6762 (local), 8375 (home.arpa), 9476 (alt is left out: it resolves
-/// nowhere), and `internal`, which ICANN has set aside. A name without a dot is one of the local network.
-fn is_private_name(name: &str) -> bool {
-    !name.contains('.')
-        || [".localhost", ".local", ".home.arpa", ".internal"].iter().any(|suffix| name.ends_with(suffix))
-}
-
-/// The IANA special-purpose registries, as far as they are not globally reachable.
-fn is_private_address(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            v4.is_private()
-                || v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || a == 0
-                || a >= 240
-                || (a == 100 && (64..128).contains(&b))
-        }
-        IpAddr::V6(v6) => embedded_v4(v6).map_or_else(
-            || {
-                v6.is_loopback()
-                    || v6.is_unspecified()
-                    || v6.is_unique_local()
-                    || v6.is_unicast_link_local()
-                    || v6.is_multicast()
-            },
-            |v4| is_private_address(v4.into()),
-        ),
-    }
-}
-
-/// The IPv4 address that an IPv6 one stands for: mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    match address.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
-        }
-        _ => address.to_ipv4_mapped(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,35 +216,12 @@ mod tests {
     #[test]
     fn private_hosts_are_refused_where_that_is_asked() {
         let (strict, lax) = (TargetPolicy::new(true), TargetPolicy::new(false));
-        for host in [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "[::1]",
-            "[::]",
-            "[fe80::1]",
-            "[fd00::1]",
-            "[ff02::1]",
-            "[::ffff:10.0.0.1]",
-            "[64:ff9b::a00:1]",
-            "localhost",
-            "a.localhost",
-            "printer",
-            "printer.local",
-            "db.internal",
-            "localhost.",
-        ] {
+        for host in ["127.0.0.1", "[fd00::1]", "printer.local"] {
             let target = format!("http://{host}/");
             assert_eq!(check(&strict, &target), Err(Refusal::PrivateHost), "{target}");
             assert_eq!(check(&lax, &target), Ok(()), "{target}");
         }
-        for host in ["example.com", "8.8.8.8", "[2606:4700::1111]", "localhost.example", "100.128.0.1"] {
+        for host in ["example.com", "8.8.8.8", "[2606:4700::1111]"] {
             assert_eq!(check(&strict, &format!("http://{host}/")), Ok(()), "{host}");
         }
     }

@@ -1,12 +1,15 @@
-//! Serves connections: how many at a time, for how long, and how it all ends.
+//! Serves connections: how many at a time, for how long, and how the server stops.
 
+mod activity;
 mod connection;
+mod connections;
+mod sliced;
+mod socket;
 mod workers;
 
 use std::{io, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use prometheus::IntGauge;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -14,37 +17,45 @@ use tokio::{
     time::timeout,
 };
 
-use self::connection::{Stage, serve_connection};
 pub use self::workers::{Threads, Workers};
-use crate::api::HttpService;
+use self::{
+    connection::{Stage, serve_connection},
+    connections::Connections,
+};
+use crate::api::{HttpService, client_network};
 
-/// What a listener does at its limits.
+/// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections at a time.
-    pub connections: u32,
-    /// How long a new connection may take to send the head of its first request.
+    pub connections: usize,
+    /// Whether clients connect directly. Then each has a share of the connections, and at the limit a new connection
+    /// replaces the longest idle one.
+    pub by_client: bool,
+    /// The time from accepting a connection to the end of its first request's head.
     pub header_timeout: Duration,
-    /// How long a connection may take from one request to the next, at least; at most twice that.
+    /// The least time that a connection may be idle between requests; the most is twice that.
     pub keep_alive: Duration,
-    /// How long connections may take to finish once the listener is closed.
+    /// The time that a client may leave its answers unread.
+    pub stall_timeout: Duration,
+    /// The time that connections have to finish once the listener is closed.
     pub drain_timeout: Duration,
 }
 
-/// How long the listener rests after the system could not give it a connection, for want of files or memory.
+/// The pause after the system refused to give a connection, because it lacks descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Refusals under way at a time; what comes beyond is closed without a word.
+/// Refusals under way at a time. Further connections are closed without an answer.
 const REFUSALS: usize = 64;
 
-/// How long a refused client may take to read why.
+/// How long a refused client may take to read the answer.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json\r\n\
     cache-control: no-store\r\nretry-after: 1\r\ncontent-length: 71\r\n\r\n\
     {\"error\":\"the service is busy, try again shortly\",\"code\":\"overloaded\"}\n";
 
-/// Serves until `stop` is ready, then lets every connection finish what it is at, for `drain_timeout` at most.
+/// Serves until `stop` is ready, then lets every connection finish its request, for `drain_timeout` at most.
 pub async fn run(
     listener: TcpListener,
     service: HttpService,
@@ -52,24 +63,24 @@ pub async fn run(
     limits: Limits,
     stop: impl Future<Output = ()>,
 ) {
-    let mut server = Server::new(service, workers, limits);
+    let server = Server::new(service, workers, limits);
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => server.take(stream),
+                Ok((stream, _)) => server.serve(stream),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection could be accepted");
+                    tracing::warn!(%error, "accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
-    // The system has greeted these clients already, in this service's name.
+    // The kernel has already completed the handshake with these clients.
     while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        server.take(stream);
+        server.serve(stream);
     }
     drop(listener);
     server.drain().await;
@@ -79,73 +90,50 @@ struct Server {
     service: HttpService,
     workers: Workers,
     limits: Limits,
-    /// A permit for each connection, so that having all of them means that none is left.
-    connections: Arc<Semaphore>,
+    connections: Connections,
     refusals: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
 }
 
 impl Server {
     fn new(service: HttpService, workers: Workers, limits: Limits) -> Self {
+        let gauge = service.metrics().http_connections_open.clone();
         Self {
+            connections: Connections::new(limits.connections, limits.by_client, gauge),
             service,
             workers,
             limits,
-            connections: Arc::new(Semaphore::new(limits.connections as usize)),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
             stage: watch::Sender::new(Stage::Serve),
         }
     }
 
-    fn take(&mut self, stream: TcpStream) {
+    fn serve(&self, stream: TcpStream) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let Ok(permit) = self.connections.clone().try_acquire_owned() else {
+        let Some(place) = self.connections.admit(client_network(peer.ip())) else {
             self.service.metrics().connections_rejected.inc();
             if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
                 tokio::spawn(refuse(stream, permit));
             }
             return;
         };
-        let place = Place::take(permit, &self.service.metrics().http_connections_open);
         let service = self.service.for_peer(peer.ip());
         let (limits, stage) = (self.limits, self.stage.subscribe());
         self.workers.serve(stream, move |stream| async move {
-            serve_connection(stream, service, limits, stage).await;
-            drop(place);
+            serve_connection(stream, service, &place, limits, stage).await;
         });
     }
 
     async fn drain(self) {
         self.stage.send_replace(Stage::Drain);
-        let all = self.connections.acquire_many(self.limits.connections);
-        if timeout(self.limits.drain_timeout, all).await.is_err() {
-            let open = self.limits.connections as usize - self.connections.available_permits();
-            tracing::warn!(connections = open, "connections are cut off: they did not finish in time");
+        if timeout(self.limits.drain_timeout, self.connections.wait_for_all()).await.is_err() {
+            tracing::warn!(connections = self.connections.count(), "drain timed out: closing connections");
             self.stage.send_replace(Stage::Abort);
         }
     }
 }
 
-/// What an open connection takes up; given back also where its task panics.
-struct Place {
-    _permit: OwnedSemaphorePermit,
-    open: IntGauge,
-}
-
-impl Place {
-    fn take(permit: OwnedSemaphorePermit, open: &IntGauge) -> Self {
-        open.inc();
-        Self { _permit: permit, open: open.clone() }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
-
-/// Whether only the connection that was to be accepted is lost.
+/// Returns whether only the connection about to be accepted is lost.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -153,8 +141,8 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Says that there are too many connections, and reads what the client sends: to close on unread data would reset
-/// the connection, and the answer might never be seen.
+/// Answers 503 and reads what the client sends: closing with unread input resets the connection, and the client may
+/// lose the answer.
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let refusal = async {
         stream.write_all(REFUSAL.as_bytes()).await?;
@@ -163,7 +151,7 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whether the client got to know makes no difference here.
+    // It makes no difference to the server whether the client receives the answer.
     let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }
 

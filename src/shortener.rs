@@ -146,6 +146,12 @@ impl Shortener {
     /// See [`ShortenError`]; nothing was promised then.
     pub async fn shorten(&self, new: NewLink, own: &BaseUrl) -> Result<Shortened, ShortenError> {
         self.policy.check(&new.target, own)?;
+        if new.options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
+            return Err(ShortenError::ExpiryPassed);
+        }
+        if let Some(key) = &new.key {
+            self.check_key(key, new.password.is_some()).await?;
+        }
         let draft = self.draft(new.options, new.password).await?;
         match new.key {
             Some(key) => self.shorten_as(key, new.target, draft).await,
@@ -153,11 +159,19 @@ impl Shortener {
         }
     }
 
+    /// Refuses a wanted key that can't be had, before a password is hashed for nothing.
+    async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ShortenError> {
+        if self.is_reserved(key) {
+            return Err(ShortenError::KeyReserved);
+        }
+        if has_password && self.store.record(key).await?.is_some() {
+            return Err(ShortenError::KeyTaken);
+        }
+        Ok(())
+    }
+
     /// Options that are ready to be kept.
     async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ShortenError> {
-        if options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
-            return Err(ShortenError::ExpiryPassed);
-        }
         let password = match password {
             Some(password) => Some(self.passwords.hash(password).await?),
             None => None,
@@ -166,9 +180,6 @@ impl Shortener {
     }
 
     async fn shorten_as(&self, key: Key, target: Target, draft: Options) -> Result<Shortened, ShortenError> {
-        if self.is_reserved(&key) {
-            return Err(ShortenError::KeyReserved);
-        }
         match self.put(key, target, draft, "custom").await? {
             Some(link) => Ok(Shortened::Created(link)),
             None => Err(ShortenError::KeyTaken),
@@ -270,7 +281,7 @@ impl Shortener {
         follower: &Follower,
         password: Option<Password>,
     ) -> Result<Arc<Link>, FollowError> {
-        let link = self.resolve(key, now).await?;
+        let link = self.look_at(key, now).await?;
         if let Some(hash) = &link.password {
             let password = password.ok_or(FollowError::PasswordNeeded)?;
             if !self.passwords.verify(hash.clone(), password).await? {
@@ -278,17 +289,36 @@ impl Shortener {
             }
         }
         if link.max_visits.is_some() {
-            match follower {
-                Follower::Visitor(Visitor::Person { .. }) if self.store.use_visit(key).await? => {}
-                Follower::Visitor(Visitor::Person { .. }) => return Err(FollowError::Gone),
-                Follower::Visitor(Visitor::Bot) | Follower::Asker => {
-                    let record = self.store.record(key).await?.ok_or(FollowError::NotFound)?;
-                    return Err(if record.is_used_up() {
-                        FollowError::Gone
-                    } else {
-                        FollowError::OnlyPeople
-                    });
-                }
+            if !matches!(follower, Follower::Visitor(Visitor::Person { .. })) {
+                self.check_visits(key).await?;
+                return Err(FollowError::OnlyPeople);
+            }
+            if !self.store.use_visit(key).await? {
+                return Err(FollowError::Gone);
+            }
+        }
+        Ok(link)
+    }
+
+    /// Refuses a link that has no visit left.
+    async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
+        let record = self.store.record(key).await?.ok_or(FollowError::NotFound)?;
+        if record.is_used_up() { Err(FollowError::Gone) } else { Ok(()) }
+    }
+
+    /// The link to show to `follower` instead of following it. Nothing is counted or used up.
+    ///
+    /// # Errors
+    /// Those with which [`Shortener::follow`] would keep the target to itself, without a password.
+    pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
+        let link = self.look(key).await?;
+        if link.password.is_some() {
+            return Err(FollowError::PasswordNeeded);
+        }
+        if link.max_visits.is_some() {
+            self.check_visits(key).await?;
+            if !matches!(follower, Follower::Visitor(Visitor::Person { .. })) {
+                return Err(FollowError::OnlyPeople);
             }
         }
         Ok(link)
@@ -299,10 +329,10 @@ impl Shortener {
     /// # Errors
     /// [`FollowError::NotFound`], [`FollowError::Gone`] or [`FollowError::Store`].
     pub async fn look(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
-        self.resolve(key, self.clock.now()).await
+        self.look_at(key, self.clock.now()).await
     }
 
-    async fn resolve(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
+    async fn look_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
         let link = self.store.get(key).await?.ok_or(FollowError::NotFound)?;
         match link.state(now) {
             LinkState::Active => Ok(link),

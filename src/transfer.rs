@@ -25,6 +25,7 @@ use crate::{
     link::{
         InvalidKey, InvalidTarget, Link,
         options::{InvalidRedirectStatus, InvalidTags, InvalidTitle},
+        time::TimestampOutOfRange,
     },
     store::History,
 };
@@ -72,6 +73,9 @@ pub enum Flaw {
     /// Its redirect is none.
     #[error(transparent)]
     Redirect(#[from] InvalidRedirectStatus),
+    /// One of its timestamps can't be stored.
+    #[error(transparent)]
+    Time(#[from] TimestampOutOfRange),
     /// Another field is not what it should be.
     #[error("{name}: {value:?} is not {wanted}")]
     Value {

@@ -14,7 +14,7 @@ use std::{
 use axum::{
     extract::MatchedPath,
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::future::Either;
 use pin_project_lite::pin_project;
@@ -24,8 +24,8 @@ use tracing::Level;
 
 use super::{
     AppState, Draining,
-    client::{ClientIp, client_ip},
-    error::Cause,
+    client::{ClientIp, client_ip, has_valid_host},
+    error::{ApiError, Cause},
     quick::Quick,
     redirect,
     request_id::{RequestIds, X_REQUEST_ID},
@@ -39,6 +39,9 @@ use crate::{
 
 /// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The route of a request that no route took.
+const UNMATCHED: &str = "unmatched";
 
 /// What the service level indicator tells apart among the answers to a request for a link.
 const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
@@ -88,7 +91,7 @@ impl Observer {
             draining: state.draining.clone(),
             trusted_proxies: settings.trusted_proxies,
             strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
-            ids: RequestIds::new(settings.instance),
+            ids: RequestIds::new(settings.request_id_key),
         }
     }
 
@@ -156,6 +159,18 @@ impl<S> AccessLog<S> {
     pub fn metrics(&self) -> &Metrics {
         &self.observer.metrics
     }
+
+    /// Logs and counts a request that could not be parsed and was answered with `status`.
+    pub fn record_malformed(&self, status: StatusCode, error: &hyper::Error) {
+        let labels = [UNMATCHED, "other", status.as_str()];
+        self.observer.metrics.http_requests.with_label_values(&labels).inc();
+        tracing::info!(
+            status = status.as_u16(),
+            peer = self.peer.map(tracing::field::display),
+            %error,
+            "malformed request"
+        );
+    }
 }
 
 impl<S: Clone> AccessLog<S> {
@@ -179,7 +194,13 @@ where
         let client = client_ip(peer, request.headers(), observer.trusted_proxies);
         let request_id = observer.ids.of(request.headers());
         let trace_id = TraceId::of(request.headers());
-        if let Some(mut response) = observer.quick.as_ref().and_then(|quick| quick.answer(&request)) {
+        let at_once = if has_valid_host(request.version(), request.headers()) {
+            let redirect = observer.quick.as_ref().and_then(|quick| quick.answer(&request));
+            redirect.map(|response| (response, redirect::ROUTE))
+        } else {
+            Some((ApiError::InvalidHost.into_response(), UNMATCHED))
+        };
+        if let Some((mut response, route)) = at_once {
             let seen = Seen {
                 start,
                 method: request.method(),
@@ -189,7 +210,7 @@ where
                 trace_id: trace_id.as_ref(),
                 client,
             };
-            observer.record(&seen, redirect::ROUTE, response.status(), None);
+            observer.record(&seen, route, response.status(), None);
             observer.complete(response.headers_mut(), request_id);
             return Either::Left(ready_now(Ok(response)));
         }
@@ -251,7 +272,7 @@ impl Exchange {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
         let cause = response.extensions_mut().remove::<Cause>();
-        let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
+        let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
         let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
         self.observer.complete(response.headers_mut(), request_id);
@@ -277,7 +298,7 @@ impl Exchange {
         let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
             && key.is_some_and(|key| !self.observer.shortener.reserved.contains(key.as_str()));
-        if is_redirect { redirect::ROUTE } else { "unmatched" }
+        if is_redirect { redirect::ROUTE } else { UNMATCHED }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, HeaderName, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts},
 };
 
 use super::{Settings, error::ApiError};
@@ -18,20 +18,28 @@ use crate::base_url::BaseUrl;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// The longest host, in bytes, with its port. A DNS name has at most 253, but no public one with a port is that long.
+const MAX_HOST: usize = 255;
+
 /// The address of the client, found by [`client_ip`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ClientIp(pub(super) IpAddr);
 
 impl ClientIp {
-    /// What limits go by: the address, or its /64 network where it is of IPv6, since one customer has all of that.
+    /// The address that limits are kept for.
     pub(super) fn limit_key(self) -> IpAddr {
-        match self.0 {
-            IpAddr::V4(_) => self.0,
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
+        client_network(self.0)
+    }
+}
+
+/// Returns the address that limits are kept for: one IPv4 address, or the /64 network that one IPv6 customer has.
+pub fn client_network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
+        v4 => v4,
     }
 }
 
@@ -47,21 +55,42 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
 /// The client's address: the peer itself, or behind `proxies` trusted proxies the address that the outermost of them
 /// saw, which is the `proxies`-th from the right in `X-Forwarded-For`. What stands further left anyone can invent.
 pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> ClientIp {
-    let forwarded = nth_from_right(headers, &X_FORWARDED_FOR, proxies).and_then(parse_address);
+    let nth = proxies.checked_sub(1);
+    let forwarded =
+        nth.and_then(|nth| from_right(headers, &X_FORWARDED_FOR).nth(nth)).and_then(parse_address);
     ClientIp(forwarded.unwrap_or(peer).to_canonical())
 }
 
 /// An address as proxies write it: bare, or with a port.
-fn parse_address(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// The `n`-th element from the right, from 1, of a comma-separated header that may be repeated.
-fn nth_from_right<'a>(headers: &'a HeaderMap, name: &HeaderName, n: usize) -> Option<&'a str> {
-    let n = n.checked_sub(1)?;
-    let lines: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-    let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(','));
-    elements.map(str::trim).nth(n)
+/// Returns the elements of a comma-separated header, which may be repeated, from right to left. They are bytes: a client
+/// that sends an element which is not text must not hide those that proxies appended.
+fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
+    elements.map(<[u8]>::trim_ascii)
+}
+
+/// Returns whether the request has one `Host` with the syntax of a host, as HTTP/1.1 requires (RFC 9112, section 3.2).
+/// Before that version it may be missing.
+pub(super) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => is_host(host.as_bytes()),
+        (None, _) => version < Version::HTTP_11,
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). A slash or a question mark
+/// would make part of it a path or a query.
+fn is_host(host: &[u8]) -> bool {
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 
 /// Where this service is reached: `BASE_URL`, or else what the request itself says.
@@ -84,17 +113,18 @@ pub(super) fn own_base(parts: &Parts, settings: &Settings) -> Result<BaseUrl, Ap
     if let Some(base) = &settings.base_url {
         return Ok(base.clone());
     }
-    let scheme = match nth_from_right(&parts.headers, &X_FORWARDED_PROTO, settings.trusted_proxies) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
+    // Proxies append to X-Forwarded-For, but many replace X-Forwarded-Proto: one value may speak for several.
+    let scheme = from_right(&parts.headers, &X_FORWARDED_PROTO).take(settings.trusted_proxies).last();
+    let scheme = match scheme {
+        Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https",
         _ => "http",
     };
     let host = match parts.uri.authority() {
         Some(authority) => authority.as_str(),
         None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     };
-    // A host that holds a slash or a question mark would become a path or a query.
-    let is_authority = !host.is_empty() && !host.contains(['/', '\\', '?', '#', '@']);
-    let base = is_authority.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
+    let is_usable = !host.is_empty() && is_host(host.as_bytes());
+    let base = is_usable.then(|| format!("{scheme}://{host}/").parse().ok()).flatten();
     base.ok_or(ApiError::InvalidHost)
 }
 
@@ -103,7 +133,8 @@ mod tests {
     use super::*;
 
     fn forwarded(values: &[&str]) -> HeaderMap {
-        values.iter().map(|value| (X_FORWARDED_FOR, value.parse().unwrap())).collect()
+        let value = |text: &&str| HeaderValue::from_bytes(text.as_bytes()).unwrap();
+        values.iter().map(|text| (X_FORWARDED_FOR, value(text))).collect()
     }
 
     #[test]
@@ -120,10 +151,32 @@ mod tests {
             (&["::ffff:198.51.100.1"], 1, "198.51.100.1"),
             (&["198.51.100.1"], 2, "192.0.2.9"),
             (&["nonsense"], 1, "192.0.2.9"),
+            (&["\u{e9}, 198.51.100.1"], 1, "198.51.100.1"),
+            (&["\u{e9}", "198.51.100.1"], 1, "198.51.100.1"),
             (&[], 1, "192.0.2.9"),
         ] {
             let ClientIp(ip) = client_ip(peer, &forwarded(values), proxies);
             assert_eq!(ip.to_string(), expected, "{values:?} behind {proxies}");
+        }
+    }
+
+    #[test]
+    fn a_request_names_one_host() {
+        for (version, hosts, is_valid) in [
+            (Version::HTTP_11, &["sho.rt"][..], true),
+            (Version::HTTP_11, &["[2001:db8::1]:8080"], true),
+            (Version::HTTP_11, &[""], true),
+            (Version::HTTP_11, &[], false),
+            (Version::HTTP_10, &[], true),
+            (Version::HTTP_10, &["sho.rt", "sho.rt"], false),
+            (Version::HTTP_11, &["sho.rt", "sho.rt"], false),
+            (Version::HTTP_11, &["sho.rt/path"], false),
+            (Version::HTTP_11, &["user@sho.rt"], false),
+            (Version::HTTP_11, &["sho rt"], false),
+            (Version::HTTP_11, &[&"x".repeat(MAX_HOST + 1)], false),
+        ] {
+            let headers = hosts.iter().map(|host| (header::HOST, host.parse().unwrap())).collect();
+            assert_eq!(has_valid_host(version, &headers), is_valid, "{version:?} {hosts:?}");
         }
     }
 

@@ -12,9 +12,11 @@ use utoipa::ToSchema;
 
 use super::json::Json;
 use crate::{
+    gate::WorkError,
     keygen::KeygenError,
     link::{InvalidKey, InvalidTarget},
     observability::logging::Chain,
+    password::HashError,
     policy::Refusal,
     shortener::{FollowError, ShortenError, manage::EditError},
     store::StoreError,
@@ -205,6 +207,24 @@ impl IntoResponse for ApiError {
     }
 }
 
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Overloaded,
+            HashError::Failed(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<WorkError> for ApiError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Full(_) => Self::Overloaded,
+            WorkError::Panic(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
 impl From<ShortenError> for ApiError {
     fn from(error: ShortenError) -> Self {
         match error {
@@ -217,7 +237,7 @@ impl From<ShortenError> for ApiError {
             }
             ShortenError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
             ShortenError::ExpiryPassed => Self::option(error),
-            ShortenError::Hash(error) => Self::Internal(error.into()),
+            ShortenError::Hash(error) => error.into(),
         }
     }
 }
@@ -230,7 +250,7 @@ impl From<FollowError> for ApiError {
             FollowError::PasswordNeeded => Self::PasswordNeeded,
             FollowError::WrongPassword => Self::WrongPassword,
             FollowError::OnlyPeople => Self::OnlyPeople,
-            FollowError::Hash(error) => Self::Internal(error.into()),
+            FollowError::Hash(error) => error.into(),
             FollowError::Store(error) => Self::Store(error),
         }
     }
@@ -243,7 +263,7 @@ impl From<EditError> for ApiError {
             EditError::Changed => Self::Changed,
             EditError::Refused(refusal) => Self::RefusedUrl(refusal),
             EditError::ExpiryPassed => Self::option(error),
-            EditError::Hash(error) => Self::Internal(error.into()),
+            EditError::Hash(error) => error.into(),
             EditError::Store(error) => Self::Store(error),
         }
     }

@@ -20,9 +20,13 @@ pub(super) enum Condition {
 
 impl Condition {
     /// Reads `If-Match`.
+    ///
+    /// Only a missing field is no condition. One that is empty or can't be read lists no tag that could match, so it holds
+    /// for no link: its client wants to be protected from changes by others.
     pub(super) fn from_headers(headers: &HeaderMap) -> Self {
         let tags = list(headers, &header::IF_MATCH);
-        if tags.is_empty() || tags.iter().any(|tag| tag == "*") { Self::Any } else { Self::Seen(tags) }
+        let is_any = !headers.contains_key(header::IF_MATCH) || tags == ["*"];
+        if is_any { Self::Any } else { Self::Seen(tags) }
     }
 
     /// Whether `link` is what the client has seen. Weak tags never are.
@@ -65,9 +69,14 @@ mod tests {
             ("\"0-2\"", false),
             ("W/\"0-1\"", false),
             ("0-1", false),
+            ("", false),
+            (" , ", false),
+            ("\u{e9}", false),
+            ("\"x\", *", false),
         ] {
-            let headers = HeaderMap::from_iter([(header::IF_MATCH, value.parse().unwrap())]);
-            assert_eq!(Condition::from_headers(&headers).holds(&link), holds, "{value}");
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, value.clone())]);
+            assert_eq!(Condition::from_headers(&headers).holds(&link), holds, "{value:?}");
         }
         assert!(Condition::from_headers(&HeaderMap::new()).holds(&link));
         let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, "W/\"0-1\"".parse().unwrap())]);

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Bytes,
+    RequestExt,
+    body::Body,
     extract::{FromRef, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
-    response::IntoResponse,
+    http::{HeaderMap, header, request::Parts},
 };
+use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
-use super::{Settings, error::ApiError};
+use super::{Settings, error::ApiError, in_flight::Slot};
+
+/// The size of a body, in bytes, that takes well under a millisecond to decode.
+const LARGE: usize = 64 << 10;
 
 /// A body of type `T`, sent as a JSON object or as a form.
 pub(super) struct Payload<T>(pub(super) T);
@@ -20,7 +24,7 @@ impl<S, T> FromRequest<S> for Payload<T>
 where
     S: Send + Sync,
     Arc<Settings>: FromRef<S>,
-    T: DeserializeOwned,
+    T: DeserializeOwned + Send + 'static,
 {
     type Rejection = ApiError;
 
@@ -30,17 +34,44 @@ where
             Some("application/x-www-form-urlencoded") => from_form,
             _ => return Err(ApiError::UnsupportedMediaType),
         };
-        // Half of the request's time: a slow client is told so before the service has to call itself slow.
-        let patience = Arc::<Settings>::from_ref(state).request_timeout / 2;
-        match timeout(patience, Bytes::from_request(request, state)).await {
-            Err(_) => Err(ApiError::SlowBody),
-            Ok(Ok(body)) => decode(&body).map(Self),
-            Ok(Err(rejection)) => Err(match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => ApiError::BodyTooLarge,
-                _ => ApiError::IncompleteBody,
-            }),
+        let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
+        // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
+        let limit = Arc::<Settings>::from_ref(state).request_timeout / 2;
+        let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
+        let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
+        decoded(body, decode).await.map(Self)
+    }
+}
+
+/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again. The bytes count in the
+/// budget until the permit is dropped.
+async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
+    slot.pause();
+    let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.into_inner().is::<LengthLimitError>() {
+            true => ApiError::BodyTooLarge,
+            false => ApiError::IncompleteBody,
+        })?;
+        if let Ok(data) = frame.into_data() {
+            reserved.merge(slot.reserve(data.len())?);
+            bytes.extend_from_slice(&data);
         }
     }
+    slot.resume()?;
+    Ok((bytes, reserved))
+}
+
+/// Decodes a body. A large one is decoded elsewhere: the other connections of this thread would have to wait.
+async fn decoded<T: Send + 'static>(
+    body: Vec<u8>,
+    decode: fn(&[u8]) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    if body.len() <= LARGE {
+        return decode(&body);
+    }
+    let task = tokio::task::spawn_blocking(move || decode(&body));
+    task.await.map_err(|panic| ApiError::Internal(panic.into()))?
 }
 
 /// The media type without its parameters, in the spelling that clients use by far the most.
@@ -75,4 +106,22 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_html_form::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::{self, ThreadId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_body_is_decoded_away_from_the_connections_thread() {
+        fn here(_: &[u8]) -> Result<ThreadId, ApiError> {
+            Ok(thread::current().id())
+        }
+        for (length, is_here) in [(LARGE, true), (LARGE + 1, false)] {
+            let decoded = decoded(vec![b' '; length].into(), here).await.unwrap();
+            assert_eq!(decoded == thread::current().id(), is_here, "{length} bytes");
+        }
+    }
 }

@@ -1,14 +1,20 @@
 //! The fields in which clients say what a link shall be like, and how they are read.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::error::ApiError;
+use super::{
+    error::ApiError,
+    values::{string_or_nothing, text_or_number, words},
+};
 use crate::{
-    link::options::{Options, RedirectStatus, Tags},
+    link::{
+        options::{Options, RedirectStatus, Tags},
+        time::{TimestampOutOfRange, whole_milliseconds},
+    },
     shortener::NewLink,
 };
 
@@ -29,7 +35,7 @@ pub(super) struct LinkFields {
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
     expires_at: Option<Timestamp>,
     /// After how long it shall end: seconds, or a time such as `30d`, `12h` or `90min`.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text_or_number")]
     #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<String>,
     /// How many visits by people it shall serve in all.
@@ -58,13 +64,18 @@ pub(super) struct LinkFields {
 }
 
 impl LinkFields {
+    /// Whether the same fields would mean something else at another time.
+    pub(super) fn depend_on_the_time(&self) -> bool {
+        self.expires_in.is_some()
+    }
+
     /// Reads the fields, at `now`.
     pub(super) fn read(self, now: Timestamp) -> Result<NewLink, ApiError> {
         let expires_at = match (self.expires_at, self.expires_in) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
             }
-            (at, None) => at.map(to_millisecond),
+            (time, None) => time.map(at).transpose()?,
             (None, Some(time)) => Some(after(now, &time)?),
         };
         Ok(NewLink {
@@ -84,19 +95,21 @@ impl LinkFields {
     }
 }
 
-/// Stores keep milliseconds.
-pub(super) fn to_millisecond(time: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(time.as_millisecond()).expect("what is cut stays in range")
+/// The expiry that a client gave as a timestamp.
+pub(super) fn at(time: Timestamp) -> Result<Timestamp, ApiError> {
+    whole_milliseconds(time).map_err(ApiError::option)
 }
 
-/// The moment that is `time` after `now`.
+/// The expiry that a client gave as the time from `now` on.
 pub(super) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
-    let seconds = time.parse().ok().map(std::time::Duration::from_secs);
-    let duration = seconds.or_else(|| humantime::parse_duration(time).ok());
-    let moment = duration.and_then(|duration| now.checked_add(duration).ok());
-    moment
-        .map(to_millisecond)
-        .ok_or_else(|| ApiError::InvalidOption("expires_in takes seconds, or a time such as 30d".into()))
+    let seconds = time.parse().ok().map(Duration::from_secs);
+    let duration = seconds
+        .or_else(|| humantime::parse_duration(time).ok())
+        .ok_or_else(|| ApiError::InvalidOption("expires_in takes seconds, or a time such as 30d".into()))?;
+    now.checked_add(duration)
+        .map_err(|_| TimestampOutOfRange)
+        .and_then(whole_milliseconds)
+        .map_err(ApiError::option)
 }
 
 pub(super) fn redirect(code: u16) -> Result<RedirectStatus, ApiError> {
@@ -105,55 +118,4 @@ pub(super) fn redirect(code: u16) -> Result<RedirectStatus, ApiError> {
 
 pub(super) fn tags(tags: &[String]) -> Result<Tags, ApiError> {
     Tags::parse(tags.iter().map(String::as_str)).map_err(ApiError::option)
-}
-
-/// A URL that is no string gets the same answer as one that is missing.
-pub(super) fn string_or_nothing<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Any {
-        String(String),
-        Other(IgnoredAny),
-    }
-    Ok(match Any::deserialize(deserializer)? {
-        Any::String(text) => Some(text),
-        Any::Other(_) => None,
-    })
-}
-
-/// A string, or a whole number, which a form can't tell from one.
-pub(super) fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Any {
-        String(String),
-        Number(u64),
-    }
-    Ok(Option::<Any>::deserialize(deserializer)?.map(|any| match any {
-        Any::String(text) => text,
-        Any::Number(number) => number.to_string(),
-    }))
-}
-
-/// A list of words, or one string in which commas separate them.
-pub(super) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Any {
-        List(Vec<String>),
-        Text(String),
-    }
-    Ok(match Any::deserialize(deserializer)? {
-        Any::List(words) => words,
-        Any::Text(text) => text.split(',').filter(|word| !word.trim().is_empty()).map(Into::into).collect(),
-    })
-}
-
-/// Tells a field that is `null` from one that is missing.
-pub(super) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }

@@ -8,7 +8,7 @@ pub(super) mod stats;
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State, rejection::PathRejection},
+    extract::{MatchedPath, Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -337,7 +337,7 @@ fn private(body: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], body).into_response()
 }
 
-/// The key in the path; what is no key stands for no link.
+/// The key in the path. Anything else is the key of no link.
 pub(super) struct KeyPath(pub(super) Key);
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for KeyPath {
@@ -345,6 +345,14 @@ impl<S: Send + Sync> axum::extract::FromRequestParts<S> for KeyPath {
 
     async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, ApiError> {
         let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        path.ok().and_then(|Path(key)| key.parse().ok()).map(Self).ok_or(ApiError::NotFound)
+        let key = match (&path, parts.extensions.get::<MatchedPath>()) {
+            (Ok(Path(key)), _) => key,
+            // A route without a parameter ends with its key, see `batch::with_the_link_of_that_name`.
+            (Err(_), Some(route)) if !route.as_str().contains('{') => {
+                route.as_str().rsplit('/').next().unwrap_or_default()
+            }
+            (Err(_), _) => return Err(ApiError::NotFound),
+        };
+        key.parse().map(Self).map_err(|_| ApiError::NotFound)
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /{key}+`: where a link leads, without going there.
 
 use axum::{
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
@@ -16,36 +16,46 @@ use super::{
 use crate::{
     base_url::BaseUrl,
     link::{Key, Link},
-    shortener::Shortener,
+    shortener::{FollowError, Follower, Shortener},
 };
 
-/// Where a link leads.
+/// Where a link leads. Its title and tags are for those who manage it.
 #[derive(Serialize, ToSchema)]
 pub(super) struct PreviewBody {
     key: String,
     #[schema(format = Uri)]
     short_url: String,
-    /// Nothing where the link asks for a password.
-    #[schema(format = Uri, required = true)]
-    url: Option<String>,
-    #[schema(required = true)]
-    title: Option<String>,
+    #[schema(format = Uri)]
+    url: String,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     expires_at: Option<Timestamp>,
 }
 
-/// The preview of the link with this key; nobody is counted.
+/// Answers with the preview of the link with this key, or as the link itself would. Nobody is counted.
 pub(super) async fn preview(
     shortener: &Shortener,
     own: &BaseUrl,
     key: &Key,
+    follower: &Follower,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let link = shortener.look(key).await?;
+    let wants_page = page::is_wanted(headers);
+    let link = match shortener.preview(key, follower).await {
+        Ok(link) => link,
+        // The form of other pages is sent to their own address, but a preview takes no password.
+        Err(FollowError::PasswordNeeded) if wants_page => {
+            let url = own.short_url(key);
+            let url = Escaped(&url);
+            let content =
+                format!("<p>This short link asks for a password: <a href=\"{url}\">{url}</a></p>\n");
+            return Ok((StatusCode::FORBIDDEN, page::page("Password needed", content)).into_response());
+        }
+        Err(error) => return Err(error.into()),
+    };
     let body = PreviewBody::new(&link, own);
-    if page::is_wanted(headers) {
+    if wants_page {
         return Ok(page::page("Where this link leads", html(&body)));
     }
     let headers = [(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")];
@@ -57,9 +67,7 @@ impl PreviewBody {
         Self {
             key: link.key.to_string(),
             short_url: own.short_url(&link.key),
-            // Where it leads is what the password is about.
-            url: link.password.is_none().then(|| link.target.to_string()),
-            title: link.title.as_ref().map(|title| title.as_str().into()),
+            url: link.target.to_string(),
             created_at: link.created_at,
             expires_at: link.expires_at,
         }
@@ -67,17 +75,13 @@ impl PreviewBody {
 }
 
 fn html(body: &PreviewBody) -> String {
-    let title = body.title.as_ref().map_or_else(String::new, |title| format!("<p>{}</p>\n", Escaped(title)));
-    let target = match &body.url {
-        Some(url) => {
-            let url = Escaped(url);
-            format!("<p><a href=\"{url}\" rel=\"noreferrer\">{url}</a></p>\n")
-        }
-        None => "<p>It asks for a password first.</p>\n".into(),
-    };
+    let url = Escaped(&body.url);
     let made = body.created_at.strftime("%Y-%m-%d");
     let ends = body
         .expires_at
         .map_or_else(String::new, |expiry| format!(", ends {}", expiry.strftime("%Y-%m-%d %H:%M UTC")));
-    format!("{title}{target}<p><small>{}, made {made}{ends}</small></p>\n", Escaped(&body.short_url))
+    format!(
+        "<p><a href=\"{url}\" rel=\"noreferrer\">{url}</a></p>\n<p><small>{}, made {made}{ends}</small></p>\n",
+        Escaped(&body.short_url)
+    )
 }

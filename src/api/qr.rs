@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
-use qrcode::{Color, EcLevel, QrCode};
+use qrcode::{Color, EcLevel, QrCode, types::QrError};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
@@ -18,13 +19,26 @@ use super::{
     extract::Query,
     links::KeyPath,
 };
-use crate::shortener::Shortener;
+use crate::{gate::Gate, shortener::Shortener};
 
 /// Modules of a QR code, 177 at most with the margin of both sides.
 const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
 
 /// Modules around the code; ISO/IEC 18004 asks for four.
 const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
+
+/// Codes that may wait to be drawn, one at a time. Each takes a few milliseconds of a core.
+const WAITING: usize = 64;
+
+/// Draws QR codes one by one, away from the threads of connections.
+#[derive(Clone)]
+pub(super) struct Drawing(Arc<Gate>);
+
+impl Default for Drawing {
+    fn default() -> Self {
+        Self(Arc::new(Gate::new(1, WAITING)))
+    }
+}
 
 /// What the code looks like.
 #[derive(Deserialize, IntoParams)]
@@ -75,11 +89,13 @@ pub(super) enum Correction {
         (status = BAD_REQUEST, description = "`invalid_query` or `invalid_host`", body = ErrorBody),
         (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
         (status = GONE, description = "`gone`", body = ErrorBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
     ),
 )]
 pub(super) async fn qr(
     State(shortener): State<Arc<Shortener>>,
+    Extension(Drawing(gate)): Extension<Drawing>,
     OwnBase(own): OwnBase,
     headers: HeaderMap,
     KeyPath(key): KeyPath,
@@ -96,21 +112,32 @@ pub(super) async fn qr(
         Correction::Q => EcLevel::Q,
         Correction::H => EcLevel::H,
     };
-    let code = QrCode::with_error_correction_level(own.short_url(&link.key), level)
-        .map_err(|error| ApiError::Internal(error.into()))?;
     let format = query.format.unwrap_or_else(|| match preferred(&headers, &["image/svg+xml", "image/png"]) {
         "image/png" => Format::Png,
         _ => Format::Svg,
     });
-    let (media_type, image) = match format {
-        Format::Svg => ("image/svg+xml", svg(&code, size, margin).into_bytes()),
-        Format::Png => {
-            ("image/png", png(&code, size, margin).map_err(|error| ApiError::Internal(error.into()))?)
-        }
+    let short_url = own.short_url(&link.key);
+    let image = gate.run(move || draw(&short_url, level, format, size, margin)).await??;
+    let media_type = match format {
+        Format::Svg => "image/svg+xml",
+        Format::Png => "image/png",
     };
     let headers =
         [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache"), (header::VARY, "Accept")];
     Ok((headers, image).into_response())
+}
+
+fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> Result<Vec<u8>, ApiError> {
+    let code = QrCode::with_error_correction_level(text, level).map_err(|error| match error {
+        QrError::DataTooLong => {
+            ApiError::InvalidQuery("the short URL is too long for a code with this ecc".into())
+        }
+        error => ApiError::Internal(error.into()),
+    })?;
+    match format {
+        Format::Svg => Ok(svg(&code, size, margin).into_bytes()),
+        Format::Png => png(&code, size, margin).map_err(|error| ApiError::Internal(error.into())),
+    }
 }
 
 /// One path of black squares; the picture scales to `size` pixels.
@@ -135,16 +162,18 @@ fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingEr
     let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
     let scale = (usize::from(size) / (width + 2 * margin)).max(1);
     let pixels = (width + 2 * margin) * scale;
-    let mut rows = vec![0xff_u8; pixels.div_ceil(8) * pixels];
-    for (y, row) in rows.chunks_mut(pixels.div_ceil(8)).enumerate() {
-        for x in 0..pixels {
-            let module = |pixel: usize| (pixel / scale).checked_sub(margin).filter(|at| *at < width);
-            if let (Some(column), Some(line)) = (module(x), module(y))
-                && colors[line * width + column] == Color::Dark
-            {
-                row[x / 8] &= !(0x80 >> (x % 8));
-            }
+    let mut rows = Vec::with_capacity(pixels.div_ceil(8) * pixels);
+    for line in 0..width + 2 * margin {
+        let is_dark = |column: usize| {
+            let inside = |at: usize| at.checked_sub(margin).filter(|at| *at < width);
+            let (Some(column), Some(line)) = (inside(column), inside(line)) else { return false };
+            colors[line * width + column] == Color::Dark
+        };
+        let mut row = vec![0xff_u8; pixels.div_ceil(8)];
+        for x in (0..pixels).filter(|x| is_dark(x / scale)) {
+            row[x / 8] &= !(0x80 >> (x % 8));
         }
+        (0..scale).for_each(|_| rows.extend_from_slice(&row));
     }
     let mut file = Vec::new();
     let side = u32::try_from(pixels).expect("a picture of at most 2,048 pixels, or one for each module");

@@ -1,4 +1,4 @@
-//! How often one client may shorten.
+//! How often one client may ask for what costs much.
 
 use std::{
     hash::Hash,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{Path, RawQuery, Request, State, rejection::PathRejection},
+    extract::{FromRequest, Path, RawQuery, Request, State, rejection::PathRejection},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -13,8 +13,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::{
-    Settings,
-    attempts::Attempts,
+    AppState, Settings,
+    attempts::Attempt,
     client::{ClientIp, own_base},
     error::{ApiError, ErrorBody},
     extract::Payload,
@@ -24,9 +24,8 @@ use super::{
     visitor::visitor,
 };
 use crate::{
-    clicks::Visitor,
     link::Link,
-    shortener::{Follower, Shortener},
+    shortener::{FollowError, Follower, Shortener},
 };
 
 /// A link may be edited or taken down at any time, and each visit is to be counted.
@@ -45,7 +44,8 @@ pub(super) const HEADERS: usize = 8;
 ///
 /// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page
 /// for browsers and as JSON for others. A link that has a limited number of visits lets only people through: HEAD,
-/// prefetches, previews and bots get 403 `only_people`.
+/// prefetches, previews and bots get 403 `only_people`. What keeps a link from being followed keeps it from being shown
+/// as well.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
@@ -81,16 +81,16 @@ async fn answer(
     parts: &Parts,
 ) -> Result<Response, ApiError> {
     let Path(path) = path.map_err(|_| ApiError::NotFound)?;
+    let follower = match parts.method {
+        Method::HEAD => Follower::Asker,
+        _ => Follower::Visitor(visitor(&parts.headers)),
+    };
     if let Ok(key) = path.parse() {
-        let follower = match parts.method {
-            Method::HEAD => Follower::Asker,
-            _ => Follower::Visitor(visitor(&parts.headers)),
-        };
         let link = shortener.follow(&key, follower, None).await?;
         return to_target(&link, parts.uri.query(), shortener, HeaderMap::with_capacity(HEADERS));
     }
     let key = path.strip_suffix('+').and_then(|key| key.parse().ok()).ok_or(ApiError::NotFound)?;
-    preview(shortener, &own_base(parts, settings)?, &key, &parts.headers).await
+    preview(shortener, &own_base(parts, settings)?, &key, &follower, &parts.headers).await
 }
 
 /// The answer that leads on to the target, as the link says, with these headers besides.
@@ -138,7 +138,8 @@ pub(super) struct Unlock {
 
 /// Follow a short link that asks for a password
 ///
-/// The password comes in the body, so that no log and no history keeps it. Attempts are limited, per client and per link.
+/// The password comes in the body, so that no log and no history keeps it. A client that fails too often at one link has to
+/// wait; right passwords are not limited.
 #[utoipa::path(
     post,
     path = "/{key}",
@@ -157,23 +158,32 @@ pub(super) struct Unlock {
     ),
 )]
 pub(super) async fn unlock(
-    State(shortener): State<Arc<Shortener>>,
-    State(attempts): State<Arc<Attempts>>,
+    State(state): State<AppState>,
     client: ClientIp,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
     KeyPath(key): KeyPath,
-    payload: Result<Payload<Unlock>, ApiError>,
+    request: Request,
 ) -> Response {
+    let AppState { shortener, attempts, .. } = &state;
     let answer = async {
-        let Payload(Unlock { password }) = payload?;
-        let link = shortener.look(&key).await?;
-        if link.password.is_some() {
-            attempts.admit(client, &key)?;
+        // Nothing is read for a link that can't be followed, or from a client that has to wait.
+        let has_password = shortener.look(&key).await?.password.is_some();
+        if has_password {
+            attempts.check(client, &key)?;
         }
+        let Payload(Unlock { password }) = Payload::from_request(request, &state).await?;
         let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
-        let visitor: Visitor = visitor(&headers);
-        let link = shortener.follow(&key, Follower::Visitor(visitor), Some(password)).await?;
+        let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
+        let visitor = Follower::Visitor(visitor(&headers));
+        let followed = shortener.follow(&key, visitor, Some(password)).await;
+        match &followed {
+            Ok(_) => attempt.map(Attempt::succeed),
+            // It was charged when it began.
+            Err(FollowError::WrongPassword) => None,
+            Err(_) => attempt.map(Attempt::forgive),
+        };
+        let link = followed?;
         let location = location(&link, query.as_deref())?;
         // 303: the password stays here, whatever status the link redirects with.
         Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)])

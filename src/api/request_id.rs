@@ -1,28 +1,29 @@
-//! By which name client and service speak of a request.
+//! The id that client and service use for a request.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ahash::RandomState;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest request id that is taken from a client, in bytes.
+/// The longest request id accepted from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// Gives ids that no other process gives: a prefix of this one's own and a running number, both in hexadecimal.
+/// Makes ids of 32 hexadecimal digits. They are a keyed hash of a running number, so that they don't show how many
+/// requests a service answers.
 pub(super) struct RequestIds {
-    prefix: [u8; 17],
+    hasher: RandomState,
     next: AtomicU64,
 }
 
 impl RequestIds {
-    pub(super) fn new(instance: u64) -> Self {
-        let mut prefix = [b'-'; 17];
-        write_hex(&mut prefix[..16], instance);
-        Self { prefix, next: AtomicU64::new(1) }
+    /// `[u64; 4]` is the key of the hash.
+    pub(super) fn new([a, b, c, d]: [u64; 4]) -> Self {
+        Self { hasher: RandomState::with_seeds(a, b, c, d), next: AtomicU64::new(0) }
     }
 
-    /// The id that the client sends, where that can stand in a log line, or else a new one.
+    /// Returns the id that the client sent, where it can be logged, or else a new one.
     pub(super) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let is_sane = |id: &&HeaderValue| {
             (1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -32,11 +33,11 @@ impl RequestIds {
 
     fn next(&self) -> HeaderValue {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let digits = ((number | 1).ilog2() / 4 + 1) as usize;
-        let mut id = [0; 33];
-        id[..17].copy_from_slice(&self.prefix);
-        write_hex(&mut id[17..][..digits], number);
-        HeaderValue::from_bytes(&id[..17 + digits]).expect("hexadecimal is visible")
+        let mut id = [0; 32];
+        for (half, digits) in id.chunks_exact_mut(16).enumerate() {
+            write_hex(digits, self.hasher.hash_one((number, half)));
+        }
+        HeaderValue::from_bytes(&id).expect("hexadecimal is visible")
     }
 }
 
@@ -50,16 +51,19 @@ fn write_hex(text: &mut [u8], mut number: u64) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
-    fn ids_are_a_prefix_and_a_running_number() {
-        let ids = RequestIds::new(0x00ab_cdef);
-        assert_eq!(ids.next(), "0000000000abcdef-1");
-        ids.next.store(0xff, Ordering::Relaxed);
-        assert_eq!(ids.next(), "0000000000abcdef-ff");
-        assert_eq!(ids.next(), "0000000000abcdef-100");
-        ids.next.store(u64::MAX, Ordering::Relaxed);
-        assert_eq!(ids.next(), "0000000000abcdef-ffffffffffffffff");
+    fn ids_are_distinct_and_have_no_part_in_common() {
+        let ids = RequestIds::new([1, 2, 3, 4]);
+        let ids: Vec<_> = (0..1000).map(|_| ids.next().to_str().unwrap().to_owned()).collect();
+        for part in [0..8, 8..16, 16..24, 24..32] {
+            let parts: HashSet<_> = ids.iter().map(|id| &id[part.clone()]).collect();
+            assert_eq!(parts.len(), ids.len(), "digits {part:?}");
+        }
+        let other = RequestIds::new([5, 2, 3, 4]).next();
+        assert!(!ids.iter().any(|id| *id == other));
     }
 }

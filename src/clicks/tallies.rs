@@ -23,7 +23,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Different visits that may wait to be written; at about 150 bytes each they take some 15 MB at most.
+/// Different visits that may wait to be written. At about 150 bytes each they take some 15 MB, and 50 MB at most, if each
+/// key and referrer is as long as it can be.
 const CAPACITY: usize = 100_000;
 
 /// Tallies in one write, so that it stays short beside the others that the store has to do.

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fs::OpenOptions,
+    fs::{self, File, OpenOptions},
     io::{self, BufWriter},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -46,14 +46,22 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes a file that bears its name only once it is complete.
+/// Writes a file that gets its name once it is complete.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<(), ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
-    let output = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial);
-    let output = output.map_err(ExportError::Output)?;
+    let output = create_private(Path::new(&partial)).map_err(ExportError::Output)?;
     write(store, format, &output).await?;
-    output.sync_all().and_then(|()| std::fs::rename(&partial, file)).map_err(ExportError::Output)
+    output.sync_all().and_then(|()| fs::rename(&partial, file)).map_err(ExportError::Output)
+}
+
+/// Creates a file that only its owner can read. Whatever has its name is removed first: an old file would keep its mode,
+/// and a link would have its target overwritten.
+fn create_private(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
+    }
 }
 
 async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<(), ExportError> {
@@ -82,5 +90,23 @@ mod tests {
         assert!(std::fs::read_to_string(&file).unwrap().starts_with("key,target,"));
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_an_earlier_run_or_somebody_else_has_left_is_neither_kept_nor_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, partial) = (directory.path().join("links"), directory.path().join("links.partial"));
+        let precious = directory.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, &partial).unwrap();
+        write_file(&MemoryStore::default(), Format::Csv, &file).await.unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+
+        fs::write(&partial, "old").unwrap();
+        fs::set_permissions(&partial, fs::Permissions::from_mode(0o644)).unwrap();
+        write_file(&MemoryStore::default(), Format::Csv, &file).await.unwrap();
+        let metadata = fs::symlink_metadata(&file).unwrap();
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
 }

@@ -20,7 +20,8 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
             address => address,
         };
         let url = format!("http://{}/healthz", std::net::SocketAddr::new(host, config.port));
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        // The instance is on this machine: a proxy of the environment can't reach it, or would answer in its place.
+        let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         client.get(url).send().await?.error_for_status()?;
         Ok(())
     })

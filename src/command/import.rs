@@ -14,7 +14,10 @@ use serde_json::json;
 use thiserror::Error;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::transfer::{self, Missing};
+use super::{
+    terminal::Printable,
+    transfer::{self, Missing},
+};
 use crate::{
     api,
     clock::Clock,
@@ -217,11 +220,11 @@ impl Report {
         let key = key.as_ref().map(ToString::to_string);
         if self.shown.len() < SHOWN {
             let key = key.as_ref().map_or_else(String::new, |key| format!(", {key}"));
-            self.shown.push(format!("{place}{key}: {reason}"));
+            self.shown.push(format!("{place}{key}: {}", Printable(reason)));
         }
         if let Some((path, file)) = &mut self.file {
             let (word, number) = place.as_pair();
-            let line = json!({ word: number, "key": key, "reason": reason.to_string() });
+            let line = json!({ word: number, "key": key, "reason": Printable(reason).to_string() });
             writeln!(file, "{line}").map_err(|error| ImportError::Report(path.clone(), error))?;
         }
         Ok(())

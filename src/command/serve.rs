@@ -10,11 +10,12 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
 };
 
 use crate::{
-    app::{App, Surroundings},
+    app::{App, OPERATIONS_CONNECTIONS, Surroundings},
     clock::Clock,
     config::Config,
     observability::{
@@ -28,6 +29,10 @@ use crate::{
 
 /// How long the last log lines may take to be read.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Descriptors for everything but connections: standard streams, runtimes, listeners, the second listener's
+/// connections, refusals under way, and SQLite's files.
+const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 
 /// The service could not start.
 #[derive(Debug, Error)]
@@ -43,9 +48,9 @@ enum StartError {
 /// Starts the runtime and serves.
 ///
 /// # Errors
-/// What kept the service from starting.
-pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
-    raise_open_file_limit();
+/// What kept the service from starting, or from ending as it should.
+pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
+    let open_files = raise_open_file_limit();
     let metrics = Arc::new(Metrics::new());
     let sink = LogSink::start(io::stdout(), metrics.log_lines_dropped.clone())?;
     tracing::subscriber::set_global_default(logging::subscriber(
@@ -54,19 +59,33 @@ pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
         sink.clone(),
     ))?;
     logging::log_panics();
-    // This thread takes connections and looks after what goes on beside them; others serve them.
+    if let Some(open_files) = open_files {
+        limit_connections(&mut config, open_files);
+    }
+    // This thread accepts connections and runs the background tasks; the others serve the connections.
     let threads = Threads::start(thread::available_parallelism().map_or(1, NonZero::get))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(&config, metrics, threads.workers()));
+    // A blocking call may never return, such as opening a file on a file system that has gone.
+    runtime.shutdown_background();
     sink.close(LOG_PATIENCE);
     result
 }
 
+/// Serves until a signal. Signals are handled from the start: as process 1, the program would otherwise ignore SIGTERM
+/// while it opens the store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
     let options = OpenOptions { connections: config.store_connections, deadline: config.store_timeout };
-    let store = store::open(&config.store_url, &options)
-        .await
-        .map_err(|error| StartError::Store(config.store_url.clone(), error))?;
+    let store = tokio::select! {
+        opened = store::open(&config.store_url, &options) => {
+            opened.map_err(|error| StartError::Store(config.store_url.clone(), error))?
+        }
+        () = signals.next() => {
+            tracing::info!("stopped before the store was open");
+            return Ok(());
+        }
+    };
     let surroundings =
         Surroundings { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
     let app = App::new(config, surroundings).map_err(StartError::BlockedHosts)?;
@@ -76,8 +95,6 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
         Some(address) => Some(listen("METRICS_ADDR", address).await?),
         None => None,
     };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let address = listener.local_addr()?;
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(
@@ -88,25 +105,73 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
         metrics_address = operations_address.map(tracing::field::display),
         "listening"
     );
-    app.run(listener, operations, workers, async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let (stop, stopped) = oneshot::channel::<()>();
+    let run = app.run(listener, operations, workers, async {
+        // The sender is used or dropped; both mean to stop.
+        let _ = stopped.await;
+    });
+    let second_signal = async {
+        signals.next().await;
+        drop(stop);
+        signals.next().await;
+    };
+    tokio::select! {
+        () = run => {
+            tracing::info!("stopped");
+            Ok(())
         }
-    })
-    .await;
-    tracing::info!("stopped");
-    Ok(())
+        () = second_signal => Err(StoppedAtOnce.into()),
+    }
+}
+
+/// The service did not drain.
+#[derive(Debug, Error)]
+#[error("stopped at once by a second signal")]
+struct StoppedAtOnce;
+
+/// The signals that stop the service.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { variable, address, source })
 }
 
-/// Each connection is an open file, and the usual soft limit of 1,024 is there for programs that use `select`.
-fn raise_open_file_limit() {
+/// Raises the soft limit of open files to the hard one and returns it. Each connection is an open file, and the usual
+/// soft limit of 1,024 is meant for programs that use `select`.
+fn raise_open_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // With fewer files than MAX_CONNECTIONS the listener pauses and says so.
+    // Where that fails, the soft limit stays in force.
     let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current
+}
+
+/// Keeps descriptors for the store, which must open files and connections while clients hold all connections.
+fn limit_connections(config: &mut Config, open_files: u64) {
+    let reserved = RESERVED_FILES + u64::from(config.store_connections);
+    let available = open_files.saturating_sub(reserved).max(open_files / 2).max(1);
+    if available < config.max_connections.into() {
+        tracing::warn!(
+            open_files,
+            max_connections = config.max_connections,
+            "fewer connections than MAX_CONNECTIONS: only {available} fit the limit of open files"
+        );
+        config.max_connections = u32::try_from(available).unwrap_or(u32::MAX);
+    }
 }

@@ -7,8 +7,9 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture, future::Shared};
+use rand::rngs::StdRng;
 
-use super::{KeyStrategy, KeygenError, base62};
+use super::{KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, base62, random::Letters};
 use crate::{
     link::{Key, Target},
     store::{Store, StoreError},
@@ -21,6 +22,7 @@ const BLOCK: u32 = 100;
 pub(super) struct Counter {
     store: Arc<dyn Store>,
     state: Arc<Mutex<State>>,
+    letters: Letters,
 }
 
 #[derive(Default)]
@@ -31,8 +33,8 @@ struct State {
 }
 
 impl Counter {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, state: Arc::default() }
+    pub(super) fn new(store: Arc<dyn Store>, rng: StdRng) -> Self {
+        Self { store, state: Arc::default(), letters: Letters::new(rng) }
     }
 
     async fn next(&self) -> Result<u64, StoreError> {
@@ -69,8 +71,13 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 #[async_trait]
 impl KeyStrategy for Counter {
-    async fn propose(&self, _target: &Target, _attempt: u32) -> Result<Key, KeygenError> {
-        Ok(base62(self.next().await?).parse()?)
+    /// Each try takes a number, so that the counter leaves a stretch of taken keys behind.
+    async fn propose(&self, _target: &Target, attempt: u32) -> Result<Key, KeygenError> {
+        let mut key = base62(self.next().await?);
+        if attempt >= PREDICTABLE_ATTEMPTS {
+            key += &self.letters.draw(SUFFIX);
+        }
+        Ok(key.parse()?)
     }
 }
 
@@ -78,12 +85,18 @@ impl KeyStrategy for Counter {
 mod tests {
     use std::collections::HashSet;
 
+    use rand::SeedableRng;
+
     use super::*;
     use crate::store::memory::MemoryStore;
 
+    fn counter(store: Arc<dyn Store>) -> Counter {
+        Counter::new(store, StdRng::seed_from_u64(1))
+    }
+
     #[tokio::test]
     async fn keys_go_up_from_qi_without_a_gap() {
-        let strategy = Counter::new(Arc::new(MemoryStore::default()));
+        let strategy = counter(Arc::new(MemoryStore::default()));
         let target = "https://example.com".parse().unwrap();
         for number in 1000..1000 + 3 * u64::from(BLOCK) {
             assert_eq!(strategy.propose(&target, 0).await.unwrap().as_str(), base62(number));
@@ -93,7 +106,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn no_number_comes_twice_from_two_instances() {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let instances = [Arc::new(Counter::new(store.clone())), Arc::new(Counter::new(store))];
+        let instances = [Arc::new(counter(store.clone())), Arc::new(counter(store))];
         let tasks = (0..64).map(|task| {
             let counter = instances[task % 2].clone();
             tokio::spawn(async move {

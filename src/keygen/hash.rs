@@ -1,19 +1,21 @@
 //! Keys that follow from the target: the same URL gets the same key, on every instance and for ever.
 
 use async_trait::async_trait;
+use rand::rngs::StdRng;
 use sha2::{Digest, Sha256};
 
-use super::{ALPHABET, KeyStrategy, KeygenError};
+use super::{ALPHABET, KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, random::Letters};
 use crate::link::{Key, Target};
 
-/// The leading digits of SHA-256 of the normalised URL in base 62.
+/// The leading digits of SHA-256 of the normalised URL in base 62, in the end with a random suffix.
 pub(super) struct Hash {
     length: usize,
+    letters: Letters,
 }
 
 impl Hash {
-    pub(super) fn new(length: usize) -> Self {
-        Self { length }
+    pub(super) fn new(length: usize, rng: StdRng) -> Self {
+        Self { length, letters: Letters::new(rng) }
     }
 }
 
@@ -21,13 +23,15 @@ impl Hash {
 impl KeyStrategy for Hash {
     async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError> {
         let mut hasher = Sha256::new_with_prefix(target.as_str());
-        if attempt > 0 {
+        let is_predictable = attempt < PREDICTABLE_ATTEMPTS;
+        if attempt > 0 && is_predictable {
             // A URL holds no NUL, so no other URL hashes to what a later attempt does.
             hasher.update([0]);
             hasher.update(attempt.to_be_bytes());
         }
         let digits = base62_digits(hasher.finalize().into());
-        Ok(digits[..self.length].parse()?)
+        let suffix = if is_predictable { String::new() } else { self.letters.draw(SUFFIX) };
+        Ok(format!("{}{suffix}", &digits[..self.length]).parse()?)
     }
 
     fn reuses_links(&self) -> bool {
@@ -59,16 +63,20 @@ fn base62_digits(mut number: [u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
 
     #[tokio::test]
     async fn the_same_target_gets_the_same_key_and_another_on_the_next_attempt() {
-        let strategy = Hash::new(7);
+        let strategy = Hash::new(7, StdRng::seed_from_u64(1));
         let target: Target = "https://example.com".parse().unwrap();
         let key = strategy.propose(&target, 0).await.unwrap();
         assert_eq!(strategy.propose(&target, 0).await.unwrap(), key);
         assert_ne!(strategy.propose(&target, 1).await.unwrap(), key);
         assert_eq!(key.as_str().len(), 7);
+        let late = strategy.propose(&target, PREDICTABLE_ATTEMPTS).await.unwrap();
+        assert_ne!(strategy.propose(&target, PREDICTABLE_ATTEMPTS).await.unwrap(), late);
     }
 
     #[test]

@@ -11,24 +11,37 @@ use rand::{
 use super::{KeyStrategy, KeygenError};
 use crate::link::{Key, Target};
 
-/// Draws each character of `a-z A-Z 0-9` evenly from a cryptographic generator.
+/// Characters of `a-z A-Z 0-9`, each drawn evenly from a cryptographic generator.
+pub(super) struct Letters(Mutex<StdRng>);
+
+impl Letters {
+    pub(super) fn new(rng: StdRng) -> Self {
+        Self(Mutex::new(rng))
+    }
+
+    pub(super) fn draw(&self, count: usize) -> String {
+        // A generator that another thread left while panicking is as random as before.
+        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Alphanumeric.sample_string(&mut *rng, count)
+    }
+}
+
+/// Draws whole keys. Each taken one makes the next proposal longer, so a full range of short keys ends no request.
 pub(super) struct Random {
-    rng: Mutex<StdRng>,
+    letters: Letters,
     length: usize,
 }
 
 impl Random {
     pub(super) fn new(rng: StdRng, length: usize) -> Self {
-        Self { rng: Mutex::new(rng), length }
+        Self { letters: Letters::new(rng), length }
     }
 }
 
 #[async_trait]
 impl KeyStrategy for Random {
-    async fn propose(&self, _target: &Target, _attempt: u32) -> Result<Key, KeygenError> {
-        // A generator that another thread left while panicking is as random as before.
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Alphanumeric.sample_string(&mut *rng, self.length).parse()?)
+    async fn propose(&self, _target: &Target, attempt: u32) -> Result<Key, KeygenError> {
+        Ok(self.letters.draw(self.length + attempt as usize).parse()?)
     }
 }
 
@@ -50,5 +63,6 @@ mod tests {
         }
         assert_eq!(keys.len(), 1000);
         assert!(keys.iter().all(|key| key.as_str().len() == 7));
+        assert_eq!(strategy.propose(&target, 4).await.unwrap().as_str().len(), 11);
     }
 }

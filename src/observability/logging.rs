@@ -14,7 +14,7 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
-use super::{log_sink::LogSink, request_line::write_thousandths};
+use super::{json::write_string, log_sink::LogSink, request_line::write_thousandths};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -28,7 +28,7 @@ pub enum LogFormat {
 /// A subscriber that sends the events that pass `filter` to `sink`.
 pub fn subscriber(filter: Targets, format: LogFormat, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
     let layer = match format {
-        LogFormat::Json => JsonLines { sink }.boxed(),
+        LogFormat::Json => JsonLines { sink, filter: filter.clone() }.boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(false).boxed(),
     };
     Box::new(tracing_subscriber::registry().with(layer.with_filter(filter)))
@@ -46,9 +46,15 @@ pub fn log_panics() {
 /// Writes each event as one JSON object.
 pub(super) struct JsonLines {
     sink: LogSink,
+    filter: Targets,
 }
 
 impl JsonLines {
+    /// Whether what comes from `target` at `level` is to be logged.
+    pub(super) fn take(&self, target: &str, level: Level) -> bool {
+        self.filter.would_enable(target, &level)
+    }
+
     /// Writes one line, whose fields after the time and the level `write_fields` adds.
     pub(super) fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
@@ -137,18 +143,19 @@ impl Visit for JsonFields<'_> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.value(field, value);
+        self.name(field);
+        write_string(self.line, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.value(field, Chain(value).to_string());
+        self.record_str(field, &Chain(value).to_string());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
         let _ = write!(text, "{value:?}");
-        self.value(field, text.as_str());
+        self.record_str(field, &text);
         self.text = text;
     }
 }

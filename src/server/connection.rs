@@ -1,120 +1,119 @@
 //! One connection, from its first request to its end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hyper::{
+    StatusCode,
     body::Incoming,
     server::conn::http1,
     service::{Service, service_fn},
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::AsyncWriteExt,
     net::TcpStream,
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::Limits;
+use super::{Limits, connections::Place, sliced::Sliced, socket::Socket};
 use crate::api::HttpService;
 
-/// The largest head of a request, in bytes.
-const MAX_HEAD: usize = 16 << 10;
+/// The largest request head, and the most output buffered before a body continues, in bytes.
+const BUFFER: usize = 16 << 10;
 
-/// What the server wishes from its connections.
+/// The answer to the HTTP/2 preface, which hyper leaves unanswered.
+const HTTP_2_REFUSAL: &str =
+    "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How long a client may take to receive that answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The phase that the server is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Go on.
     Serve,
-    /// Finish the request that is being answered, and close.
+    /// Finish the request in progress, then close.
     Drain,
     /// Close at once.
     Abort,
 }
 
-/// Serves requests until the client leaves, takes too long, or the server ends.
+/// Serves requests until the client leaves, a deadline passes, a new connection takes its place, or the server ends.
 ///
-/// Two deadlines, both checked coarsely by one timer so that a request costs none: the first request has to come
-/// within `header_timeout`, each further one within `keep_alive`. A head that comes drop by drop therefore holds its
-/// connection no longer than silence would.
+/// One timer checks two deadlines coarsely, so that a request costs no timer of its own: the first request must arrive
+/// within `header_timeout`, each further one within `keep_alive`. A head sent byte by byte gains no time by that.
 pub(super) async fn serve_connection(
     stream: TcpStream,
     service: HttpService,
+    place: &Place,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
 ) {
-    // Without it, a small answer may wait for the acknowledgement of the one before.
+    // Otherwise a small answer may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let activity = Activity::default();
+    let activity = place.activity();
     let tracked = service_fn(|request: hyper::Request<Incoming>| {
-        let busy = activity.begin();
+        let request_in_progress = activity.begin();
         let answer = service.call(request);
         async move {
             let answer = answer.await;
-            drop(busy);
-            answer
+            drop(request_in_progress);
+            answer.map(|response| response.map(Sliced::new))
         }
     });
-    let connection = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .pipeline_flush(true)
+    let mut connection = http1::Builder::new()
+        .max_buf_size(BUFFER)
         .header_read_timeout(None)
         // Answers are small: one buffer and a plain write cost less than a list of buffers.
         .writev(false)
-        .serve_connection(TokioIo::new(stream), tracked);
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(TokioIo::new(Socket::new(stream, limits.stall_timeout)), tracked);
     let mut deadline = std::pin::pin!(sleep_until(Instant::now() + limits.header_timeout));
     let mut seen = 0;
-    loop {
+    let error = loop {
         tokio::select! {
             biased;
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(%error, "connection failed");
-                }
-                return;
-            }
+            result = Pin::new(&mut connection) => match result {
+                Ok(()) => return,
+                Err(error) => break error,
+            },
             () = deadline.as_mut() => match activity.progress_since(&mut seen) {
                 true => deadline.as_mut().reset(Instant::now() + limits.keep_alive),
                 false => return,
             },
+            () = place.evicted() => return,
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Serve => {}
-                Stage::Drain => connection.as_mut().graceful_shutdown(),
+                Stage::Drain => Pin::new(&mut connection).graceful_shutdown(),
                 Stage::Abort => return,
             },
         }
+    };
+    if !error.is_parse() {
+        tracing::debug!(%error, "connection failed");
+        return;
     }
+    let socket = connection.into_parts().io.into_inner();
+    let status = if socket.is_shut_down() {
+        // hyper has answered.
+        if error.is_parse_too_large() {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        } else {
+            StatusCode::BAD_REQUEST
+        }
+    } else {
+        refuse_http_2(socket).await;
+        StatusCode::HTTP_VERSION_NOT_SUPPORTED
+    };
+    service.record_malformed(status, &error);
 }
 
-/// Counts the beginnings and ends of requests, so that an odd number means that one is being answered. Only the
-/// connection itself counts, so it takes no more than a load and a store.
-#[derive(Default)]
-struct Activity(AtomicU64);
-
-impl Activity {
-    /// A request begins; it ends when the value is dropped.
-    fn begin(&self) -> Busy<'_> {
-        self.count();
-        Busy(self)
-    }
-
-    fn count(&self) {
-        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
-    /// Whether a request is being answered, or one has been since `seen`.
-    fn progress_since(&self, seen: &mut u64) -> bool {
-        let now = self.0.load(Ordering::Relaxed);
-        let progress = now % 2 == 1 || now != *seen;
-        *seen = now;
-        progress
-    }
-}
-
-struct Busy<'a>(&'a Activity);
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.count();
-    }
+async fn refuse_http_2(mut socket: Socket) {
+    let refusal = async {
+        socket.write_all(HTTP_2_REFUSAL.as_bytes()).await?;
+        socket.shutdown().await
+    };
+    // It makes no difference to the server whether the client receives the answer.
+    let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }

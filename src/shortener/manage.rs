@@ -103,7 +103,8 @@ impl Shortener {
             if link == *record.link {
                 return Ok(record);
             }
-            link.version = record.link.version + 1;
+            // At the very end it stays: a link has to be taken down even then, and no client counts so far.
+            link.version = record.link.version.saturating_add(1);
             match self.store.update(link.clone(), record.link.version).await? {
                 Change::Done => return Ok(Record { link: link.into(), ..record }),
                 Change::Missing => return Err(EditError::NotFound),
@@ -144,13 +145,25 @@ impl Shortener {
         identity: &[u8],
     ) -> Result<Shortened, ShortenError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
+        // Before anything else is checked or hashed: a repeated request finds what it made, and soon.
+        if let Some(record) = self.store.record(&key).await? {
+            return made_before(record, &new);
+        }
         match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, own).await {
-            Err(ShortenError::KeyTaken) => {
-                let made = self.store.get(&key).await?.filter(|link| is_that(link, &new));
-                made.map(Shortened::Existing).ok_or(ShortenError::KeyTaken)
-            }
+            Err(ShortenError::KeyTaken) => match self.store.record(&key).await? {
+                Some(record) => made_before(record, &new),
+                None => Err(ShortenError::KeyTaken),
+            },
             other => other,
         }
+    }
+}
+
+fn made_before(record: Record, new: &NewLink) -> Result<Shortened, ShortenError> {
+    if is_that(&record.link, new) {
+        Ok(Shortened::Existing(record.link))
+    } else {
+        Err(ShortenError::KeyTaken)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
     link::{
         Key, Link, Target,
         options::{Tags, Title},
+        time::whole_milliseconds,
     },
     store::History,
 };
@@ -175,12 +176,7 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
             Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp())
         })?,
     };
-    Some(whole_milliseconds(found))
-}
-
-/// Stores keep no more than that.
-pub(super) fn whole_milliseconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+    whole_milliseconds(found).ok()
 }
 
 #[cfg(test)]
@@ -202,7 +198,14 @@ mod tests {
         ] {
             assert_eq!(time(text), Some(expected.parse().unwrap()), "{text}");
         }
-        for text in ["yesterday", "02/03/2026", "2026-13-01", "99999999999999999"] {
+        for text in [
+            "yesterday",
+            "02/03/2026",
+            "2026-13-01",
+            "99999999999999999",
+            "-50000-01-01",
+            "9999-12-30T22:00:00.999Z",
+        ] {
             assert_eq!(time(text), None, "{text}");
         }
     }

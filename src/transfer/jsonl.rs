@@ -9,16 +9,15 @@ use std::{
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Entry, Flaw,
-    fields::{self, whole_milliseconds},
-};
+use super::{Entry, Flaw, fields};
 use crate::{
     clicks::{DayCount, Facet},
     link::{
         Link,
-        options::{PasswordHash, RedirectStatus, Tags},
+        options::{RedirectStatus, Tags},
+        time::whole_milliseconds,
     },
+    password,
     store::History,
 };
 
@@ -127,33 +126,23 @@ fn by_day(counts: &[DayCount]) -> BTreeMap<Date, Day> {
 pub(super) fn read(line: &[u8], now: Timestamp) -> Result<Entry, Flaw> {
     let line: Line = serde_json::from_slice(line).map_err(|error| Flaw::Json(error.to_string()))?;
     let link = Link {
-        expires_at: line.expires_at.map(whole_milliseconds),
+        expires_at: line.expires_at.map(whole_milliseconds).transpose()?,
         max_visits: line.max_visits,
-        taken_down_at: line.taken_down_at.map(whole_milliseconds),
+        taken_down_at: line.taken_down_at.map(whole_milliseconds).transpose()?,
         redirect: line.redirect.try_into()?,
         forward_query: line.forward_query,
         title: line.title.as_deref().map(str::parse).transpose()?,
         tags: Tags::parse(line.tags.iter().map(String::as_str))?,
-        password: line.password.map(password).transpose()?,
+        password: line.password.map(|phc| password::imported(phc).ok_or(Flaw::Password)).transpose()?,
         version: line.version.get(),
         ..Link::new(
             fields::key(Some(&line.key))?,
             fields::target(Some(&line.target))?,
-            whole_milliseconds(line.created_at.unwrap_or(now)),
+            whole_milliseconds(line.created_at.unwrap_or(now))?,
         )
     };
     let days = day_counts(line.days)?;
     Entry::new(link, History { visits: line.visits, undated_clicks: line.undated_clicks, days })
-}
-
-/// A hash of any other kind would make a link that nobody can open.
-fn password(phc: String) -> Result<PasswordHash, Flaw> {
-    match argon2::PasswordHash::new(&phc) {
-        Ok(hash) if hash.algorithm == argon2::ARGON2ID_IDENT && hash.hash.is_some() => {
-            Ok(PasswordHash::from_phc(phc))
-        }
-        _ => Err(Flaw::Password),
-    }
 }
 
 fn day_counts(days: BTreeMap<Date, Day>) -> Result<Vec<DayCount>, Flaw> {

@@ -56,6 +56,9 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("KEEP_ALIVE", "0s", "greater than 0"),
         ("DRAIN_DELAY", "x", "500ms, 10s or 2min"),
         ("DRAIN_TIMEOUT", "x", "500ms, 10s or 2min"),
+        ("CACHE_TTL", "367d", "at most 366d"),
+        ("DRAIN_DELAY", "500000000000y", "at most 366d"),
+        ("REQUEST_TIMEOUT", "1000y", "at most 366d"),
         ("LOG_LEVEL", "loud=yes=no", "error, warn, info, debug or trace"),
         ("LOG_FORMAT", "xml", "takes json or text"),
     ];
@@ -153,6 +156,16 @@ fn healthcheck_tells_whether_the_service_lives() {
     }
     assert!(process.terminate().success());
     assert_eq!(check("127.0.0.1").status.code(), Some(1));
+}
+
+#[test]
+fn healthcheck_asks_the_instance_and_no_proxy() {
+    let process = Process::start(&[]);
+    let port = process.address.split(':').next_back().unwrap();
+    let nowhere = "http://127.0.0.1:1";
+    let proxies = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"].map(|name| (name, nowhere));
+    let healthy = output(&["healthcheck"], &[&proxies[..], &[("PORT", port)]].concat());
+    assert!(healthy.status.success(), "{healthy:?}");
 }
 
 /// Where standard output is closed the service goes on: nobody reads the log, but links are still served.

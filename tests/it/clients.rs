@@ -1,38 +1,29 @@
 //! Clients that are slow, silent or too many.
 
 use std::{
+    fs,
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
-use crate::support::{PATIENCE, Process, raise_open_file_limit};
+use crate::support::{
+    PATIENCE, Process, raise_open_file_limit,
+    raw::{connect, connect_from, eventually, get, post, read_to_close},
+    sqlite_in,
+};
 
-/// Whether the service answers somebody else right now.
+/// Asserts that the service answers another client right now.
 #[track_caller]
 fn assert_serves(process: &Process) {
-    let mut stream = TcpStream::connect(&process.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = get(&process.address, "/healthz");
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-}
-
-/// Waits for the server to close the connection.
-fn wait_for_close(stream: &mut TcpStream) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut rest = Vec::new();
-    match stream.read_to_end(&mut rest) {
-        Ok(_) => {}
-        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-    }
 }
 
 #[test]
 fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
     let process = Process::start(&[("HEADER_TIMEOUT", "1s")]);
-    let mut slow = TcpStream::connect(&process.address).unwrap();
+    let mut slow = connect(&process.address);
     // One byte comes each time that the wait for an answer has run out: the pace is part of what is tested.
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let start = Instant::now();
@@ -56,7 +47,7 @@ fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
 fn a_thousand_idle_connections_hold_up_nobody() {
     raise_open_file_limit();
     let process = Process::start(&[]);
-    let idle: Vec<_> = (0..1000).map(|_| TcpStream::connect(&process.address).unwrap()).collect();
+    let idle: Vec<_> = (0..1000).map(|_| connect(&process.address)).collect();
     for _ in 0..10 {
         assert_serves(&process);
     }
@@ -64,38 +55,76 @@ fn a_thousand_idle_connections_hold_up_nobody() {
 }
 
 #[test]
-fn a_connection_over_the_bound_is_told_so_at_once() {
-    let process = Process::start(&[("MAX_CONNECTIONS", "2")]);
-    let mut held: Vec<_> = (0..2).map(|_| TcpStream::connect(&process.address).unwrap()).collect();
-    let mut refused = TcpStream::connect(&process.address).unwrap();
-    refused.set_read_timeout(Some(PATIENCE)).unwrap();
+fn a_connection_over_the_limit_is_refused_at_once() {
+    // Behind a proxy all connections come from one address, and none is closed to make room.
+    let process = Process::start(&[("MAX_CONNECTIONS", "2"), ("TRUSTED_PROXIES", "1")]);
+    let mut held: Vec<_> = (0..2).map(|_| connect(&process.address)).collect();
+    let mut refused = connect(&process.address);
     refused.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    refused.read_to_string(&mut answer).unwrap();
+    let answer = read_to_close(&mut refused);
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("retry-after: 1") && answer.ends_with("\"code\":\"overloaded\"}\n"), "{answer}");
 
     drop(held.pop());
     // Its place is free once the server has seen it leave.
-    let start = Instant::now();
-    loop {
-        let mut stream = TcpStream::connect(&process.address).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        if answer.starts_with("HTTP/1.1 200") {
-            assert!(!answer.contains("connections_rejected_total 0"));
-            break;
-        }
-        assert!(start.elapsed() < PATIENCE, "{answer}");
+    let metrics =
+        eventually(|| get(&process.address, "/metrics"), |answer| answer.starts_with("HTTP/1.1 200"));
+    assert!(!metrics.contains("connections_rejected_total 0"));
+}
+
+#[test]
+fn one_client_can_not_take_the_connections_of_the_others() {
+    let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
+    let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
+    // A quarter of the connections is one client's share. The others were refused.
+    let other = Ipv4Addr::new(127, 0, 0, 2);
+    let mut neighbour = connect_from(other, &process.address);
+    neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let metrics = read_to_close(&mut neighbour);
+    assert!(metrics.contains("http_connections_open 11"), "{metrics}");
+    assert!(metrics.contains("connections_rejected_total 30"), "{metrics}");
+    drop(held);
+}
+
+#[test]
+fn at_the_limit_the_longest_idle_connection_makes_room() {
+    let process = Process::start(&[("MAX_CONNECTIONS", "4"), ("HEADER_TIMEOUT", "1h"), ("KEEP_ALIVE", "1h")]);
+    let client = |number| connect_from(Ipv4Addr::new(127, 0, 0, number), &process.address);
+    let mut held: Vec<_> = (1..=4).map(client).collect();
+    // The first one asks for something, so the second is idle for longest.
+    held[0].write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    assert!(held[0].read(&mut [0; 4096]).unwrap() > 0);
+    let mut newcomer = client(5);
+    newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(read_to_close(&mut newcomer).starts_with("HTTP/1.1 200"));
+    assert_eq!(read_to_close(&mut held[1]), "");
+    for at in [0, 2] {
+        held[at].write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        assert!(read_to_close(&mut held[at]).starts_with("HTTP/1.1 200"), "connection {at}");
     }
+}
+
+#[test]
+fn clients_leave_the_store_enough_descriptors() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let process = Process::start_after("ulimit -n 300", &[("STORE_URL", &url), ("TRUSTED_PROXIES", "1")]);
+    assert!(process.first_words.iter().any(|line| line["open_files"] == 300), "{:?}", process.first_words);
+    // Connections that come beyond the limit are refused, so these take all that there are.
+    let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
+    eventually(|| get(&process.address, "/healthz"), |answer| answer.starts_with("HTTP/1.1 503"));
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
+    assert!(descriptors < 280, "{descriptors} of 300 descriptors are open");
+    drop(held);
+    let shorten =
+        || post(&process.address, "/shorten", "application/json", r#"{"url":"https://example.com"}"#);
+    eventually(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
 }
 
 #[test]
 fn a_connection_is_kept_between_requests_and_closed_when_none_comes() {
     let process = Process::start(&[("KEEP_ALIVE", "1s"), ("HEADER_TIMEOUT", "500ms")]);
-    let mut stream = TcpStream::connect(&process.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = connect(&process.address);
     let start = Instant::now();
     // For longer than either deadline requests come on one connection, and all are answered.
     while start.elapsed() < Duration::from_secs(3) {
@@ -104,20 +133,5 @@ fn a_connection_is_kept_between_requests_and_closed_when_none_comes() {
         let read = stream.read(&mut answer).unwrap();
         assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
     }
-    wait_for_close(&mut stream);
-}
-
-#[test]
-fn what_is_no_http_is_refused_and_forgotten() {
-    let process = Process::start(&[]);
-    for garbage in
-        [&b"\x16\x03\x01\x02\x00\x01\x00"[..], b"GET\r\n\r\n", &[b'x'; 100_000], b"GET / HTTP/9.9\r\n\r\n"]
-    {
-        let mut stream = TcpStream::connect(&process.address).unwrap();
-        // The server may have closed already.
-        let _ = stream.write_all(garbage);
-        let _ = stream.shutdown(std::net::Shutdown::Write);
-        wait_for_close(&mut stream);
-    }
-    assert_serves(&process);
+    read_to_close(&mut stream);
 }

@@ -7,7 +7,7 @@ use reqwest::header;
 use serde_json::{Value, json};
 use urlshort::{
     keygen::{self, Materials},
-    store::{Store, memory::MemoryStore},
+    store::memory::MemoryStore,
 };
 
 use crate::support::{FaultyStore, Mood, Process, TestApp, assert_error, link, sqlite_in, target};
@@ -84,16 +84,40 @@ async fn a_hashed_link_that_has_gone_is_not_given_out_again() {
     assert_eq!(app.key_of("https://example.com").await, second);
 }
 
+/// Links with a title take the keys that the same URL would get without one.
 #[tokio::test]
-async fn after_five_taken_keys_the_request_is_given_up() {
-    let store = Arc::new(MemoryStore::default());
-    for key in hashed_keys(5).await {
-        assert!(store.put_if_absent(link(&key, "https://other.example")).await.unwrap());
+async fn a_url_stays_shortenable_under_hash_however_often_others_shorten_it() {
+    let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
+    for number in 0..30 {
+        let body = json!({ "url": "https://example.com", "title": format!("title {number}") });
+        assert_eq!(app.shorten(body).await.status(), 201);
     }
-    let app = TestApp::start_on(store, &["--key-strategy", "hash"]).await;
-    let sentence =
-        assert_error(app.shorten(json!({ "url": "https://example.com" })).await, 503, "no_key").await;
-    assert_eq!(sentence, "could not allocate a key");
+    for _ in 0..3 {
+        let key = app.key_of("https://example.com").await;
+        assert!(key.starts_with("dJGXxlz"), "{key}");
+        assert_eq!(app.get(&format!("/{key}")).await.headers()[header::LOCATION], "https://example.com/");
+    }
+}
+
+#[tokio::test]
+async fn counted_keys_that_others_took_in_advance_stop_nobody() {
+    let app = TestApp::start_with(&["--key-strategy", "counter"]).await;
+    let (digits, mut taken) = ("abcdefghijklmnopqrstuvwxyz0123456789", 0);
+    for (first, second) in
+        "qrstuv".chars().flat_map(|first| digits.chars().map(move |second| (first, second)))
+    {
+        let body = json!({ "url": "https://squatter.example", "key": format!("{first}{second}") });
+        assert_eq!(app.shorten(body).await.status(), 201);
+        taken += 1;
+    }
+    assert!(taken >= 200);
+    let mut keys = HashSet::new();
+    for _ in 0..150 {
+        assert!(keys.insert(app.key_of("https://example.com").await));
+    }
+    let mut lengths: Vec<_> = keys.iter().map(String::len).collect();
+    lengths.sort();
+    assert_eq!(lengths[0], 2, "past the stretch keys are short again");
 }
 
 #[tokio::test]

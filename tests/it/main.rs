@@ -3,11 +3,14 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod alerting;
+mod batch;
 mod cache;
 mod cli;
+mod clicks;
 mod clients;
 mod crash;
 mod health;
+mod hostile;
 mod instances;
 mod keys;
 mod manage;
@@ -17,6 +20,8 @@ mod observability;
 mod openapi;
 mod options;
 mod outage;
+mod passwords;
+mod qr;
 mod readme;
 mod redirect;
 mod restore;

@@ -4,8 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
+use urlshort::link::Link;
 
-use crate::support::{Process, TestApp, assert_error};
+use crate::support::{Process, TestApp, assert_error, link};
 
 const WRITE: &str = "writer-0123456789";
 const READ: &str = "reader-0123456789";
@@ -224,6 +225,81 @@ async fn of_two_edits_of_what_was_seen_the_second_is_refused() {
 }
 
 #[tokio::test]
+async fn a_condition_that_can_not_be_read_never_holds() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    for value in ["", " ", ",", "\u{e9}", "nonsense"] {
+        for (method, path) in [
+            (Method::PATCH, "/api/v1/links/k"),
+            (Method::DELETE, "/api/v1/links/k"),
+            (Method::POST, "/api/v1/links/k/take-down"),
+        ] {
+            let request = call(&app, method, path).header(header::IF_MATCH, value);
+            let refused = request.json(&json!({ "title": "mine" })).send().await.unwrap();
+            assert_error(refused, 412, "precondition_failed").await;
+        }
+    }
+    assert_eq!(json_of(call(&app, Method::GET, "/api/v1/links/k")).await["version"], 1);
+}
+
+#[tokio::test]
+async fn a_link_whose_key_is_a_path_of_the_api_is_managed_like_any_other() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "batch" })).await;
+    let path = "/api/v1/links/batch";
+    let shown = json_of(call(&app, Method::GET, path)).await;
+    assert_eq!((&shown["key"], &shown["url"]), (&json!("batch"), &json!("https://example.com/")));
+    assert_error(app.get(path).await, 401, "unauthorized").await;
+    let edited: Value = edit(&app, "batch", json!({ "title": "mine" })).await.json().await.unwrap();
+    assert_eq!(edited["title"], "mine");
+    let large = edit(&app, "batch", json!({ "title": "x".repeat(20_000) })).await;
+    assert_error(large, 413, "body_too_large").await;
+    let down = json_of(call(&app, Method::POST, "/api/v1/links/batch/take-down")).await;
+    assert_eq!(down["state"], "taken_down");
+    assert_eq!(call(&app, Method::DELETE, path).send().await.unwrap().status(), 204);
+    assert_error(call(&app, Method::GET, path).send().await.unwrap(), 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn a_link_at_the_last_version_can_still_be_changed() {
+    let app = app().await;
+    let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
+    assert!(app.store.put_if_absent(last).await.unwrap());
+    let edited: Value = edit(&app, "k", json!({ "title": "mine" })).await.json().await.unwrap();
+    assert_eq!((&edited["title"], &edited["version"]), (&json!("mine"), &json!(u32::MAX)));
+    json_of(call(&app, Method::POST, "/api/v1/links/k/take-down")).await;
+    assert_error(app.get("/k").await, 410, "gone").await;
+}
+
+#[tokio::test]
+async fn a_timestamp_at_the_edge_is_kept_or_refused_and_harms_no_link() {
+    let app = app().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    for (time, is_good) in [
+        ("9999-12-30T22:00:00Z", true),
+        ("9999-12-30T22:00:00.001Z", false),
+        ("9999-12-30T22:00:00.999Z", false),
+        ("9999-12-30T22:00:00.999999999Z", false),
+        ("-000001-01-01T00:00:00Z", false),
+    ] {
+        let new = json!({ "url": "https://example.com", "expires_at": time });
+        let made = call(&app, Method::POST, "/api/v1/links").json(&new).send().await.unwrap();
+        let edited = edit(&app, "k", json!({ "expires_at": time })).await;
+        if is_good {
+            assert_eq!((made.status().as_u16(), edited.status().as_u16()), (201, 200), "{time}");
+            assert_eq!(edited.json::<Value>().await.unwrap()["expires_at"], time);
+        } else {
+            assert_error(made, 400, "invalid_option").await;
+            assert_error(edited, 400, "invalid_option").await;
+        }
+    }
+    let late = edit(&app, "k", json!({ "expires_in": "8000y" })).await;
+    let sentence = assert_error(late, 400, "invalid_option").await;
+    assert!(sentence.contains("9999-12-30T22:00:00Z"), "{sentence}");
+    assert_eq!(json_of(call(&app, Method::GET, "/api/v1/links")).await["links"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn what_is_taken_down_is_gone_until_it_is_restored() {
     let app = app().await;
     make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
@@ -322,49 +398,6 @@ async fn statistics_tell_people_and_bots_apart_by_day_and_in_csv() {
         let refused = call(&app, Method::GET, &format!("/api/v1/links/k/stats{query}")).send().await.unwrap();
         assert_error(refused, 400, "invalid_query").await;
     }
-}
-
-#[tokio::test]
-async fn a_batch_makes_what_it_can_and_says_what_became_of_each() {
-    let app = app().await;
-    let batch = |links: Value, idempotency: Option<&str>| {
-        let mut request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
-        if let Some(key) = idempotency {
-            request = request.header("Idempotency-Key", key);
-        }
-        request.send()
-    };
-    let links = json!([
-        { "url": "https://example.com/1", "key": "one" },
-        { "url": "nonsense" },
-        { "url": "https://example.com/2", "key": "one" },
-        { "url": "https://example.com/3", "title": "three" },
-    ]);
-    let results: Value = batch(links, None).await.unwrap().json().await.unwrap();
-    let results = results["results"].as_array().unwrap();
-    assert_eq!(results.iter().map(|result| &result["status"]).collect::<Vec<_>>(), [201, 400, 409, 201]);
-    assert_eq!(results[1]["error"]["code"], "invalid_url");
-    assert_eq!(results[3]["link"]["title"], "three");
-    for links in [json!([]), json!(vec![json!({ "url": "https://example.com" }); 1001]), json!("x")] {
-        assert_error(batch(links, None).await.unwrap(), 400, "invalid_body").await;
-    }
-
-    let many: Vec<_> = (0..1000).map(|n| json!({ "url": format!("https://example.com/{n}") })).collect();
-    let keys = async || -> Vec<(u64, String)> {
-        let results: Value = batch(json!(many), Some("import-7")).await.unwrap().json().await.unwrap();
-        let results = results["results"].as_array().unwrap().iter();
-        let key = |result: &Value| {
-            (result["status"].as_u64().unwrap(), result["link"]["key"].as_str().unwrap().to_owned())
-        };
-        results.map(key).collect()
-    };
-    let (first, again) = (keys().await, keys().await);
-    assert!(first.iter().all(|(status, _)| *status == 201) && again.iter().all(|(status, _)| *status == 200));
-    assert_eq!(first.iter().map(|(_, key)| key).collect::<HashSet<_>>().len(), 1000);
-    assert!(first.iter().zip(&again).all(|(first, again)| first.1 == again.1), "nothing is made twice");
-    let other = batch(json!([{ "url": "https://example.com/0" }]), Some("import-8")).await.unwrap();
-    assert_eq!(other.json::<Value>().await.unwrap()["results"][0]["status"], 201);
-    assert_error(batch(json!([{}]), Some("")).await.unwrap(), 400, "invalid_idempotency_key").await;
 }
 
 #[tokio::test]

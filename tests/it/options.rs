@@ -178,46 +178,6 @@ async fn only_people_use_up_visits() {
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for_by_a_form_and_sent_in_a_body() {
-    let app = TestApp::start().await;
-    let body =
-        json!({ "url": "https://example.com", "key": "k", "password": "open sesame", "forward_query": true });
-    make(&app, body).await;
-    assert_error(app.get("/k").await, 403, "password_needed").await;
-    let form = page(browse(&app, "/k").await, 403).await;
-    assert!(form.contains("<form method=\"post\">") && form.contains("type=\"password\""), "{form}");
-    let send = |password: &str| app.post("/k?q=1").form(&[("password", password)]).send();
-    assert_error(send("wrong").await.unwrap(), 403, "wrong_password").await;
-    assert_error(send(&"x".repeat(200)).await.unwrap(), 403, "wrong_password").await;
-    let right = send("open sesame").await.unwrap();
-    assert_eq!(right.status(), 303);
-    assert_eq!(right.headers()[header::LOCATION], "https://example.com/?q=1");
-    assert_eq!(right.headers()[header::CACHE_CONTROL], "no-store");
-    assert_error(app.post("/k").json(&json!({ "word": "x" })).send().await.unwrap(), 400, "invalid_body")
-        .await;
-    let again = app.post("/k").header(header::ACCEPT, BROWSER).form(&[("password", "wrong")]);
-    let again = page(again.send().await.unwrap(), 403).await;
-    assert!(again.contains("role=\"alert\""), "{again}");
-}
-
-#[tokio::test]
-async fn passwords_can_not_be_tried_for_ever() {
-    let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k", "password": "open sesame" })).await;
-    let mut tries = 0;
-    let refused = loop {
-        let response = app.post("/k").form(&[("password", "guess")]).send().await.unwrap();
-        if response.status() != 403 {
-            break response;
-        }
-        tries += 1;
-    };
-    assert_eq!(tries, 10);
-    assert!(refused.headers().contains_key(header::RETRY_AFTER));
-    assert_error(refused, 429, "rate_limited").await;
-}
-
-#[tokio::test]
 async fn browsers_are_shown_pages_and_others_json() {
     let app = TestApp::start().await;
     assert!(page(browse(&app, "/none").await, 404).await.contains("Not found"));
@@ -234,43 +194,50 @@ async fn browsers_are_shown_pages_and_others_json() {
 async fn a_preview_shows_where_a_link_leads_and_counts_nobody() {
     let app = TestApp::start().await;
     let url = "https://example.com/?a=%22%3Cb%3E&c=%27d%27";
-    make(&app, json!({ "url": url, "key": "k", "title": "<script>", "max_visits": 1 })).await;
+    make(&app, json!({ "url": url, "key": "k", "title": "For the team", "max_visits": 1 })).await;
     let preview: Value = app.get("/k+").await.json().await.unwrap();
     assert_eq!(
         preview,
-        json!({ "key": "k", "short_url": app.url("/k"), "url": url, "title": "<script>",
+        json!({ "key": "k", "short_url": app.url("/k"), "url": url,
             "created_at": "2026-06-01T12:00:00Z", "expires_at": null })
     );
     let html = page(browse(&app, "/k+").await, 200).await;
-    assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"), "{html}");
+    assert!(!html.contains("For the team"), "titles are for those who manage links: {html}");
     assert!(html.contains("href=\"https://example.com/?a=%22%3Cb%3E&amp;c=%27d%27\""), "{html}");
     assert_eq!(app.get("/k").await.status(), 302, "the visit is still there");
-    make(&app, json!({ "url": "https://secret.example", "key": "s", "password": "x" })).await;
-    assert_eq!(app.get("/s+").await.json::<Value>().await.unwrap()["url"], Value::Null);
-    assert!(!page(browse(&app, "/s+").await, 200).await.contains("secret.example"));
     assert_error(app.get("/none+").await, 404, "not_found").await;
     assert_error(app.get("/+").await, 404, "not_found").await;
 }
 
 #[tokio::test]
-async fn a_qr_code_holds_the_short_url() {
+async fn a_preview_keeps_to_itself_what_the_link_would() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
-    let svg = app.get("/k/qr?size=200&margin=2&ecc=H").await;
-    assert_eq!(svg.headers()[header::CONTENT_TYPE], "image/svg+xml");
-    assert!(svg.text().await.unwrap().starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"200\""));
-    for (query, accept) in [("?format=png&size=400", "*/*"), ("?size=400", "image/png")] {
-        let request = app.client.get(app.url(&format!("/k/qr{query}"))).header(header::ACCEPT, accept);
-        let png = request.send().await.unwrap();
-        assert_eq!(png.headers()[header::CONTENT_TYPE], "image/png");
-        let mut picture = rqrr::PreparedImage::prepare(
-            image::load_from_memory(&png.bytes().await.unwrap()).unwrap().to_luma8(),
-        );
-        let (_, content) = picture.detect_grids()[0].decode().unwrap();
-        assert_eq!(content, app.url("/k"));
+    let secret = |key: &str| json!({ "url": "https://secret.example", "key": key, "title": "Secret title" });
+    let with = |key: &str, name: &str, value: Value| {
+        let mut body = secret(key);
+        body[name] = value;
+        make(&app, body)
+    };
+    with("password", "password", json!("x")).await;
+    with("used", "max_visits", json!(1)).await;
+    with("left", "max_visits", json!(1)).await;
+    with("expired", "expires_in", json!(1)).await;
+    assert_eq!(app.get("/used").await.status(), 302);
+    app.advance(Duration::from_secs(1));
+    let bot = |path: &str| app.client.get(app.url(path)).header(header::USER_AGENT, "WhatsApp/2.23").send();
+    for (path, status) in [("/password+", 403), ("/used+", 410), ("/expired+", 410)] {
+        let shown = page(browse(&app, path).await, status).await;
+        assert!(!shown.to_lowercase().contains("secret"), "{path}: {shown}");
+        let link = path.strip_suffix('+').unwrap();
+        for (preview, itself) in
+            [(app.get(path).await, app.get(link).await), (bot(path).await.unwrap(), bot(link).await.unwrap())]
+        {
+            assert_eq!(preview.status(), status, "{path}");
+            assert_eq!(preview.text().await.unwrap(), itself.text().await.unwrap(), "{path}");
+        }
     }
-    for query in ["size=63", "size=2049", "margin=17", "ecc=X", "format=gif", "colour=red"] {
-        assert_error(app.get(&format!("/k/qr?{query}")).await, 400, "invalid_query").await;
-    }
-    assert_error(app.get("/none/qr").await, 404, "not_found").await;
+    let asks = page(browse(&app, "/password+").await, 403).await;
+    assert!(asks.contains(&format!("<a href=\"{}\">", app.url("/password"))), "{asks}");
+    assert_error(bot("/left+").await.unwrap(), 403, "only_people").await;
+    assert_eq!(app.get("/left+").await.status(), 200);
 }

@@ -73,6 +73,7 @@ async fn urls_that_deceive_or_do_not_fit_are_refused_with_their_reason() {
         ("https://user:secret@example.com", "user name or password"),
         (&format!("https://example.com/{}", "a".repeat(2048)), "at most 2048 bytes"),
         (&app.url("/loop"), "leads back to this service"),
+        ("https://127.0.0.1:1/loop", "leads back to this service"),
     ] {
         let sentence = assert_error(app.shorten(json!({ "url": url })).await, 400, "invalid_url").await;
         assert!(sentence.contains(reason), "{sentence}");
@@ -207,9 +208,22 @@ async fn blocked_and_private_hosts_are_refused_where_that_is_asked() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("blocked");
     std::fs::write(&list, ".evil.example\n").unwrap();
-    let flags = ["--blocked-hosts", list.to_str().unwrap(), "--block-private-targets"];
+    let flags = [
+        "--blocked-hosts",
+        list.to_str().unwrap(),
+        "--block-private-targets",
+        "--base-url",
+        "https://sho.rt",
+    ];
     let app = TestApp::start_with(&flags).await;
-    for url in ["https://www.evil.example", "http://127.0.0.1/", "http://[fd00::1]/", "http://printer/"] {
+    for url in [
+        "https://www.evil.example",
+        "http://127.0.0.1/",
+        "http://[::127.0.0.1]/",
+        "http://[2002:7f00:1::]/",
+        "http://nas.lan/",
+        "http://printer/",
+    ] {
         assert_error(app.shorten(json!({ "url": url })).await, 403, "target_refused").await;
     }
     assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);

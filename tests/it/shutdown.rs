@@ -2,7 +2,8 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{PATIENCE, Process};
 
@@ -112,6 +113,35 @@ fn an_idle_connection_does_not_hold_the_end_at_all() {
     let untouched = TcpStream::connect(&process.address).unwrap();
     assert!(process.terminate().success());
     drop((idle, untouched));
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let process = Process::start(&[("DRAIN_DELAY", "1h")]);
+    process.signal(Signal::TERM);
+    process.wait_for_log("shutting down");
+    process.signal(Signal::TERM);
+    let status = process.wait();
+    assert_eq!(status.code(), Some(1), "{status}");
+}
+
+#[test]
+fn a_signal_while_it_opens_the_store_ends_it_in_order() {
+    // A server that takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    for url in ["postgres://u@HOST/d", "redis://HOST"] {
+        let url = url.replace("HOST", &silent.local_addr().unwrap().to_string());
+        let mut child = Process::command(&[("STORE_URL", &url), ("STORE_TIMEOUT", "1h")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let accepted = silent.accept().unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = child.wait().unwrap();
+        // Ended by its own will, not by the signal's default action, which process 1 does not have.
+        assert!(status.success(), "{url}: {status}");
+        drop(accepted);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Links in and out: `urlshort export` and `urlshort import`, as the real program.
 
+mod hostile;
 mod layouts;
 mod memory;
 mod round_trip;

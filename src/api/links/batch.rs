@@ -1,6 +1,6 @@
 //! `POST /api/v1/links/batch`: many links in one request.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::State,
@@ -8,12 +8,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 use utoipa::ToSchema;
+use utoipa_axum::router::UtoipaMethodRouter;
 
 use super::{body::LinkBody, log_change, refusals::BodyRefusals};
 use crate::{
     api::{
+        AppState,
         auth::Writer,
         client::OwnBase,
         error::{ApiError, ErrorBody},
@@ -29,6 +34,8 @@ use crate::{
 /// The most links in one request.
 const MAX_LINKS: usize = 1000;
 
+const WRONG_NUMBER: &str = "links has 1 to 1000 entries";
+
 /// The largest body, in bytes.
 pub(in crate::api) const MAX_BODY: usize = 8 << 20;
 
@@ -40,8 +47,35 @@ const AT_A_TIME: usize = 64;
 #[serde(deny_unknown_fields)]
 pub(in crate::api) struct BatchFields {
     /// 1 to 1,000 links.
+    #[serde(deserialize_with = "bounded")]
     #[schema(min_items = 1, max_items = 1000)]
     links: Vec<LinkFields>,
+}
+
+/// Reads a list, and stops at the first link that is too many: a body can hold millions of empty ones.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>, D::Error> {
+    struct Links;
+
+    impl<'de> Visitor<'de> for Links {
+        type Value = Vec<LinkFields>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of links")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut links = Vec::new();
+            while let Some(link) = list.next_element()? {
+                if links.len() == MAX_LINKS {
+                    return Err(A::Error::custom(WRONG_NUMBER));
+                }
+                links.push(link);
+            }
+            if links.is_empty() { Err(A::Error::custom(WRONG_NUMBER)) } else { Ok(links) }
+        }
+    }
+
+    deserializer.deserialize_seq(Links)
 }
 
 /// What became of each of them, in the same order.
@@ -66,7 +100,8 @@ struct ItemBody {
 ///
 /// Each is made or refused by itself. With an `Idempotency-Key` the same request can be sent again, also after an answer
 /// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
-/// follow from the token, the `Idempotency-Key` and the place in the list.
+/// follow from the token, the `Idempotency-Key` and the place in the list. `expires_in` is refused then, since it would mean
+/// another time.
 #[utoipa::path(
     post,
     path = "/api/v1/links/batch",
@@ -86,10 +121,11 @@ pub(in crate::api) async fn create_many(
     headers: HeaderMap,
     Payload(BatchFields { links }): Payload<BatchFields>,
 ) -> Result<Response, ApiError> {
-    if !(1..=MAX_LINKS).contains(&links.len()) {
-        return Err(ApiError::UnexpectedBody(format!("links has 1 to {MAX_LINKS} entries")));
-    }
     let identity = idempotency_key(&headers)?.map(|key| format!("{token}\0{key}"));
+    if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
+        let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
+        return Err(ApiError::InvalidOption(reason.into()));
+    }
     let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
         let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
         let result = make(&shortener, &own, fields, identity).await;
@@ -100,6 +136,13 @@ pub(in crate::api) async fn create_many(
     });
     let results = results.buffered(AT_A_TIME).collect().await;
     Ok(Json(BatchBody { results }).into_response())
+}
+
+/// Adds what the routes of a single link do, for the link whose key is `batch`: this path hides it from them.
+pub(in crate::api) fn with_the_link_of_that_name(
+    (schemas, paths, methods): UtoipaMethodRouter<AppState>,
+) -> UtoipaMethodRouter<AppState> {
+    (schemas, paths, methods.get(super::show).patch(super::edit).delete(super::remove))
 }
 
 async fn make(

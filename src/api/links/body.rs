@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::super::{
     error::ApiError,
-    fields::{after, lenient, present, redirect, tags, to_millisecond, words},
+    fields::{after, at, redirect, tags},
+    values::{present, text_or_number, words},
 };
 use crate::{base_url::BaseUrl, link::LinkState, shortener::manage::Edit, store::Record};
 
@@ -92,7 +93,7 @@ pub(in crate::api) struct EditFields {
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Option<Timestamp>>,
     /// After how long it shall end, from now: seconds, or a time such as `30d`.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(default, deserialize_with = "text_or_number")]
     #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<String>,
     /// How many visits by people it shall serve in all.
@@ -132,7 +133,7 @@ impl EditFields {
             (Some(_), Some(_)) => {
                 return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
             }
-            (at, None) => at.map(|at| at.map(to_millisecond)),
+            (time, None) => time.map(|time| time.map(at).transpose()).transpose()?,
             (None, Some(time)) => Some(Some(after(now, &time)?)),
         };
         Ok(Edit {

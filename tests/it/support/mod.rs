@@ -5,6 +5,7 @@ mod faulty;
 mod postgres;
 mod process;
 mod prometheus;
+pub(crate) mod raw;
 mod redis;
 mod server;
 

@@ -130,8 +130,14 @@ impl Process {
     }
 
     /// Waits for its end.
+    #[track_caller]
     pub(crate) fn wait(mut self) -> ExitStatus {
-        self.child.wait().unwrap()
+        let (pid, (ended, end)) = (self.pid(), channel());
+        thread::spawn(move || ended.send(self.child.wait().unwrap()));
+        end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            kill_process(pid, Signal::KILL).unwrap();
+            panic!("the process does not end");
+        })
     }
 
     /// Asks it to end and waits until it has.

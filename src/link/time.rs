@@ -1,0 +1,60 @@
+//! The range of a link's timestamps, and the precision that stores keep.
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+/// 0000-01-01T00:00:00Z: RFC 3339 has no years before it.
+const EARLIEST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
+
+/// 9999-12-30T22:00:00Z: the last second that a `Timestamp` can hold as milliseconds.
+const LATEST: Timestamp = Timestamp::constant(253_402_207_200, 0);
+
+/// A timestamp is too early or too late for a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a timestamp is from 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z")]
+pub struct TimestampOutOfRange;
+
+/// Cuts `time` to whole milliseconds, which is all that stores keep.
+///
+/// Every timestamp that comes from a client or a file goes through here, so nothing that is later done with one can fail.
+///
+/// # Errors
+/// [`TimestampOutOfRange`] for one that could not be stored, read back, and written as RFC 3339.
+pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRange> {
+    if !(EARLIEST..=LATEST).contains(&time) {
+        return Err(TimestampOutOfRange);
+    }
+    Timestamp::from_millisecond(time.as_millisecond()).map_err(|_| TimestampOutOfRange)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_edges_are_taken_and_what_is_beyond_them_is_refused() {
+        for time in ["0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
+            assert_eq!(whole_milliseconds(time.parse().unwrap()).unwrap().to_string(), time);
+        }
+        for time in
+            ["-000001-12-31T23:59:59.999Z", "9999-12-30T22:00:00.000000001Z", "9999-12-30T22:00:00.999Z"]
+        {
+            assert_eq!(whole_milliseconds(time.parse().unwrap()), Err(TimestampOutOfRange), "{time}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_comes_back_from_milliseconds_and_from_text(
+            second in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(), nanosecond in 0..1_000_000_000,
+        ) {
+            let time = Timestamp::new(second, nanosecond).unwrap_or(Timestamp::MAX);
+            if let Ok(time) = whole_milliseconds(time) {
+                prop_assert_eq!(Timestamp::from_millisecond(time.as_millisecond()).unwrap(), time);
+                prop_assert_eq!(time.to_string().parse::<Timestamp>().unwrap(), time);
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The open connections: how many there may be, and which one is closed to make room.
+//!
+//! Where clients connect directly, one client can't lock the others out: it has a share of the connections, and at the
+//! limit a new connection replaces the one that has been idle longest. Behind proxies neither rule applies: their
+//! connections carry everybody's requests, and closing an idle one races with its next request.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use prometheus::IntGauge;
+use tokio::sync::{Notify, watch};
+
+use super::activity::Activity;
+
+/// One client's share: the limit divided by this.
+const CLIENTS: usize = 4;
+
+/// Idle connections that one search remembers, so that a flood of new ones does not search all each time.
+const CANDIDATES: usize = 64;
+
+/// The open connections of one listener.
+pub(super) struct Connections {
+    limit: usize,
+    /// Connections of one client; `None` where all come through proxies.
+    share: Option<usize>,
+    open: Arc<Open>,
+    /// One receiver for each connection.
+    alive: watch::Sender<()>,
+}
+
+struct Open {
+    state: Mutex<State>,
+    gauge: IntGauge,
+}
+
+#[derive(Default)]
+struct State {
+    next_id: u64,
+    all: HashMap<u64, Arc<Entry>>,
+    per_client: HashMap<IpAddr, usize>,
+    /// Connections to close next, the one that was idle longest last.
+    candidates: Vec<Candidate>,
+}
+
+struct Entry {
+    client: IpAddr,
+    activity: Activity,
+    /// Notified when a new connection takes its place.
+    evicted: Notify,
+}
+
+struct Candidate {
+    id: u64,
+    idle_since: Instant,
+}
+
+/// A place among the open connections, free again when this is dropped.
+pub(super) struct Place {
+    id: u64,
+    entry: Arc<Entry>,
+    open: Arc<Open>,
+    _alive: watch::Receiver<()>,
+}
+
+impl Connections {
+    /// `limit` connections at most. `by_client` is for listeners that clients reach directly.
+    pub(super) fn new(limit: usize, by_client: bool, gauge: IntGauge) -> Self {
+        let share = by_client.then(|| limit.div_ceil(CLIENTS));
+        Self {
+            limit,
+            share,
+            open: Arc::new(Open { state: Mutex::default(), gauge }),
+            alive: watch::Sender::new(()),
+        }
+    }
+
+    /// Takes a place for a connection from `client`, or returns `None` where the connection must be refused.
+    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
+        let mut state = self.open.lock();
+        if self.share.is_some_and(|share| state.per_client.get(&client).is_some_and(|open| *open >= share)) {
+            return None;
+        }
+        if state.all.len() >= self.limit
+            && !(self.share.is_some() && state.close_longest_idle(&self.open.gauge))
+        {
+            return None;
+        }
+        let id = state.next_id;
+        state.next_id += 1;
+        let entry = Arc::new(Entry { client, activity: Activity::start(), evicted: Notify::new() });
+        state.all.insert(id, entry.clone());
+        *state.per_client.entry(client).or_default() += 1;
+        self.open.gauge.inc();
+        Some(Place { id, entry, open: self.open.clone(), _alive: self.alive.subscribe() })
+    }
+
+    /// Returns how many are open.
+    pub(super) fn count(&self) -> usize {
+        self.open.lock().all.len()
+    }
+
+    /// Waits until all are closed.
+    pub(super) async fn wait_for_all(&self) {
+        self.alive.closed().await;
+    }
+}
+
+impl Open {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Closes the connection that has been idle longest. Returns false where none is idle.
+    fn close_longest_idle(&mut self, gauge: &IntGauge) -> bool {
+        self.close_candidate(gauge) || {
+            self.find_candidates();
+            self.close_candidate(gauge)
+        }
+    }
+
+    fn close_candidate(&mut self, gauge: &IntGauge) -> bool {
+        while let Some(Candidate { id, idle_since }) = self.candidates.pop() {
+            let Some(entry) = self.all.get(&id) else { continue };
+            if entry.activity.idle_since() == Some(idle_since) {
+                entry.evicted.notify_one();
+                self.remove(id, gauge);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn find_candidates(&mut self) {
+        let idle = self
+            .all
+            .iter()
+            .filter_map(|(id, entry)| Some(Candidate { id: *id, idle_since: entry.activity.idle_since()? }));
+        self.candidates = idle.collect();
+        self.candidates.sort_unstable_by_key(|candidate| std::cmp::Reverse(candidate.idle_since));
+        let extra = self.candidates.len().saturating_sub(CANDIDATES);
+        self.candidates.drain(..extra);
+    }
+
+    fn remove(&mut self, id: u64, gauge: &IntGauge) {
+        let Some(entry) = self.all.remove(&id) else { return };
+        gauge.dec();
+        if let Some(open) = self.per_client.get_mut(&entry.client) {
+            *open -= 1;
+            if *open == 0 {
+                self.per_client.remove(&entry.client);
+            }
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn activity(&self) -> &Activity {
+        &self.entry.activity
+    }
+
+    /// Waits until a new connection takes this place.
+    pub(super) async fn evicted(&self) {
+        self.entry.evicted.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.open.lock().remove(self.id, &self.open.gauge);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections(limit: usize, by_client: bool) -> Connections {
+        Connections::new(limit, by_client, IntGauge::new("open", "Open connections.").unwrap())
+    }
+
+    fn client(number: u8) -> IpAddr {
+        [192, 0, 2, number].into()
+    }
+
+    fn is_evicted(place: &Place) -> bool {
+        use futures_util::FutureExt;
+        place.evicted().now_or_never().is_some()
+    }
+
+    #[test]
+    fn one_client_has_a_share_of_the_connections() {
+        let connections = connections(8, true);
+        let first = [connections.admit(client(1)).unwrap(), connections.admit(client(1)).unwrap()];
+        assert!(connections.admit(client(1)).is_none());
+        let other = connections.admit(client(2)).unwrap();
+        drop(first);
+        assert!(connections.admit(client(1)).is_some());
+        assert_eq!(connections.count(), 1, "the last one was dropped at once");
+        drop(other);
+        assert_eq!(connections.open.gauge.get(), 0);
+    }
+
+    #[test]
+    fn at_the_limit_the_longest_idle_connection_makes_room() {
+        let connections = connections(3, true);
+        let places = [1, 2, 3].map(|number| connections.admit(client(number)).unwrap());
+        let in_progress = places[0].activity().begin();
+        let fourth = connections.admit(client(4)).unwrap();
+        assert_eq!(places.each_ref().map(is_evicted), [false, true, false]);
+        let fifth = connections.admit(client(5)).unwrap();
+        assert!(is_evicted(&places[2]));
+        let _busy = [fourth.activity().begin(), fifth.activity().begin()];
+        assert!(connections.admit(client(6)).is_none(), "all have a request in progress");
+        drop(in_progress);
+        assert!(connections.admit(client(6)).is_some());
+        assert!(is_evicted(&places[0]));
+    }
+
+    #[test]
+    fn behind_proxies_no_connection_makes_room() {
+        let connections = connections(2, false);
+        let places = [connections.admit(client(1)).unwrap(), connections.admit(client(1)).unwrap()];
+        assert!(connections.admit(client(1)).is_none());
+        assert!(places.iter().all(|place| !is_evicted(place)));
+    }
+
+    #[tokio::test]
+    async fn the_wait_for_all_ends_with_the_last() {
+        let connections = Arc::new(connections(2, false));
+        let place = connections.admit(client(1)).unwrap();
+        let waiting = {
+            let connections = connections.clone();
+            tokio::spawn(async move { connections.wait_for_all().await })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        drop(place);
+        waiting.await.unwrap();
+    }
+}

@@ -1,0 +1,139 @@
+//! A client's socket with bounds on what a client can make the server hold.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// How long a closing connection waits for the client to stop sending.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Bytes that are read and discarded while a connection closes.
+const LINGER_BYTES: usize = 1 << 20;
+
+/// A TCP stream that reads nothing while the client does not read.
+///
+/// hyper keeps reading pipelined requests while their answers pile up in its write buffer. Here a read waits as long as
+/// a write is blocked, so the buffer holds the answers to what was already read and no more. A write that stays blocked
+/// for `stall_timeout` fails and ends the connection.
+pub(super) struct Socket {
+    stream: TcpStream,
+    stall_timeout: Duration,
+    /// Runs while a write is blocked.
+    stalled: Option<Pin<Box<Sleep>>>,
+    read_is_waiting: bool,
+    is_shut_down: bool,
+    linger: Option<Linger>,
+}
+
+/// The time and bytes left to a client that still sends on a closing connection.
+struct Linger {
+    deadline: Pin<Box<Sleep>>,
+    bytes: usize,
+}
+
+impl Socket {
+    pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> Self {
+        Self {
+            stream,
+            stall_timeout,
+            stalled: None,
+            read_is_waiting: false,
+            is_shut_down: false,
+            linger: None,
+        }
+    }
+
+    /// Returns whether the writing side is closed.
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.is_shut_down
+    }
+
+    fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let timeout = self.stall_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
+    }
+
+    /// Discards input until the client closes its side or its allowance is used up.
+    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut buffer = [0; 4096];
+        loop {
+            let mut input = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.stream).poll_read(context, &mut input) {
+                Poll::Ready(Ok(())) if !input.filled().is_empty() => {
+                    let length = input.filled().len();
+                    let linger = self.linger.get_or_insert_with(|| Linger {
+                        deadline: Box::pin(sleep(LINGER)),
+                        bytes: LINGER_BYTES,
+                    });
+                    linger.bytes = linger.bytes.saturating_sub(length);
+                    if linger.bytes == 0 {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                // A client that was not sending has nothing to lose by a close.
+                Poll::Pending => match &mut self.linger {
+                    Some(linger) => return linger.deadline.as_mut().poll(context),
+                    None => return Poll::Ready(()),
+                },
+            }
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.stalled.is_some() {
+            this.read_is_waiting = true;
+            return Poll::Pending;
+        }
+        Pin::new(&mut this.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_write(context, bytes) {
+            Poll::Pending => this.poll_stalled(context),
+            written => {
+                this.stalled = None;
+                if std::mem::take(&mut this.read_is_waiting) {
+                    context.waker().wake_by_ref();
+                }
+                written
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+    }
+
+    /// Closes the writing side, then reads what the client still sends: closing a socket with unread input resets the
+    /// connection, and the client may lose the answer (RFC 9112, section 9.6).
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.is_shut_down {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
+            this.is_shut_down = true;
+        }
+        this.poll_discard(context).map(Ok)
+    }
+}

@@ -1,0 +1,151 @@
+//! Links that ask for a password.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+};
+
+use futures_util::future::join_all;
+use reqwest::{Response, header};
+use serde_json::json;
+
+use crate::support::{PATIENCE, TestApp, assert_error};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// A service behind a proxy that tells who the client is, with a link that asks for `open sesame`.
+async fn behind_a_proxy() -> Arc<TestApp> {
+    let app = TestApp::start_with(&["--trusted-proxies", "1", "--request-timeout", "60s"]).await;
+    make(&app, "k").await;
+    Arc::new(app)
+}
+
+async fn make(app: &TestApp, key: &str) {
+    let body =
+        json!({ "url": "https://example.com", "key": key, "password": "open sesame", "forward_query": true });
+    assert_eq!(app.shorten(body).await.status(), 201);
+}
+
+/// A try of the client with this number.
+async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
+    let address = format!("198.51.{}.{}", client / 256, client % 256);
+    app.post("/k").header("x-forwarded-for", address).form(&[("password", password)]).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_by_a_form_and_sent_in_a_body() {
+    let app = TestApp::start().await;
+    make(&app, "k").await;
+    assert_error(app.get("/k").await, 403, "password_needed").await;
+    let form = page(app.client.get(app.url("/k"))).await;
+    assert!(form.contains("<form method=\"post\">") && form.contains("type=\"password\""), "{form}");
+    let send = |password: &str| app.post("/k?q=1").form(&[("password", password)]).send();
+    assert_error(send("wrong").await.unwrap(), 403, "wrong_password").await;
+    assert_error(send(&"x".repeat(200)).await.unwrap(), 403, "wrong_password").await;
+    let right = send("open sesame").await.unwrap();
+    assert_eq!(right.status(), 303);
+    assert_eq!(right.headers()[header::LOCATION], "https://example.com/?q=1");
+    assert_eq!(right.headers()[header::CACHE_CONTROL], "no-store");
+    assert_error(app.post("/k").json(&json!({ "word": "x" })).send().await.unwrap(), 400, "invalid_body")
+        .await;
+    let again = app.post("/k").form(&[("password", "wrong")]);
+    let again = page(again).await;
+    assert!(again.contains("role=\"alert\""), "{again}");
+}
+
+#[tokio::test]
+async fn passwords_can_not_be_tried_for_ever() {
+    let app = TestApp::start().await;
+    make(&app, "k").await;
+    let mut tries = 0;
+    let refused = loop {
+        let response = app.post("/k").form(&[("password", "guess")]).send().await.unwrap();
+        if response.status() != 403 {
+            break response;
+        }
+        tries += 1;
+    };
+    assert_eq!(tries, 10);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_error(refused, 429, "rate_limited").await;
+}
+
+/// The page that a browser is shown instead of a redirect.
+async fn page(request: reqwest::RequestBuilder) -> String {
+    let response = request.header(header::ACCEPT, BROWSER).send().await.unwrap();
+    assert_eq!(response.status(), 403);
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    response.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn everybody_who_knows_the_password_gets_in() {
+    let app = behind_a_proxy().await;
+    let visitors = (0..90).map(|client| {
+        let app = app.clone();
+        tokio::spawn(async move { attempt(&app, client, "open sesame").await.status() })
+    });
+    let statuses = join_all(visitors).await;
+    assert!(statuses.iter().all(|status| *status.as_ref().unwrap() == 303), "{statuses:?}");
+    // All of an office, behind one address.
+    let visitors = (0..20).map(|_| attempt(&app, 1000, "open sesame"));
+    let statuses: Vec<_> = join_all(visitors).await.iter().map(Response::status).collect();
+    assert!(statuses.iter().all(|status| *status == 303), "{statuses:?}");
+}
+
+#[tokio::test]
+async fn nobody_can_lock_a_link_for_others_by_guessing() {
+    let app = behind_a_proxy().await;
+    assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
+    let guesses = (0..80).map(|guess| attempt(&app, guess / 10, "guess"));
+    let statuses: Vec<_> = join_all(guesses).await.iter().map(Response::status).collect();
+    assert!(statuses.iter().filter(|status| **status == 403).count() >= 60, "{statuses:?}");
+
+    assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first try is free");
+    assert_eq!(attempt(&app, 101, "a typing error").await.status(), 403);
+    let wait = attempt(&app, 101, "open sesame").await;
+    let seconds: u64 = wait.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
+    assert!((30..=60).contains(&seconds), "{seconds}");
+    assert_error(wait, 429, "rate_limited").await;
+    for _ in 0..5 {
+        assert_eq!(attempt(&app, 200, "a typing error").await.status(), 403, "it got in before");
+    }
+    assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
+}
+
+#[tokio::test]
+async fn tries_at_once_are_no_more_than_tries_one_by_one() {
+    let app = behind_a_proxy().await;
+    let guesses = (0..40).map(|_| attempt(&app, 1, "guess"));
+    let statuses: Vec<_> = join_all(guesses).await.iter().map(Response::status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 10, "{statuses:?}");
+}
+
+/// A client that has sent a head, and not a byte of its body, is told.
+async fn told_before_the_body(app: &TestApp, path: &str) -> String {
+    let address = app.address;
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.0.1\r\ncontent-length: 20\r\n\
+         content-type: application/x-www-form-urlencoded\r\n\r\n"
+    );
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer.to_vec()).unwrap()
+    });
+    answer.await.unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_read_from_a_client_that_would_be_refused_anyway() {
+    let app = behind_a_proxy().await;
+    assert_eq!(told_before_the_body(&app, "/none").await, "HTTP/1.1 404");
+    for _ in 0..10 {
+        assert_eq!(attempt(&app, 1, "guess").await.status(), 403);
+    }
+    assert_eq!(told_before_the_body(&app, "/k").await, "HTTP/1.1 429");
+}

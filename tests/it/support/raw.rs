@@ -1,0 +1,77 @@
+//! Clients that speak to the service byte by byte.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Instant,
+};
+
+use super::PATIENCE;
+
+/// A connection whose reads end in time.
+pub(crate) fn connect(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A connection from another loopback address than the usual 127.0.0.1.
+pub(crate) fn connect_from(client: Ipv4Addr, address: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(client.into(), 0)).unwrap();
+        socket.connect(address.parse().unwrap()).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Sends `request` and reads until the server closes the connection or resets it.
+pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
+    let mut stream = connect(address);
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(request);
+    read_to_close(&mut stream)
+}
+
+/// Reads until the server closes the connection or resets it.
+#[track_caller]
+pub(crate) fn read_to_close(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Sends a GET and returns its whole answer; the connection ends with it.
+pub(crate) fn get(address: &str, path: &str) -> String {
+    exchange(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+}
+
+/// Sends a body of this type and returns the whole answer; the connection ends with it.
+pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    exchange(address, (head + body).as_bytes())
+}
+
+/// Asks again until `is_done` accepts an answer, and fails with the last one when that takes too long.
+#[track_caller]
+pub(crate) fn eventually(mut ask: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
+    let start = Instant::now();
+    loop {
+        let answer = ask();
+        if is_done(&answer) {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{answer}");
+        std::thread::yield_now();
+    }
+}
