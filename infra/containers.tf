@@ -24,7 +24,7 @@ locals {
       PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem"
       # Links are made with a token: an open shortener on the internet is used for phishing within days.
       PUBLIC_SHORTEN = "false"
-      # ECS takes a task out of its target group before it sends SIGTERM, but a load balancer node may be late to notice.
+      # When ECS sends SIGTERM, some nodes of the load balancer still send requests.
       DRAIN_DELAY   = "10s"
       DRAIN_TIMEOUT = "30s"
     },
