@@ -18,6 +18,7 @@ resource "aws_rds_cluster_parameter_group" "main" {
 
 resource "aws_rds_cluster" "main" {
   #checkov:skip=CKV2_AWS_8: Aurora's own backup can restore any second of backup_days
+  #checkov:skip=CKV2_AWS_27: Slow and schema-changing statements are logged; others contain targets
   #checkov:skip=CKV_AWS_162: The service logs in with a password that RDS changes
   count = local.is_aurora ? 1 : 0
 

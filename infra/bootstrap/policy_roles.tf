@@ -2,6 +2,7 @@
 # role could make one without limits.
 
 resource "aws_iam_policy" "boundary" {
+  #checkov:skip=CKV_AWS_288: A boundary grants nothing
   #checkov:skip=CKV_AWS_290: A boundary grants nothing
   #checkov:skip=CKV_AWS_355: A boundary grants nothing
   name        = "${var.name}-boundary"
