@@ -67,7 +67,7 @@ lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
 tests_in_process() {
   cargo test --locked --lib &&
-    cargo test --locked --test it -- --skip alerting:: --skip cli:: --skip clients:: --skip crash:: --skip monitoring:: \
+    cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: --skip monitoring:: \
       --skip readme:: --skip restore:: --skip rolling:: --skip shutdown::
 }
 tests_and_coverage() {

@@ -2,7 +2,7 @@
 # has to be set when a resource is made, and has to be there when one is changed. Nothing else can be tagged.
 
 locals {
-  # Statements by what is made. An action must not stand beside a type that it only uses: that needs the tag already.
+  # Statements by what is made. An action must not be listed with a type that it only uses: that needs the tag already.
   new_network = {
     NewRoots   = { actions = ["AllocateAddress", "CreateInternetGateway", "CreateVpc"], types = ["elastic-ip", "internet-gateway", "vpc"] }
     NewSubnets = { actions = ["CreateSubnet"], types = ["subnet"] }

@@ -5,6 +5,7 @@
 mod alerting;
 mod batch;
 mod cache;
+mod canary;
 mod cli;
 mod clicks;
 mod clients;
@@ -26,6 +27,7 @@ mod readme;
 mod redirect;
 mod restore;
 mod rolling;
+
 mod servers;
 mod shorten;
 mod shutdown;
