@@ -156,7 +156,9 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
         Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
         None => routes,
     };
-    let batch = routes!(links::batch::create_many).layer(DefaultBodyLimit::max(links::batch::MAX_BODY));
+    let batch_layers =
+        (axum::Extension(links::batch::Turns::default()), DefaultBodyLimit::max(links::batch::MAX_BODY));
+    let batch = routes!(links::batch::create_many).layer(batch_layers);
     OpenApiRouter::with_openapi(openapi::description())
         .routes(limited(routes!(shorten::shorten)))
         .routes(routes!(home::home))

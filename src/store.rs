@@ -60,6 +60,11 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Drops what this instance remembers of a link, so that the next look-up asks the store.
+    fn forget(&self, key: &Key) {
+        let _ = key;
+    }
+
     /// The link with this key and what is counted about it, as fresh as the store has it.
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
@@ -72,13 +77,8 @@ pub trait Store: Send + Sync {
     /// Uses up one of a link's visits, as one atomic step. False where none is left, or the link has gone.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// The next links in `order` behind `after`, `limit` at most. An empty answer is the end.
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError>;
+    /// The next `limit` links in `order` behind `after`; fewer only at the end. Damaged links are passed over.
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError>;
 
     /// Takes the next `count` numbers of the store's counter, which starts at [`FIRST_NUMBER`]. No number is given
     /// out twice, to any instance, also after a crash.
@@ -119,6 +119,48 @@ impl Record {
     /// Whether no visit is left.
     pub fn is_used_up(&self) -> bool {
         self.link.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
+    }
+}
+
+/// Links in an order, and those among them that can't be read.
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    /// The links.
+    pub records: Vec<Record>,
+    /// The damaged ones that were passed over.
+    pub damaged: Vec<Damaged>,
+}
+
+/// A link that holds what no version of this service has written.
+#[derive(Clone, Debug)]
+pub struct Damaged {
+    /// Its key, as the store has it.
+    pub key: String,
+    /// The reason it can't be read.
+    pub error: StoreError,
+}
+
+/// Damaged links that one scan passes over. With more of them the store itself is damaged, and the scan fails.
+const MAX_DAMAGED: usize = 10_000;
+
+impl Scan {
+    /// Adds the link with the key that `key` returns.
+    ///
+    /// # Errors
+    /// Failures of the store itself, and too many damaged links.
+    fn push(
+        &mut self,
+        record: Result<Record, StoreError>,
+        key: impl FnOnce() -> String,
+    ) -> Result<(), StoreError> {
+        match record {
+            Ok(record) => self.records.push(record),
+            Err(error @ StoreError::Corrupt(_)) if self.damaged.len() < MAX_DAMAGED => {
+                self.damaged.push(Damaged { key: key(), error });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 
@@ -194,6 +236,14 @@ pub struct OpenOptions {
     pub connections: u32,
     /// How long connecting and a call may take; after it a connection is given up.
     pub deadline: Duration,
+}
+
+impl OpenOptions {
+    /// The time that a call may take on a connection. It ends before the caller gives up, so that the connection is
+    /// given up as well.
+    fn call_deadline(&self) -> Duration {
+        self.deadline * 9 / 10
+    }
 }
 
 impl Default for OpenOptions {

@@ -67,8 +67,9 @@ lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
 tests_in_process() {
   cargo test --locked --lib &&
-    cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: --skip monitoring:: \
-      --skip readme:: --skip restore:: --skip rolling:: --skip shutdown::
+    cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: \
+      --skip monitoring:: --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: --skip rolling:: --skip shutdown:: \
+      --skip silence::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
@@ -91,6 +92,7 @@ fi
 
 missing promtool 'prometheus (rules)' && apt prometheus
 missing amtool 'prometheus-alertmanager (routing)' && apt prometheus-alertmanager
+missing pgbouncer 'pgbouncer (a connection pooler)' && apt pgbouncer
 missing haproxy 'haproxy (rolling restart)' && apt haproxy
 missing sqlite3 'sqlite3 (backup)' && apt sqlite3
 find_llvm_tools
@@ -98,6 +100,8 @@ missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-c
 check docs docs
 check tests-and-coverage tests_and_coverage
 check api-schema tests/checks/schemathesis.sh
+check fuzz tests/checks/fuzz.sh
+check soak env BINARY=target/debug/urlshort tests/soak.sh 0.5 sqlite postgres
 check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing

@@ -120,7 +120,7 @@ mod tests {
             Ok(thread::current().id())
         }
         for (length, is_here) in [(LARGE, true), (LARGE + 1, false)] {
-            let decoded = decoded(vec![b' '; length].into(), here).await.unwrap();
+            let decoded = decoded(vec![b' '; length], here).await.unwrap();
             assert_eq!(decoded == thread::current().id(), is_here, "{length} bytes");
         }
     }

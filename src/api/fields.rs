@@ -64,6 +64,11 @@ pub(super) struct LinkFields {
 }
 
 impl LinkFields {
+    /// Whether a password is to be hashed for them.
+    pub(super) fn have_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// Whether the same fields would mean something else at another time.
     pub(super) fn depend_on_the_time(&self) -> bool {
         self.expires_in.is_some()

@@ -1,6 +1,7 @@
 //! `urlshort export`: every link of the store to a file.
 
 use std::{
+    cell::Cell,
     error::Error,
     fs::{self, File, OpenOptions},
     io::{self, BufWriter},
@@ -9,13 +10,15 @@ use std::{
 };
 
 use clap::Args;
+use thiserror::Error;
 
 use super::transfer::{self, Missing};
 use crate::{
     clock::Clock,
     config::Config,
+    observability::logging::Chain,
     store::Store,
-    transfer::export::{self, ExportError, Format},
+    transfer::export::{self, ExportError, Format, Progress},
 };
 
 /// What is exported, and where to.
@@ -30,10 +33,15 @@ pub struct ExportOptions {
     pub output: Option<PathBuf>,
 }
 
-/// Writes all links.
+/// Links were left out of an export.
+#[derive(Debug, Error)]
+#[error("{0} damaged links were not exported")]
+struct DamagedLinks(u64);
+
+/// Writes all links that can be read.
 ///
 /// # Errors
-/// Where the store fails, or the output.
+/// Failures of the store and of the output, and damaged links.
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(config, Missing::IsAnError).await?;
@@ -42,36 +50,47 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
             Some(file) => write_file(&*store, options.format, file).await,
         };
         store.close().await;
-        Ok(exported?)
+        match exported? {
+            0 => Ok(()),
+            damaged => Err(DamagedLinks(damaged).into()),
+        }
     })
 }
 
 /// Writes a file that gets its name once it is complete.
-async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<(), ExportError> {
+async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u64, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
     let output = create_private(Path::new(&partial)).map_err(ExportError::Output)?;
-    write(store, format, &output).await?;
-    output.sync_all().and_then(|()| fs::rename(&partial, file)).map_err(ExportError::Output)
+    let damaged = write(store, format, &output).await?;
+    output.sync_all().and_then(|()| fs::rename(&partial, file)).map_err(ExportError::Output)?;
+    Ok(damaged)
 }
 
 /// Creates a file that only its owner can read. Whatever has its name is removed first: an old file would keep its mode,
 /// and a link would have its target overwritten.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => OpenOptions::new().write(true).create_new(true).mode(0o600).open(path),
     }
 }
 
-async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<(), ExportError> {
-    let progress = transfer::counter();
+/// Writes all links, and returns how many were left out because they are damaged.
+async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<u64, ExportError> {
+    let (bar, damaged) = (transfer::counter(), Cell::new(0));
     let output = BufWriter::with_capacity(transfer::BUFFER, output);
-    let exported =
-        export::export(store, format, Clock::system().now(), output, |count| progress.set_position(count));
-    let exported = exported.await;
-    progress.finish_and_clear();
-    exported.map(|_| ())
+    let progress = |progress: Progress<'_>| match progress {
+        Progress::Written(count) => bar.set_position(count),
+        Progress::Damaged(link) => {
+            damaged.set(damaged.get() + 1);
+            let key = link.key.escape_debug();
+            bar.suspend(|| eprintln!("{key}: damaged, not exported: {}", Chain(&link.error)));
+        }
+    };
+    let exported = export::export(store, format, Clock::system().now(), output, progress).await;
+    bar.finish_and_clear();
+    exported.map(|_| damaged.get())
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub store_operation_duration: HistogramVec,
     /// Calls to the store that failed or ran out of time, by `store` and `operation`.
     pub store_errors: IntCounterVec,
+    /// Look-ups and listings that met a link which the store can't read.
+    pub store_corrupt_links: IntCounter,
     /// Whether a store's last call worked, 1 or 0, by `store`.
     pub store_up: IntGaugeVec,
     /// Look-ups in the cache, by `result`: `hit`, `negative` (known to be missing), `miss` or `stale`.
@@ -132,6 +134,10 @@ impl Metrics {
                 "store_errors_total",
                 "Calls to the store that failed or ran out of time.",
                 &["store", "operation"],
+            ),
+            store_corrupt_links: counter(
+                "store_corrupt_links_total",
+                "Damaged links met by look-ups and listings.",
             ),
             store_up: register(
                 &registry,

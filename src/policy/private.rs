@@ -69,7 +69,7 @@ pub(super) fn is_private(url: &Url) -> bool {
 fn is_private_name(name: &str) -> bool {
     let has_suffix =
         |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    !name.contains('.') || NAMES.iter().any(|suffix| has_suffix(suffix))
+    !name.contains('.') || NAMES.iter().any(has_suffix)
 }
 
 fn is_private_address(address: IpAddr) -> bool {

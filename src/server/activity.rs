@@ -1,7 +1,7 @@
 //! When a connection last did something.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -13,17 +13,30 @@ pub(super) struct Activity {
     changes: AtomicU64,
     /// When the last request ended, in milliseconds since `opened_at`.
     idle_since: AtomicU64,
+    /// Whether the last request had a body, of which the client may still be sending a part that nobody reads.
+    has_body: AtomicBool,
 }
 
 impl Activity {
     pub(super) fn start() -> Self {
-        Self { opened_at: Instant::now(), changes: AtomicU64::new(0), idle_since: AtomicU64::new(0) }
+        Self {
+            opened_at: Instant::now(),
+            changes: AtomicU64::new(0),
+            idle_since: AtomicU64::new(0),
+            has_body: AtomicBool::new(false),
+        }
     }
 
     /// Begins a request, which ends when the returned guard is dropped.
-    pub(super) fn begin(&self) -> InProgress<'_> {
+    pub(super) fn begin(&self, has_body: bool) -> InProgress<'_> {
+        self.has_body.store(has_body, Ordering::Relaxed);
         self.count_change();
         InProgress(self)
+    }
+
+    /// Returns whether the client may still be sending the body of its last request.
+    pub(super) fn may_be_sending(&self) -> bool {
+        self.has_body.load(Ordering::Relaxed)
     }
 
     /// Returns when the connection became idle; `None` while it has a request in progress.

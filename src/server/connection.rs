@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hyper::{
     StatusCode,
-    body::Incoming,
+    body::{Body, Incoming},
     server::conn::http1,
     service::{Service, service_fn},
 };
@@ -55,7 +55,7 @@ pub(super) async fn serve_connection(
     let _ = stream.set_nodelay(true);
     let activity = place.activity();
     let tracked = service_fn(|request: hyper::Request<Incoming>| {
-        let request_in_progress = activity.begin();
+        let request_in_progress = activity.begin(!request.body().is_end_stream());
         let answer = service.call(request);
         async move {
             let answer = answer.await;
@@ -68,7 +68,7 @@ pub(super) async fn serve_connection(
         .header_read_timeout(None)
         // Answers are small: one buffer and a plain write cost less than a list of buffers.
         .writev(false)
-        .serve_connection(TokioIo::new(Socket::new(stream, limits.stall_timeout)), tracked);
+        .serve_connection(TokioIo::new(Socket::new(stream, activity, limits.stall_timeout)), tracked);
     let mut deadline = std::pin::pin!(sleep_until(Instant::now() + limits.header_timeout));
     let mut seen = 0;
     let error = loop {
@@ -109,7 +109,7 @@ pub(super) async fn serve_connection(
     service.record_malformed(status, &error);
 }
 
-async fn refuse_http_2(mut socket: Socket) {
+async fn refuse_http_2(mut socket: Socket<'_>) {
     let refusal = async {
         socket.write_all(HTTP_2_REFUSAL.as_bytes()).await?;
         socket.shutdown().await

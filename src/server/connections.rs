@@ -210,12 +210,12 @@ mod tests {
     fn at_the_limit_the_longest_idle_connection_makes_room() {
         let connections = connections(3, true);
         let places = [1, 2, 3].map(|number| connections.admit(client(number)).unwrap());
-        let in_progress = places[0].activity().begin();
+        let in_progress = places[0].activity().begin(false);
         let fourth = connections.admit(client(4)).unwrap();
         assert_eq!(places.each_ref().map(is_evicted), [false, true, false]);
         let fifth = connections.admit(client(5)).unwrap();
         assert!(is_evicted(&places[2]));
-        let _busy = [fourth.activity().begin(), fifth.activity().begin()];
+        let _busy = [fourth.activity().begin(false), fifth.activity().begin(false)];
         assert!(connections.admit(client(6)).is_none(), "all have a request in progress");
         drop(in_progress);
         assert!(connections.admit(client(6)).is_some());

@@ -13,6 +13,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use super::activity::Activity;
+
 /// How long a closing connection waits for the client to stop sending.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -24,8 +26,9 @@ const LINGER_BYTES: usize = 1 << 20;
 /// hyper keeps reading pipelined requests while their answers pile up in its write buffer. Here a read waits as long as
 /// a write is blocked, so the buffer holds the answers to what was already read and no more. A write that stays blocked
 /// for `stall_timeout` fails and ends the connection.
-pub(super) struct Socket {
+pub(super) struct Socket<'a> {
     stream: TcpStream,
+    activity: &'a Activity,
     stall_timeout: Duration,
     /// Runs while a write is blocked.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -40,10 +43,11 @@ struct Linger {
     bytes: usize,
 }
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> Self {
+impl<'a> Socket<'a> {
+    pub(super) fn new(stream: TcpStream, activity: &'a Activity, stall_timeout: Duration) -> Self {
         Self {
             stream,
+            activity,
             stall_timeout,
             stalled: None,
             read_is_waiting: false,
@@ -64,35 +68,36 @@ impl Socket {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Discards input until the client closes its side or its allowance is used up.
+    /// Discards input until the client closes its side or its allowance is used up. A client that is not sending gets no
+    /// allowance: it has nothing to lose.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut buffer = [0; 4096];
         loop {
             let mut input = ReadBuf::new(&mut buffer);
-            match Pin::new(&mut self.stream).poll_read(context, &mut input) {
-                Poll::Ready(Ok(())) if !input.filled().is_empty() => {
-                    let length = input.filled().len();
-                    let linger = self.linger.get_or_insert_with(|| Linger {
-                        deadline: Box::pin(sleep(LINGER)),
-                        bytes: LINGER_BYTES,
-                    });
-                    linger.bytes = linger.bytes.saturating_sub(length);
-                    if linger.bytes == 0 {
-                        return Poll::Ready(());
-                    }
+            let read = Pin::new(&mut self.stream).poll_read(context, &mut input);
+            let length = input.filled().len();
+            match read {
+                Poll::Ready(_) if length == 0 => return Poll::Ready(()),
+                Poll::Pending if self.linger.is_none() && !self.activity.may_be_sending() => {
+                    return Poll::Ready(());
                 }
-                Poll::Ready(_) => return Poll::Ready(()),
-                // A client that was not sending has nothing to lose by a close.
-                Poll::Pending => match &mut self.linger {
-                    Some(linger) => return linger.deadline.as_mut().poll(context),
-                    None => return Poll::Ready(()),
-                },
+                _ => {}
+            }
+            let linger = self
+                .linger
+                .get_or_insert_with(|| Linger { deadline: Box::pin(sleep(LINGER)), bytes: LINGER_BYTES });
+            linger.bytes = linger.bytes.saturating_sub(length);
+            if linger.bytes == 0 {
+                return Poll::Ready(());
+            }
+            if read.is_pending() {
+                return linger.deadline.as_mut().poll(context);
             }
         }
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for Socket<'_> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -107,7 +112,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for Socket<'_> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match Pin::new(&mut this.stream).poll_write(context, bytes) {

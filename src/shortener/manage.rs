@@ -92,7 +92,7 @@ impl Shortener {
             None => None,
         };
         for _ in 0..ATTEMPTS {
-            let record = self.store.record(key).await?.ok_or(EditError::NotFound)?;
+            let record = self.record_to_change(key).await?;
             if !condition(&record.link) {
                 return Err(EditError::Changed);
             }
@@ -101,6 +101,8 @@ impl Shortener {
                 link.password = password.clone();
             }
             if link == *record.link {
+                // An earlier edit may have been made without this instance knowing; repeating it must help.
+                self.store.forget(key);
                 return Ok(record);
             }
             // At the very end it stays: a link has to be taken down even then, and no client counts so far.
@@ -120,7 +122,7 @@ impl Shortener {
     /// See [`EditError`]; nothing was removed then, but where the store failed.
     pub async fn remove(&self, key: &Key, condition: impl Fn(&Link) -> bool) -> Result<(), EditError> {
         for _ in 0..ATTEMPTS {
-            let record = self.store.record(key).await?.ok_or(EditError::NotFound)?;
+            let record = self.record_to_change(key).await?;
             if !condition(&record.link) {
                 return Err(EditError::Changed);
             }
@@ -131,6 +133,15 @@ impl Shortener {
             }
         }
         Err(EditError::Changed)
+    }
+
+    /// Returns a link as the store has it. Where it has none, a link that this instance remembers has gone.
+    async fn record_to_change(&self, key: &Key) -> Result<Record, EditError> {
+        let record = self.store.record(key).await?;
+        if record.is_none() {
+            self.store.forget(key);
+        }
+        record.ok_or(EditError::NotFound)
     }
 
     /// Makes a link so that the same request, sent again, finds what it made before: `identity` takes the place of

@@ -25,7 +25,7 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    Change, Changed, History, Record, Store, StoreError, Supervised,
+    Change, Changed, History, Record, Scan, Store, StoreError, Supervised,
     listing::{Cursor, Order},
 };
 use crate::{
@@ -140,6 +140,28 @@ impl Cached {
         }
     }
 
+    /// Makes a change of a link, and then forgets the link, whatever becomes of the change and of its caller.
+    async fn change<T, F>(
+        &self,
+        operation: &'static str,
+        key: Key,
+        change: impl FnOnce(Arc<dyn Store>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let forgets = ForgetsOnDrop { shelf: self.shared.clone(), key };
+        let change_and_forget = |store| {
+            let change = change(store);
+            async move {
+                let _forgets = forgets;
+                change.await
+            }
+        };
+        self.shared.inner.run_to_end(operation, change_and_forget).await
+    }
+
     fn count(&self, result: &str) {
         self.shared.metrics.cache_requests.with_label_values(&[result]).inc();
     }
@@ -214,6 +236,18 @@ impl Shelf {
     /// A panic can't leave the map half changed, so a poisoned lock is still good.
     fn flights(&self) -> MutexGuard<'_, HashMap<Key, Flight>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a link once a change of it has ended, also where it failed: it may have been made all the same.
+struct ForgetsOnDrop {
+    shelf: Arc<Shelf>,
+    key: Key,
+}
+
+impl Drop for ForgetsOnDrop {
+    fn drop(&mut self) {
+        self.shelf.forget(&self.key);
     }
 }
 
@@ -296,9 +330,11 @@ impl Store for Cached {
 
     async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
         let key = link.key.clone();
-        let put = self.shared.inner.put_with_history(link, history).await;
-        self.shared.forget(&key);
-        put
+        self.change("put", key, |store| async move { store.put_with_history(link, history).await }).await
+    }
+
+    fn forget(&self, key: &Key) {
+        self.shared.forget(key);
     }
 
     async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
@@ -307,27 +343,20 @@ impl Store for Cached {
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
         let key = link.key.clone();
-        let change = self.shared.inner.update(link, expected).await;
-        self.shared.forget(&key);
-        change
+        self.change("update", key, |store| async move { store.update(link, expected).await }).await
     }
 
     async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
-        let change = self.shared.inner.delete(key, expected).await;
-        self.shared.forget(key);
-        change
+        let deleted = key.clone();
+        let delete = |store: Arc<dyn Store>| async move { store.delete(&deleted, expected).await };
+        self.change("delete", key.clone(), delete).await
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
         self.shared.inner.use_visit(key).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.shared.inner.scan(order, after, limit).await
     }
 

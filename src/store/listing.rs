@@ -101,7 +101,7 @@ pub async fn list(store: &dyn Store, listing: Listing) -> Result<Page, StoreErro
     let chunk = if filtered { CHUNK } else { limit.saturating_add(1) };
     let (mut records, mut scanned) = (Vec::new(), 0);
     while scanned < MAX_SCANNED {
-        let found = store.scan(order, after.clone(), chunk).await?;
+        let found = store.scan(order, after.clone(), chunk).await?.records;
         let is_last = found.len() < chunk;
         scanned += found.len();
         for record in found {

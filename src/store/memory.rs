@@ -15,7 +15,7 @@ use dashmap::{DashMap, Entry, mapref::one::RefMut};
 use jiff::civil::Date;
 
 use super::{
-    Change, FIRST_NUMBER, History, Record, Store, StoreError,
+    Change, FIRST_NUMBER, History, Record, Scan, Store, StoreError,
     listing::{Cursor, Order},
 };
 use crate::{
@@ -125,12 +125,7 @@ impl Store for MemoryStore {
         Ok(left)
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         let mut found: Vec<_> = self
             .links
             .iter()
@@ -146,7 +141,8 @@ impl Store for MemoryStore {
             Order::Newest | Order::MostClicked => other.cmp(one),
         });
         found.truncate(limit);
-        Ok(found.into_iter().map(|(_, record)| record).collect())
+        let records = found.into_iter().map(|(_, record)| record).collect();
+        Ok(Scan { records, damaged: Vec::new() })
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {

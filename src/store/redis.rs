@@ -9,11 +9,13 @@ mod server;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    convert::Infallible,
     ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -23,19 +25,23 @@ use futures_util::{
 };
 use jiff::civil::Date;
 use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind};
+use tokio::time::{sleep, timeout};
 
 use self::{
     connection::{Connection, RedisUrl},
     layout::{CHANNEL, COUNTER, Keys, PLACE_OFFSET},
 };
 use super::{
-    Change, Changed, FIRST_NUMBER, History, OpenOptions, Record, Store, StoreError,
+    Change, Changed, FIRST_NUMBER, History, OpenOptions, Record, Scan, Store, StoreError,
     listing::{Cursor, Order},
 };
 use crate::{
     clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
 };
+
+/// Without a message for so long, the subscription asks whether its connection still works.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A store on a server or a cluster.
 pub(super) struct RedisStore {
@@ -77,6 +83,73 @@ impl RedisStore {
         let connection = Connection::open(&url, options).await?;
         let instance = server::prepare(&connection).await?;
         Ok(Self { url, connection, scripts: Scripts::new(), instance, next_write: AtomicU64::new(0) })
+    }
+
+    /// Returns the next places behind `after`, at most `limit`, and whether they are the last ones.
+    ///
+    /// Asks each bucket for its next ones, and merges what they say. A bucket that may have more behind its last place
+    /// tells nothing about those further on, so the merged list ends at the nearest such place.
+    async fn next_places(
+        &self,
+        order: Order,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), StoreError> {
+        let per_bucket = layout::share_of(limit);
+        let asked = layout::buckets().map(|bucket| {
+            let command = layout::next_places(bucket, order, after, per_bucket);
+            async move { self.query::<Vec<String>>(&command).await }
+        });
+        let (mut places, mut horizon) = (Vec::new(), None);
+        for bucket in try_join_all(asked).await? {
+            if bucket.len() == per_bucket {
+                let last = bucket.last().cloned();
+                horizon = layout::nearer(order, horizon, last);
+            }
+            places.extend(bucket);
+        }
+        layout::sort(order, &mut places);
+        let is_last = horizon.is_none() && places.len() <= limit;
+        if let Some(horizon) = horizon {
+            places.truncate(
+                places.iter().position(|place| *place == horizon).map_or(places.len(), |at| at + 1),
+            );
+        }
+        places.truncate(limit);
+        Ok((places, is_last))
+    }
+
+    /// Passes on what other instances tell, until the subscription ends, goes silent, or leads to a demoted server.
+    async fn pass_on_messages(
+        &self,
+        changed: &(dyn Fn(Changed) + Send + Sync),
+    ) -> Result<Infallible, StoreError> {
+        let deadline = self.connection.deadline();
+        let mut replaced = self.connection.replaced();
+        let subscription = timeout(deadline, self.url.subscribe(CHANNEL)).await;
+        let (mut sink, mut messages) = subscription.map_err(|_| StoreError::Timeout(deadline))??.split();
+        changed(Changed::Anything);
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    let message =
+                        message.ok_or_else(|| StoreError::unavailable("the subscription has ended"))?;
+                    let key = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
+                    changed(key.map_or(Changed::Anything, Changed::Link));
+                }
+                _ = replaced.changed() => {
+                    return Err(StoreError::unavailable("the server is silent, or takes no writes any more"));
+                }
+                () = sleep(HEARTBEAT) => {
+                    let answer = timeout(deadline, sink.ping::<redis::Value>()).await;
+                    answer.map_err(|_| StoreError::Timeout(deadline))??;
+                }
+            }
+        }
+    }
+
+    async fn record_at(&self, place: &str) -> Result<Option<Record>, StoreError> {
+        self.record(&layout::key_text(place).parse().map_err(StoreError::corrupt)?).await
     }
 
     /// A number that no other write has, of any instance.
@@ -159,42 +232,31 @@ impl Store for RedisStore {
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        let keys = Keys::new(key);
         let mut script = self.scripts.use_visit.prepare_invoke();
-        Ok(script.key(Keys::new(key).link).invoke_async(&mut self.connection.clone()).await?)
+        script.key(&keys.link).key(keys.visit(&self.write_number()));
+        Ok(script.invoke_async(&mut self.connection.clone()).await?)
     }
 
-    /// Asks each bucket for its next links, and merges what they say. A bucket that may have more behind its last
-    /// link tells nothing about places further on, so the merged list ends at the nearest such place.
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
-        let per_bucket = layout::share_of(limit);
-        let asked = layout::buckets().map(|bucket| {
-            let command = layout::next_places(bucket, order, after.as_ref(), per_bucket);
-            async move { self.query::<Vec<String>>(&command).await }
-        });
-        let (mut places, mut horizon) = (Vec::new(), None);
-        for bucket in try_join_all(asked).await? {
-            if bucket.len() == per_bucket {
-                let last = bucket.last().cloned();
-                horizon = layout::nearer(order, horizon, last);
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
+        let mut scan = Scan::default();
+        let mut after = after.map(|cursor| layout::place(cursor.position, &cursor.key));
+        loop {
+            let missing = limit - scan.records.len();
+            let (places, is_last) = self.next_places(order, after.as_deref(), missing).await?;
+            let records = join_all(places.iter().map(|place| self.record_at(place))).await;
+            for (place, record) in places.iter().zip(records) {
+                // A link that was removed in between is no longer listed.
+                if let Some(record) = record.transpose() {
+                    scan.push(record, || layout::key_text(place).to_owned())?;
+                }
             }
-            places.extend(bucket);
+            // Links that were removed or are damaged have left room for others.
+            match places.last() {
+                Some(last) if !is_last && scan.records.len() < limit => after = Some(last.clone()),
+                _ => return Ok(scan),
+            }
         }
-        layout::sort(order, &mut places);
-        if let Some(horizon) = horizon {
-            places.truncate(
-                places.iter().position(|place| *place == horizon).map_or(places.len(), |at| at + 1),
-            );
-        }
-        places.truncate(limit);
-        let keys = places.iter().map(|place| layout::key_of(place)).collect::<Result<Vec<_>, _>>()?;
-        let records = join_all(keys.iter().map(|key| self.record(key))).await;
-        // A link that was removed in between is no longer listed.
-        records.into_iter().filter_map(Result::transpose).collect()
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
@@ -229,16 +291,10 @@ impl Store for RedisStore {
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        let mut messages = match self.url.subscribe(CHANNEL).await {
-            Ok(subscription) => subscription.into_on_message(),
-            Err(error) => return error.into(),
-        };
-        changed(Changed::Anything);
-        while let Some(message) = messages.next().await {
-            let key: Option<Key> = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
-            changed(key.map_or(Changed::Anything, Changed::Link));
+        match self.pass_on_messages(changed).await {
+            Ok(never) => match never {},
+            Err(error) => error,
         }
-        StoreError::unavailable("the subscription has ended")
     }
 
     async fn close(&self) {}

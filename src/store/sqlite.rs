@@ -3,6 +3,7 @@
 //! WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. All writes
 //! go through one thread that commits whatever waits as one transaction (group commit), see [`worker`].
 
+mod file;
 mod rows;
 mod schema;
 mod worker;
@@ -11,11 +12,14 @@ use std::{ops::Range, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
 
-use self::worker::{Mode, Worker};
+use self::{
+    file::DatabaseFile,
+    worker::{Mode, Worker},
+};
 use super::{
-    Change, Changed, History, Record, Store, StoreError,
+    Change, Changed, History, Record, Scan, Store, StoreError,
     columns::Columns,
     listing::{Cursor, Order},
 };
@@ -35,6 +39,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A store in one file.
 pub(super) struct SqliteStore {
+    file: DatabaseFile,
     writer: Worker,
     reader: Worker,
 }
@@ -51,13 +56,26 @@ impl SqliteStore {
     }
 
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
-        let writable = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
-        let mut writer = connect(path, writable)?;
+        DatabaseFile::make_private(path);
+        let to_read = || connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        // Before anything is written. A file that can't be read like this is looked at once more below.
+        if let Ok(true) = to_read().and_then(|connection| schema::is_foreign(&connection)) {
+            return Err(schema::foreign());
+        }
+        let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         schema::prepare(&mut writer)?;
-        let readers = (0..READERS).map(|_| Ok(connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?));
+        let readers = (0..READERS).map(|_| {
+            let reader = to_read()?;
+            // A connection opens the log with its first look-up. Later there may be no descriptor left for that.
+            probe(&reader)?;
+            Ok(reader)
+        });
+        let readers = readers.collect::<Result<_, StoreError>>()?;
+        let file = DatabaseFile::opened(path)?;
         Ok(Self {
-            writer: Worker::start("sqlite-write", vec![writer], Mode::Write)?,
-            reader: Worker::start("sqlite-read", readers.collect::<Result<_, StoreError>>()?, Mode::Read)?,
+            writer: Worker::start("sqlite-write", vec![writer], Mode::Write(file.clone()))?,
+            reader: Worker::start("sqlite-read", readers, Mode::Read)?,
+            file,
         })
     }
 
@@ -80,7 +98,14 @@ impl SqliteStore {
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // A temporary file would need a descriptor when there may be none left.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
+}
+
+/// Reads the first page of the file and no other, any of which may be damaged without harm to the rest.
+fn probe(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
 }
 
 #[async_trait]
@@ -146,12 +171,7 @@ impl Store for SqliteStore {
         self.writer.call(visit).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.reader.call(move |db| rows::scan(db, order, after.as_ref(), limit)).await
     }
 
@@ -176,7 +196,12 @@ impl Store for SqliteStore {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.reader.call(|db| db.query_row("SELECT 1 FROM counters", (), |_| Ok(()))).await
+        let file = self.file.clone();
+        let check = move |db: &Connection| {
+            probe(db)?;
+            Ok(file.check())
+        };
+        self.reader.call(check).await?
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
@@ -210,7 +235,22 @@ impl From<rusqlite::Error> for StoreError {
             rusqlite::Error::FromSqlConversionFailure(..) | rusqlite::Error::InvalidColumnType(..) => {
                 Self::corrupt(error)
             }
+            error if is_damage(&error) => Self::corrupt(error),
             error => Self::unavailable(error),
         }
     }
+}
+
+/// Returns whether part of the file is damaged or can't be read from the disk; other parts may be fine.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+            || matches!(
+                error.extended_code,
+                ffi::SQLITE_IOERR_READ
+                    | ffi::SQLITE_IOERR_SHORT_READ
+                    | ffi::SQLITE_IOERR_DATA
+                    | ffi::SQLITE_IOERR_CORRUPTFS
+            )
+    })
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::ValueEnum;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use jiff::{
     Timestamp,
     civil::{Date, date},
@@ -13,7 +13,7 @@ use thiserror::Error;
 use super::{Entry, jsonl, spreadsheet};
 use crate::{
     clicks::{DayCount, Facet},
-    store::{History, Record, Store, StoreError, listing::Order},
+    store::{Damaged, History, Record, Store, StoreError, listing::Order},
 };
 
 /// What an export looks like.
@@ -45,7 +45,15 @@ pub enum ExportError {
     Output(#[source] io::Error),
 }
 
-/// Writes all links, the oldest first, and returns how many they are; `progress` is told on the way.
+/// What an export tells on its way.
+pub enum Progress<'a> {
+    /// So many links are written.
+    Written(u64),
+    /// A link can't be read and is left out.
+    Damaged(&'a Damaged),
+}
+
+/// Writes all links, the oldest first, and returns how many they are. Damaged ones are told of and left out.
 ///
 /// Links that are made meanwhile come at the end, so each link that stands all the time is written once. States are
 /// those at `now`. `output` may block: nothing else has to be done meanwhile.
@@ -57,21 +65,33 @@ pub async fn export(
     format: Format,
     now: Timestamp,
     output: impl Write,
-    progress: impl Fn(u64),
+    progress: impl Fn(Progress<'_>),
 ) -> Result<u64, ExportError> {
     let (mut writer, mut count, mut after) = (Writer::new(format, now, output)?, 0, None);
     loop {
         let page = store.scan(Order::Oldest, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
+        page.damaged.iter().for_each(|damaged| progress(Progress::Damaged(damaged)));
+        let Some(last) = page.records.last() else { break };
         after = Some(Order::Oldest.cursor(last));
-        let mut entries = stream::iter(page).map(|record| complete(store, record)).buffered(CONCURRENCY);
-        while let Some(entry) = entries.next().await {
-            if let Some(entry) = entry? {
-                writer.write(&entry)?;
-                count += 1;
+        let entries = stream::iter(page.records).map(|record| {
+            let key = record.link.key.clone();
+            complete(store, record).map(|entry| (key, entry))
+        });
+        let mut entries = entries.buffered(CONCURRENCY);
+        while let Some((key, entry)) = entries.next().await {
+            match entry {
+                Ok(Some(entry)) => {
+                    writer.write(&entry)?;
+                    count += 1;
+                }
+                Ok(None) => {}
+                Err(error @ StoreError::Corrupt(_)) => {
+                    progress(Progress::Damaged(&Damaged { key: key.to_string(), error }));
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        progress(count);
+        progress(Progress::Written(count));
     }
     writer.finish()?;
     Ok(count)

@@ -203,6 +203,31 @@ async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
+    let setup = setup();
+    setup.change_elsewhere("k", "https://one.example").await;
+    setup.target("k").await.unwrap();
+    setup.store.set_mood(Mood::Frozen);
+    let edited = Link { version: 2, ..link("k", "https://two.example") };
+    assert!(matches!(setup.cached.update(edited, 1).await, Err(StoreError::Timeout(_))));
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"), "it is not made yet");
+    setup.store.set_mood(Mood::Fine);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_look_up_that_fails_does_not_refuse_the_others() {
+    let setup = setup();
+    // The next probe is still to come when the look-up ends.
+    sleep(Duration::from_millis(500)).await;
+    assert!(matches!(setup.target("hang").await, Err(StoreError::Timeout(_))));
+    for number in 0..100 {
+        assert_eq!(setup.target(&format!("unknown-{number}")).await.unwrap(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
     let setup = setup();
     for _ in 0..2 {

@@ -17,7 +17,7 @@ use urlshort::{
     store::{self, Change, OpenOptions, Store},
 };
 
-use crate::support::{FaultyStore, Postgres, Process, Redis, TestApp, key, link, target};
+use crate::support::{FaultyStore, Postgres, Process, Redis, RedisCluster, TestApp, key, link, target};
 
 /// What an edit may take to be seen everywhere.
 const SOON: Duration = Duration::from_secs(1);
@@ -111,6 +111,12 @@ async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
     assert_eq!(apps[1].store.delete(&key("k"), None).await.unwrap(), Change::Done);
     let took = time_until_all_say(&apps, "k", None).await;
     assert!(took < SOON, "the removal took {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_on_a_cluster_is_seen_on_the_others_within_a_second() {
+    let cluster = RedisCluster::start();
+    an_edit_or_a_removal_is_seen_on_the_others_within_a_second(&cluster.url()).await;
 }
 
 async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {

@@ -77,6 +77,7 @@ conformance! {
     a_link_brings_its_history
     an_edit_replaces_the_version_that_it_saw
     of_many_edits_of_one_version_one_wins
+    a_link_at_the_last_version_is_kept_and_removed_as_any_other
     a_removed_link_leaves_nothing
     exactly_as_many_visits_are_used_as_there_are
     links_are_listed_in_order_page_by_page
@@ -214,6 +215,16 @@ async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
     assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(winner));
 }
 
+async fn a_link_at_the_last_version_is_kept_and_removed_as_any_other(store: Arc<dyn Store>) {
+    let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
+    put(&store, [last.clone()]).await;
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&last));
+    assert_eq!(store.update(Link { version: 1, ..last.clone() }, 0).await.unwrap(), Change::Conflict);
+    assert_eq!(store.delete(&key("k"), Some(u32::MAX - 1)).await.unwrap(), Change::Conflict);
+    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&last));
+    assert_eq!(store.delete(&key("k"), Some(u32::MAX)).await.unwrap(), Change::Done);
+}
+
 async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
     let history = History { visits: 1, undated_clicks: 1, days: vec![count(1, Facet::People, 1)] };
     assert!(store.put_with_history(full_link("k"), history).await.unwrap());
@@ -227,7 +238,7 @@ async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!((&*record.link, record.clicks, record.visits), (&again, 0, 0));
     assert_eq!(june(&store, "k", 1, 30).await, []);
     for order in [Order::Newest, Order::Oldest, Order::MostClicked] {
-        let listed = store.scan(order, None, 10).await.unwrap();
+        let listed = store.scan(order, None, 10).await.unwrap().records;
         assert_eq!(listed.len(), usize::from(order != Order::MostClicked), "{order:?}");
     }
 }
@@ -343,7 +354,7 @@ async fn clicks_add_up_by_day_and_facet(store: Arc<dyn Store>) {
     assert_eq!(june(&store, "b", 1, 30).await, [count(1, Facet::Bots, 9)]);
     assert_eq!(store.record(&key("a")).await.unwrap().unwrap().clicks, 6);
     assert_eq!(store.record(&key("b")).await.unwrap().unwrap().clicks, 0, "bots are not people");
-    let most_clicked = store.scan(Order::MostClicked, None, 10).await.unwrap();
+    let most_clicked = store.scan(Order::MostClicked, None, 10).await.unwrap().records;
     assert_eq!(most_clicked.len(), 1);
 }
 

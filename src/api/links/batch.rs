@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -27,6 +28,7 @@ use crate::{
         json::Json,
     },
     base_url::BaseUrl,
+    gate::Gate,
     shortener::{Shortened, Shortener},
     store::Record,
 };
@@ -41,6 +43,24 @@ pub(in crate::api) const MAX_BODY: usize = 8 << 20;
 
 /// Links that are made at a time, so that the store can take them together.
 const AT_A_TIME: usize = 64;
+
+/// Links with passwords that are made at a time. Two are hashed at a time, so this keeps the hashing busy, and a visitor
+/// who sends a password waits behind few of them.
+const HASHED_AT_A_TIME: usize = 4;
+
+/// Batches with passwords that may wait. They take turns: a batch that is sent again while its first run goes on would
+/// hash the same passwords twice.
+const WAITING: usize = 16;
+
+/// Lets batches with passwords take turns.
+#[derive(Clone)]
+pub(in crate::api) struct Turns(Arc<Gate>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Gate::new(1, WAITING)))
+    }
+}
 
 /// The links to make.
 #[derive(Deserialize, ToSchema)]
@@ -117,6 +137,7 @@ struct ItemBody {
 pub(in crate::api) async fn create_many(
     Writer(token): Writer,
     State(shortener): State<Arc<Shortener>>,
+    Extension(Turns(turns)): Extension<Turns>,
     OwnBase(own): OwnBase,
     headers: HeaderMap,
     Payload(BatchFields { links }): Payload<BatchFields>,
@@ -126,6 +147,12 @@ pub(in crate::api) async fn create_many(
         let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
     }
+    let has_passwords = links.iter().any(LinkFields::have_password);
+    let (_turn, at_a_time) = if has_passwords {
+        (Some(turns.enter().await.map_err(|_| ApiError::Overloaded)?), HASHED_AT_A_TIME)
+    } else {
+        (None, AT_A_TIME)
+    };
     let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
         let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
         let result = make(&shortener, &own, fields, identity).await;
@@ -134,7 +161,7 @@ pub(in crate::api) async fn create_many(
         }
         item(result, &own, &shortener)
     });
-    let results = results.buffered(AT_A_TIME).collect().await;
+    let results = results.buffered(at_a_time).collect().await;
     Ok(Json(BatchBody { results }).into_response())
 }
 

@@ -6,14 +6,17 @@ use std::{
 };
 
 use jiff::civil::Date;
-use sqlx::{Connection, PgConnection, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, postgres::PgRow};
 
-use super::Database;
+use super::{
+    channel::{CHANNEL, UNDEFINED_FUNCTION},
+    pool::{Demoted, Pool},
+};
 use crate::{
     clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
     store::{
-        History, Record, StoreError,
+        History, Record, Scan, StoreError,
         columns::Columns,
         day,
         listing::{Cursor, Order},
@@ -29,9 +32,9 @@ macro_rules! select {
 }
 
 /// Keeps those of `links` whose keys are free, and says which.
-pub(super) async fn put(database: Database, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
-    database
-        .run(async |connection| {
+pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
+    pool.run(|| {
+        async |connection: &mut PgConnection| {
             let has_history = links.iter().any(|(_, history)| !history.days.is_empty());
             if !has_history {
                 return Ok(insert(connection, &links).await?);
@@ -44,8 +47,9 @@ pub(super) async fn put(database: Database, links: Vec<(Link, History)>) -> Resu
             count(&mut transaction, &days.collect::<Vec<_>>()).await?;
             transaction.commit().await?;
             Ok(inserted)
-        })
-        .await
+        }
+    })
+    .await
 }
 
 async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, sqlx::Error> {
@@ -96,21 +100,24 @@ async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Res
         .collect())
 }
 
-/// Looks up `keys`, each of which gets its answer.
-pub(super) async fn look_up(database: Database, keys: Vec<Key>) -> Result<Vec<Option<Record>>, StoreError> {
-    database
-        .run(async |connection| {
+/// Looks up `keys`, each of which gets an answer of its own: a damaged link fails alone.
+pub(super) async fn look_up(
+    pool: Arc<Pool>,
+    keys: Vec<Key>,
+) -> Result<Vec<Result<Option<Record>, StoreError>>, StoreError> {
+    let look_up = || {
+        async |connection: &mut PgConnection| {
             let wanted: Vec<&str> = keys.iter().map(Key::as_str).collect();
             let rows = sqlx::query(concat!(select!(), " WHERE key = ANY($1)"));
-            let rows = rows.bind(wanted).fetch_all(&mut **connection).await?;
+            let rows = rows.bind(wanted).fetch_all(connection).await?;
             let mut found = HashMap::new();
             for row in &rows {
-                let record = read(row)?;
-                found.insert(record.link.key.clone(), record);
+                found.insert(row.try_get::<&str, _>(0)?, read(row));
             }
-            Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
-        })
-        .await
+            Ok(keys.iter().map(|key| found.get(key.as_str()).cloned().transpose()).collect())
+        }
+    };
+    pool.run(look_up).await
 }
 
 fn read(row: &PgRow) -> Result<Record, StoreError> {
@@ -135,17 +142,38 @@ fn read(row: &PgRow) -> Result<Record, StoreError> {
     })
 }
 
+/// How other instances learn of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Announce {
+    /// By a notification that is part of the change's transaction: both happen, or neither.
+    ByNotification,
+    /// Not at all, as the database has no channels.
+    Never,
+}
+
+impl Announce {
+    /// A statement that runs `change`, which returns the key, and tells of it. It returns a row for each change.
+    fn statement(self, change: &str) -> AssertSqlSafe<String> {
+        let told = match self {
+            Self::ByNotification => format!("pg_notify('{CHANNEL}', key)"),
+            Self::Never => "key".into(),
+        };
+        AssertSqlSafe(format!("WITH changed AS ({change} RETURNING key) SELECT {told} FROM changed"))
+    }
+}
+
 pub(super) async fn update(
     connection: &mut PgConnection,
     link: &Columns,
     expected: u32,
-) -> Result<u64, StoreError> {
-    let update = sqlx::query(
+    announce: Announce,
+) -> Result<usize, StoreError> {
+    let update = sqlx::query(announce.statement(
         "UPDATE links SET target = $1, expires_at = $2, max_visits = $3, taken_down_at = $4, redirect = $5,
              forward_query = $6, title = $7, tags = $8, password = $9, version = $10
          WHERE key = $11 AND version = $12",
-    );
-    let done = update
+    ));
+    let changed = update
         .bind(&link.target)
         .bind(link.expires_at)
         .bind(link.max_visits)
@@ -158,36 +186,39 @@ pub(super) async fn update(
         .bind(link.version)
         .bind(&link.key)
         .bind(i64::from(expected))
-        .execute(connection)
+        .fetch_all(connection)
         .await?;
-    Ok(done.rows_affected())
+    Ok(changed.len())
 }
 
 pub(super) async fn delete(
     connection: &mut PgConnection,
     key: &Key,
     expected: Option<u32>,
-) -> Result<u64, StoreError> {
+    announce: Announce,
+) -> Result<usize, StoreError> {
     let mut transaction = connection.begin().await?;
-    let delete = sqlx::query("DELETE FROM links WHERE key = $1 AND version = coalesce($2, version)");
-    let deleted = delete.bind(key.as_str()).bind(expected.map(i64::from)).execute(&mut *transaction).await?;
-    if deleted.rows_affected() > 0 {
+    let delete = announce.statement("DELETE FROM links WHERE key = $1 AND version = coalesce($2, version)");
+    let delete = sqlx::query(delete).bind(key.as_str()).bind(expected.map(i64::from));
+    let deleted = delete.fetch_all(&mut *transaction).await?.len();
+    if deleted > 0 {
+        // A statement of its own: it sees counts that were committed while the first one waited for the link.
         let counts = sqlx::query("DELETE FROM day_counts WHERE key = $1");
         counts.bind(key.as_str()).execute(&mut *transaction).await?;
     }
     transaction.commit().await?;
-    Ok(deleted.rows_affected())
+    Ok(deleted)
 }
 
 /// Uses up a visit of each of `keys`, in which the same may stand many times: one row that everybody wants is then
 /// locked once for all of them.
-pub(super) async fn use_visits(database: Database, keys: Vec<Key>) -> Result<Vec<bool>, StoreError> {
+pub(super) async fn use_visits(pool: Arc<Pool>, keys: Vec<Key>) -> Result<Vec<bool>, StoreError> {
     let mut wanted = BTreeMap::<&str, i64>::new();
     for key in &keys {
         *wanted.entry(key.as_str()).or_default() += 1;
     }
     let (names, counts): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
-    let granted = database.run(async |connection| {
+    let granted = pool.run(|| async |connection: &mut PgConnection| {
         let granted = sqlx::query_as::<_, (String, i64)>(
             "WITH wanted AS (SELECT * FROM unnest($1::text[], $2::bigint[]) AS wanted (key, count)),
              before AS (SELECT key, visits FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE)
@@ -197,7 +228,7 @@ pub(super) async fn use_visits(database: Database, keys: Vec<Key>) -> Result<Vec
              WHERE links.key = before.key AND (max_visits IS NULL OR before.visits < max_visits)
              RETURNING links.key, links.visits - before.visits",
         );
-        Ok(granted.bind(&names).bind(&counts).fetch_all(&mut **connection).await?)
+        Ok(granted.bind(&names).bind(&counts).fetch_all(connection).await?)
     });
     let mut granted: HashMap<String, i64> = granted.await?.into_iter().collect();
     let grant = |key: &Key| {
@@ -212,17 +243,19 @@ pub(super) async fn scan(
     order: Order,
     after: Option<&Cursor>,
     limit: usize,
-) -> Result<Vec<Record>, StoreError> {
-    let (sql, start) = match order {
+) -> Result<Scan, StoreError> {
+    let (sql, column, start) = match order {
         Order::Newest => (
             concat!(
                 select!(),
                 " WHERE (created_at, key) < ($1, $2) ORDER BY created_at DESC, key DESC LIMIT $3"
             ),
+            "created_at",
             i64::MAX,
         ),
         Order::Oldest => (
             concat!(select!(), " WHERE (created_at, key) > ($1, $2) ORDER BY created_at, key LIMIT $3"),
+            "created_at",
             i64::MIN,
         ),
         Order::MostClicked => (
@@ -230,13 +263,39 @@ pub(super) async fn scan(
                 select!(),
                 " WHERE clicks > 0 AND (clicks, key) < ($1, $2) ORDER BY clicks DESC, key DESC LIMIT $3"
             ),
+            "clicks",
             i64::MAX,
         ),
     };
-    let (position, key) = after.map_or((start, ""), |cursor| (cursor.position, cursor.key.as_str()));
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = sqlx::query(sql).bind(position).bind(key).bind(limit).fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+    let (mut position, mut key) =
+        after.map_or((start, String::new()), |cursor| (cursor.position, cursor.key.to_string()));
+    let mut scan = Scan::default();
+    loop {
+        let missing = limit - scan.records.len();
+        let next = sqlx::query(sql).bind(position).bind(key).bind(i64::try_from(missing).unwrap_or(i64::MAX));
+        let rows = next.fetch_all(&mut *connection).await?;
+        for row in &rows {
+            scan.push(read(row), || row.try_get(0).unwrap_or_default())?;
+        }
+        match rows.last() {
+            // Damaged links have left room for others.
+            Some(last) if rows.len() == missing && scan.records.len() < limit => {
+                (position, key) = (last.try_get(column)?, last.try_get(0)?);
+            }
+            _ => return Ok(scan),
+        }
+    }
+}
+
+/// Asks whether the server still takes writes, which a demoted one does not.
+pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreError> {
+    match sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await {
+        Ok(true) => Err(StoreError::unavailable(Demoted)),
+        Ok(false) => Ok(()),
+        // It answers, and knows no standbys.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_FUNCTION) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Moves the counter on, and returns where it then stands.

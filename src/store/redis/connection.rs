@@ -1,15 +1,23 @@
 //! The way to a server or a cluster.
 
-use std::{fs, str::FromStr, time::Duration};
+use std::{
+    fs, slice,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use futures_util::FutureExt;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
-    RedisError, RedisFuture, RedisResult, ScriptInvocation, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
+    Pipeline, RedisError, RedisFuture, RedisResult, ScriptInvocation, ServerErrorKind, TlsCertificates,
+    Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, PubSub},
     cluster::ClusterClient,
     cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
+use tokio::sync::watch;
 use url::Url;
 
 use crate::store::{OpenOptions, StoreError};
@@ -113,31 +121,41 @@ pub(super) struct Connection {
     durable: To,
     wait_replicas: u32,
     deadline: Duration,
+    replaced: watch::Sender<()>,
 }
 
 #[derive(Clone)]
 enum To {
-    Server(ConnectionManager),
+    Server(Arc<Server>),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
     /// Connects to the first node that answers, and to the whole cluster where that is part of one.
     pub(super) async fn open(url: &RedisUrl, options: &OpenOptions) -> Result<Self, StoreError> {
-        let mut last = None;
+        let (mut last, replaced) = (None, watch::Sender::new(()));
         for node in &url.nodes {
-            match connect(url, node, options).await {
+            match connect(url, node, options, &replaced).await {
                 Ok(to) => {
                     let wait_replicas = url.wait_replicas;
-                    let durable =
-                        if wait_replicas > 0 { connect(url, node, options).await? } else { to.clone() };
-                    return Ok(Self { to, durable, wait_replicas, deadline: options.deadline });
+                    let durable = if wait_replicas > 0 {
+                        connect(url, node, options, &replaced).await?
+                    } else {
+                        to.clone()
+                    };
+                    let deadline = options.call_deadline();
+                    return Ok(Self { to, durable, wait_replicas, deadline, replaced });
                 }
                 Err(error) => last = Some(error),
             }
         }
         let error = last.expect("a URL names one node at least");
         Err(url.advice(&error).map_or_else(|| error.into(), StoreError::unavailable))
+    }
+
+    /// The time that a call may take.
+    pub(super) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// The connection to a cluster, if that is what this is.
@@ -148,14 +166,30 @@ impl Connection {
         }
     }
 
+    /// Gives up the connections to a server that was demoted, so that the next calls make new ones: its address may
+    /// lead to another server by now.
+    pub(super) fn replace(&self) {
+        for to in [&self.to, &self.durable] {
+            if let To::Server(server) = to {
+                server.replace(server.current().0);
+            }
+        }
+    }
+
+    /// Changes whenever a connection to a server is replaced.
+    pub(super) fn replaced(&self) -> watch::Receiver<()> {
+        self.replaced.subscribe()
+    }
+
     /// Runs a script and, where that is asked for, waits until enough replicas have what it wrote.
     pub(super) async fn run_durably(&self, script: &ScriptInvocation<'_>) -> Result<bool, StoreError> {
         let mut connection = Self { to: self.durable.clone(), ..self.clone() };
         if self.wait_replicas == 0 {
             return Ok(script.invoke_async(&mut connection).await?);
         }
-        // WAIT is about what came before it on the same connection, so both have to go together.
-        let timeout = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
+        // WAIT is about what came before it on the same connection, so both have to go together. It must answer before
+        // its own answer is given up.
+        let timeout = u64::try_from(self.deadline.as_millis() / 2).unwrap_or(u64::MAX);
         let mut pipeline = redis::pipe();
         pipeline.invoke_script(script).cmd("WAIT").arg(self.wait_replicas).arg(timeout);
         let (done, replicas): (bool, u32) = match pipeline.query_async(&mut connection).await {
@@ -175,17 +209,23 @@ impl Connection {
     }
 }
 
-async fn connect(url: &RedisUrl, node: &ConnectionInfo, options: &OpenOptions) -> RedisResult<To> {
+async fn connect(
+    url: &RedisUrl,
+    node: &ConnectionInfo,
+    options: &OpenOptions,
+    replaced: &watch::Sender<()>,
+) -> RedisResult<To> {
     let client = url.client(node)?;
+    let deadline = options.call_deadline();
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(options.deadline))
-        .set_response_timeout(Some(options.deadline));
+        .set_connection_timeout(Some(deadline))
+        .set_response_timeout(Some(deadline));
     let mut first = client.get_multiplexed_async_connection_with_config(&config).await?;
     let info: String = redis::cmd("INFO").arg("cluster").query_async(&mut first).await?;
     if info.contains("cluster_enabled:1") {
         let mut cluster = ClusterClient::builder(url.nodes.clone())
-            .connection_timeout(options.deadline)
-            .response_timeout(options.deadline)
+            .connection_timeout(deadline)
+            .response_timeout(deadline)
             .tcp_settings(tcp_settings());
         if url.root_certificate.is_some() {
             cluster = cluster.certs(url.certificates());
@@ -193,16 +233,74 @@ async fn connect(url: &RedisUrl, node: &ConnectionInfo, options: &OpenOptions) -
         return Ok(To::Cluster(cluster.build()?.get_async_connection().await?));
     }
     let config = ConnectionManagerConfig::new()
-        .set_connection_timeout(Some(options.deadline))
-        .set_response_timeout(Some(options.deadline))
+        .set_connection_timeout(Some(deadline))
+        .set_response_timeout(Some(deadline))
         .set_max_delay(Duration::from_millis(500));
-    Ok(To::Server(client.get_connection_manager_with_config(config).await?))
+    let manager = ConnectionManager::new_with_config(client.clone(), config.clone()).await?;
+    let manager = Mutex::new((0, manager));
+    Ok(To::Server(Arc::new(Server { client, config, manager, replaced: replaced.clone() })))
+}
+
+/// A connection to one server.
+struct Server {
+    client: Client,
+    config: ConnectionManagerConfig,
+    /// Finds its way again after it was lost, but not where it is silent or leads to the wrong server. The number says
+    /// how many came before.
+    manager: Mutex<(u64, ConnectionManager)>,
+    replaced: watch::Sender<()>,
+}
+
+impl Server {
+    fn current(&self) -> (u64, ConnectionManager) {
+        self.lock().clone()
+    }
+
+    /// Puts a connection that is made by the next call in the place of this one, unless another call has done so.
+    fn replace(&self, number: u64) {
+        let mut current = self.lock();
+        if current.0 == number {
+            match ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
+                Ok(manager) => *current = (number + 1, manager),
+                Err(error) => tracing::error!(%error, "no new connection to the store"),
+            }
+            self.replaced.send_replace(());
+        }
+    }
+
+    /// Replaces the connection where an answer says that the server takes no writes, or where there is none.
+    async fn run<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+        values: impl Fn(&T) -> &[Value],
+    ) -> RedisResult<T> {
+        let (number, mut manager) = self.current();
+        let answer = call(&mut manager).await;
+        let is_wrong = match &answer {
+            // In a pipeline each command has a result of its own.
+            Ok(answer) => values(answer).iter().any(|value| {
+                matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
+            }),
+            Err(error) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
+        };
+        if is_wrong {
+            self.replace(number);
+        }
+        answer
+    }
+
+    /// A panic can't leave the connection half changed, so a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, (u64, ConnectionManager)> {
+        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         match &mut self.to {
-            To::Server(server) => server.req_packed_command(command),
+            To::Server(server) => server
+                .run(async move |manager| manager.req_packed_command(command).await, slice::from_ref)
+                .boxed(),
             To::Cluster(cluster) => cluster.req_packed_command(command),
         }
     }
@@ -214,14 +312,19 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         match &mut self.to {
-            To::Server(server) => server.req_packed_commands(pipeline, offset, count),
+            To::Server(server) => server
+                .run(
+                    async move |manager| manager.req_packed_commands(pipeline, offset, count).await,
+                    Vec::as_slice,
+                )
+                .boxed(),
             To::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
         }
     }
 
     fn get_db(&self) -> i64 {
         match &self.to {
-            To::Server(server) => server.get_db(),
+            To::Server(server) => server.current().1.get_db(),
             To::Cluster(_) => 0,
         }
     }

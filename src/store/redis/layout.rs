@@ -12,12 +12,7 @@ use redis::Cmd;
 use crate::{
     clicks::{DayCount, Facet},
     link::{Key, Link},
-    store::{
-        History, Record, StoreError,
-        columns::Columns,
-        day,
-        listing::{Cursor, Order},
-    },
+    store::{History, Record, StoreError, columns::Columns, day, listing::Order},
 };
 
 /// How many buckets there are. It can't change without moving every link.
@@ -40,6 +35,7 @@ pub(super) const PLACE_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys that concern one link.
 pub(super) struct Keys {
+    bucket: u32,
     /// Hash of its fields.
     pub(super) link: String,
     /// Hash of `day|kind|value` to a number.
@@ -54,11 +50,19 @@ impl Keys {
     pub(super) fn new(key: &Key) -> Self {
         let bucket = bucket_of(key);
         Self {
+            bucket,
             link: format!("urlshort:{{{bucket:02x}}}:link:{key}"),
             days: format!("urlshort:{{{bucket:02x}}}:days:{key}"),
             by_creation: listing(bucket, Order::Newest),
             by_clicks: listing(bucket, Order::MostClicked),
         }
+    }
+}
+
+impl Keys {
+    /// The mark of a visit that was used, which stays for a short time.
+    pub(super) fn visit(&self, number: &str) -> String {
+        format!("urlshort:{{{:02x}}}:visit:{number}", self.bucket)
     }
 }
 
@@ -94,14 +98,13 @@ pub(super) fn place(position: i64, key: &Key) -> String {
 }
 
 /// The key in a member of a listing.
-pub(super) fn key_of(place: &str) -> Result<Key, StoreError> {
-    let (_, key) = place.split_once(':').ok_or_else(|| StoreError::corrupt("a listing holds no place"))?;
-    key.parse().map_err(StoreError::corrupt)
+pub(super) fn key_text(place: &str) -> &str {
+    place.split_once(':').map_or(place, |(_, key)| key)
 }
 
 /// Asks a bucket for its next places in `order` behind `after`.
-pub(super) fn next_places(bucket: u32, order: Order, after: Option<&Cursor>, limit: usize) -> Cmd {
-    let start = after.map(|cursor| format!("({}", place(cursor.position, &cursor.key)));
+pub(super) fn next_places(bucket: u32, order: Order, after: Option<&str>, limit: usize) -> Cmd {
+    let start = after.map(|place| format!("({place}"));
     let (name, unbounded, end) = match order {
         Order::Oldest => ("ZRANGEBYLEX", "-", "+"),
         Order::Newest | Order::MostClicked => ("ZREVRANGEBYLEX", "+", "-"),
@@ -221,6 +224,6 @@ mod tests {
         let places =
             [-377_705_023_201_000, -1, 0, 1, 9, 10, 253_402_207_200_999].map(|time| place(time, &key));
         assert!(places.is_sorted(), "{places:?}");
-        assert!(places.iter().all(|place| key_of(place).unwrap() == key));
+        assert!(places.iter().all(|place| key_text(place) == key.as_str()));
     }
 }

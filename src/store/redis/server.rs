@@ -1,7 +1,7 @@
 //! What the servers have to be like.
 
 use redis::{
-    Value,
+    ErrorKind, Value,
     cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo},
 };
 
@@ -33,11 +33,22 @@ pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> 
     Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
 }
 
-/// Asks whether the store serves every link.
+/// Asks whether the store serves every link, and takes new ones.
 pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
     let mut shared = connection.clone();
     if connection.cluster().is_none() {
-        return Ok(redis::cmd("PING").query_async(&mut shared).await?);
+        return match redis::cmd("ROLE").query_async(&mut shared).await {
+            Ok(role) if is_replica(&role) => {
+                connection.replace();
+                Err(replica())
+            }
+            Ok(_) => Ok(()),
+            // A hosted server may not permit the question, but it answers.
+            Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
+                Ok(redis::cmd("PING").query_async(&mut shared).await?)
+            }
+            Err(error) => Err(error.into()),
+        };
     }
     let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut shared).await?;
     if info.contains("cluster_state:ok") {
@@ -45,6 +56,17 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
     } else {
         Err(StoreError::unavailable("the cluster is down"))
     }
+}
+
+/// Reads the answer to ROLE, a list that begins with `master` or `slave`.
+fn is_replica(role: &Value) -> bool {
+    let Value::Array(parts) = role else { return false };
+    let role: Option<String> = parts.first().cloned().and_then(|role| redis::from_redis_value(role).ok());
+    role.as_deref() == Some("slave")
+}
+
+fn replica() -> StoreError {
+    StoreError::unavailable("the server is a replica, which takes no writes")
 }
 
 /// What each server that takes writes says about itself.
@@ -71,7 +93,7 @@ fn check_info(info: &str) -> Result<(), StoreError> {
         line.unwrap_or_default().trim()
     };
     if value("role") == "slave" {
-        return Err(StoreError::unavailable("the server is a replica, which takes no writes"));
+        return Err(replica());
     }
     let policy = value("maxmemory_policy");
     // The volatile policies evict only what bears a time to live, and nothing of ours does.

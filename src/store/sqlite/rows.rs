@@ -9,7 +9,7 @@ use crate::{
     clicks::{DayCount, Facet, Tally},
     link::{Key, Link},
     store::{
-        History, Record, StoreError,
+        History, MAX_DAMAGED, Record, Scan, StoreError,
         columns::Columns,
         day,
         listing::{Cursor, Order},
@@ -100,7 +100,7 @@ pub(super) fn scan(
     order: Order,
     after: Option<&Cursor>,
     limit: usize,
-) -> rusqlite::Result<Vec<Record>> {
+) -> rusqlite::Result<Scan> {
     let (sql, start) = match order {
         Order::Newest => (
             concat!(
@@ -123,7 +123,16 @@ pub(super) fn scan(
     };
     let (position, key) = after.map_or(start, |cursor| (cursor.position, cursor.key.as_str()));
     let mut statement = db.prepare_cached(sql)?;
-    statement.query_map((position, key, limit), read)?.collect()
+    // Rows come one by one, so the room for damaged ones costs nothing while there are none.
+    let mut rows = statement.query((position, key, limit.saturating_add(MAX_DAMAGED)))?;
+    let mut scan = Scan::default();
+    while scan.records.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        let key = || row.get(0).unwrap_or_default();
+        scan.push(read(row).map_err(StoreError::from), key).map_err(|error| damaged(0, error))?;
+    }
+    Ok(scan)
 }
 
 /// Adds to a link's counts, unless the link has gone.

@@ -47,6 +47,18 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
 "];
 
+/// Returns whether the file belongs to another application. It has tables then, but not this service's mark.
+pub(super) fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
+    let application: i32 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    Ok(application != APPLICATION_ID && tables > 0)
+}
+
+/// The refusal of such a file.
+pub(super) fn foreign() -> StoreError {
+    StoreError::unavailable("the file is the database of another application")
+}
+
 /// Turns on WAL and brings the schema up to date.
 ///
 /// # Errors
@@ -62,12 +74,10 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
 
     let newest = i32::try_from(MIGRATIONS.len()).map_err(StoreError::unavailable)?;
     let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let application: i32 = migration.query_row("PRAGMA application_id", (), |row| row.get(0))?;
-    let version: i32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
-    let tables: u32 = migration.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    if application != APPLICATION_ID && tables > 0 {
-        return Err(StoreError::unavailable("the file is the database of another application"));
+    if is_foreign(&migration)? {
+        return Err(foreign());
     }
+    let version: i32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     if version > newest {
         return Err(StoreError::unavailable(format!(
             "the file has schema version {version}, newer than this program's {newest}"

@@ -1,8 +1,8 @@
 //! Threads that own SQLite connections, and the group commit.
 //!
-//! A worker takes all calls that wait, runs them in one transaction, and answers them once it is committed. While
-//! one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
-//! meanwhile, and a lone call waits for nobody.
+//! A worker that writes takes all calls that wait, runs them in one transaction, and answers them once it is committed.
+//! While one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
+//! meanwhile, and a lone call waits for nobody. Each read has a transaction of its own.
 
 use std::{
     io,
@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
+use super::{file::DatabaseFile, is_damage};
 use crate::store::StoreError;
 
 /// Calls that may wait for a worker. Past it a call fails at once: a longer queue could not be served in time.
@@ -28,17 +29,26 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_micros(100);
 
 /// What a worker's connections do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Mode {
     Read,
-    Write,
+    /// Writes, as long as the file is in its place.
+    Write(DatabaseFile),
 }
 
 impl Mode {
-    fn behavior(self) -> TransactionBehavior {
+    fn behavior(&self) -> TransactionBehavior {
         match self {
             Self::Read => TransactionBehavior::Deferred,
-            Self::Write => TransactionBehavior::Immediate,
+            Self::Write(_) => TransactionBehavior::Immediate,
+        }
+    }
+
+    /// Checks that what is committed will be found again.
+    fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Read => Ok(()),
+            Self::Write(file) => file.check(),
         }
     }
 }
@@ -58,8 +68,8 @@ impl Worker {
     pub(super) fn start(name: &str, connections: Vec<Connection>, mode: Mode) -> Result<Self, StoreError> {
         let (queue, calls) = crossbeam_channel::bounded(QUEUE);
         let threads = connections.into_iter().map(|connection| {
-            let calls = calls.clone();
-            thread::Builder::new().name(name.into()).spawn(move || serve(&connection, &calls, mode))
+            let (calls, mode) = (calls.clone(), mode.clone());
+            thread::Builder::new().name(name.into()).spawn(move || serve(&connection, &calls, &mode))
         });
         let threads = threads.collect::<io::Result<_>>().map_err(StoreError::unavailable)?;
         Ok(Self { running: Mutex::new(Some(Running { queue, threads })) })
@@ -135,9 +145,13 @@ where
     }
 }
 
-fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: Mode) {
+fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: &Mode) {
     let mut last_size = 0;
     while let Ok(first) = calls.recv() {
+        if let Err(error) = mode.check() {
+            first.answer(Err(error));
+            continue;
+        }
         let mut batch = vec![first];
         let committed = fill_and_commit(connection, &mut batch, calls, mode, last_size);
         last_size = batch.len();
@@ -162,16 +176,17 @@ fn fill_and_commit(
     connection: &Connection,
     batch: &mut Vec<Box<dyn Call>>,
     calls: &Receiver<Box<dyn Call>>,
-    mode: Mode,
+    mode: &Mode,
     last_size: usize,
 ) -> rusqlite::Result<()> {
     let deadline = Instant::now() + GATHER;
     let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
     while let Some(call) = batch.last_mut() {
         call.run(&transaction)?;
-        let next = if batch.len() == BATCH {
+        // A transaction that reads sees the file as it was at its first read, which is too old for a later call.
+        let next = if batch.len() == BATCH || matches!(mode, Mode::Read) {
             None
-        } else if mode == Mode::Write && batch.len() < last_size {
+        } else if matches!(mode, Mode::Write(_)) && batch.len() < last_size {
             calls.recv_deadline(deadline).ok()
         } else {
             calls.try_recv().ok()
@@ -184,19 +199,60 @@ fn fill_and_commit(
     transaction.commit()
 }
 
-fn commit_alone(connection: &Connection, call: &mut dyn Call, mode: Mode) -> rusqlite::Result<()> {
+fn commit_alone(connection: &Connection, call: &mut dyn Call, mode: &Mode) -> rusqlite::Result<()> {
     let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
     call.run(&transaction)?;
     transaction.commit()
 }
 
-/// Whether an error comes from what one call asked, rather than from the disk or the file, where all would fail.
+/// Returns whether an error comes from what one call asked, or from the page it met, rather than from the whole file or
+/// disk, where all calls would fail.
 fn concerns_one_call(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
-        Some(code) => matches!(
-            code,
-            ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown
-        ),
+        Some(code) => {
+            matches!(
+                code,
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::TooBig
+                    | ErrorCode::Unknown
+            ) || is_damage(error)
+        }
         None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_sees_what_was_committed_before_it_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Connection::open(directory.path().join("file.db")).unwrap();
+        let writer = open();
+        writer.execute_batch("PRAGMA journal_mode = wal; CREATE TABLE numbers (number)").unwrap();
+        let count =
+            |db: &Connection| db.query_row("SELECT count(*) FROM numbers", (), |row| row.get::<_, u32>(0));
+        let worker = Worker::start("test", vec![open()], Mode::Read).unwrap();
+
+        let (started, has_started) = mpsc::channel();
+        let (release, is_released) = mpsc::channel();
+        let slow = worker.call(move |db| {
+            let counted = count(db)?;
+            started.send(()).unwrap();
+            is_released.recv().unwrap();
+            Ok(counted)
+        });
+        let after = async {
+            tokio::task::spawn_blocking(move || has_started.recv()).await.unwrap().unwrap();
+            writer.execute("INSERT INTO numbers VALUES (1)", ()).unwrap();
+            let (next, ()) = tokio::join!(biased; worker.call(count), async { release.send(()).unwrap() });
+            next.unwrap()
+        };
+        let (slow, after) = tokio::join!(slow, after);
+        assert_eq!((slow.unwrap(), after), (0, 1));
     }
 }

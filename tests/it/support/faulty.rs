@@ -1,19 +1,20 @@
 use std::{
     ops::Range,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use urlshort::{
     clicks::{DayCount, Tally},
     link::{Key, Link},
     store::{
-        Change, Changed, History, Record, Store, StoreError,
+        Change, Changed, History, Record, Scan, Store, StoreError,
         listing::{Cursor, Order},
         memory::MemoryStore,
     },
@@ -28,6 +29,7 @@ pub(crate) struct FaultyStore {
     changes: watch::Sender<Option<Changed>>,
     holds_answers: watch::Sender<bool>,
     held: AtomicUsize,
+    change_delay: Mutex<Duration>,
 }
 
 /// How a [`FaultyStore`] behaves.
@@ -55,6 +57,7 @@ impl FaultyStore {
             changes: watch::Sender::new(None),
             holds_answers: watch::Sender::new(false),
             held: AtomicUsize::new(0),
+            change_delay: Mutex::default(),
         }
     }
 
@@ -75,6 +78,18 @@ impl FaultyStore {
     /// Lets look-ups read what is there, but keep it to themselves until this is taken back.
     pub(crate) fn hold_answers(&self, hold: bool) {
         self.holds_answers.send_replace(hold);
+    }
+
+    /// Lets each change be made at once, but answered only so much later.
+    pub(crate) fn answer_changes_after(&self, delay: Duration) {
+        *self.change_delay.lock().unwrap() = delay;
+    }
+
+    async fn delay_change(&self) {
+        let delay = *self.change_delay.lock().unwrap();
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
     }
 
     /// How many answers were held back.
@@ -126,12 +141,16 @@ impl Store for FaultyStore {
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
         self.gate().await?;
-        self.inner.update(link, expected).await
+        let change = self.inner.update(link, expected).await;
+        self.delay_change().await;
+        change
     }
 
     async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
         self.gate().await?;
-        self.inner.delete(key, expected).await
+        let change = self.inner.delete(key, expected).await;
+        self.delay_change().await;
+        change
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
@@ -139,12 +158,7 @@ impl Store for FaultyStore {
         self.inner.use_visit(key).await
     }
 
-    async fn scan(
-        &self,
-        order: Order,
-        after: Option<Cursor>,
-        limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         self.gate().await?;
         self.inner.scan(order, after, limit).await
     }

@@ -2,6 +2,8 @@
 
 mod app;
 mod faulty;
+mod forwarder;
+mod pgbouncer;
 mod postgres;
 mod process;
 mod prometheus;
@@ -9,13 +11,18 @@ pub(crate) mod raw;
 mod redis;
 mod server;
 
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use urlshort::link::{Key, Link, Target};
 
 pub(crate) use self::{
     app::{TestApp, assert_error},
     faulty::{FaultyStore, Mood},
+    forwarder::Forwarder,
+    pgbouncer::PgBouncer,
     postgres::Postgres,
     process::{PATIENCE, Process},
     prometheus::{Alertmanager, Prometheus, monitoring},
@@ -50,4 +57,25 @@ pub(crate) fn raise_open_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// Asks until the answer is what the test waits for, and panics with the last one where that takes longer than `limit`.
+#[track_caller]
+pub(crate) fn eventually<T, E: std::fmt::Debug>(
+    limit: Duration,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let start = Instant::now();
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(last) => {
+                    assert!(start.elapsed() < limit, "{caller}: not within {limit:?}; last: {last:?}")
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }

@@ -31,16 +31,58 @@ impl Postgres {
         let data = directory.path().join("data");
         run(Command::new("cp").arg("-r").arg(template()).arg(&data));
         let extra = prepare(&data);
+        Self::start_in(directory, extra, "ready to accept connections")
+    }
+
+    /// Starts it on the data in a directory, and waits until it prints `ready`.
+    fn start_in(directory: TempDir, extra: Vec<String>, ready: &str) -> Self {
+        let data = directory.path().join("data");
         give_away(directory.path());
         run(Command::new("chmod").arg("700").arg(&data));
         let (port, server) = loop {
             let port = free_port();
-            match Server::start(command(&data, port, &extra), "ready to accept connections") {
+            match Server::start(command(&data, port, &extra), ready) {
                 Ok(server) => break (port, server),
                 Err(printed) => assert!(printed.contains("could not bind"), "{printed}"),
             }
         };
         Self { directory, port, extra, server }
+    }
+
+    /// Starts a standby on a copy of this server's data.
+    pub(crate) fn standby(&self, settings: Vec<String>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_away(directory.path());
+        let mut copy = Command::new(bin("pg_basebackup"));
+        drop_privileges(&mut copy);
+        copy.current_dir(directory.path()).env("PGPASSWORD", Self::PASSWORD);
+        copy.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &self.port.to_string(), "-c", "fast"]);
+        run(copy.args(["-X", "stream"]).arg("-D").arg(directory.path().join("data")));
+        fs::write(directory.path().join("data/standby.signal"), "").unwrap();
+        Self::start_in(directory, settings, "ready to accept read-only connections")
+    }
+
+    /// Makes a standby the primary, and waits until it is.
+    pub(crate) fn promote(&self) {
+        let mut promote = Command::new(bin("pg_ctl"));
+        drop_privileges(&mut promote);
+        run(promote.current_dir(self.data()).args(["promote", "-w", "-D"]).arg(self.data()));
+    }
+
+    /// Starts it again after it was killed, as a standby that follows nobody.
+    pub(crate) fn restart_as_standby(&mut self) {
+        fs::write(self.data().join("standby.signal"), "").unwrap();
+        self.restart_until("ready to accept read-only connections");
+    }
+
+    fn restart_until(&mut self, ready: &str) {
+        // The next server can't tell an old lock from that of a process which has the same number by now.
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        self.server = Server::start(command(&self.data(), self.port, &self.extra), ready).unwrap();
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// The store URL.
@@ -67,11 +109,7 @@ impl RemoteServer for Postgres {
     }
 
     fn restart(&mut self) {
-        let data = self.directory.path().join("data");
-        // The next server can't tell an old lock from that of a process which has the same number by now.
-        let _ = fs::remove_file(data.join("postmaster.pid"));
-        self.server =
-            Server::start(command(&data, self.port, &self.extra), "ready to accept connections").unwrap();
+        self.restart_until("ready to accept connections");
     }
 }
 

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Fuzzes the real program with raw requests: a fixed list of seeds, and one fresh seed that is printed.
+#
+#   tests/checks/fuzz.sh                            60 seconds
+#   tests/checks/fuzz.sh --seconds 600
+#   tests/checks/fuzz.sh --replay SEED:ITERATION    one case alone, as a failure names it
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+cargo build --locked
+PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=tests:tests/checks exec python3 -m fuzz target/debug/urlshort "$@"

@@ -1,0 +1,127 @@
+"""One connection without a client library around it: raw bytes out, answers back."""
+
+import asyncio
+import json
+import re
+import socket
+import struct
+
+# Far longer than any answer takes, so that a timeout means silence.
+PATIENCE = 20
+STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) [ -~]*\r\n")
+HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t -~\x80-\xff]*)\r\n")
+
+
+class Malformed(Exception):
+    """The service sent bytes that are no HTTP answer."""
+
+
+class Answer:
+    """One answer; header names are in lower case."""
+
+    def __init__(self, status, headers):
+        self.status = status
+        self.headers = headers
+        self.body = b""
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Connection:
+    """A client's end, without any protection from itself."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.buffer = b""
+        self.is_closed_by_peer = False
+
+    @classmethod
+    async def open(cls, address):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        await asyncio.wait_for(asyncio.get_running_loop().sock_connect(sock, address), PATIENCE)
+        return cls(sock)
+
+    async def send(self, data):
+        """Sends as much as the service takes; it may close early, and its answer is still to be read."""
+        try:
+            await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.sock, data), PATIENCE)
+        except (ConnectionError, TimeoutError):
+            pass
+
+    def half_close(self):
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.is_closed_by_peer = True
+
+    def close(self, abruptly=False):
+        """Closes the connection, `abruptly` by a reset."""
+        if abruptly:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+    async def _fill(self, patience):
+        """Reads more; false at the end of the stream."""
+        if self.is_closed_by_peer:
+            return False
+        try:
+            data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.sock, 65536), patience)
+        except ConnectionError:
+            data = b""
+        self.buffer += data
+        self.is_closed_by_peer = not data
+        return bool(data)
+
+    async def is_closed(self, patience=PATIENCE):
+        """Reads to the end of the stream; false if the service keeps the connection or sends more than is due."""
+        try:
+            await self._fill(patience)
+        except TimeoutError:
+            return False
+        return self.is_closed_by_peer and not self.buffer
+
+    async def answer(self, method=b"GET", patience=PATIENCE):
+        """The next final answer, or None at the end of the stream."""
+        while True:
+            while b"\r\n\r\n" not in self.buffer:
+                if not await self._fill(patience):
+                    if self.buffer:
+                        raise Malformed(f"half an answer: {self.buffer!r}")
+                    return None
+            head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
+            answer = parse_head(head + b"\r\n")
+            if answer.status >= 200:
+                break
+        answer.body = await self._body(method, answer, patience)
+        return answer
+
+    async def _body(self, method, answer, patience):
+        if method == b"HEAD" or answer.status in (204, 304):
+            return b""
+        lengths = answer.headers.get(b"content-length", [])
+        if len(lengths) != 1 or not lengths[0].isdigit():
+            raise Malformed(f"{answer.status} with content-length {lengths!r}")
+        length = int(lengths[0])
+        while len(self.buffer) < length:
+            if not await self._fill(patience):
+                raise Malformed(f"{answer.status} ends {length - len(self.buffer)} bytes early")
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        return body
+
+
+def parse_head(head):
+    """Reads the head of an answer strictly: an answer with a stray byte could be split in two by a proxy."""
+    line = STATUS_LINE.match(head)
+    if not line:
+        raise Malformed(f"no status line: {head!r}")
+    headers, position = {}, line.end()
+    while position < len(head):
+        header = HEADER_LINE.match(head, position)
+        if not header:
+            raise Malformed(f"no header: {head[position:]!r}")
+        headers.setdefault(header[1].lower(), []).append(header[2])
+        position = header.end()
+    return Answer(int(line[1]), headers)

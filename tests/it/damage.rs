@@ -1,0 +1,195 @@
+//! Damaged links, and damaged pages of the database: they harm no other link.
+
+use std::{
+    fs,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::{Client, StatusCode, redirect::Policy};
+use serde_json::Value;
+use urlshort::{
+    clicks::{DayCount, Facet},
+    observability::metrics::Metrics,
+    store::{
+        self, History, OpenOptions, Store, StoreError, Supervised,
+        listing::{Listing, Order, list},
+    },
+};
+
+use crate::support::{Postgres, Process, Redis, key, link, sqlite_in};
+
+async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+}
+
+/// Puts 20 links, of which every fifth is to be damaged: first, last, and in between.
+async fn put_twenty(store: &Arc<dyn Store>) {
+    for n in 0..20 {
+        let day = DayCount { day: jiff::civil::date(2026, 6, 1), facet: Facet::People, count: 1 };
+        let history = History { days: vec![day], ..History::default() };
+        let made = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
+        assert!(store.put_with_history(made, history).await.unwrap());
+    }
+}
+
+fn kind(n: usize) -> &'static str {
+    if n.is_multiple_of(5) || n == 19 { "bad" } else { "good" }
+}
+
+async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
+    let metrics = Arc::new(Metrics::new());
+    let store = Arc::new(Supervised::new(store, Duration::from_secs(2), metrics.clone()));
+    let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
+    for _ in 0..20 {
+        // Look-ups that come together go together.
+        let found = join_all(keys.iter().map(|key| store.get(key))).await;
+        for (key, found) in keys.iter().zip(found) {
+            match found {
+                Ok(Some(link)) => assert!(key.as_str().starts_with("good") && link.key == *key),
+                Err(StoreError::Corrupt(_)) => assert!(key.as_str().starts_with("bad")),
+                other => panic!("{key}: {other:?}"),
+            }
+        }
+    }
+    assert!(!store.is_failing());
+    assert_eq!(metrics.store_corrupt_links.get(), 20 * 5);
+
+    let good: Vec<_> = keys.iter().map(ToString::to_string).filter(|key| key.starts_with("good")).collect();
+    for limit in [1, 3, 100] {
+        for order in [Order::Oldest, Order::Newest, Order::MostClicked] {
+            let (mut listed, mut after) = (Vec::new(), None);
+            loop {
+                let page =
+                    list(&*store, Listing { order, after, limit, ..Listing::default() }).await.unwrap();
+                assert!(page.records.len() == limit || page.next.is_none(), "a page is full");
+                listed.extend(page.records.iter().map(|record| record.link.key.to_string()));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            listed.sort_unstable();
+            assert_eq!(listed, good, "{order:?}, {limit} a page");
+        }
+    }
+    let told = store.scan(Order::Oldest, None, 100).await.unwrap().damaged;
+    let mut told: Vec<_> = told.iter().map(|damaged| damaged.key.as_str()).collect();
+    told.sort_unstable();
+    assert_eq!(told, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_links_harm_no_other_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&sqlite_in(directory.path())).await;
+    put_twenty(&store).await;
+    let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
+    file.execute("UPDATE links SET expires_at = 999999999999999999 WHERE key LIKE 'bad%'", ()).unwrap();
+    damaged_links_harm_no_other(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_links_harm_no_other_in_postgres() {
+    let server = Postgres::start();
+    let store = open(&server.url()).await;
+    put_twenty(&store).await;
+    let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
+    let damage = "UPDATE links SET expires_at = 999999999999999999 WHERE key LIKE 'bad%'";
+    sqlx::query(damage).execute(&mut admin).await.unwrap();
+    damaged_links_harm_no_other(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_links_harm_no_other_in_redis() {
+    let server = Redis::start();
+    let store = open(&server.url()).await;
+    put_twenty(&store).await;
+    for kept in server.cli(&["KEYS", "urlshort:*:link:bad*"]).lines() {
+        server.cli(&["HSET", kept.trim(), "expires_at", "999999999999999999"]);
+    }
+    damaged_links_harm_no_other(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_leaves_damaged_links_out_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let store = open(&url).await;
+    put_twenty(&store).await;
+    store.close().await;
+    let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
+    file.execute("UPDATE links SET expires_at = 999999999999999999 WHERE key = 'bad05'", ()).unwrap();
+    file.execute("UPDATE day_counts SET day = 20269999 WHERE key = 'bad10'", ()).unwrap();
+    drop(file);
+    let output = directory.path().join("links.jsonl");
+    let mut export = Process::command(&[("STORE_URL", &url)]);
+    let ended = export.arg("export").arg("--output").arg(&output).output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    assert!(told.contains("bad05: damaged") && told.contains("bad10: damaged"), "{told}");
+    assert!(told.contains("2 damaged links were not exported"), "{told}");
+    assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 18);
+}
+
+/// Overwrites the page of a database that holds this text.
+fn damage_page_with(file: &Path, text: &str) {
+    const PAGE: usize = 4096;
+    let bytes = fs::read(file).unwrap();
+    let at = bytes.windows(text.len()).position(|window| window == text.as_bytes()).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.write_all_at(&[0xff; PAGE], (at / PAGE * PAGE) as u64).unwrap();
+}
+
+/// The keys that can be read, and those that can't.
+fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
+    let database = rusqlite::Connection::open(file).unwrap();
+    (0..count).map(|n| format!("k{n}")).partition(|key| {
+        database.query_row("SELECT target FROM links WHERE key = ?", [key], |_| Ok(())).is_ok()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_takes_no_link_of_another_page_down() {
+    const LINKS: usize = 500;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
+    let store = open(&url).await;
+    let target = |n: usize| format!("https://{n}.example/{}", "x".repeat(200));
+    let put = join_all((0..LINKS).map(|n| store.put_if_absent(link(&format!("k{n}"), &target(n))))).await;
+    assert!(put.into_iter().all(|put| put.unwrap()));
+    store.close().await;
+    damage_page_with(&file, &target(250));
+    let (good, bad) = sort_keys(&file, LINKS);
+    assert!(!bad.is_empty() && good.len() > LINKS * 9 / 10, "{bad:?}");
+
+    let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0")]);
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let attackers: Vec<_> = (0..4)
+        .map(|_| {
+            let (client, stop) = (client.clone(), stop.clone());
+            let urls: Vec<_> = bad.iter().map(|key| process.url(&format!("/{key}"))).collect();
+            tokio::spawn(async move {
+                for url in urls.iter().cycle().take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let status = client.get(url).send().await.unwrap().status();
+                    assert!(status.is_server_error(), "{status}");
+                }
+            })
+        })
+        .collect();
+    for key in &good {
+        let status = client.get(process.url(&format!("/{key}"))).send().await.unwrap().status();
+        assert_eq!(status, StatusCode::FOUND, "{key}");
+    }
+    let ready: Value = client.get(process.url("/readyz")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(ready["store"]["status"], "ok");
+    stop.store(true, Ordering::Relaxed);
+    join_all(attackers).await.into_iter().for_each(Result::unwrap);
+}

@@ -1,0 +1,125 @@
+//! Changes whose client hangs up.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::join_all, stream};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use reqwest::{StatusCode, header};
+use serde_json::json;
+use tokio::time::timeout;
+use urlshort::{
+    link::Link,
+    store::{self, Change, OpenOptions, Store, memory::MemoryStore},
+};
+
+use crate::support::{FaultyStore, PATIENCE, Postgres, TestApp, eventually, key, link};
+
+const TOKEN: &str = "writer-0123456789";
+
+const LINKS: usize = 300;
+
+async fn app_on(store: Arc<dyn Store>) -> TestApp {
+    // Nothing expires while the test runs.
+    let flags = ["--cache-ttl", "1h", "--store-timeout", "60s", "--request-timeout", "60s"];
+    TestApp::start_on(store, &[&["--api-tokens", &format!("ci:{TOKEN}")], &flags[..]].concat()).await
+}
+
+/// Takes links down, and hangs up on each request after up to `longest`.
+async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration) {
+    let mut rng = StdRng::seed_from_u64(2);
+    let requests = keys.iter().map(|key| {
+        let patience = rng.random_range(Duration::ZERO..longest);
+        let url = app.url(&format!("/api/v1/links/{key}/take-down"));
+        let request = app.client.post(url).bearer_auth(TOKEN);
+        async move {
+            // Whether there was an answer in time is chance.
+            let _ = timeout(patience, request.send()).await;
+        }
+    });
+    stream::iter(requests).buffer_unordered(8).collect::<Vec<_>>().await;
+}
+
+/// Waits until each link that is down in the store has stopped redirecting, and returns how many are.
+async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String]) -> usize {
+    eventually(PATIENCE, async || {
+        let mut down = Vec::new();
+        for text in keys {
+            if store.get(&key(text)).await.unwrap().unwrap().taken_down_at.is_some() {
+                down.push(text);
+            }
+        }
+        let mut redirecting = Vec::new();
+        for text in &down {
+            match app.get(&format!("/{text}")).await.status() {
+                StatusCode::GONE => {}
+                StatusCode::FOUND => redirecting.push((*text).clone()),
+                other => panic!("{other}"),
+            }
+        }
+        if redirecting.is_empty() { Ok(down.len()) } else { Err(redirecting) }
+    })
+    .await
+}
+
+async fn made_and_cached(app: &TestApp) -> Vec<String> {
+    let make = |n| async move { app.key_of(&format!("https://{n}.example/")).await };
+    let made = join_all((0..LINKS).map(make)).await;
+    for text in &made {
+        // The second time it comes from memory.
+        for _ in 0..2 {
+            assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
+        }
+    }
+    made
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_take_down_that_a_slow_store_made_stops_redirecting() {
+    let memory = Arc::new(MemoryStore::default());
+    let slow = Arc::new(FaultyStore::around(memory.clone()));
+    let app = app_on(slow.clone()).await;
+    let keys = made_and_cached(&app).await;
+    slow.answer_changes_after(Duration::from_millis(20));
+    take_down_and_hang_up(&app, &keys, Duration::from_millis(30)).await;
+    let down = wait_until_all_stopped(&app, &*memory, &keys).await;
+    assert!(down > LINKS / 3, "{down} take-downs were made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
+    let server = Postgres::start();
+    let options = OpenOptions { deadline: PATIENCE, ..OpenOptions::default() };
+    let open = async || store::open(&server.url().parse().unwrap(), &options).await.unwrap();
+    // Deaf to what the database tells, so that nothing but the change itself ends the redirects.
+    let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
+    let keys = made_and_cached(&app).await;
+    take_down_and_hang_up(&app, &keys, Duration::from_millis(25)).await;
+    let down = wait_until_all_stopped(&app, &*open().await, &keys).await;
+    assert!(down > LINKS / 10, "{down} take-downs were made");
+}
+
+#[tokio::test]
+async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_already() {
+    let memory = Arc::new(MemoryStore::default());
+    let app = app_on(Arc::new(FaultyStore::around(memory.clone()))).await;
+    for text in ["down", "gone"] {
+        assert!(app.store.put_if_absent(link(text, "https://example.com")).await.unwrap());
+        assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
+    }
+    // Behind the back of the instance, which is deaf.
+    let down = Link { taken_down_at: Some(app.now()), version: 2, ..link("down", "https://example.com") };
+    assert_eq!(memory.update(down, 1).await.unwrap(), Change::Done);
+    assert_eq!(memory.delete(&key("gone"), None).await.unwrap(), Change::Done);
+    for text in ["down", "gone"] {
+        assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND, "it can't know");
+    }
+
+    let repeat = app.post("/api/v1/links/down/take-down").bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(repeat.status(), StatusCode::OK);
+    assert_eq!(app.get("/down").await.status(), StatusCode::GONE);
+    let edit = app.client.patch(app.url("/api/v1/links/gone")).bearer_auth(TOKEN);
+    let edit = edit.json(&json!({ "title": "new" })).send().await.unwrap();
+    assert_eq!(edit.status(), StatusCode::NOT_FOUND);
+    assert!(edit.headers().get(header::LOCATION).is_none());
+    assert_eq!(app.get("/gone").await.status(), StatusCode::NOT_FOUND);
+}

@@ -1,0 +1,88 @@
+//! Calls that are made again, because of a conflict or because their answer was lost.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::civil::date;
+use tokio::join;
+use urlshort::{
+    clicks::{DayCount, Facet, Tally},
+    store::{self, OpenOptions},
+};
+
+use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port, key, link};
+
+/// A transaction that fails because of others runs again, without its client noticing.
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_between_transactions_are_not_seen_outside() {
+    let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
+    let open = async || store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap();
+    let (one, other) = (open().await, open().await);
+    assert!(one.put_if_absent(link("k", "https://example.com")).await.unwrap());
+    let key = key("k");
+    let people = DayCount { day: date(2026, 6, 1), facet: Facet::People, count: 1 };
+    let both = [&one, &other].map(|store| {
+        let (key, people) = (&key, &people);
+        let visit = async move || {
+            for _ in 0..50 {
+                assert!(store.use_visit(key).await.unwrap());
+            }
+        };
+        let count = async move || {
+            for _ in 0..50 {
+                let tally = Tally { key: key.clone(), counted: people.clone() };
+                store.add_clicks(vec![tally]).await.unwrap();
+            }
+        };
+        async move { join!(visit(), visit(), count()) }
+    });
+    join_all(both).await;
+    let record = one.record(&key).await.unwrap().unwrap();
+    assert_eq!((record.visits, record.clicks), (200, 100));
+}
+
+/// The server makes a visit, but its answer is lost, and the client of the cluster asks again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
+    let forwarder = Forwarder::start(0).await;
+    let announced = forwarder.port.to_string();
+    let bus = free_port().to_string();
+    let server = Redis::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-port",
+        &bus,
+        "--cluster-announce-ip",
+        "127.0.0.1",
+        "--cluster-announce-port",
+        &announced,
+    ]);
+    forwarder.move_to(server.port);
+    server.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+    eventually(PATIENCE, async || {
+        let info = server.cli(&["CLUSTER", "INFO"]);
+        if info.contains("cluster_state:ok") { Ok(()) } else { Err(info) }
+    })
+    .await;
+    let url = forwarder.replace_in(&server.url(), server.port);
+    let options = OpenOptions { deadline: Duration::from_secs(10), ..OpenOptions::default() };
+    let store = store::open(&url.parse().unwrap(), &options).await.unwrap();
+    let key = key("k");
+    assert!(store.put_if_absent(link("k", "https://example.com")).await.unwrap());
+    assert!(store.use_visit(&key).await.unwrap(), "the script is known to the server");
+    // The bucket of this key.
+    let links = server.cli(&["KEYS", "urlshort:*:link:k"]);
+    let visits = || server.cli(&["HGET", links.trim(), "visits"]).trim().to_owned();
+    assert_eq!(visits(), "1");
+
+    forwarder.hold_answers(true);
+    let visit = tokio::spawn({
+        let (store, key) = (store.clone(), key.clone());
+        async move { store.use_visit(&key).await }
+    });
+    eventually(PATIENCE, async || if visits() == "2" { Ok(()) } else { Err(visits()) }).await;
+    forwarder.cut();
+    forwarder.hold_answers(false);
+    assert!(visit.await.unwrap().unwrap());
+    assert_eq!(visits(), "2");
+}
