@@ -68,8 +68,8 @@ docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-priv
 tests_in_process() {
   cargo test --locked --lib &&
     cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: \
-      --skip monitoring:: --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: --skip rolling:: --skip shutdown:: \
-      --skip silence::
+      --skip monitoring:: --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: --skip rolling:: --skip rotation:: \
+      --skip shutdown:: --skip silence::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&

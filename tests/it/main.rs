@@ -33,6 +33,7 @@ mod redirect;
 mod restore;
 mod retries;
 mod rolling;
+mod rotation;
 
 mod servers;
 mod shorten;
