@@ -5,6 +5,7 @@
 mod alerting;
 mod batch;
 mod cache;
+mod canary;
 mod cli;
 mod clicks;
 mod clients;
@@ -34,6 +35,8 @@ mod redirect;
 mod restore;
 mod retries;
 mod rolling;
+mod rotation;
+
 mod servers;
 mod shorten;
 mod shutdown;
