@@ -35,9 +35,10 @@ RUN find src -name '*.rs' -exec touch {} + \
 
 FROM ${RUNTIME_IMAGE}
 ARG URLSHORT_REVISION=unknown
+ARG URLSHORT_SOURCE=https://github.com/urlshort/urlshort
 LABEL org.opencontainers.image.title="urlshort" \
       org.opencontainers.image.description="A URL shortener" \
-      org.opencontainers.image.source="https://github.com/urlshort/urlshort" \
+      org.opencontainers.image.source="${URLSHORT_SOURCE}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${URLSHORT_REVISION}"
 # For PGSSLROOTCERT: the public authorities of the base image do not vouch for RDS.

@@ -1,39 +1,85 @@
-# The alarms that end a deployment, each for both target groups, and those that call a person for what else may fail.
+# Alarms that roll a deployment back, and those that only call a person. Each compares a share of the requests of one minute
+# with a limit, in 2 of 3 minutes. tests/checks/aws/alarms.py runs their expressions on made-up minutes.
 
 locals {
-  # Fewer requests in a minute say nothing of a share or a percentile.
+  # A share of fewer requests in a minute means little.
   min_requests = 20
 
-  # Alarms on one metric: whatever it is that goes over the threshold for the minutes.
-  service_alarms = {
-    balancer-errors = {
-      description = "The load balancer itself answers 5xx: no task could be reached"
+  # A connection to a task that the load balancer could not open has a metric of its own.
+  group_alarms = {
+    for color, group in aws_lb_target_group.service : "errors-${color}" => {
+      description = "More than ${var.max_error_percent} % of the requests to the tasks in ${color} are answered 5xx or reach no task"
+      limit       = var.max_error_percent
+      expression  = "IF(FILL(requests, 0) + FILL(refused, 0) >= ${local.min_requests}, 100 * (FILL(failed, 0) + FILL(refused, 0)) / (FILL(requests, 0) + FILL(refused, 0)), 0)"
       namespace   = "AWS/ApplicationELB"
-      metric      = "HTTPCode_ELB_5XX_Count"
-      statistic   = "Sum"
-      threshold   = 20
-      minutes     = 3
-      dimensions  = { LoadBalancer = aws_lb.main.arn_suffix }
-    }
-    database-capacity = {
-      description = "The database has been at its largest size: raise database_max_acu"
-      namespace   = "AWS/RDS"
-      metric      = "ACUUtilization"
-      statistic   = "Average"
-      threshold   = 90
-      minutes     = 10
-      dimensions  = { DBClusterIdentifier = aws_rds_cluster.main.cluster_identifier }
+      metrics     = { requests = "RequestCount", failed = "HTTPCode_Target_5XX_Count", refused = "TargetConnectionErrorCount" }
+      dimensions  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = group.arn_suffix }
     }
   }
+
+  deployment_alarms = merge(local.group_alarms, {
+    # A task that resets connections shows as 502, one that hangs as 504, neither in its target group's metrics.
+    balancer-errors = {
+      description = "More than ${var.max_error_percent} % of the requests are answered 5xx by the load balancer: tasks reset connections, hang or can't be reached"
+      limit       = var.max_error_percent
+      expression  = "IF(FILL(requests, 0) + FILL(failed, 0) >= ${local.min_requests}, 100 * FILL(failed, 0) / (FILL(requests, 0) + FILL(failed, 0)), 0)"
+      namespace   = "AWS/ApplicationELB"
+      metrics     = { requests = "RequestCount", failed = "HTTPCode_ELB_5XX_Count" }
+      dimensions  = { LoadBalancer = aws_lb.main.arn_suffix }
+    }
+    # The service level: redirects in under 200 ms, counted from the access log. The load balancer can't tell routes apart.
+    redirects = {
+      description = "More than ${var.max_bad_redirects_percent} % of the redirects fail or take more than 200 ms"
+      limit       = var.max_bad_redirects_percent
+      expression  = "IF(FILL(redirects, 0) >= ${local.min_requests}, 100 * FILL(bad, 0) / FILL(redirects, 0), 0)"
+      namespace   = local.metric_namespace
+      metrics     = { redirects = "Redirects", bad = "BadRedirects" }
+      dimensions  = {}
+    }
+  })
+
+  # Alarms on one metric: beyond the threshold for so many minutes.
+  resource_alarms = merge(
+    {
+      for cluster in aws_rds_cluster.main : "database-capacity" => {
+        description = "The database is at its largest size: raise database_max_acu"
+        metric      = "ACUUtilization"
+        comparison  = "GreaterThanThreshold"
+        threshold   = 90
+        minutes     = 10
+        dimensions  = { DBClusterIdentifier = cluster.cluster_identifier }
+      }
+    },
+    {
+      for instance in aws_db_instance.main : "database-cpu" => {
+        description = "The database uses all of its processor: take a larger database_instance_class"
+        metric      = "CPUUtilization"
+        comparison  = "GreaterThanThreshold"
+        threshold   = 90
+        minutes     = 10
+        dimensions  = { DBInstanceIdentifier = instance.identifier }
+      }
+    },
+    {
+      for instance in aws_db_instance.main : "database-storage" => {
+        description = "The database has less than 2 GiB of storage left and did not grow"
+        metric      = "FreeStorageSpace"
+        comparison  = "LessThanThreshold"
+        threshold   = 2 * 1024 * 1024 * 1024
+        minutes     = 10
+        dimensions  = { DBInstanceIdentifier = instance.identifier }
+      }
+    },
+  )
 }
 
-resource "aws_cloudwatch_metric_alarm" "errors" {
-  for_each = aws_lb_target_group.service
+resource "aws_cloudwatch_metric_alarm" "deployment" {
+  for_each = local.deployment_alarms
 
-  alarm_name          = "${var.name}-errors-${each.key}"
-  alarm_description   = "More than ${var.max_error_percent} % of the answers of the tasks in ${each.key} are 5xx"
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
   comparison_operator = "GreaterThanThreshold"
-  threshold           = var.max_error_percent
+  threshold           = each.value.limit
   evaluation_periods  = 3
   datapoints_to_alarm = 2
   treat_missing_data  = "notBreaching"
@@ -42,74 +88,37 @@ resource "aws_cloudwatch_metric_alarm" "errors" {
 
   metric_query {
     id          = "share"
-    label       = "5xx answers in percent"
-    expression  = "IF(requests >= ${local.min_requests}, 100 * FILL(errors, 0) / requests, 0)"
+    label       = "Percent of the requests"
+    expression  = each.value.expression
     return_data = true
   }
 
   dynamic "metric_query" {
-    for_each = { errors = "HTTPCode_Target_5XX_Count", requests = "RequestCount" }
+    for_each = each.value.metrics
 
     content {
       id = metric_query.key
 
       metric {
-        namespace   = "AWS/ApplicationELB"
+        namespace   = each.value.namespace
         metric_name = metric_query.value
         period      = 60
         stat        = "Sum"
-        dimensions  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = each.value.arn_suffix }
+        dimensions  = each.value.dimensions
       }
     }
   }
 }
 
-resource "aws_cloudwatch_metric_alarm" "p99" {
-  for_each = aws_lb_target_group.service
-
-  alarm_name          = "${var.name}-p99-${each.key}"
-  alarm_description   = "The slowest 1 % of the answers of the tasks in ${each.key} take more than ${var.max_p99_seconds} s"
-  comparison_operator = "GreaterThanThreshold"
-  threshold           = var.max_p99_seconds
-  evaluation_periods  = 3
-  datapoints_to_alarm = 2
-  treat_missing_data  = "notBreaching"
-  alarm_actions       = [aws_sns_topic.alarms.arn]
-  ok_actions          = [aws_sns_topic.alarms.arn]
-
-  metric_query {
-    id          = "seconds"
-    label       = "99th percentile of the answer time"
-    expression  = "IF(requests >= ${local.min_requests}, p99, 0)"
-    return_data = true
-  }
-
-  dynamic "metric_query" {
-    for_each = { p99 = ["TargetResponseTime", "p99"], requests = ["RequestCount", "Sum"] }
-
-    content {
-      id = metric_query.key
-
-      metric {
-        namespace   = "AWS/ApplicationELB"
-        metric_name = metric_query.value[0]
-        period      = 60
-        stat        = metric_query.value[1]
-        dimensions  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = each.value.arn_suffix }
-      }
-    }
-  }
-}
-
-resource "aws_cloudwatch_metric_alarm" "service" {
-  for_each = local.service_alarms
+resource "aws_cloudwatch_metric_alarm" "resource" {
+  for_each = local.resource_alarms
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
-  namespace           = each.value.namespace
+  namespace           = "AWS/RDS"
   metric_name         = each.value.metric
-  statistic           = each.value.statistic
-  comparison_operator = "GreaterThanThreshold"
+  statistic           = "Average"
+  comparison_operator = each.value.comparison
   threshold           = each.value.threshold
   dimensions          = each.value.dimensions
   period              = 60
@@ -151,4 +160,26 @@ resource "aws_cloudwatch_metric_alarm" "healthy_tasks" {
       }
     }
   }
+}
+
+# The access log's lines for links, without the client's own errors (4xx); and those that miss the service level.
+resource "aws_cloudwatch_log_metric_filter" "redirects" {
+  for_each = {
+    Redirects    = "{ $.msg = \"request\" && $.route = \"/{key}\" && ($.status < 400 || $.status >= 500) }"
+    BadRedirects = "{ $.msg = \"request\" && $.route = \"/{key}\" && ($.status >= 500 || ($.status < 400 && $.duration_ms > 200)) }"
+  }
+
+  name           = "${var.name}-${each.key}"
+  log_group_name = aws_cloudwatch_log_group.service.name
+  pattern        = each.value
+
+  metric_transformation {
+    namespace = local.metric_namespace
+    name      = each.key
+    value     = "1"
+  }
+}
+
+locals {
+  metric_namespace = var.name
 }

@@ -1,14 +1,16 @@
-# HTTPS only. One rule sends requests to two target groups, between which a deployment shifts them.
+# HTTPS only. A rule for each of two listeners forwards to two target groups, and a deployment shifts their weights: the
+# production listener serves clients, the test listener reaches the new version before it gets clients' requests.
 
 resource "aws_lb" "main" {
-  #checkov:skip=CKV2_AWS_76: The rule group is there, in a dynamic block, and a test holds it up
+  #checkov:skip=CKV2_AWS_28: waf.tf, unless the preset is without
+  #checkov:skip=CKV2_AWS_76: The rule group is in a dynamic block, and a test asserts it
   name               = var.name
   load_balancer_type = "application"
   security_groups    = [aws_security_group.alb.id]
   subnets            = local.public_subnet_ids
 
   drop_invalid_header_fields = true
-  # Shorter than the service's KEEP_ALIVE: otherwise requests meet connections that have just been closed.
+  # Shorter than the service's KEEP_ALIVE: otherwise requests go to connections that the service has just closed.
   idle_timeout               = 60
   enable_deletion_protection = var.deletion_protection
 
@@ -21,7 +23,7 @@ resource "aws_lb" "main" {
 }
 
 resource "aws_lb_target_group" "service" {
-  #checkov:skip=CKV_AWS_378: TLS ends at the load balancer; behind it only that can reach the tasks
+  #checkov:skip=CKV_AWS_378: TLS ends at the load balancer, and nothing else can reach the tasks
   for_each = toset(["blue", "green"])
 
   name                 = "${var.name}-${each.key}"
@@ -32,10 +34,10 @@ resource "aws_lb_target_group" "service" {
   deregistration_delay = 30
 
   health_check {
-    # Not /readyz: a database that is away must not take all tasks, which still redirect from memory, out of service.
+    # Not /readyz: without a database all tasks would go out of service, although they still redirect from memory.
     path                = "/healthz"
     matcher             = "200"
-    interval            = 10
+    interval            = 15
     timeout             = 5
     healthy_threshold   = 2
     unhealthy_threshold = 3
@@ -58,10 +60,16 @@ resource "aws_lb_listener" "http" {
   }
 }
 
+locals {
+  https_ports = { production = 443, test = 8443 }
+}
+
 resource "aws_lb_listener" "https" {
+  for_each = local.https_ports
+
   load_balancer_arn = aws_lb.main.arn
   protocol          = "HTTPS"
-  port              = 443
+  port              = each.value
   ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-Res-2021-06"
   certificate_arn   = aws_acm_certificate_validation.main.certificate_arn
 
@@ -76,9 +84,10 @@ resource "aws_lb_listener" "https" {
   }
 }
 
-# What is not for the public: the service has these paths on another port, and a key can't have their names.
 resource "aws_lb_listener_rule" "closed" {
-  listener_arn = aws_lb_listener.https.arn
+  for_each = aws_lb_listener.https
+
+  listener_arn = each.value.arn
   priority     = 10
 
   condition {
@@ -98,8 +107,10 @@ resource "aws_lb_listener_rule" "closed" {
   }
 }
 
-resource "aws_lb_listener_rule" "production" {
-  listener_arn = aws_lb_listener.https.arn
+resource "aws_lb_listener_rule" "service" {
+  for_each = aws_lb_listener.https
+
+  listener_arn = each.value.arn
   priority     = 100
 
   condition {
@@ -108,7 +119,7 @@ resource "aws_lb_listener_rule" "production" {
     }
   }
 
-  # Nothing but forward: ECS refuses a rule of mixed actions.
+  # Only forward: ECS refuses a rule of mixed actions.
   action {
     type = "forward"
 
@@ -126,7 +137,7 @@ resource "aws_lb_listener_rule" "production" {
   }
 
   lifecycle {
-    # The weights are ECS's to set: putting them back would undo a deployment.
+    # ECS sets the weights: putting them back would undo a deployment.
     ignore_changes = [action]
   }
 }

@@ -1,10 +1,10 @@
-# What a task runs. A further container is one more entry of local.containers.
+# What a task runs. Another container is another entry of local.containers.
 
 locals {
   port         = 8080
   metrics_port = 9090
 
-  # In the service's own words: see the README's table.
+  # Options of the service: see the table in the README.
   settings = merge(
     {
       HOST            = "0.0.0.0"
@@ -13,25 +13,29 @@ locals {
       BASE_URL        = "https://${var.domain_name}"
       TRUSTED_PROXIES = "1"
       STORE_URL       = "postgres://"
-      PGHOST          = aws_rds_cluster.main.endpoint
-      PGPORT          = tostring(aws_rds_cluster.main.port)
-      PGDATABASE      = aws_rds_cluster.main.database_name
-      PGUSER          = aws_rds_cluster.main.master_username
+      PGHOST          = local.database.host
+      PGPORT          = tostring(local.database.port)
+      PGDATABASE      = local.database.name
+      PGUSER          = local.database.user
       PGSSLMODE       = "verify-full"
-      # Shipped in the image: the public authorities do not vouch for RDS.
+      # A file that local.password_container keeps up to date.
+      PGPASSWORD_FILE = "${local.password_directory}/password"
+      # In the image: no public authority signs RDS's certificates.
       PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem"
-      # ECS sends SIGTERM while the load balancer still sends requests.
+      # Links are made with a token: an open shortener on the internet is used for phishing within days.
+      PUBLIC_SHORTEN = "false"
+      # When ECS sends SIGTERM, some nodes of the load balancer still send requests.
       DRAIN_DELAY   = "10s"
       DRAIN_TIMEOUT = "30s"
     },
     var.settings,
   )
 
-  # By reference: ECS reads them when a task starts, by the execution role.
-  secrets = merge(
-    { PGPASSWORD = "${aws_rds_cluster.main.master_user_secret[0].secret_arn}:password::" },
-    var.api_tokens_secret_arn == null ? {} : { API_TOKENS = var.api_tokens_secret_arn },
-  )
+  # By reference: ECS reads them with the execution role when a task starts.
+  secrets = {
+    PGPASSWORD = "${local.database.secret}:password::"
+    API_TOKENS = data.aws_secretsmanager_secret.api_tokens.id
+  }
 
   service_container = merge(
     {
@@ -43,6 +47,7 @@ locals {
       environment            = [for name, value in local.settings : { name = name, value = value }]
       secrets                = [for name, value in local.secrets : { name = name, valueFrom = value }]
       portMappings           = [{ containerPort = local.port, protocol = "tcp" }]
+      mountPoints            = [{ sourceVolume = "password", containerPath = local.password_directory, readOnly = true }]
       linuxParameters        = { capabilities = { drop = ["ALL"] } }
       ulimits                = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
       # More than DRAIN_DELAY and DRAIN_TIMEOUT together.
@@ -63,7 +68,7 @@ locals {
           awslogs-group         = aws_cloudwatch_log_group.service.name
           awslogs-region        = var.region
           awslogs-stream-prefix = "task"
-          # A log that can't be sent must not stop the service.
+          # A log that can't be sent must not block the service.
           mode            = "non-blocking"
           max-buffer-size = "4m"
         }
@@ -74,5 +79,33 @@ locals {
     },
   )
 
-  containers = [local.service_container, local.collector_container]
+  # RDS changes the password every week. ECS reads secrets only when a task starts, so this container reads the secret again
+  # and again, and the service reads the file whenever it connects.
+  password_directory = "/run/database"
+  password_container = {
+    name  = "password"
+    image = var.aws_cli_image
+    # The service starts with PGPASSWORD, and keeps its connections while this container is restarted.
+    essential     = false
+    restartPolicy = { enabled = true, restartAttemptPeriod = 60 }
+    # A volume on Fargate belongs to root.
+    user                   = "0:0"
+    readonlyRootFilesystem = true
+    cpu                    = 16
+    memoryReservation      = 32
+    memory                 = 160
+    entryPoint             = ["/bin/sh", "-c"]
+    command = [join("; ", [
+      "cd ${local.password_directory}",
+      "while sleep 30",
+      "do aws secretsmanager get-secret-value --secret-id \"$SECRET\" --query SecretString --output text > new && mv new password",
+      "done",
+    ])]
+    environment      = [{ name = "SECRET", value = local.database.secret }, { name = "AWS_REGION", value = var.region }]
+    mountPoints      = [{ sourceVolume = "password", containerPath = local.password_directory, readOnly = false }]
+    linuxParameters  = { capabilities = { drop = ["ALL"] } }
+    logConfiguration = local.service_container.logConfiguration
+  }
+
+  containers = concat([local.service_container, local.password_container], var.managed_prometheus ? [local.collector_container] : [])
 }

@@ -1,12 +1,13 @@
-# The service, and how a new version of it takes over: a share of the requests first, all of them when that went well,
-# and back by itself when an alarm goes off meanwhile.
+# The service and how a new version takes over: it gets a share of the requests first, then all of them, and ECS goes back
+# to the old version when an alarm goes off during that time.
 
 resource "aws_ecs_cluster" "main" {
+  #checkov:skip=CKV_AWS_65: The preset small does without
   name = var.name
 
   setting {
     name  = "containerInsights"
-    value = "enabled"
+    value = var.container_insights ? "enabled" : "disabled"
   }
 }
 
@@ -19,10 +20,16 @@ resource "aws_ecs_task_definition" "main" {
   execution_role_arn       = aws_iam_role.execution.arn
   task_role_arn            = aws_iam_role.task.arn
   container_definitions    = jsonencode(local.containers)
+  # Old revisions stay, so that ECS can roll back to one and a person can look at it.
+  skip_destroy = true
+
+  volume {
+    name = "password"
+  }
 
   runtime_platform {
     operating_system_family = "LINUX"
-    cpu_architecture        = "X86_64"
+    cpu_architecture        = var.cpu_architecture
   }
 }
 
@@ -38,13 +45,14 @@ resource "aws_ecs_service" "main" {
   propagate_tags                    = "SERVICE"
   enable_execute_command            = false
 
-  # An apply ends when the deployment has, and rolls it back when it is interrupted.
+  # An apply waits for the end of the deployment, and an interrupted apply rolls it back.
   wait_for_steady_state = true
   sigint_rollback       = true
 
   network_configuration {
-    subnets         = local.private_subnet_ids
-    security_groups = [aws_security_group.tasks.id]
+    subnets          = var.public_tasks ? local.public_subnet_ids : local.private_subnet_ids
+    security_groups  = [aws_security_group.tasks.id]
+    assign_public_ip = var.public_tasks
   }
 
   load_balancer {
@@ -54,7 +62,8 @@ resource "aws_ecs_service" "main" {
 
     advanced_configuration {
       alternate_target_group_arn = aws_lb_target_group.service["green"].arn
-      production_listener_rule   = aws_lb_listener_rule.production.arn
+      production_listener_rule   = aws_lb_listener_rule.service["production"].arn
+      test_listener_rule         = aws_lb_listener_rule.service["test"].arn
       role_arn                   = aws_iam_role.infrastructure.arn
     }
   }
@@ -73,23 +82,46 @@ resource "aws_ecs_service" "main" {
     }
   }
 
-  # Either group may be the new version's.
   alarms {
     enable      = true
     rollback    = true
-    alarm_names = [for alarm in concat(values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.p99)) : alarm.alarm_name]
+    alarm_names = [for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.alarm_name]
   }
 
-  # For tasks that never become healthy, which no alarm on requests sees.
+  # For tasks that never become healthy: no alarm on requests sees those.
   deployment_circuit_breaker {
     enable   = true
     rollback = true
   }
 
+  # Both bakes, and 20 minutes for tasks to start, become healthy and drain.
+  timeouts {
+    create = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
+    update = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
+  }
+
   lifecycle {
-    # Autoscaling's to set.
+    # Autoscaling sets it.
     ignore_changes = [desired_count]
   }
 
-  depends_on = [aws_iam_role_policy_attachment.infrastructure, aws_iam_role_policy.execution]
+  # What a task needs from its first second and does not name. Without it the tasks exit, and the first deployment has no
+  # earlier one to go back to. tests/checks/aws/graph.sh has the list of what must come first.
+  depends_on = [
+    aws_db_instance.main,
+    aws_iam_role_policy.execution,
+    aws_iam_role_policy.task,
+    aws_iam_role_policy_attachment.infrastructure,
+    aws_lb_listener.http,
+    aws_nat_gateway.main,
+    aws_rds_cluster_instance.main,
+    aws_route_table_association.private,
+    aws_route_table_association.public,
+    aws_vpc_security_group_egress_rule.alb_to_tasks,
+    aws_vpc_security_group_egress_rule.tasks_to_apis,
+    aws_vpc_security_group_egress_rule.tasks_to_database,
+    aws_vpc_security_group_ingress_rule.alb,
+    aws_vpc_security_group_ingress_rule.database_from_tasks,
+    aws_vpc_security_group_ingress_rule.tasks_from_alb,
+  ]
 }

@@ -1,91 +1,107 @@
-# Roles, each for one principal and with exact ARNs. The boundary keeps what a deployment may hand out to that.
+# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can give them.
 
 locals {
   # Each role's principal.
   principals = merge(
     {
-      execution           = "ecs-tasks.amazonaws.com"
-      task                = "ecs-tasks.amazonaws.com"
-      infrastructure      = "ecs.amazonaws.com"
-      database_monitoring = "monitoring.rds.amazonaws.com"
-      restart             = "scheduler.amazonaws.com"
+      execution      = "ecs-tasks.amazonaws.com"
+      task           = "ecs-tasks.amazonaws.com"
+      infrastructure = "ecs.amazonaws.com"
     },
+    local.is_aurora ? { database_monitoring = "monitoring.rds.amazonaws.com" } : {},
     local.own_vpc ? { flow_log = "vpc-flow-logs.amazonaws.com" } : {},
   )
-}
 
-data "aws_iam_policy_document" "assume" {
-  for_each = local.principals
-
-  statement {
-    actions = ["sts:AssumeRole"]
-
-    principals {
-      type        = "Service"
-      identifiers = [each.value]
+  trust = {
+    for role, service in local.principals : role => {
+      Version = "2012-10-17"
+      Statement = [merge(
+        { Effect = "Allow", Principal = { Service = service }, Action = "sts:AssumeRole" },
+        # No other account can make the service use the role. ECS does not say for whom it shifts requests.
+        role == "infrastructure" ? {} : { Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } } },
+      )]
     }
+  }
 
-    # No other account can have the service use the role on its behalf. ECS does not say for whom it shifts requests.
-    dynamic "condition" {
-      for_each = each.key == "infrastructure" ? [] : [local.account_id]
+  execution_policy = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Logs"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.service.arn}:log-stream:task/*"
+      },
+      {
+        Sid    = "Secrets"
+        Effect = "Allow"
+        Action = "secretsmanager:GetSecretValue"
+        Resource = compact([
+          local.database.secret,
+          data.aws_secretsmanager_secret.api_tokens.id,
+          var.registry_credentials_secret_arn,
+        ])
+      },
+      { Sid = "Key", Effect = "Allow", Action = "kms:Decrypt", Resource = data.aws_kms_key.main.arn },
+    ]
+  }
 
-      content {
-        test     = "StringEquals"
-        variable = "aws:SourceAccount"
-        values   = [condition.value]
-      }
-    }
+  task_policy = {
+    Version = "2012-10-17"
+    Statement = concat(
+      [
+        { Sid = "Password", Effect = "Allow", Action = "secretsmanager:GetSecretValue", Resource = local.database.secret },
+        { Sid = "Key", Effect = "Allow", Action = "kms:Decrypt", Resource = data.aws_kms_key.main.arn },
+      ],
+      [for workspace in aws_prometheus_workspace.main : { Sid = "Metrics", Effect = "Allow", Action = "aps:RemoteWrite", Resource = workspace.arn }],
+    )
+  }
+
+  flow_log_policy = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Write"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+        Resource = [for group in aws_cloudwatch_log_group.flow : "${group.arn}:*"]
+      },
+      # Delivery looks for its group first. AWS takes no ARN for that.
+      { Sid = "Find", Effect = "Allow", Action = "logs:DescribeLogGroups", Resource = "*" },
+    ]
   }
 }
 
 # Starts tasks: reads their secrets, writes their logs.
 resource "aws_iam_role" "execution" {
   name                 = "${var.name}-execution"
-  assume_role_policy   = data.aws_iam_policy_document.assume["execution"].json
+  assume_role_policy   = jsonencode(local.trust.execution)
   permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "execution" {
   name   = "start-tasks"
   role   = aws_iam_role.execution.id
-  policy = data.aws_iam_policy_document.execution.json
+  policy = jsonencode(local.execution_policy)
 }
 
-data "aws_iam_policy_document" "execution" {
-  statement {
-    sid       = "Logs"
-    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-    resources = ["${aws_cloudwatch_log_group.service.arn}:log-stream:task/*"]
-  }
-
-  statement {
-    sid     = "Secrets"
-    actions = ["secretsmanager:GetSecretValue"]
-    resources = compact([
-      aws_rds_cluster.main.master_user_secret[0].secret_arn,
-      var.api_tokens_secret_arn,
-      var.registry_credentials_secret_arn,
-    ])
-  }
-
-  statement {
-    sid       = "Key"
-    actions   = ["kms:Decrypt"]
-    resources = [aws_kms_key.main.arn]
-  }
-}
-
-# Of the running task: the service calls no AWS API, and the collector beside it only hands over metrics (monitoring.tf).
+# The running task's own role: its sidecars read the database's password and forward metrics.
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
-  assume_role_policy   = data.aws_iam_policy_document.assume["task"].json
+  assume_role_policy   = jsonencode(local.trust.task)
   permissions_boundary = var.permissions_boundary_arn
+}
+
+resource "aws_iam_role_policy" "task" {
+  name   = "run"
+  role   = aws_iam_role.task.id
+  policy = jsonencode(local.task_policy)
 }
 
 # Shifts requests between the target groups.
 resource "aws_iam_role" "infrastructure" {
   name                 = "${var.name}-infrastructure"
-  assume_role_policy   = data.aws_iam_policy_document.assume["infrastructure"].json
+  assume_role_policy   = jsonencode(local.trust.infrastructure)
   permissions_boundary = var.permissions_boundary_arn
 }
 
@@ -95,64 +111,33 @@ resource "aws_iam_role_policy_attachment" "infrastructure" {
 }
 
 resource "aws_iam_role" "database_monitoring" {
+  count = local.is_aurora ? 1 : 0
+
   name                 = "${var.name}-database-monitoring"
-  assume_role_policy   = data.aws_iam_policy_document.assume["database_monitoring"].json
+  assume_role_policy   = jsonencode(local.trust.database_monitoring)
   permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy_attachment" "database_monitoring" {
-  role       = aws_iam_role.database_monitoring.name
+  count = local.is_aurora ? 1 : 0
+
+  role       = aws_iam_role.database_monitoring[0].name
   policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
-}
-
-# Starts new tasks after the password has changed.
-resource "aws_iam_role" "restart" {
-  name                 = "${var.name}-restart"
-  assume_role_policy   = data.aws_iam_policy_document.assume["restart"].json
-  permissions_boundary = var.permissions_boundary_arn
-}
-
-resource "aws_iam_role_policy" "restart" {
-  name   = "restart"
-  role   = aws_iam_role.restart.id
-  policy = data.aws_iam_policy_document.restart.json
-}
-
-data "aws_iam_policy_document" "restart" {
-  statement {
-    sid       = "Restart"
-    actions   = ["ecs:UpdateService"]
-    resources = [aws_ecs_service.main.arn]
-  }
-
-  statement {
-    sid       = "Key"
-    actions   = ["kms:Decrypt"]
-    resources = [aws_kms_key.main.arn]
-  }
 }
 
 resource "aws_iam_role" "flow_log" {
   count = local.own_vpc ? 1 : 0
 
   name                 = "${var.name}-flow-log"
-  assume_role_policy   = data.aws_iam_policy_document.assume["flow_log"].json
+  assume_role_policy   = jsonencode(local.trust.flow_log)
   permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "flow_log" {
+  #checkov:skip=CKV_AWS_355: One statement describes log groups, for which AWS takes no ARN
   count = local.own_vpc ? 1 : 0
 
   name   = "write"
   role   = aws_iam_role.flow_log[0].id
-  policy = data.aws_iam_policy_document.flow_log[0].json
-}
-
-data "aws_iam_policy_document" "flow_log" {
-  count = local.own_vpc ? 1 : 0
-
-  statement {
-    actions   = ["logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"]
-    resources = ["${aws_cloudwatch_log_group.flow[0].arn}:*"]
-  }
+  policy = jsonencode(local.flow_log_policy)
 }

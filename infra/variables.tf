@@ -1,16 +1,16 @@
 variable "name" {
-  description = "Name of the service, and the beginning of every resource's name"
+  description = "Name of the service and prefix of every resource's name"
   type        = string
   default     = "urlshort"
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "A name is 2 to 20 lower-case letters, digits and hyphens: target groups take no more."
+    error_message = "A name is 2 to 20 lower-case letters, digits and hyphens: names of target groups are that short."
   }
 }
 
 variable "region" {
-  description = "AWS region of everything"
+  description = "AWS region of all resources"
   type        = string
 }
 
@@ -32,29 +32,23 @@ variable "permissions_boundary_arn" {
 # The program
 
 variable "image" {
-  description = "Image to run, by digest: a tag can be moved to what nobody has checked"
+  description = "Image to run, by digest: a tag can be moved to an image that nobody has checked"
   type        = string
 
   validation {
     condition     = can(regex("^[a-z0-9./_-]+@sha256:[0-9a-f]{64}$", var.image))
-    error_message = "The image is given by digest: REPOSITORY@sha256:…"
+    error_message = "The image must be given by digest: REPOSITORY@sha256:…"
   }
 }
 
 variable "registry_credentials_secret_arn" {
-  description = "Secret with user name and password for the image's registry, where the image is private"
-  type        = string
-  default     = null
-}
-
-variable "api_tokens_secret_arn" {
-  description = "Secret whose value is API_TOKENS; without it nobody may manage links"
+  description = "Secret with user name and password for the image's registry; null for a public image"
   type        = string
   default     = null
 }
 
 variable "settings" {
-  description = "Further options of the service, as environment variables; nothing secret"
+  description = "More options of the service, as environment variables; nothing secret"
   type        = map(string)
   default     = {}
 
@@ -65,42 +59,52 @@ variable "settings" {
 }
 
 variable "cpu" {
-  description = "CPU units of one task; 1024 are one core"
+  description = "CPU units of one task; 1024 is one core"
   type        = number
   default     = 256
 }
 
 variable "memory" {
-  description = "MiB of one task"
+  description = "Memory of one task in MiB"
   type        = number
   default     = 512
 }
 
 variable "min_tasks" {
-  description = "Tasks at least: two, so that the loss of a zone leaves one"
+  description = "Minimum number of tasks: two, so that one is left when a zone fails"
   type        = number
   default     = 2
 
   validation {
     condition     = var.min_tasks >= 2
-    error_message = "One task is one zone: at least 2."
+    error_message = "At least 2: one task runs in one zone only."
   }
 }
 
 variable "max_tasks" {
-  description = "Tasks at most"
+  description = "Maximum number of tasks"
   type        = number
-  default     = 10
+}
+
+variable "cpu_architecture" {
+  description = "ARM64 (Graviton, a fifth cheaper) or X86_64; the image has both"
+  type        = string
+  default     = "ARM64"
+
+  validation {
+    condition     = contains(["ARM64", "X86_64"], var.cpu_architecture)
+    error_message = "ARM64 or X86_64."
+  }
 }
 
 variable "target_cpu_percent" {
-  description = "CPU use that autoscaling keeps to"
+  description = "CPU utilisation that autoscaling aims for, in percent"
   type        = number
   default     = 60
 }
 
 variable "target_requests_per_task" {
-  description = "Requests per task and minute that autoscaling keeps to"
+  description = "Requests per task and minute that autoscaling aims for"
   type        = number
   default     = 30000
 }
@@ -114,33 +118,38 @@ variable "canary_percent" {
 }
 
 variable "canary_bake_minutes" {
-  description = "Minutes for which a new version keeps to that share"
+  description = "Minutes for which a new version gets only that share"
   type        = number
   default     = 10
 }
 
 variable "bake_minutes" {
-  description = "Minutes after the shift for which the old version stands by"
+  description = "Minutes after the shift for which the old version keeps running"
   type        = number
   default     = 10
+
+  validation {
+    condition     = var.canary_bake_minutes + var.bake_minutes <= 40
+    error_message = "Both bakes together take at most 40 minutes: the pipeline's role ends after two hours."
+  }
 }
 
 variable "max_error_percent" {
-  description = "Share of 5xx answers that rolls a deployment back and alarms: ten times what the objective permits"
+  description = "Percentage of failed requests that raises an alarm and rolls a deployment back: ten times what the objective permits"
   type        = number
   default     = 1
 }
 
-variable "max_p99_seconds" {
-  description = "99th percentile of the answer time that rolls a deployment back and alarms: the objective's threshold"
+variable "max_bad_redirects_percent" {
+  description = "Percentage of failed or slow redirects that raises an alarm and rolls a deployment back: ten times what the objective permits"
   type        = number
-  default     = 0.2
+  default     = 1
 }
 
 # Network
 
 variable "vpc" {
-  description = "A VPC that is there already; without it a small one is made"
+  description = "An existing VPC; null makes a small one"
   type = object({
     id                 = string
     public_subnet_ids  = list(string)
@@ -150,67 +159,98 @@ variable "vpc" {
 
   validation {
     condition     = var.vpc == null ? true : min(length(var.vpc.public_subnet_ids), length(var.vpc.private_subnet_ids)) >= 2
-    error_message = "Load balancer, tasks and database take subnets in two zones at least."
+    error_message = "Load balancer, tasks and database need subnets in at least two zones."
   }
 }
 
 variable "vpc_cidr" {
-  description = "Addresses of the VPC that is made"
+  description = "Address range of the new VPC"
   type        = string
   default     = "10.64.0.0/16"
 }
 
 variable "zones" {
-  description = "Letters of the two zones of the VPC that is made: named here, so that a new zone of AWS's moves nothing"
+  description = "Letters of the new VPC's two zones, named so that a new zone of the region changes nothing"
   type        = list(string)
   default     = ["a", "b"]
 
   validation {
     condition     = length(toset(var.zones)) == 2
-    error_message = "Two zones, neither more nor fewer."
+    error_message = "Exactly two zones."
   }
 }
 
 variable "nat_gateway_per_zone" {
-  description = "A NAT gateway in each zone. With one, the loss of its zone stops new tasks from starting, not running ones"
+  description = "A NAT gateway in each zone. With only one, no task can start while its zone is down; running tasks go on"
   type        = bool
   default     = false
 }
 
+variable "public_tasks" {
+  description = "Run tasks in public subnets, with public addresses that nothing can connect to, and without NAT gateways"
+  type        = bool
+}
+
+variable "waf" {
+  description = "A firewall in front of the load balancer"
+  type        = bool
+}
+
 variable "rate_limit_per_5_minutes" {
-  description = "Requests from one address in 5 minutes, after which it is blocked"
+  description = "Requests from one address in 5 minutes before the firewall blocks it"
   type        = number
   default     = 6000
 }
 
 # Database
 
-variable "database_engine_version" {
-  description = "Version of Aurora PostgreSQL"
+variable "database" {
+  description = "aurora (two instances in two zones) or instance (one server in one zone)"
   type        = string
-  default     = "17.5"
+
+  validation {
+    condition     = contains(["aurora", "instance"], var.database)
+    error_message = "aurora or instance."
+  }
+}
+
+variable "database_engine_version" {
+  description = "Major version of PostgreSQL: RDS upgrades the minor one by itself, and a pinned one would be a downgrade then"
+  type        = string
+  default     = "17"
+
+  validation {
+    condition     = can(regex("^[0-9]+$", var.database_engine_version))
+    error_message = "A major version, such as 17: minor versions are upgraded by RDS."
+  }
 }
 
 variable "database_min_acu" {
-  description = "Aurora capacity units at least, 2 GiB of memory each"
+  description = "Minimum of Aurora capacity units, 2 GiB of memory each"
   type        = number
   default     = 0.5
 }
 
 variable "database_max_acu" {
-  description = "Aurora capacity units at most"
+  description = "Maximum of Aurora capacity units"
   type        = number
   default     = 4
 }
 
+variable "database_instance_class" {
+  description = "Instance class for database = \"instance\""
+  type        = string
+  default     = "db.t4g.micro"
+}
+
 variable "backup_days" {
-  description = "Days for which the database can be put back to any second"
+  description = "Days within which the database can be restored to any second"
   type        = number
   default     = 14
 }
 
 variable "deletion_protection" {
-  description = "Whether database and load balancer refuse to be deleted"
+  description = "Protect the database and the load balancer against deletion"
   type        = bool
   default     = true
 }
@@ -220,36 +260,52 @@ variable "deletion_protection" {
 variable "log_days" {
   description = "Days for which logs are kept"
   type        = number
-  default     = 365
+  default     = 30
+}
+
+variable "managed_prometheus" {
+  description = "Managed Prometheus with a collector in each task; without it only CloudWatch's alarms remain"
+  type        = bool
+}
+
+variable "container_insights" {
+  description = "CloudWatch's metrics of cluster, service and tasks"
+  type        = bool
 }
 
 variable "alarm_emails" {
-  description = "Addresses that alarms and budget notices go to"
+  description = "E-mail addresses for alarms and budget notices"
   type        = set(string)
   default     = []
 }
 
 variable "monthly_budget_usd" {
-  description = "US dollars a month, of which 80 % spent or 100 % forecast are notified"
+  description = "Budget in US dollars a month; a notice is sent at 80 % spent and at 100 % forecast"
   type        = number
-  default     = 250
 }
 
 variable "ticket_emails" {
-  description = "Addresses that alerts go to which can wait for a working day"
+  description = "E-mail addresses for alerts that can wait for a working day"
   type        = set(string)
   default     = []
 }
 
 variable "dashboards_url" {
-  description = "Where Grafana serves monitoring/grafana/dashboards: what alerts link to"
+  description = "Address of the Grafana with monitoring/grafana/dashboards, for the links in alerts"
   type        = string
   default     = "http://localhost:3000"
 }
 
 variable "collector_image" {
-  # Append the digest that `docker buildx imagetools inspect` prints: a tag can be moved.
-  description = "AWS Distro for OpenTelemetry, which scrapes each task's own service"
+  # Append the digest that `docker buildx imagetools inspect` prints, because a tag can be moved.
+  description = "Image of the AWS Distro for OpenTelemetry, which scrapes each task's own service"
   type        = string
   default     = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.1"
+}
+
+variable "aws_cli_image" {
+  # As with collector_image, append the digest.
+  description = "Image of the AWS CLI, which keeps the database's password up to date in each task"
+  type        = string
+  default     = "public.ecr.aws/aws-cli/aws-cli:2.27.50"
 }

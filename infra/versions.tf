@@ -1,19 +1,19 @@
 terraform {
-  # 1.11: a lock file in the state's bucket, instead of a table beside it.
+  # 1.11 has the state's lock file in S3 and write-only arguments.
   required_version = ">= 1.11"
 
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 6.21 brought canary deployments by ECS itself; 6.25 is the schema that the tests were written against.
+      # 6.21 has canary deployments by ECS itself; the tests use the schema of 6.25.
       version = "~> 6.25"
     }
   }
 
-  # The bucket comes from bootstrap/: terraform init -backend-config="bucket=…".
+  # terraform init -backend-config=bucket=… -backend-config=region=…; the bucket is bootstrap/'s. Its default encryption
+  # applies: `encrypt = true` without a key would replace the bucket's key by S3's own.
   backend "s3" {
     key          = "urlshort/terraform.tfstate"
-    encrypt      = true
     use_lockfile = true
   }
 }

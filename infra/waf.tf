@@ -1,8 +1,9 @@
-# Before the load balancer: addresses that ask too often, and those that Amazon knows for attacks. Amazon's common rule
-# set is left out, since it refuses bodies with a URL in them, which is what this service takes.
+# A firewall in front of the load balancer, for `waf = true`. It blocks addresses that send too many requests and those that
+# Amazon knows for attacks. Amazon's common rule set is left out: it refuses bodies that contain a URL, and this service takes
+# URLs.
 
 locals {
-  # Each managed rule group has a priority after the rate rule's.
+  # Priorities after the rate rule's.
   managed_rule_groups = {
     AWSManagedRulesAmazonIpReputationList = 10
     AWSManagedRulesKnownBadInputsRuleSet  = 20
@@ -10,7 +11,9 @@ locals {
 }
 
 resource "aws_wafv2_web_acl" "main" {
-  #checkov:skip=CKV_AWS_192: The rule group is there, in a dynamic block, and a test holds it up
+  #checkov:skip=CKV_AWS_192: The rule group is in a dynamic block, and a test asserts it
+  count = var.waf ? 1 : 0
+
   name  = var.name
   scope = "REGIONAL"
 
@@ -79,15 +82,19 @@ resource "aws_wafv2_web_acl" "main" {
 }
 
 resource "aws_wafv2_web_acl_association" "alb" {
+  count = var.waf ? 1 : 0
+
   resource_arn = aws_lb.main.arn
-  web_acl_arn  = aws_wafv2_web_acl.main.arn
+  web_acl_arn  = aws_wafv2_web_acl.main[0].arn
 }
 
 resource "aws_wafv2_web_acl_logging_configuration" "main" {
-  resource_arn            = aws_wafv2_web_acl.main.arn
-  log_destination_configs = [aws_cloudwatch_log_group.waf.arn]
+  count = var.waf ? 1 : 0
 
-  # Who was refused and why, not who followed which link.
+  resource_arn            = aws_wafv2_web_acl.main[0].arn
+  log_destination_configs = [aws_cloudwatch_log_group.waf[0].arn]
+
+  # Only blocked requests: not who followed which link.
   logging_filter {
     default_behavior = "DROP"
 

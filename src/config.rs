@@ -91,6 +91,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, global = true, value_name = "NUMBER", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000), help_heading = LINKS)]
     pub store_connections: u32,
 
+    /// File with PostgreSQL's password, read for each new connection: the password, or JSON with a field `password`
+    #[arg(long, env, hide_env_values = true, global = true, value_name = "FILE", value_parser = file_to_come, help_heading = LINKS)]
+    pub pgpassword_file: Option<PathBuf>,
+
     /// Memory for links that were asked for lately; 0 asks the store each time
     #[arg(long, env, hide_env_values = true, global = true, value_name = "BYTES", default_value = "32MiB", help_heading = LINKS)]
     pub cache_bytes: ByteSize,
@@ -207,6 +211,12 @@ fn duration_or_zero(text: &str) -> Result<Duration, String> {
 fn tokens_in(path: &str) -> Result<Tokens, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("takes a readable file: {error}"))?;
     text.parse().map_err(|error: InvalidTokens| error.to_string())
+}
+
+/// A file that another program may only write later.
+fn file_to_come(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Err("takes a file, not a directory".into()) } else { Ok(path) }
 }
 
 fn readable_file(text: &str) -> Result<PathBuf, String> {

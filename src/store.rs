@@ -12,7 +12,7 @@ mod sqlite;
 mod supervised;
 mod url;
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
@@ -230,12 +230,14 @@ impl StoreError {
 }
 
 /// How a store is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Connections to a server at most.
     pub connections: u32,
     /// How long connecting and a call may take; after it a connection is given up.
     pub deadline: Duration,
+    /// File with the password of a PostgreSQL server, read for each new connection.
+    pub password_file: Option<PathBuf>,
 }
 
 impl OpenOptions {
@@ -248,7 +250,7 @@ impl OpenOptions {
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { connections: 8, deadline: Duration::from_secs(2) }
+        Self { connections: 8, deadline: Duration::from_secs(2), password_file: None }
     }
 }
 

@@ -67,9 +67,9 @@ lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
 tests_in_process() {
   cargo test --locked --lib &&
-    cargo test --locked --test it -- --skip alerting:: --skip cli:: --skip clients:: --skip crash:: --skip hostile:: --skip monitoring:: \
-      --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: --skip rolling:: --skip shutdown:: \
-      --skip silence::
+    cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: \
+      --skip hostile:: --skip monitoring:: --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: \
+      --skip rolling:: --skip rotation:: --skip shutdown:: --skip silence::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
@@ -112,4 +112,9 @@ check dockerfile tests/checks/dockerfile.sh
 check image tests/checks/image.sh
 check terraform tests/checks/terraform.sh
 check checkov tests/checks/checkov.sh
+check aws-order tests/checks/aws.sh order
+check aws-policies tests/checks/aws.sh policies
+check aws-alarms tests/checks/aws.sh alarms
+check aws-costs tests/checks/aws.sh costs
+check aws-scripts tests/checks/aws.sh scripts
 finish

@@ -1,19 +1,30 @@
 #!/usr/bin/env bash
-# Pins the digests that the Dockerfile's base images have today. The runtime's has to be signed by distroless itself.
+# Moves the Dockerfile's base images to the newest Rust and to today's digests. Dependabot can't: it reads no image from an
+# ARG. The runtime image must be signed by distroless itself.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# refresh ARGUMENT: in the Dockerfile's line ARG ARGUMENT=IMAGE:TAG@DIGEST, the digest.
-refresh() {
-  local image digest
-  image=$(sed -n "s/^ARG $1=\(.*\)@.*/\1/p" Dockerfile)
+# current ARGUMENT: IMAGE:TAG of the Dockerfile's line ARG ARGUMENT=IMAGE:TAG@DIGEST.
+current() { sed -n "s/^ARG $1=\(.*\)@.*/\1/p" Dockerfile; }
+
+# pin ARGUMENT IMAGE:TAG: writes that line, with the digest that the tag has today.
+pin() {
+  local image=$2 digest
   digest=$(skopeo inspect --raw "docker://$image" | sha256sum | sed 's/ .*//')
   [[ $1 != RUNTIME_IMAGE ]] || cosign verify "${image%:*}@sha256:$digest" \
     --certificate-oidc-issuer https://accounts.google.com \
     --certificate-identity keyless@distroless.iam.gserviceaccount.com > /dev/null
-  sed -i "s|^\(ARG $1=$image@\).*|\1sha256:$digest|" Dockerfile
+  sed -i "s|^\(ARG $1=\).*|\1$image@sha256:$digest|" Dockerfile
 }
 
-refresh BUILDER_IMAGE
-refresh RUNTIME_IMAGE
+builder=$(current BUILDER_IMAGE)
+repository=${builder%:*}
+# Same variant, newest version: 1.95.0-slim-bookworm becomes 1.96.0-slim-bookworm.
+variant=${builder#"$repository:"}
+variant=${variant#"${variant%%-*}"}
+newest=$(skopeo list-tags "docker://$repository" |
+  sed -n "s/^ *\"\([0-9]*\.[0-9]*\.[0-9]*\)$variant\",*$/\1/p" | sort -V | tail -n 1)
+[[ -n $newest ]] || { printf 'no version of %s ends in %s\n' "$repository" "$variant" >&2; exit 1; }
+pin BUILDER_IMAGE "$repository:$newest$variant"
+pin RUNTIME_IMAGE "$(current RUNTIME_IMAGE)"
 git diff --stat -- Dockerfile

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# verify-deployment.sh IMAGE@sha256:…: that the service runs this image. After a rollback it runs the one before, with
-# nothing amiss in Terraform's eyes.
+# verify-deployment.sh DIGEST: the service runs the image with this digest, and its last deployment was not rolled back.
+# After a rollback Terraform's own view can be clean although the version before runs.
 set -euo pipefail
-image=$1
+digest=$1
 cluster=$(terraform -chdir=infra output -raw cluster_name)
 service=$(terraform -chdir=infra output -raw service_name)
 
@@ -14,4 +14,4 @@ running=$(aws ecs describe-task-definition --task-definition "$definition" \
   --query "taskDefinition.containerDefinitions[?name=='urlshort'].image" --output text)
 
 printf 'deployment %s, running %s\n' "$status" "$running"
-[[ $status == SUCCESSFUL && $running == "$image" ]]
+[[ $status == SUCCESSFUL && $running == "$(.github/scripts/image-name.sh)@$digest" ]]

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# verify-image.sh IMAGE@sha256:…: that this very image was built and signed by ci.yml on main, and nothing else.
+# verify-image.sh DIGEST: this very image was built and signed by ci.yml on this repository's main branch.
 set -euo pipefail
-image=$1
-repository=https://github.com/urlshort/urlshort
+digest=$1
+workflow=https://github.com/$GITHUB_REPOSITORY/.github/workflows/ci.yml@refs/heads/main
 
-[[ $image =~ ^[a-z0-9./-]+@sha256:[0-9a-f]{64}$ ]] || { printf 'not an image by digest: %s\n' "$image" >&2; exit 1; }
-cosign verify "$image" \
-  --certificate-identity "$repository/.github/workflows/ci.yml@refs/heads/main" \
+[[ $digest =~ ^sha256:[0-9a-f]{64}$ ]] || { printf 'not a digest: %s\n' "$digest" >&2; exit 1; }
+image=$(.github/scripts/image-name.sh)@$digest
+cosign verify "$image" --certificate-identity "$workflow" \
   --certificate-oidc-issuer https://token.actions.githubusercontent.com
-gh attestation verify "oci://$image" --repo urlshort/urlshort \
-  --cert-identity "$repository/.github/workflows/ci.yml@refs/heads/main"
+gh attestation verify "oci://$image" --repo "$GITHUB_REPOSITORY" --cert-identity "$workflow"

@@ -1,69 +1,70 @@
-# GitHub's workflows get a role for an hour instead of a key for ever: one role that reads, for plans, one that deploys.
-# Each is bound to one environment of one repository; GitHub's rules for the environment say who gets that far.
+# GitHub's workflows get short-lived roles instead of long-lived keys: one role that reads, for plans, and one that deploys.
+# Each is bound to one environment of one repository; the environment's rules in GitHub decide who gets that far.
 
 locals {
-  issuer = "token.actions.githubusercontent.com"
+  issuer       = "token.actions.githubusercontent.com"
+  oidc_arn     = "arn:${local.partition}:iam::${local.account_id}:oidc-provider/${local.issuer}"
+  environments = { plan = "plan", deploy = "production" }
+
+  descriptions = {
+    plan   = "Reads the infrastructure to plan a change"
+    deploy = "Changes the resources of ${var.name} and nothing else"
+  }
+
+  trust = {
+    for role, environment in local.environments : role => {
+      Version = "2012-10-17"
+      Statement = [{
+        Effect    = "Allow"
+        Principal = { Federated = local.oidc_arn }
+        Action    = "sts:AssumeRoleWithWebIdentity"
+        Condition = {
+          StringEquals = merge(
+            {
+              "${local.issuer}:aud" = "sts.amazonaws.com"
+              "${local.issuer}:sub" = "${var.github_subject}:environment:${environment}"
+            },
+            var.github_repository_id == null ? {} : { "${local.issuer}:repository_id" = var.github_repository_id },
+          )
+        }
+      }]
+    }
+  }
+
+  # Each role's policies, within the 6,144 characters that one policy can have.
+  policies = {
+    plan = { read = local.read_policy, state = local.state_read_policy }
+    deploy = {
+      read    = local.read_policy
+      state   = local.state_write_policy
+      compute = local.compute_policy
+      network = local.network_policy
+      data    = local.data_policy
+      roles   = local.roles_policy
+    }
+  }
+  attachments = merge([
+    for role, policies in local.policies : { for name, policy in policies : "${role}-${name}" => { role = role, policy = jsonencode(policy) } }
+  ]...)
 }
 
 resource "aws_iam_openid_connect_provider" "github" {
+  count = var.create_oidc_provider ? 1 : 0
+
   url            = "https://${local.issuer}"
   client_id_list = ["sts.amazonaws.com"]
 }
 
-data "aws_iam_policy_document" "assume" {
-  for_each = { plan = "plan", deploy = "production" }
+resource "aws_iam_role" "github" {
+  for_each = local.environments
 
-  statement {
-    actions = ["sts:AssumeRoleWithWebIdentity"]
+  name               = "${var.name}-github-${each.key}"
+  description        = local.descriptions[each.key]
+  assume_role_policy = jsonencode(local.trust[each.key])
+  # A first apply makes a database and then bakes a deployment, which can take more than the default hour.
+  max_session_duration = 7200
 
-    principals {
-      type        = "Federated"
-      identifiers = [aws_iam_openid_connect_provider.github.arn]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "${local.issuer}:aud"
-      values   = ["sts.amazonaws.com"]
-    }
-
-    condition {
-      test     = "StringEquals"
-      variable = "${local.issuer}:sub"
-      values   = ["${var.github_subject}:environment:${each.value}"]
-    }
-
-    dynamic "condition" {
-      for_each = var.github_repository_id == null ? [] : [var.github_repository_id]
-
-      content {
-        test     = "StringEquals"
-        variable = "${local.issuer}:repository_id"
-        values   = [condition.value]
-      }
-    }
-  }
-}
-
-resource "aws_iam_role" "plan" {
-  name               = "${var.name}-github-plan"
-  description        = "Reads what is there, to plan a change"
-  assume_role_policy = data.aws_iam_policy_document.assume["plan"].json
-}
-
-resource "aws_iam_role" "deploy" {
-  name               = "${var.name}-github-deploy"
-  description        = "Changes what ${var.name} consists of, and nothing else"
-  assume_role_policy = data.aws_iam_policy_document.assume["deploy"].json
-}
-
-locals {
-  # Each role's policies; a policy holds 6,144 characters.
-  policies = {
-    plan   = { read = data.aws_iam_policy_document.read.json, state = data.aws_iam_policy_document.state_read.json }
-    deploy = merge({ read = data.aws_iam_policy_document.read.json }, local.deploy_policies)
-  }
-  attachments = merge([for role, policies in local.policies : { for name, _ in policies : "${role}-${name}" => { role = role, policy = policies[name] } }]...)
+  depends_on = [aws_iam_openid_connect_provider.github]
 }
 
 resource "aws_iam_policy" "github" {
@@ -76,6 +77,6 @@ resource "aws_iam_policy" "github" {
 resource "aws_iam_role_policy_attachment" "github" {
   for_each = local.attachments
 
-  role       = each.value.role == "plan" ? aws_iam_role.plan.name : aws_iam_role.deploy.name
+  role       = aws_iam_role.github[each.value.role].name
   policy_arn = aws_iam_policy.github[each.key].arn
 }

@@ -1,11 +1,11 @@
-# Where Terraform keeps what it knows: every version of it, encrypted, and with a lock file beside it.
+# The bucket of Terraform's state: encrypted, every version kept, with a lock file beside the state.
 
 resource "aws_s3_bucket" "state" {
-  #checkov:skip=CKV_AWS_18: CloudTrail tells who read the state; a log bucket would take the same care again
-  #checkov:skip=CKV_AWS_144: What the state describes is gone with its region too
-  #checkov:skip=CKV2_AWS_62: Nothing waits for a change of the state
+  #checkov:skip=CKV_AWS_18: CloudTrail shows who read the state; a log bucket would need the same care again
+  #checkov:skip=CKV_AWS_144: The state describes one region and is of no use without it
+  #checkov:skip=CKV2_AWS_62: Nothing reacts to a change of the state
   bucket_prefix = "${var.name}-state-"
-  # A bucket that holds any version of anything can't be destroyed.
+  # A bucket that holds any object version can't be destroyed.
   force_destroy = false
 }
 
@@ -61,47 +61,52 @@ resource "aws_s3_bucket_lifecycle_configuration" "state" {
 
 resource "aws_s3_bucket_policy" "state" {
   bucket = aws_s3_bucket.state.id
-  policy = data.aws_iam_policy_document.state_bucket.json
+  policy = jsonencode(local.state_bucket_policy)
 }
 
-data "aws_iam_policy_document" "state_bucket" {
-  statement {
-    sid       = "TlsOnly"
-    effect    = "Deny"
-    actions   = ["s3:*"]
-    resources = [aws_s3_bucket.state.arn, "${aws_s3_bucket.state.arn}/*"]
-
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
+locals {
+  state_bucket_policy = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid       = "TlsOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:*"
+        Resource  = [aws_s3_bucket.state.arn, "${aws_s3_bucket.state.arn}/*"]
+        Condition = { Bool = { "aws:SecureTransport" = "false" } }
+      },
+      # A backend with `encrypt = true` and no key asks for S3's own key and so overrides the bucket's.
+      {
+        Sid       = "BucketKeyOnly"
+        Effect    = "Deny"
+        Principal = "*"
+        Action    = "s3:PutObject"
+        Resource  = "${aws_s3_bucket.state.arn}/*"
+        Condition = {
+          # Without Null a request that names no encryption, and so gets the bucket's, would be denied too.
+          Null            = { "s3:x-amz-server-side-encryption" = "false" }
+          StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
+        }
+      },
+    ]
   }
 }
 
 resource "aws_kms_key" "state" {
   description         = "State of ${var.name}"
   enable_key_rotation = true
-  policy              = data.aws_iam_policy_document.state_key.json
+  policy              = jsonencode(local.state_key_policy)
 }
 
-data "aws_iam_policy_document" "state_key" {
-  #checkov:skip=CKV_AWS_109: In a key's own policy "*" is that key, and nothing else can be said
-  #checkov:skip=CKV_AWS_111: In a key's own policy "*" is that key, and nothing else can be said
-  #checkov:skip=CKV_AWS_356: In a key's own policy "*" is that key, and nothing else can be said
-  statement {
-    sid       = "GrantsByIam"
-    actions   = ["kms:*"]
-    resources = ["*"]
-
-    principals {
-      type        = "AWS"
-      identifiers = ["arn:${local.partition}:iam::${local.account_id}:root"]
-    }
+locals {
+  # In a key's own policy "*" is that key.
+  key_by_iam = {
+    Sid       = "GrantsByIam"
+    Effect    = "Allow"
+    Principal = { AWS = "arn:${local.partition}:iam::${local.account_id}:root" }
+    Action    = "kms:*"
+    Resource  = "*"
   }
+  state_key_policy = { Version = "2012-10-17", Statement = [local.key_by_iam] }
 }

@@ -7,15 +7,16 @@ terraform {
       version = "~> 6.25"
     }
   }
-  # The state is a file, until the bucket is there: see ../README.md.
+  # The state is a local file until the bucket exists: see ../README.md.
 }
 
 provider "aws" {
   region = var.region
 
+  # Not the service's own tag: what has that, a deployment may change and delete.
   default_tags {
     tags = {
-      Service   = var.name
+      Service   = "${var.name}-bootstrap"
       ManagedBy = "terraform"
     }
   }
@@ -27,9 +28,9 @@ data "aws_partition" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # Of whatever the service's resources are named by.
+  # The first part of the ARNs of the service's resources. IAM and budgets have no region.
   arn = {
-    for service in ["application-autoscaling", "aps", "budgets", "cloudwatch", "ecs", "iam", "kms", "logs", "rds", "scheduler", "secretsmanager", "sns", "wafv2", "elasticloadbalancing", "acm"] :
+    for service in ["acm", "application-autoscaling", "aps", "budgets", "cloudwatch", "ec2", "ecs", "elasticloadbalancing", "iam", "kms", "logs", "rds", "secretsmanager", "sns", "wafv2"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"
   }
 }

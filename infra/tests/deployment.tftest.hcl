@@ -1,10 +1,10 @@
-# How a new version takes over, and what takes it back.
+# How a new version takes over, and what rolls it back.
 
 mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# So that each group has an ARN of its own.
+# Each group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {
@@ -54,10 +54,51 @@ run "a_new_version_gets_a_share_of_the_requests_first" {
     condition = one([for balancer in aws_ecs_service.main.load_balancer : (
       balancer.target_group_arn == aws_lb_target_group.service["blue"].arn
       && balancer.advanced_configuration[0].alternate_target_group_arn == aws_lb_target_group.service["green"].arn
-      && balancer.advanced_configuration[0].production_listener_rule == aws_lb_listener_rule.production.arn
+      && balancer.advanced_configuration[0].production_listener_rule == aws_lb_listener_rule.service["production"].arn
+      && balancer.advanced_configuration[0].test_listener_rule == aws_lb_listener_rule.service["test"].arn
     )])
-    error_message = "the service does not know both target groups and the rule between them"
+    error_message = "the service does not know both target groups and both rules"
   }
+
+  # The provider's own timeout is 20 minutes, as long as both bakes.
+  assert {
+    condition = alltrue([
+      for timeout in [aws_ecs_service.main.timeouts.create, aws_ecs_service.main.timeouts.update] :
+      tonumber(trimsuffix(timeout, "m")) == 20 + tonumber(aws_ecs_service.main.deployment_configuration[0].bake_time_in_minutes)
+      + tonumber(aws_ecs_service.main.deployment_configuration[0].canary_configuration[0].canary_bake_time_in_minutes)
+    ])
+    error_message = "an apply gives up before both bakes and 20 minutes are over"
+  }
+
+  assert {
+    condition     = aws_ecs_task_definition.main.skip_destroy
+    error_message = "the task definition to roll back to is deregistered"
+  }
+}
+
+run "a_longer_bake_gives_an_apply_more_time" {
+  command = apply
+
+  variables {
+    canary_bake_minutes = 25
+    bake_minutes        = 15
+  }
+
+  assert {
+    condition     = aws_ecs_service.main.timeouts.update == "60m"
+    error_message = "the timeout does not follow the bakes"
+  }
+}
+
+run "bakes_that_outlast_the_pipelines_role_are_refused" {
+  command = plan
+
+  variables {
+    canary_bake_minutes = 30
+    bake_minutes        = 30
+  }
+
+  expect_failures = [var.bake_minutes]
 }
 
 run "alarms_on_both_target_groups_roll_a_deployment_back" {
@@ -70,37 +111,33 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
 
   assert {
     condition = aws_ecs_service.main.alarms[0].alarm_names == toset([
-      "urlshort-errors-blue", "urlshort-errors-green", "urlshort-p99-blue", "urlshort-p99-green",
+      "urlshort-errors-blue", "urlshort-errors-green", "urlshort-balancer-errors", "urlshort-redirects",
     ])
-    error_message = "not the alarms on errors and answer times of both target groups"
+    error_message = "not the alarms on errors of both target groups, of the load balancer and on redirects"
   }
 
   # Each alarm reads the metrics of its own target group, and of no other.
   assert {
     condition = alltrue(flatten([
-      for alarms in [aws_cloudwatch_metric_alarm.errors, aws_cloudwatch_metric_alarm.p99] : [
-        for color, alarm in alarms : [
-          for query in alarm.metric_query : query.metric[0].dimensions.TargetGroup == aws_lb_target_group.service[color].arn_suffix
-          if length(query.metric) > 0
-        ]
+      for color in ["blue", "green"] : [
+        for query in aws_cloudwatch_metric_alarm.deployment["errors-${color}"].metric_query :
+        query.metric[0].dimensions.TargetGroup == aws_lb_target_group.service[color].arn_suffix
+        if length(query.metric) > 0
       ]
     ]))
     error_message = "an alarm looks at another target group"
   }
 
   assert {
-    condition = alltrue([
-      for alarm in values(aws_cloudwatch_metric_alarm.errors) : alarm.threshold == 1 && contains(
-        [for query in alarm.metric_query : query.expression if query.return_data == true],
-        "IF(requests >= 20, 100 * FILL(errors, 0) / requests, 0)",
-      )
-    ])
-    error_message = "the alarm on errors is not on their share in percent"
+    condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.threshold == 1])
+    error_message = "an alarm is not at ten times what the objective permits"
   }
 
   assert {
-    condition     = alltrue([for alarm in values(aws_cloudwatch_metric_alarm.p99) : alarm.threshold == 0.2])
-    error_message = "the alarm on answer times is not at the objective's threshold"
+    condition = toset([for filter in aws_cloudwatch_log_metric_filter.redirects : "${filter.metric_transformation[0].namespace} ${filter.metric_transformation[0].name}"]) == toset(flatten([
+      for query in aws_cloudwatch_metric_alarm.deployment["redirects"].metric_query : [for metric in query.metric : "${metric.namespace} ${metric.metric_name}"]
+    ]))
+    error_message = "the alarm on redirects reads other metrics than those of the access log"
   }
 
   assert {
@@ -109,7 +146,7 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
   }
 }
 
-# The same state, planned again with what ECS and autoscaling are known to change.
+# The same state, planned again with what autoscaling changes.
 run "an_apply_leaves_weights_and_task_count_alone" {
   command = plan
 
@@ -123,11 +160,11 @@ run "an_apply_leaves_weights_and_task_count_alone" {
   }
 }
 
-run "the_production_rule_only_forwards" {
+run "the_rules_between_the_target_groups_only_forward" {
   command = apply
 
   assert {
-    condition     = [for action in aws_lb_listener_rule.production.action : action.type] == ["forward"]
+    condition     = alltrue([for rule in aws_lb_listener_rule.service : [for action in rule.action : action.type] == ["forward"]])
     error_message = "ECS refuses a rule of mixed actions"
   }
 }

@@ -1,12 +1,7 @@
-# Who scrapes, where it goes, and who is told.
+# Who scrapes, where metrics go, and who is told.
 
 mock_provider "aws" {
   source = "./tests/mocks"
-}
-
-override_resource {
-  target = aws_sns_topic.tickets
-  values = { arn = "arn:aws:sns:eu-central-1:123456789012:urlshort-tickets" }
 }
 
 variables {
@@ -53,10 +48,14 @@ run "each_task_scrapes_its_own_service_and_tells_itself_apart" {
 
   assert {
     condition = (
-      data.aws_iam_policy_document.task.statement[0].actions == toset(["aps:RemoteWrite"])
-      && data.aws_iam_policy_document.task.statement[0].resources == toset([aws_prometheus_workspace.main.arn])
+      { for statement in local.task_policy.Statement : statement.Action => statement.Resource }
+      == {
+        "aps:RemoteWrite"               = aws_prometheus_workspace.main[0].arn
+        "kms:Decrypt"                   = data.aws_kms_key.main.arn
+        "secretsmanager:GetSecretValue" = local.database.secret
+      }
     )
-    error_message = "a task may do more than write its metrics"
+    error_message = "a task may do more than write its metrics and read its password"
   }
 }
 
@@ -85,27 +84,52 @@ run "pages_and_tickets_go_to_different_topics" {
 
   assert {
     condition = {
-      for receiver in yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main.definition).alertmanager_config).receivers :
+      for receiver in yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main[0].definition).alertmanager_config).receivers :
       receiver.name => receiver.sns_configs[0].topic_arn
-    } == { page = aws_sns_topic.alarms.arn, ticket = aws_sns_topic.tickets.arn }
+      } == {
+      page   = "arn:aws:sns:eu-central-1:123456789012:${aws_sns_topic.alarms.name}"
+      ticket = "arn:aws:sns:eu-central-1:123456789012:${aws_sns_topic.tickets[0].name}"
+    }
     error_message = "a receiver of the routes has no topic, or that of the other"
   }
 
   assert {
-    condition     = aws_sns_topic.alarms.arn != aws_sns_topic.tickets.arn && aws_sns_topic_subscription.tickets["team@example.com"].topic_arn == aws_sns_topic.tickets.arn
+    condition     = aws_sns_topic.alarms.name != aws_sns_topic.tickets[0].name && aws_sns_topic_subscription.tickets["team@example.com"].topic_arn == aws_sns_topic.tickets[0].arn
     error_message = "tickets page, or do not arrive"
   }
 
   assert {
-    condition     = length(yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main.definition).alertmanager_config).inhibit_rules) == 2
+    condition     = length(yamldecode(yamldecode(aws_prometheus_alert_manager_definition.main[0].definition).alertmanager_config).inhibit_rules) == 2
     error_message = "what a page says already would be said by tickets as well"
   }
 
   assert {
     condition = alltrue([
-      for document in [data.aws_iam_policy_document.alarms, data.aws_iam_policy_document.tickets] :
-      contains(flatten([for principal in document.statement[0].principals : principal.identifiers]), "aps.amazonaws.com")
+      for topic in [aws_sns_topic_policy.alarms, aws_sns_topic_policy.tickets[0]] :
+      contains(jsondecode(topic.policy).Statement[0].Principal.Service, "aps.amazonaws.com")
     ])
     error_message = "Alertmanager may not publish"
+  }
+}
+
+run "the_collector_is_limited_in_processor_and_memory" {
+  command = apply
+
+  assert {
+    condition = alltrue([
+      for container in slice(local.containers, 1, length(local.containers)) :
+      container.cpu > 0 && container.memoryReservation < container.memory && container.restartPolicy.enabled && !container.essential
+    ])
+    error_message = "a sidecar can take the service's processor or memory, or end its task"
+  }
+
+  assert {
+    condition     = sum([for container in slice(local.containers, 1, length(local.containers)) : container.memory]) + 128 <= var.memory
+    error_message = "the sidecars leave the service less than 128 MiB"
+  }
+
+  assert {
+    condition     = local.collector_config.processors.memory_limiter.limit_mib < local.collector_container.memory && local.collector_config.service.pipelines.metrics.processors[0] == "memory_limiter"
+    error_message = "the collector is killed for memory before it drops metrics"
   }
 }

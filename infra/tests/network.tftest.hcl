@@ -1,10 +1,10 @@
-# Who can reach what, by which way.
+# Who can reach what, and how.
 
 mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# So that each group has an ARN of its own.
+# Each group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {
@@ -38,7 +38,7 @@ run "the_public_gets_https_only" {
   }
 
   assert {
-    condition     = aws_lb_listener.https.protocol == "HTTPS" && startswith(aws_lb_listener.https.ssl_policy, "ELBSecurityPolicy-TLS13-")
+    condition     = alltrue([for listener in aws_lb_listener.https : listener.protocol == "HTTPS" && startswith(listener.ssl_policy, "ELBSecurityPolicy-TLS13-")])
     error_message = "not HTTPS with a TLS 1.3 policy"
   }
 
@@ -48,18 +48,18 @@ run "the_public_gets_https_only" {
   }
 
   assert {
-    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.alb : rule.from_port]) == toset([80, 443])
-    error_message = "another port than 80 and 443 is open"
+    condition     = toset([for rule in aws_vpc_security_group_ingress_rule.alb : rule.from_port]) == toset([80, 443, 8443])
+    error_message = "another port than 80, 443 and the test listener's is open"
   }
 
   assert {
-    condition     = aws_wafv2_web_acl_association.alb.resource_arn == aws_lb.main.arn
+    condition     = aws_wafv2_web_acl_association.alb[0].resource_arn == aws_lb.main.arn
     error_message = "no web ACL before the load balancer"
   }
 
   assert {
     condition = anytrue([
-      for rule in aws_wafv2_web_acl.main.rule : length(rule.action) > 0
+      for rule in aws_wafv2_web_acl.main[0].rule : length(rule.action) > 0
       && try(rule.statement[0].rate_based_statement[0].limit, 0) == 6000 && try(length(rule.action[0].block), 0) == 1
     ])
     error_message = "too many requests from one address are not blocked"
@@ -67,7 +67,7 @@ run "the_public_gets_https_only" {
 
   assert {
     condition = toset([
-      for rule in aws_wafv2_web_acl.main.rule : rule.name if try(length(rule.override_action[0].none), 0) == 1
+      for rule in aws_wafv2_web_acl.main[0].rule : rule.name if try(length(rule.override_action[0].none), 0) == 1
     ]) == toset(["AWSManagedRulesAmazonIpReputationList", "AWSManagedRulesKnownBadInputsRuleSet"])
     error_message = "Amazon's lists of attackers and attacks do not block"
   }
@@ -77,20 +77,25 @@ run "metrics_and_readiness_are_closed_to_the_public" {
   command = apply
 
   assert {
-    condition = alltrue([for path in ["/metrics", "/readyz"] : contains(
-      flatten([for condition in aws_lb_listener_rule.closed.condition : [for pattern in condition.path_pattern : pattern.values]]),
+    condition     = toset(keys(aws_lb_listener_rule.closed)) == toset(keys(aws_lb_listener.https))
+    error_message = "a listener has no rule for the closed paths"
+  }
+
+  assert {
+    condition = alltrue(flatten([for rule in aws_lb_listener_rule.closed : [for path in ["/metrics", "/readyz"] : contains(
+      flatten([for condition in rule.condition : [for pattern in condition.path_pattern : pattern.values]]),
       path,
-    )])
+    )]]))
     error_message = "/metrics or /readyz goes to the service"
   }
 
   assert {
-    condition     = aws_lb_listener_rule.closed.action[0].type == "fixed-response" && aws_lb_listener_rule.closed.action[0].fixed_response[0].status_code == "404"
+    condition     = alltrue([for rule in aws_lb_listener_rule.closed : rule.action[0].type == "fixed-response" && rule.action[0].fixed_response[0].status_code == "404"])
     error_message = "the closed paths do not answer 404"
   }
 
   assert {
-    condition     = aws_lb_listener_rule.closed.priority < aws_lb_listener_rule.production.priority
+    condition     = alltrue([for listener, rule in aws_lb_listener_rule.closed : rule.priority < aws_lb_listener_rule.service[listener].priority])
     error_message = "the rule for everything comes before the closed paths"
   }
 }
@@ -105,13 +110,14 @@ run "target_groups_poll_healthz" {
 
   assert {
     condition = alltrue([for group in aws_lb_target_group.service : (
-      group.health_check[0].path == "/healthz" && group.health_check[0].matcher == "200" && group.port == 8080
+      group.health_check[0].path == "/healthz" && group.health_check[0].interval == 15
+      && group.health_check[0].matcher == "200" && group.port == 8080
     )])
-    error_message = "a target group does not poll /healthz"
+    error_message = "a target group does not poll /healthz every 15 seconds"
   }
 }
 
-run "everything_stands_in_two_zones" {
+run "everything_is_in_two_zones" {
   command = apply
 
   assert {
@@ -179,7 +185,7 @@ run "tasks_and_database_are_private" {
       && aws_vpc_security_group_ingress_rule.database_from_tasks.referenced_security_group_id == aws_security_group.tasks.id
       && aws_vpc_security_group_ingress_rule.database_from_tasks.from_port == 5432
     )
-    error_message = "something else than the tasks can reach the database"
+    error_message = "something other than the tasks can reach the database"
   }
 
   assert {
@@ -187,11 +193,11 @@ run "tasks_and_database_are_private" {
       aws_vpc_security_group_ingress_rule.tasks_from_alb.cidr_ipv4 == null
       && aws_vpc_security_group_ingress_rule.tasks_from_alb.referenced_security_group_id == aws_security_group.alb.id
     )
-    error_message = "something else than the load balancer can reach the tasks"
+    error_message = "something other than the load balancer can reach the tasks"
   }
 }
 
-run "a_vpc_that_is_there_already_is_used" {
+run "an_existing_vpc_is_used" {
   command = apply
 
   variables {
@@ -204,7 +210,7 @@ run "a_vpc_that_is_there_already_is_used" {
 
   assert {
     condition     = length(aws_vpc.main) + length(aws_subnet.private) + length(aws_nat_gateway.main) + length(aws_flow_log.rejected) == 0
-    error_message = "a network was made all the same"
+    error_message = "a network was made too"
   }
 
   assert {

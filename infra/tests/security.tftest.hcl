@@ -1,10 +1,10 @@
-# What each part may do, and where secrets are.
+# What each part may do, and where secrets are kept.
 
 mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# So that each group has an ARN of its own.
+# Each group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {
@@ -29,12 +29,13 @@ variables {
   image                    = "ghcr.io/urlshort/urlshort@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 }
 
-run "the_container_may_do_nothing_that_it_need_not" {
+run "containers_have_no_more_rights_than_they_need" {
   command = apply
 
   assert {
     condition = alltrue([for container in jsondecode(aws_ecs_task_definition.main.container_definitions) : (
-      container.user == "65532:65532" && container.readonlyRootFilesystem
+      # A volume on Fargate belongs to root, and the container that writes to it does nothing else.
+      (container.user == "65532:65532" || container.name == "password") && container.readonlyRootFilesystem
       && container.linuxParameters.capabilities.drop == ["ALL"]
     )])
     error_message = "a container is root, can write to its root file system or has capabilities"
@@ -42,7 +43,7 @@ run "the_container_may_do_nothing_that_it_need_not" {
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.main.container_definitions)[0].image == var.image
-    error_message = "another image than the one that was verified"
+    error_message = "not the image that was verified"
   }
 
   assert {
@@ -59,36 +60,70 @@ run "the_container_may_do_nothing_that_it_need_not" {
 run "secrets_go_by_reference" {
   command = apply
 
-  variables {
-    api_tokens_secret_arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tokens"
-  }
-
   assert {
-    condition     = aws_rds_cluster.main.manage_master_user_password && aws_rds_cluster.main.master_password == null
-    error_message = "the database's password is Terraform's, and so in its state"
+    condition     = aws_rds_cluster.main[0].manage_master_user_password && aws_rds_cluster.main[0].master_password == null
+    error_message = "Terraform knows the database's password, and so does its state"
   }
 
   assert {
     condition = { for secret in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].secrets : secret.name => secret.valueFrom } == {
+      API_TOKENS = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:urlshort/api-tokens-AbCdEf"
       PGPASSWORD = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-abc:password::"
-      API_TOKENS = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tokens"
     }
-    error_message = "a secret is missing or not given by its ARN"
+    error_message = "the task's secrets are not references"
   }
 
+  # Names of files are no secrets.
   assert {
     condition = !anytrue([
-      for variable in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment : can(regex("PASSWORD|TOKEN|SECRET", variable.name))
+      for variable in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment :
+      can(regex("PASSWORD|TOKEN|SECRET", variable.name)) && !endswith(variable.name, "_FILE")
     ])
-    error_message = "a secret stands in the plain environment"
+    error_message = "the plain environment has a secret"
   }
 
   assert {
-    condition = toset(flatten([for statement in data.aws_iam_policy_document.execution.statement : statement.resources if contains(statement.actions, "secretsmanager:GetSecretValue")])) == toset([
+    condition = toset(flatten([
+      for statement in jsondecode(aws_iam_role_policy.execution.policy).Statement : statement.Resource if statement.Action == "secretsmanager:GetSecretValue"
+      ])) == toset([
       "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-abc",
-      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:tokens",
+      "arn:aws:secretsmanager:eu-central-1:123456789012:secret:urlshort/api-tokens-AbCdEf",
     ])
     error_message = "the execution role reads other secrets than the task's"
+  }
+}
+
+run "links_are_made_and_taken_down_with_a_token" {
+  command = apply
+
+  assert {
+    condition     = contains(jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment, { name = "PUBLIC_SHORTEN", value = "false" })
+    error_message = "everyone on the internet can make links by default"
+  }
+
+  assert {
+    condition     = contains(jsondecode(aws_ecs_task_definition.main.container_definitions)[0].secrets[*].name, "API_TOKENS")
+    error_message = "nobody can take a link down"
+  }
+}
+
+run "a_changed_password_reaches_running_tasks" {
+  command = apply
+
+  assert {
+    condition = alltrue([
+      for container in slice(jsondecode(aws_ecs_task_definition.main.container_definitions), 0, 2) :
+      container.mountPoints[0].sourceVolume == one(aws_ecs_task_definition.main.volume).name
+    ])
+    error_message = "the service and its password are not in the same volume"
+  }
+
+  assert {
+    condition = contains(
+      jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment,
+      { name = "PGPASSWORD_FILE", value = "${jsondecode(aws_ecs_task_definition.main.container_definitions)[1].mountPoints[0].containerPath}/password" },
+    )
+    error_message = "the service does not read the file with the password"
   }
 }
 
@@ -106,43 +141,54 @@ run "the_database_is_encrypted_kept_and_known" {
   command = apply
 
   assert {
-    condition     = aws_rds_cluster.main.storage_encrypted && aws_rds_cluster.main.kms_key_id == aws_kms_key.main.arn
+    condition     = aws_rds_cluster.main[0].storage_encrypted && aws_rds_cluster.main[0].kms_key_id == data.aws_kms_key.main.arn
     error_message = "the database is not encrypted"
   }
 
   assert {
-    condition     = aws_rds_cluster.main.backup_retention_period == 14 && aws_rds_cluster.main.deletion_protection && aws_rds_cluster.main.skip_final_snapshot != true
+    condition     = aws_rds_cluster.main[0].backup_retention_period == 14 && aws_rds_cluster.main[0].deletion_protection && aws_rds_cluster.main[0].skip_final_snapshot != true
     error_message = "the database can be lost"
   }
 
   assert {
-    condition     = contains([for parameter in aws_rds_cluster_parameter_group.main.parameter : "${parameter.name}=${parameter.value}"], "rds.force_ssl=1")
-    error_message = "the database takes connections without TLS"
+    condition     = contains([for parameter in aws_rds_cluster_parameter_group.main[0].parameter : "${parameter.name}=${parameter.value}"], "rds.force_ssl=1")
+    error_message = "the database accepts connections without TLS"
+  }
+
+  assert {
+    condition     = aws_rds_cluster.main[0].engine_version == "17" && aws_rds_cluster_parameter_group.main[0].family == "aurora-postgresql17"
+    error_message = "a minor version is pinned, which RDS's own upgrades leave behind"
   }
 
   assert {
     condition = alltrue([
       for name, value in {
         STORE_URL = "postgres://", PGSSLMODE = "verify-full", PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem",
-        PGHOST    = aws_rds_cluster.main.endpoint, TRUSTED_PROXIES = "1", BASE_URL = "https://sho.rt"
+        PGHOST    = aws_rds_cluster.main[0].endpoint, TRUSTED_PROXIES = "1", BASE_URL = "https://sho.rt"
       } : contains(jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment, { name = name, value = value })
     ])
-    error_message = "the service does not verify the database, or does not know where it stands"
+    error_message = "the service does not verify the database, or does not know its own address"
   }
 }
 
-# Only a key's own policy says "*", which there means that key.
+run "a_pinned_minor_version_is_refused" {
+  command = plan
+
+  variables {
+    database_engine_version = "17.5"
+  }
+
+  expect_failures = [var.database_engine_version]
+}
+
 run "no_role_has_a_wildcard_resource" {
   command = apply
 
   assert {
     condition = alltrue([
       for resource in flatten([
-        for document in concat(
-          [data.aws_iam_policy_document.execution, data.aws_iam_policy_document.restart, data.aws_iam_policy_document.access_logs, data.aws_iam_policy_document.alarms],
-          [data.aws_iam_policy_document.task, data.aws_iam_policy_document.tickets],
-          data.aws_iam_policy_document.flow_log,
-        ) : [for statement in document.statement : statement.resources]
+        for policy in [local.execution_policy, local.task_policy, local.flow_log_policy, local.access_logs_policy, local.topic_policies.alarms, local.topic_policies.tickets] :
+        [for statement in policy.Statement : statement.Resource if try(statement.Sid, "") != "Find"]
       ]) : startswith(resource, "arn:aws:") && !startswith(resource, "arn:aws:*")
     ])
     error_message = "a policy is not bound to exact ARNs"
@@ -151,11 +197,8 @@ run "no_role_has_a_wildcard_resource" {
   assert {
     condition = alltrue([
       for action in flatten([
-        for document in concat(
-          [data.aws_iam_policy_document.execution, data.aws_iam_policy_document.restart, data.aws_iam_policy_document.alarms],
-          [data.aws_iam_policy_document.task, data.aws_iam_policy_document.tickets],
-          data.aws_iam_policy_document.flow_log,
-        ) : [for statement in document.statement : statement.actions]
+        for policy in [local.execution_policy, local.task_policy, local.flow_log_policy, local.topic_policies.alarms, local.topic_policies.tickets] :
+        [for statement in policy.Statement : statement.Action]
       ]) : !strcontains(action, "*")
     ])
     error_message = "a policy grants more than named actions"
@@ -164,8 +207,7 @@ run "no_role_has_a_wildcard_resource" {
   assert {
     condition = alltrue([
       for role in concat(
-        [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.infrastructure, aws_iam_role.database_monitoring, aws_iam_role.restart],
-        aws_iam_role.flow_log,
+        [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.infrastructure], aws_iam_role.database_monitoring, aws_iam_role.flow_log,
       ) : role.permissions_boundary == var.permissions_boundary_arn
     ])
     error_message = "a role has no boundary"
@@ -181,17 +223,17 @@ run "logs_end_and_alarms_arrive" {
 
   assert {
     condition = alltrue([
-      for group in concat([aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.database, aws_cloudwatch_log_group.waf], aws_cloudwatch_log_group.flow) :
-      group.retention_in_days == 365 && group.kms_key_id == aws_kms_key.main.arn
+      for group in concat([aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.database], aws_cloudwatch_log_group.waf, aws_cloudwatch_log_group.flow) :
+      group.retention_in_days == 30 && group.kms_key_id == data.aws_kms_key.main.arn
     ])
-    error_message = "a log is kept for ever or in the clear"
+    error_message = "a log is not kept for 30 days or not encrypted"
   }
 
   assert {
     condition = alltrue([
       for alarm in concat(
-        values(aws_cloudwatch_metric_alarm.errors), values(aws_cloudwatch_metric_alarm.p99),
-        values(aws_cloudwatch_metric_alarm.service), [aws_cloudwatch_metric_alarm.healthy_tasks],
+        values(aws_cloudwatch_metric_alarm.deployment), values(aws_cloudwatch_metric_alarm.resource),
+        [aws_cloudwatch_metric_alarm.healthy_tasks],
       ) : contains(alarm.alarm_actions, aws_sns_topic.alarms.arn)
     ])
     error_message = "an alarm tells nobody"
@@ -199,11 +241,16 @@ run "logs_end_and_alarms_arrive" {
 
   assert {
     condition     = aws_sns_topic_subscription.email["on-call@example.com"].protocol == "email"
-    error_message = "the alarms do not arrive"
+    error_message = "nobody gets the alarms"
   }
 
   assert {
     condition     = aws_budgets_budget.monthly.limit_amount == "250" && length(aws_budgets_budget.monthly.notification) == 2
     error_message = "no budget"
+  }
+
+  assert {
+    condition     = one(aws_budgets_budget.monthly.cost_filter).values == tolist(["user:Service$urlshort"])
+    error_message = "the budget counts what others in the account spend"
   }
 }

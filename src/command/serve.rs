@@ -76,7 +76,11 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 /// while it opens the store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let options = OpenOptions { connections: config.store_connections, deadline: config.store_timeout };
+    let options = OpenOptions {
+        connections: config.store_connections,
+        deadline: config.store_timeout,
+        password_file: config.pgpassword_file.clone(),
+    };
     let store = tokio::select! {
         opened = store::open(&config.store_url, &options) => {
             opened.map_err(|error| StartError::Store(config.store_url.clone(), error))?

@@ -52,7 +52,11 @@ pub(super) async fn open_store(config: &Config, missing: Missing) -> Result<Arc<
         _ => {}
     }
     let deadline = config.store_timeout.max(PATIENCE);
-    let options = OpenOptions { connections: config.store_connections, deadline };
+    let options = OpenOptions {
+        connections: config.store_connections,
+        deadline,
+        password_file: config.pgpassword_file.clone(),
+    };
     let store = store::open(&config.store_url, &options).await;
     Ok(store.map_err(|error| NoStore::Closed(config.store_url.clone(), error))?)
 }

@@ -4,6 +4,7 @@
 //! take it too. Look-ups and creates that come together go as one statement, see [`Batcher`].
 
 mod channel;
+mod login;
 mod pool;
 mod rows;
 mod schema;
@@ -15,7 +16,7 @@ use jiff::civil::Date;
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use self::{pool::Pool, rows::Announce};
+use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
     Change, Changed, History, OpenOptions, Record, Scan, Store, StoreError,
     batcher::Batcher,
@@ -32,7 +33,7 @@ const BATCH: usize = 256;
 
 /// A store on a server.
 pub(super) struct PostgresStore {
-    options: PgConnectOptions,
+    login: Arc<Login>,
     deadline: Duration,
     pool: Arc<Pool>,
     announce: Announce,
@@ -50,13 +51,14 @@ impl PostgresStore {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
         // Links have no fractions, and PgBouncer refuses clients that ask for their digits.
         let options = options.disable_statement_logging().extra_float_digits(None);
+        let login = Arc::new(Login::new(options, open.password_file.clone()));
         let deadline = open.call_deadline();
-        let announce = timeout(open.deadline * 2, prepare(&options, deadline)).await;
+        let announce = timeout(open.deadline * 2, prepare(&login.options(), deadline)).await;
         let announce = announce.map_err(|_| StoreError::Timeout(open.deadline))??;
 
         // One of the connections is for listening.
         let size = open.connections.saturating_sub(1).max(1);
-        let pool = Arc::new(Pool::new(options.clone(), size, deadline));
+        let pool = Arc::new(Pool::new(login.clone(), size, deadline));
         let concurrency = size as usize;
         let (creates, look_ups, visits) = (pool.clone(), pool.clone(), pool.clone());
         Ok(Self {
@@ -64,7 +66,7 @@ impl PostgresStore {
             look_ups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(look_ups.clone(), keys)),
             // Two at a time: more would only wait for each other where all want the same link.
             visits: Batcher::start(2, BATCH, move |keys| rows::use_visits(visits.clone(), keys)),
-            options,
+            login,
             deadline,
             pool,
             announce,
@@ -162,7 +164,7 @@ impl Store for PostgresStore {
         if self.announce == Announce::Never {
             return std::future::pending().await;
         }
-        match channel::watch(&self.options, self.deadline, changed).await {
+        match channel::watch(&self.login.options(), self.deadline, changed).await {
             Ok(never) => match never {},
             Err(error) => error,
         }

@@ -1,7 +1,8 @@
 """The pipeline's promises, asserted from the parsed workflows and from running their scripts.
 
-Every action is pinned by its full commit, no job has a permission that it was not given here, no script has text from
-outside pasted into it; and with a red job or an image without a valid signature, nothing reaches `terraform apply`.
+Every action is pinned by its full commit, no job has a permission that it was not given here, and no script contains text
+from outside. With a red job, an image without a valid signature or a private one, nothing reaches `terraform apply`. It all
+works under another repository's name.
 """
 
 import os
@@ -17,18 +18,24 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / ".github/workflows"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 ON_MAIN = "github.event_name == 'push' && github.ref == 'refs/heads/main'"
-# Every permission to write, and why it is there stands beside it in the workflow.
+WANTED = f"{ON_MAIN} && needs.changes.outputs.shipped == 'true' && vars.AWS_DEPLOY_ROLE != ''"
+# A fork, whose owner has capitals.
+REPOSITORY = "Some-Org/short-links"
+IMAGE = "ghcr.io/some-org/short-links"
+# Every permission to write; the reason is beside it in the workflow.
 MAY_WRITE = {
     ("ci.yml", "publish"): {"packages", "id-token", "attestations"},
-    ("ci.yml", "deploy"): {"id-token"},
+    ("ci.yml", "deploy"): {"actions", "id-token"},
+    ("deploy.yml", "plan"): {"actions", "id-token"},
+    ("deploy.yml", "apply"): {"id-token"},
     ("pr.yml", "plan"): {"id-token"},
     ("pr.yml", "comment"): {"pull-requests"},
     ("release.yml", "image"): {"packages"},
     ("release.yml", "notes"): {"contents"},
     ("scheduled.yml", "base-images"): {"contents", "pull-requests", "actions"},
 }
-# What must have gone well before anything is deployed.
-GATES = {"test", "image", "scan", "publish"}
+# What must have succeeded before anything is deployed.
+GATES = {"changes", "test", "image", "scan", "publish"}
 
 
 def load(path):
@@ -43,7 +50,8 @@ TEXTS, WORKFLOW = {}, {}
 for path in sorted(WORKFLOWS.glob("*.y*ml")):
     TEXTS[path.name], WORKFLOW[path.name] = load(path)
 JOBS = [(file, name, job) for file, workflow in WORKFLOW.items() for name, job in workflow["jobs"].items()]
-DEPLOY = WORKFLOW["ci.yml"]["jobs"]["deploy"]
+CI = WORKFLOW["ci.yml"]["jobs"]
+DEPLOY = WORKFLOW["deploy.yml"]["jobs"]
 
 
 def needs(job):
@@ -57,6 +65,8 @@ def actions_are_pinned():
     versions = {}
     for file, text in TEXTS.items():
         for line in re.findall(r"^\s*(?:- )?uses:.*$", text, re.M):
+            if "uses: ./" in line:
+                continue
             match = re.search(r"uses: ([\w./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$", line)
             assert match, f"{file}: not pinned by commit and version: {line.strip()}"
             action, commit, version = match.groups()
@@ -73,7 +83,8 @@ def permissions_are_the_least():
         assert isinstance(job.get("permissions"), dict), f"{file}: {name} does not say its permissions"
         writes = {scope for scope, access in job["permissions"].items() if access != "read"}
         assert writes == MAY_WRITE.get((file, name), set()), f"{file}: {name} writes {writes}"
-        assert job.get("timeout-minutes"), f"{file}: {name} has no time limit"
+        # A called workflow's jobs have limits of their own.
+        assert "uses" in job or job.get("timeout-minutes"), f"{file}: {name} has no time limit"
 
 
 def nothing_from_outside_runs():
@@ -82,7 +93,7 @@ def nothing_from_outside_runs():
         assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(workflow["on"]), file
         assert "secrets." not in TEXTS[file], f"{file}: a long-lived secret"
     for file, name, job in JOBS:
-        for step in job["steps"]:
+        for step in job.get("steps", []):
             assert "${{" not in step.get("run", ""), f"{file}: {name}: an expression in a script"
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"]["persist-credentials"] is False, f"{file}: {name} leaves its token behind"
@@ -90,17 +101,17 @@ def nothing_from_outside_runs():
 
 def scanner_holds_nothing():
     for file, name, job in JOBS:
-        if any("trivy" in step.get("uses", "") for step in job["steps"]):
+        if any("trivy" in step.get("uses", "") for step in job.get("steps", [])):
             assert set(job["permissions"]) <= {"packages"}, f"{file}: {name}"
             assert "environment" not in job, f"{file}: {name}"
 
 
 def runs(name, red):
     """Whether a job of ci.yml would run on a push to main where the jobs in `red` fail, by GitHub's own rules."""
-    job = WORKFLOW["ci.yml"]["jobs"][name]
+    job = CI[name]
     condition = job.get("if", ON_MAIN)
-    # Any status function would replace the implied success(): none may stand here.
-    assert condition == ON_MAIN, f"{name}: a condition that was not looked at: {condition}"
+    # Any status function would replace the implied success(): none is accepted here.
+    assert condition in (ON_MAIN, WANTED), f"{name}: a condition that was not looked at: {condition}"
     return all(need not in red and runs(need, red) for need in needs(job))
 
 
@@ -110,36 +121,89 @@ def red_jobs_stop_the_deployment():
         assert not runs("deploy", {gate}), f"deployed although {gate} is red"
     for name in ("test", "image", "scan"):
         assert not runs("publish", {name}), f"published although {name} is red"
-    for name in GATES | {"deploy"}:
-        job = WORKFLOW["ci.yml"]["jobs"][name]
-        assert "continue-on-error" not in job, name
-        assert not any("continue-on-error" in step for step in job["steps"]), name
-        assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be left out"
-    # Off main the two jobs that write are left out, whatever else goes well.
-    for name in ("publish", "deploy"):
-        assert WORKFLOW["ci.yml"]["jobs"][name]["if"] == ON_MAIN, name
-    assert any(step.get("run") == "tests/run.sh" for step in WORKFLOW["ci.yml"]["jobs"]["test"]["steps"])
-    scan = [step["with"] for step in WORKFLOW["ci.yml"]["jobs"]["scan"]["steps"] if "trivy" in step["uses"]]
-    assert any(inputs.get("exit-code") == 1 and inputs["input"] == "image.tar" for inputs in scan)
-
-
-def only_deploy_applies():
     for file, name, job in JOBS:
-        scripts = "\n".join(script_text(step["run"]) for step in job["steps"] if "run" in step)
+        if file == "deploy.yml" or name in GATES:
+            assert "continue-on-error" not in job, name
+            assert not any("continue-on-error" in step for step in job["steps"]), name
+            assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be left out"
+    # Off main the jobs that write are left out.
+    assert CI["publish"]["if"] == ON_MAIN and CI["deploy"]["if"] == WANTED
+    assert DEPLOY["verify"]["if"] == "github.ref == 'refs/heads/main'"
+    assert needs(DEPLOY["plan"]) == {"verify"} and needs(DEPLOY["apply"]) == {"verify", "plan"}
+    assert any(step.get("run") == "tests/run.sh" for step in CI["test"]["steps"])
+    scan = [step["with"] for step in CI["scan"]["steps"] if "trivy" in step["uses"]]
+    assert any(inputs.get("exit-code") == 1 and inputs["input"].startswith("image-") for inputs in scan)
+
+
+def both_architectures_are_built_natively_and_scanned():
+    built = {entry["architecture"]: entry["runner"] for entry in CI["image"]["strategy"]["matrix"]["include"]}
+    assert built == {"amd64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}, built
+    assert set(CI["scan"]["strategy"]["matrix"]["architecture"]) == set(built)
+    push = next(step["run"] for step in CI["publish"]["steps"] if step.get("id") == "push")
+    assert "imagetools create" in push and all(f"@$(< {architecture})" in push for architecture in built), push
+    # Each job takes the artifacts that it names: `merge-multiple` without a pattern would take all.
+    for file, name, job in JOBS:
+        for step in job.get("steps", []):
+            if "download-artifact" in step.get("uses", ""):
+                assert {"name", "pattern"} & set(step["with"]), f"{file}: {name} downloads every artifact"
+
+
+def only_apply_applies():
+    for file, name, job in JOBS:
+        scripts = "\n".join(script_text(step["run"]) for step in job.get("steps", []) if "run" in step)
         if re.search(r"\bterraform\b.*\b(apply|destroy)\b", scripts):
-            assert (file, name) == ("ci.yml", "deploy"), f"{file}: {name} applies"
+            assert (file, name) == ("deploy.yml", "apply"), f"{file}: {name} applies"
     roles = {
         (file, name): step["with"]["role-to-assume"]
         for file, name, job in JOBS
-        for step in job["steps"]
+        for step in job.get("steps", [])
         if "configure-aws-credentials" in step.get("uses", "")
     }
     assert roles == {
-        ("ci.yml", "deploy"): "${{ vars.AWS_DEPLOY_ROLE }}",
+        ("deploy.yml", "plan"): "${{ vars.AWS_PLAN_ROLE }}",
+        ("deploy.yml", "apply"): "${{ vars.AWS_DEPLOY_ROLE }}",
         ("pr.yml", "plan"): "${{ vars.AWS_PLAN_ROLE }}",
     }, roles
-    assert DEPLOY["environment"] == "production" and WORKFLOW["pr.yml"]["jobs"]["plan"]["environment"] == "plan"
-    assert DEPLOY["concurrency"] == {"group": "production", "cancel-in-progress": False}
+    assert DEPLOY["apply"]["environment"] == "production"
+    assert DEPLOY["plan"]["environment"] == WORKFLOW["pr.yml"]["jobs"]["plan"]["environment"] == "plan"
+    assert DEPLOY["apply"]["concurrency"] == {"group": "production", "cancel-in-progress": False}
+
+
+def the_plan_that_was_approved_is_the_one_applied():
+    """The job behind the approval makes no plan: it takes the file that was there to be looked at."""
+    upload = next(step["with"] for step in DEPLOY["plan"]["steps"] if "upload-artifact" in step.get("uses", ""))
+    download = next(step["with"] for step in DEPLOY["apply"]["steps"] if "download-artifact" in step.get("uses", ""))
+    assert "infra/plan.bin" in upload["path"] and upload["name"] == download["name"] and download["path"] == "infra"
+    green, calls = rehearse()
+    assert green, calls
+    planned, applied = (
+        [line for line in calls.splitlines() if line.startswith("terraform") and f" {verb} " in line] for verb in ("plan", "apply")
+    )
+    assert len(planned) == len(applied) == 1, calls
+    assert "-out=plan.bin" in planned[0] and applied[0].endswith(" plan.bin"), calls
+
+
+def an_apply_has_time_enough():
+    """The job, the role's session and what AWS grants at most are as long as each other."""
+    credentials = next(step["with"] for step in DEPLOY["apply"]["steps"] if "configure-aws-credentials" in step.get("uses", ""))
+    (session,) = re.findall(r"max_session_duration = (\d+)", (ROOT / "infra/bootstrap/github.tf").read_text())
+    assert DEPLOY["apply"]["timeout-minutes"] * 60 == credentials["role-duration-seconds"] == int(session)
+
+
+def commits_do_not_wait_for_each_other():
+    group = WORKFLOW["ci.yml"]["concurrency"]["group"]
+    assert "github.ref == 'refs/heads/main' && github.sha" in group, group
+
+
+def a_repository_without_aws_is_green():
+    for job in (CI["deploy"], WORKFLOW["pr.yml"]["jobs"]["plan"]):
+        assert re.search(r"vars\.AWS_(DEPLOY|PLAN)_ROLE != ''", job["if"]), job["if"]
+    notices = [step["run"] for job in (CI["changes"], WORKFLOW["pr.yml"]["jobs"]["not-set-up"]) for step in job["steps"] if "run" in step]
+    assert sum("::notice::" in notice and "AWS is not set up" in notice for notice in notices) == 2
+    for file, text in TEXTS.items():
+        assert "urlshort/urlshort" not in text, f"{file}: a fork can't publish under this name"
+    for script in (ROOT / ".github/scripts").glob("*.sh"):
+        assert "urlshort/urlshort" not in script.read_text(), f"{script.name}: a fork can't publish under this name"
 
 
 def script_text(run):
@@ -153,21 +217,29 @@ printf '%s %s\\n' "${0##*/}" "$*" >> "$CALLS"
 case "${0##*/} $*" in
   "cosign verify "*) exit "$COSIGN" ;;
   "gh attestation verify "*) exit "$ATTESTATION" ;;
+  "gh run list "*) printf '7\\n12\\n' ;;
+  "skopeo inspect --no-creds "*) exit "$PRIVATE" ;;
+  *" show "*) head -c 300000 /dev/zero | tr '\\0' x ;;
+  *"output -raw cluster_name"*) [[ -z $FIRST ]] || grep -q ' apply ' "$CALLS" && printf 'urlshort' ;;
   *"output -raw"*) printf 'urlshort' ;;
+  *list-service-deployments*IN_PROGRESS*) printf 'None' ;;
+  # An apply lasts longer than it takes to ask for its deployment.
+  *" apply "*) until [[ -n $FIRST ]] || grep -q IN_PROGRESS "$CALLS"; do sleep 0.05; done ;;
   *list-service-deployments*) printf '%s' "$STATUS" ;;
   *describe-task-definition*) printf '%s' "$RUNNING" ;;
 esac
 """
 
 
-def rehearse(digest=DIGEST, cosign=0, attestation=0, status="SUCCESSFUL", running=None):
-    """Runs the scripts of the deploy job in order, as the runner would, with every outside program a recording stub."""
-    image = WORKFLOW["ci.yml"]["env"]["IMAGE"]
-    values = {"needs.publish.outputs.digest": digest, "github.token": "token", "vars.STATE_BUCKET": "bucket", "vars.TFVARS": ""}
+def rehearse(digest=DIGEST, cosign=0, attestation=0, private=0, tfvars="", first="", status="SUCCESSFUL", running=None):
+    """Runs the scripts of deploy.yml's jobs in order, as the runner would, with every outside program a recording stub."""
+    values = {
+        "inputs.digest": digest, "github.token": "token", "vars.STATE_BUCKET": "bucket", "vars.TFVARS": tfvars, "vars.PRESET": "small",
+    }
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         (work / "bin").mkdir()
-        for program in ("cosign", "gh", "terraform", "aws"):
+        for program in ("cosign", "gh", "terraform", "aws", "skopeo"):
             stub = work / "bin" / program
             stub.write_text(STUB)
             stub.chmod(0o755)
@@ -176,74 +248,130 @@ def rehearse(digest=DIGEST, cosign=0, attestation=0, status="SUCCESSFUL", runnin
         calls = work / "calls"
         calls.touch()
         base = {
-            "PATH": f"{work / 'bin'}:{os.environ['PATH']}", "CALLS": str(calls), "COSIGN": str(cosign),
-            "ATTESTATION": str(attestation), "STATUS": status, "RUNNING": running or f"{image}@{digest}",
+            "PATH": f"{work / 'bin'}:{os.environ['PATH']}", "CALLS": str(calls), "COSIGN": str(cosign), "FIRST": first,
+            "ATTESTATION": str(attestation), "PRIVATE": str(private), "STATUS": status, "RUNNING": running or f"{IMAGE}@{digest}",
+            "GITHUB_REPOSITORY": REPOSITORY, "GITHUB_EVENT_NAME": "workflow_dispatch", "GITHUB_RUN_ID": "10",
+            "GITHUB_OUTPUT": str(work / "output"), "GITHUB_STEP_SUMMARY": str(work / "summary"), "AWS_REGION": "eu-central-1",
         }
-        for step in (step for step in DEPLOY["steps"] if "run" in step):
-            given = WORKFLOW["ci.yml"]["env"] | DEPLOY["env"] | step.get("env", {})
-            expand = lambda text: re.sub(r"\$\{\{ (.+?) \}\}", lambda match: values[match[1]], str(text))
-            command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
-            environment = base | {name: expand(value) for name, value in given.items()}
-            result = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
-            if result.returncode:
-                return False, calls.read_text()
+        for name in ("verify", "plan", "apply"):
+            calls.write_text(f"{calls.read_text()}job {name}\n")
+            for step in (step for step in DEPLOY[name]["steps"] if "run" in step):
+                given = WORKFLOW["deploy.yml"]["env"] | step.get("env", {})
+                expand = lambda text: re.sub(r"\$\{\{ (.+?) \}\}", lambda match: values[match[1]], str(text))
+                command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
+                environment = base | {key: expand(value) for key, value in given.items()}
+                result = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+                if result.returncode:
+                    return False, calls.read_text()
+        summary = (work / "summary").read_text()
+        assert 50_000 < len(summary) < 65_536, f"a plan of {len(summary)} characters for a comment"
         return True, calls.read_text()
 
 
 def only_a_verified_digest_is_applied():
-    image = f"{WORKFLOW['ci.yml']['env']['IMAGE']}@{DIGEST}"
+    image = f"{IMAGE}@{DIGEST}"
     green, calls = rehearse()
     assert green, calls
     planned = [line for line in calls.splitlines() if line.startswith("terraform") and " plan " in line]
-    assert planned and all(f"-var image={image}" in line for line in planned), calls
-    order = [calls.index(text) for text in ("cosign verify " + image, "gh attestation verify", " plan ", " apply ")]
+    assert planned and all(f"-var image={image}" in line and "-var-file=small.tfvars" in line for line in planned), calls
+    order = [calls.index(text) for text in ("cosign verify " + image, "gh attestation verify", "job plan", " plan ", "job apply", " apply ")]
     assert order == sorted(order), calls
-    verification = calls[: calls.index(" apply ")]
+    verification = calls[: calls.index("job plan")]
     for text in (
-        "--certificate-identity https://github.com/urlshort/urlshort/.github/workflows/ci.yml@refs/heads/main",
+        f"--certificate-identity https://github.com/{REPOSITORY}/.github/workflows/ci.yml@refs/heads/main",
         "--certificate-oidc-issuer https://token.actions.githubusercontent.com",
+        f"--repo {REPOSITORY}",
+        f"skopeo inspect --no-creds --raw docker://{image}",
     ):
         assert text in verification, calls
+    # Older deployments that wait for approval are cancelled, newer ones are not.
+    assert "gh run cancel 7 " in calls and "gh run cancel 12 " not in calls, calls
 
     for name, refused in {
         "no valid signature": {"cosign": 1},
         "no provenance": {"attestation": 1},
         "no digest": {"digest": ""},
         "a tag for a digest": {"digest": "latest"},
+        "a private image that tasks can't pull": {"private": 1},
     }.items():
         green, calls = rehearse(**refused)
         assert not green and "terraform" not in calls, f"{name}: {calls}"
+    green, calls = rehearse(private=1, tfvars='registry_credentials_secret_arn = "arn:aws:secretsmanager:…"')
+    assert green, f"a private image with a secret to pull it: {calls}"
 
-    # AWS credentials come after the verification, and are not there while it runs.
-    steps = [step.get("run", step.get("uses", "")) for step in DEPLOY["steps"]]
-    position = lambda text: next(number for number, step in enumerate(steps) if text in step)
-    assert position("verify-image") < position("configure-aws-credentials") < position("apply.sh")
+    # The job that verifies has no AWS credentials.
+    assert not any("aws-actions" in step.get("uses", "") for step in DEPLOY["verify"]["steps"])
+
+
+def a_first_apply_asks_no_canary():
+    green, calls = rehearse(first="yes")
+    assert green, calls
+    assert "IN_PROGRESS" not in calls and " apply " in calls, calls
+    green, calls = rehearse()
+    assert green and "IN_PROGRESS" in calls, calls
 
 
 def a_rollback_is_a_failure():
     for name, outcome in {
         "rolled back": {"status": "ROLLBACK_SUCCESSFUL"},
-        "another image runs": {"running": "ghcr.io/urlshort/urlshort@sha256:0"},
+        "another image runs": {"running": f"{IMAGE}@sha256:0"},
     }.items():
         green, calls = rehearse(**outcome)
         assert not green and " apply " in calls, f"{name}: {calls}"
 
 
+def only_shipped_changes_are_deployed():
+    """In a repository of its own: what a commit has to touch."""
+    script = ROOT / ".github/scripts/shipped-changes.sh"
+    with tempfile.TemporaryDirectory() as directory:
+        def git(*arguments):
+            identity = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+            return subprocess.run(["git", *identity, *arguments], cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+        def commit(path):
+            file = Path(directory, path)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(file.read_text() + "x" if file.exists() else "x")
+            git("add", ".")
+            git("commit", "-qm", path)
+            return git("rev-parse", "HEAD")
+
+        def shipped(before, after):
+            return subprocess.run([script, before, after], cwd=directory, check=True, capture_output=True, text=True).stdout.strip()
+
+        git("init", "-q")
+        before = commit("README.md")
+        assert shipped("0" * 40, before) == "true", "the first push"
+        for path, expected in {
+            "README.md": "false", "infra/README.md": "false", "infra/monitoring/RUNBOOK.md": "false", "tests/it/main.rs": "false",
+            "src/main.rs": "true", "infra/ecs.tf": "true", "Dockerfile": "true", "infra/monitoring/rules/slo.yml": "true",
+            ".github/workflows/ci.yml": "true",
+        }.items():
+            after = commit(path)
+            assert shipped(before, after) == expected, path
+            before = after
+
+
 def versions_agree():
-    """The toolchain is one version in the manifest, in the workflows and in the image."""
+    """The image is built with a Rust that the manifest allows, and every workflow has the same Terraform."""
     (rust,) = re.findall(r'^rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)
-    (builder,) = re.findall(r"^ARG BUILDER_IMAGE=.*rust:([\d.]+)-", (ROOT / "Dockerfile").read_text(), re.M)
-    for key in ("RUST_VERSION", "TERRAFORM_VERSION"):
-        versions = {workflow["env"][key] for workflow in WORKFLOW.values() if key in workflow.get("env", {})}
-        assert len(versions) == 1, f"{key}: {versions}"
-        if key == "RUST_VERSION":
-            assert versions == {builder} and builder.startswith(rust), f"{versions} {builder} {rust}"
+    builder = subprocess.run([".github/scripts/rust-version.sh"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    parts = lambda version: [int(part) for part in version.split(".")]
+    assert parts(builder) >= parts(rust), f"{builder} {rust}"
+    terraform = {workflow["env"]["TERRAFORM_VERSION"] for workflow in WORKFLOW.values() if "TERRAFORM_VERSION" in workflow.get("env", {})}
+    assert len(terraform) == 1, terraform
+    for file, name, job in JOBS:
+        for step in job.get("steps", []):
+            if "rustup default" in step.get("run", ""):
+                assert "rust-version.sh" in step["run"], f"{file}: {name} has a version of its own"
 
 
 CHECKS = [
     actions_are_pinned, permissions_are_the_least, nothing_from_outside_runs, scanner_holds_nothing,
-    red_jobs_stop_the_deployment, only_deploy_applies, only_a_verified_digest_is_applied, a_rollback_is_a_failure,
-    versions_agree,
+    red_jobs_stop_the_deployment, both_architectures_are_built_natively_and_scanned, only_apply_applies,
+    the_plan_that_was_approved_is_the_one_applied, an_apply_has_time_enough, commits_do_not_wait_for_each_other,
+    a_repository_without_aws_is_green, only_a_verified_digest_is_applied, a_first_apply_asks_no_canary, a_rollback_is_a_failure,
+    only_shipped_changes_are_deployed, versions_agree,
 ]
 
 if __name__ == "__main__":
@@ -256,5 +384,5 @@ if __name__ == "__main__":
             print(f"{check.__name__}: {error!r}")
     if not os.environ.get("PINS"):
         print("PINS names no list of known pins: commits were not compared with one")
-    print(f"{len(CHECKS) - failed} of {len(CHECKS)} promises held")
+    print(f"{len(CHECKS) - failed} of {len(CHECKS)} promises kept")
     sys.exit(failed > 0)

@@ -10,21 +10,24 @@ export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color TF_PLUGIN_C
 mkdir -p "$TF_PLUGIN_CACHE_DIR"
 terraform fmt -check -diff -recursive infra
 
-# Mocks know nothing of lifecycle blocks on what only AWS changes.
-awk '/^resource "aws_lb_listener_rule" "production"/, /^}/' infra/alb.tf | grep -qE '^ +ignore_changes = \[action\]$' ||
-  { printf 'an apply would put the weights of the production rule back\n'; exit 1; }
+# Mocks can't show the effect of a lifecycle block on what only AWS changes.
+awk '/^resource "aws_lb_listener_rule" "service"/, /^}/' infra/alb.tf | grep -qE '^ +ignore_changes = \[action\]$' ||
+  { printf 'an apply would reset the weights that a deployment set\n'; exit 1; }
 
-# The task's variables are options of the service: it would pass over a name that it does not know.
+# The task's variables are options of the service, which ignores a name that it does not know.
 for name in $(sed -n '/^  settings = merge/,/^    }/s/^ *\([A-Z_]*\) *=.*/\1/p' infra/containers.tf); do
-  [[ $name == PG* ]] || grep -q "^| \`$name\` |" README.md || { printf '%s is no option of the service\n' "$name"; exit 1; }
+  [[ $name == PG* ]] || grep -q "^| \`$name\` |" README.md || { printf '%s is not an option of the service\n' "$name"; exit 1; }
 done
 
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 # shellcheck disable=SC2016 # the inner shell expands them
-${TERRAFORM_SCHEMA:-} sh -ec 'for module in "$@"; do
+${TERRAFORM_SCHEMA:-} sh -ec 'for module in infra infra/bootstrap; do
     terraform -chdir="$module" init -backend=false -input=false
     terraform -chdir="$module" validate
-    terraform -chdir="$module" test
-  done' terraform infra infra/bootstrap | tee "$output"
+  done
+  # The tests of the settings run with the preset production.
+  terraform -chdir=infra test -var-file=production.tfvars
+  terraform -chdir=infra test -var-file=small.tfvars -test-directory=tests/small
+  terraform -chdir=infra/bootstrap test' | tee "$output"
 figure "$(grep -c '^ *run .* pass$' "$output") tests"

@@ -61,6 +61,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("REQUEST_TIMEOUT", "1000y", "at most 366d"),
         ("LOG_LEVEL", "loud=yes=no", "error, warn, info, debug or trace"),
         ("LOG_FORMAT", "xml", "takes json or text"),
+        ("PGPASSWORD_FILE", "/", "takes a file"),
     ];
     for (variable, value, reason) in cases {
         let line = refusal(&output(&[], &[(variable, value)]), 2);

@@ -5,11 +5,13 @@
 mod alerting;
 mod batch;
 mod cache;
+mod canary;
 mod cli;
 mod clicks;
 mod clients;
 mod crash;
 mod damage;
+mod edges;
 mod file;
 mod hangups;
 mod health;
@@ -33,6 +35,8 @@ mod redirect;
 mod restore;
 mod retries;
 mod rolling;
+mod rotation;
+
 mod servers;
 mod shorten;
 mod shutdown;

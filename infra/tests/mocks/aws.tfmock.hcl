@@ -1,4 +1,4 @@
-# What AWS would answer, where a made-up word would not do: lists that are indexed, and ARNs, whose form is checked.
+# AWS's answers where a made-up word is not enough: lists that are indexed, and ARNs, whose form is checked.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }
@@ -8,8 +8,25 @@ mock_data "aws_partition" {
   defaults = { partition = "aws" }
 }
 
-mock_data "aws_iam_policy_document" {
-  defaults = { json = "{}" }
+mock_data "aws_kms_key" {
+  defaults = { arn = "arn:aws:kms:eu-central-1:123456789012:key/service" }
+}
+
+mock_data "aws_secretsmanager_secret" {
+  defaults = { id = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:urlshort/api-tokens-AbCdEf" }
+}
+
+mock_resource "aws_db_instance" {
+  defaults = {
+    arn     = "arn:aws:rds:eu-central-1:123456789012:db:urlshort"
+    address = "urlshort.abc.eu-central-1.rds.amazonaws.com"
+    port    = 5432
+    master_user_secret = [{
+      secret_arn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!db-abc"
+      kms_key_id    = "arn:aws:kms:eu-central-1:123456789012:key/service"
+      secret_status = "active"
+    }]
+  }
 }
 
 mock_resource "aws_rds_cluster" {
@@ -19,7 +36,7 @@ mock_resource "aws_rds_cluster" {
     port     = 5432
     master_user_secret = [{
       secret_arn    = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-abc"
-      kms_key_id    = "arn:aws:kms:eu-central-1:123456789012:key/abc"
+      kms_key_id    = "arn:aws:kms:eu-central-1:123456789012:key/service"
       secret_status = "active"
     }]
   }

@@ -11,18 +11,19 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use sqlx::{ConnectOptions, Connection, PgConnection, error::DatabaseError, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, error::DatabaseError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 
+use super::login::Login;
 use crate::store::StoreError;
 
 /// A connection that has been idle for longer is pinged before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
-/// A connection that is older is replaced, so that none stays for ever on a server that others have left.
+/// The age at which a connection is replaced, so that none stays on a server that others have left.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// How often a transaction runs that conflicts with others.
@@ -31,9 +32,14 @@ const ATTEMPTS: u32 = 10;
 /// Longest pause after the first conflict; after each further one it may be as much longer.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
+/// Pause between two looks for a free connection or another password, after a refused log-in.
+const PASSWORD_PAUSE: Duration = Duration::from_millis(2);
+
 /// A bounded number of connections.
 pub(super) struct Pool {
-    options: PgConnectOptions,
+    login: Arc<Login>,
+    /// The queue of calls that wait for an open connection while no other can be opened.
+    turn: tokio::sync::Mutex<()>,
     deadline: Duration,
     size: u32,
     places: Arc<Semaphore>,
@@ -63,9 +69,9 @@ struct Lent {
 
 impl Pool {
     /// A pool of at most `size` connections, whose calls take at most `deadline`, connecting included.
-    pub(super) fn new(options: PgConnectOptions, size: u32, deadline: Duration) -> Self {
+    pub(super) fn new(login: Arc<Login>, size: u32, deadline: Duration) -> Self {
         let places = Arc::new(Semaphore::new(size as usize));
-        Self { options, deadline, size, places, idle: Mutex::default() }
+        Self { login, turn: tokio::sync::Mutex::default(), deadline, size, places, idle: Mutex::default() }
     }
 
     /// Runs the work that `work` returns on a connection, again where its transaction conflicts with another one.
@@ -79,6 +85,8 @@ impl Pool {
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(error) if leads_to_the_wrong_server(error) => self.discard_all(),
             Err(error) if database_error(error).is_some() => {}
+            // The idle ones are the only ones that can be had.
+            Err(_) if self.login.is_refused() => {}
             // The network or the server is gone, so idle connections are no better. Those in use find out themselves.
             Err(_) => self.discard_idle(),
         }
@@ -111,17 +119,17 @@ impl Pool {
         let place = self.places.clone().acquire_owned().await;
         let _place = place.map_err(|_| StoreError::unavailable("the store is closed"))?;
         loop {
-            let (kept, generation) = {
-                let mut idle = self.idle();
-                (idle.connections.pop(), idle.generation)
-            };
+            let (kept, generation) = self.take_idle().await;
             let Some(mut kept) = kept else {
-                let connection = self.options.connect().await?;
+                let connection = match self.login.connect().await {
+                    Err(error) if self.login.may_recover_from(&error) => continue,
+                    result => result?,
+                };
                 let now = Instant::now();
                 let kept = Kept { connection, generation, since: now, used: now };
                 return Ok(Lent { kept, _place });
             };
-            if kept.since.elapsed() > MAX_AGE {
+            if kept.since.elapsed() > MAX_AGE && !self.login.is_refused() {
                 continue;
             }
             // A connection that answers late is as good as none, and there must be time for a new one.
@@ -131,6 +139,26 @@ impl Pool {
                 return Ok(Lent { kept, _place });
             }
             self.discard_idle();
+        }
+    }
+
+    /// Takes an idle connection, if there is one, and the current generation. When the password has changed, open
+    /// connections still work but no other can be opened: calls share those, in turn, until the file has the new one.
+    async fn take_idle(&self) -> (Option<Kept>, u64) {
+        let take = || {
+            let mut idle = self.idle();
+            (idle.connections.pop(), idle.generation)
+        };
+        if !self.login.is_refused() {
+            return take();
+        }
+        let _turn = self.turn.lock().await;
+        loop {
+            let taken = take();
+            if taken.0.is_some() || !self.login.is_refused() {
+                return taken;
+            }
+            sleep(PASSWORD_PAUSE).await;
         }
     }
 

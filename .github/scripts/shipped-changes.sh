@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# shipped-changes.sh FROM TO: prints true if the commits between the two change what runs in production, else false. A new
+# branch has no FROM; then everything counts as changed.
+set -euo pipefail
+from=$1 to=$2
+
+if ! git cat-file -e "$from^{commit}" 2> /dev/null || ! git diff --quiet "$from" "$to" -- .cargo .github/scripts \
+  .github/workflows Cargo.lock Cargo.toml Dockerfile src 'infra/*.tf' 'infra/*.tfvars' infra/rds-ca infra/monitoring/rules \
+  infra/monitoring/alertmanager.yml; then
+  printf 'true\n'
+else
+  printf 'false\n'
+fi

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# What a first apply, a deployment and a rollback on AWS depend on, as far as it can be known without an account:
+#
+#   tests/checks/aws.sh order       the service starts after all that its tasks need, by Terraform's graph
+#   tests/checks/aws.sh policies    each role may do what it must, and not what it must not, by AWS's reference
+#   tests/checks/aws.sh alarms      which made-up minutes promote a canary, and which roll it back
+#   tests/checks/aws.sh costs       what each preset makes and costs
+#   tests/checks/aws.sh scripts     the deployment's scripts against a mocked AWS
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+source tests/checks/aws/render.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# shown COMMAND…: runs it, and shows its last line as the figure.
+shown() { "$@" | tee "$work/shown"; figure "$(tail -n 1 "$work/shown")"; }
+
+order() {
+  render "$work"
+  shown python3 tests/checks/aws/graph.py "$work/graph.dot"
+}
+
+policies() {
+  render "$work"
+  npm_tool @cloud-copilot/iam-simulate@0.1.173
+  # Modules are looked for beside the program, not on a path.
+  cp tests/checks/aws/{simulate.mjs,calls.txt,denied.txt} "$work"
+  ln -s "$cache/@cloud-copilot-iam-simulate@0.1.173/node_modules" "$work/node_modules"
+  shown node "$work/simulate.mjs" "$work"
+  python_tool parliament==1.6.4
+  python3 tests/checks/aws/lint.py "$work"
+}
+
+alarms() {
+  render "$work"
+  shown python3 tests/checks/aws/alarms.py "$work/production.json"
+}
+
+costs() {
+  render "$work"
+  shown python3 tests/checks/aws/costs.py "$work"
+}
+
+scripts() {
+  python_tool 'moto[server]==5.2.5' awscli==1.46.3
+  shown python3 tests/checks/aws/scripts.py
+}
+
+"$1"

@@ -1,0 +1,44 @@
+"""lint.py DIRECTORY: parliament finds nothing in the rendered policies that was not accepted here, with a reason."""
+
+import json
+import sys
+from pathlib import Path
+
+import parliament
+
+ACCEPTED = {
+    # Reading and a ceiling: most of these calls take no ARN.
+    ('aws_iam_policy.github["plan-read"]', "RESOURCE_STAR"),
+    ('aws_iam_policy.github["deploy-read"]', "RESOURCE_STAR"),
+    ("aws_iam_policy.boundary", "RESOURCE_STAR"),
+    # An action on several types of resource has a statement for each; the simulation shows that together they suffice.
+    ('aws_iam_policy.github["deploy-network"]', "RESOURCE_MISMATCH"),
+    ('aws_iam_policy.github["deploy-data"]', "RESOURCE_MISMATCH"),
+    ('aws_iam_policy.github["deploy-compute"]', "RESOURCE_MISMATCH"),
+    # The bucket of the load balancer's logs, which a deployment makes and so may open.
+    ('aws_iam_policy.github["deploy-data"]', "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
+    # Not every call has the key: the condition is StringEqualsIfExists.
+    ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_CONDITION_FOR_ACTION"),
+    # Newer than the linter: ecs:StopServiceDeployment. The simulation knows it.
+    ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_ACTION"),
+    # An ARN without wildcards.
+    ('aws_iam_policy.github["deploy-roles"]', "MISMATCHED_TYPE_BUT_USABLE"),
+}
+
+found, policies = {}, 0
+for name in ("bootstrap", "production", "small"):
+    for resource in json.loads((Path(sys.argv[1]) / f"{name}.json").read_text()):
+        if resource["type"] in ("aws_iam_policy", "aws_iam_role_policy"):
+            policies += 1
+            for finding in parliament.analyze_policy_string(resource["values"]["policy"]).findings:
+                found.setdefault((resource["address"], finding.issue), []).append(finding.detail)
+unknown = {key for key, details in found.items() if key not in ACCEPTED} | {
+    (address, str(details)) for (address, issue), details in found.items()
+    if issue == "UNKNOWN_ACTION" and any("ecs:StopServiceDeployment" not in str(detail) for detail in details)
+}
+for address, issue in sorted(unknown):
+    print(f"{address}: {issue}: {found.get((address, issue))}")
+for address, issue in sorted(ACCEPTED - set(found)):
+    print(f"accepted in vain: {address}: {issue}")
+print(f"{policies} policies, {len(found)} findings accepted")
+sys.exit(bool(unknown or ACCEPTED - set(found)))

@@ -1,0 +1,199 @@
+//! A new version gets a tenth of the requests first, as a deployment on AWS does it, here by the weights of haproxy.
+//!
+//! The proxy's own counters are all that decides, with the limit of the deployment's alarms: more than 1 % failed.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use reqwest::{Client, redirect::Policy};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::support::{Postgres, Process, Server, free_port, give_away};
+
+const PROXY: &str = "
+global
+  stats socket ipv4@127.0.0.1:ADMIN level admin
+
+defaults
+  mode http
+  timeout connect 1s
+  timeout client 20s
+  # A load balancer on AWS waits for 60 s.
+  timeout server 500ms
+  retries 0
+  # On a connection that a client keeps, haproxy would hide a reset by closing it, and count nothing.
+  option httpclose
+
+frontend service
+  bind 127.0.0.1:SERVICE
+  default_backend service
+
+backend service
+  server old OLD weight 100
+  server new NEW weight 0
+";
+
+/// Requests after which a version is judged.
+const REQUESTS: usize = 400;
+
+struct Proxy {
+    service: String,
+    admin: String,
+    _server: Server,
+    _directory: TempDir,
+}
+
+impl Proxy {
+    fn start(old: &str, new: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        loop {
+            let [service, admin] = [free_port(), free_port()];
+            let config = PROXY
+                .replace("SERVICE", &service.to_string())
+                .replace("ADMIN", &admin.to_string())
+                .replace("OLD", old)
+                .replace("NEW", new);
+            fs::write(directory.path().join("haproxy.cfg"), config).unwrap();
+            give_away(directory.path());
+            let mut command = Command::new("haproxy");
+            command.current_dir(directory.path()).args(["-W", "-db", "-f", "haproxy.cfg"]);
+            match Server::start(command, "Loading success") {
+                Ok(server) => {
+                    let [service, admin] = [service, admin].map(|port| format!("127.0.0.1:{port}"));
+                    return Self { service, admin, _server: server, _directory: directory };
+                }
+                Err(printed) => assert!(printed.contains("cannot bind"), "{printed}"),
+            }
+        }
+    }
+
+    fn ask(&self, command: &str) -> String {
+        let mut connection = TcpStream::connect(&self.admin).unwrap();
+        connection.write_all(format!("{command}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Shifts the requests: the new version gets so many of a hundred.
+    fn shift(&self, percent: u32) {
+        for (server, weight) in [("new", percent), ("old", 100 - percent)] {
+            let answer = self.ask(&format!("set weight service/{server} {weight}"));
+            assert_eq!(answer.trim(), "", "haproxy refuses a weight");
+        }
+    }
+
+    /// The requests of both versions so far, and those that were answered 5xx, be it by the proxy itself.
+    fn counts(&self) -> (usize, usize) {
+        let statistics = self.ask("show stat");
+        let row = |start| statistics.lines().find_map(|line| line.strip_prefix(start)).unwrap().split(',');
+        let (names, values): (Vec<_>, Vec<_>) =
+            (row("# pxname,svname,").collect(), row("service,BACKEND,").collect());
+        let count = |name| -> usize {
+            values[names.iter().position(|known| *known == name).unwrap()].parse().unwrap()
+        };
+        (count("req_tot"), count("hrsp_5xx"))
+    }
+}
+
+/// Follows a link so many times, by eight clients. Returns how many did not get the redirect.
+async fn follow(url: &str, times: usize) -> usize {
+    let mut clients = JoinSet::new();
+    for _ in 0..8 {
+        let url = url.to_owned();
+        clients.spawn(async move {
+            let client = Client::builder().redirect(Policy::none()).build().unwrap();
+            let mut failed = 0;
+            for _ in 0..times / 8 {
+                let answer = client.get(&url).send().await;
+                failed += usize::from(!answer.is_ok_and(|answer| answer.status() == 302));
+            }
+            failed
+        });
+    }
+    clients.join_all().await.into_iter().sum()
+}
+
+/// Gives the new version a tenth of the requests, and then all or none. Returns whether it was promoted.
+async fn deploy(proxy: &Proxy, url: &str) -> bool {
+    let before = proxy.counts();
+    proxy.shift(10);
+    follow(url, REQUESTS).await;
+    let (requests, failed) = proxy.counts();
+    let (requests, failed) = (requests - before.0, failed - before.1);
+    assert!(requests >= REQUESTS * 8 / 10, "{requests} requests");
+    let promoted = failed * 100 <= requests;
+    proxy.shift(if promoted { 100 } else { 0 });
+    promoted
+}
+
+async fn make_link(service: &str) -> String {
+    let request = Client::new().post(format!("http://{service}/shorten"));
+    let answer = request.json(&json!({ "url": "https://example.com" })).send().await.unwrap();
+    let link: Value = answer.json().await.unwrap();
+    format!("http://{service}/{}", link["key"].as_str().unwrap())
+}
+
+/// What a broken version does with a connection, after it has read a request.
+type Fault = fn(TcpStream);
+
+/// Starts a broken version and returns its address.
+fn broken(fault: Fault) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut connection = connection;
+                // The request's head, which fits.
+                let _ = connection.read(&mut [0; 4096]);
+                fault(connection);
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_works_gets_all_requests_and_none_fails() {
+    let postgres = Postgres::start();
+    let instance = || Process::start(&[("STORE_URL", &postgres.url())]);
+    let (old, new) = (instance(), instance());
+    let proxy = Proxy::start(&old.address, &new.address);
+    let url = make_link(&proxy.service).await;
+
+    assert!(deploy(&proxy, &url).await);
+    assert_eq!(follow(&url, REQUESTS).await, 0);
+    assert!(tokio::task::spawn_blocking(|| old.terminate()).await.unwrap().success());
+    assert_eq!(follow(&url, REQUESTS).await, 0);
+    assert_eq!(proxy.counts().1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
+    let faults: [(&str, Fault); 3] = [
+        ("resets", drop),
+        ("hangs", |_connection| thread::sleep(Duration::from_secs(5))),
+        ("fails", |mut connection| {
+            let _ = connection.write_all(
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }),
+    ];
+    let old = Process::start(&[("STORE_URL", "memory:")]);
+    for (fault, what) in faults {
+        let proxy = Proxy::start(&old.address, &broken(what));
+        let url = make_link(&proxy.service).await;
+        assert_eq!(follow(&url, 8).await, 0, "before a version that {fault}");
+        assert!(!deploy(&proxy, &url).await, "a version that {fault} was promoted");
+        assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {fault}");
+    }
+}

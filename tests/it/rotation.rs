@@ -1,0 +1,143 @@
+//! The database's password changes while people follow links, as RDS changes it on AWS.
+
+use std::{
+    fs,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{Client, redirect::Policy};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use tokio::{task::JoinSet, time::sleep};
+
+use crate::support::{PATIENCE, Postgres, Process};
+
+const NEW_PASSWORD: &str = r#"new "battery" staple"#;
+
+/// How long look-ups are held up, so that the service wants more connections.
+const HOLD_UP: Duration = Duration::from_millis(500);
+
+/// Clients that follow a link until they are told to stop.
+#[derive(Clone, Default)]
+struct Load {
+    answered: Arc<AtomicUsize>,
+    failed: Arc<Mutex<Vec<String>>>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Load {
+    async fn follow(self, client: Client, url: String) {
+        while !self.stop.load(Ordering::Relaxed) {
+            match client.get(&url).send().await {
+                Ok(response) if response.status() == 302 => {
+                    self.answered.fetch_add(1, Ordering::Relaxed);
+                }
+                other => self.failed.lock().unwrap().push(format!("{other:?}")),
+            }
+        }
+    }
+
+    /// Waits for so many further answers.
+    async fn go_on(&self, answers: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + answers;
+        let waited = tokio::time::timeout(PATIENCE, async {
+            while self.answered.load(Ordering::Relaxed) < enough {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        waited.await.unwrap_or_else(|_| panic!("no more answers; {:?}", self.failed.lock().unwrap()));
+    }
+}
+
+/// The server, as its administrator sees it.
+struct Admin(PgConnection);
+
+impl Admin {
+    /// Makes look-ups wait for a while. More and more of them then want a connection.
+    async fn hold_up(&mut self) {
+        let mut transaction = self.0.begin().await.unwrap();
+        sqlx::query("LOCK TABLE links IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
+        sleep(HOLD_UP).await;
+        transaction.commit().await.unwrap();
+    }
+
+    async fn now(&mut self) -> String {
+        sqlx::query("SELECT now()::text").fetch_one(&mut self.0).await.unwrap().get(0)
+    }
+
+    /// The service's connections that were opened after `moment`, by the server's own clock.
+    async fn opened_since(&mut self, moment: &str) -> i64 {
+        sqlx::query(
+            "SELECT count(*) FROM pg_stat_activity
+             WHERE usename IS NOT NULL AND state IS NOT NULL AND pid <> pg_backend_pid()
+               AND backend_start > $1::timestamptz",
+        )
+        .bind(moment)
+        .fetch_one(&mut self.0)
+        .await
+        .unwrap()
+        .get(0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_password_fails_no_request() {
+    let postgres = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    fs::write(&file, format!("{}\n", Postgres::PASSWORD)).unwrap();
+    // Without a cache each request asks the database.
+    let service = Process::start(&[
+        ("STORE_URL", &format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)),
+        ("PGPASSWORD_FILE", file.to_str().unwrap()),
+        ("CACHE_BYTES", "0"),
+        // Enough for a busy machine: not the time is tested.
+        ("STORE_TIMEOUT", "20s"),
+        ("REQUEST_TIMEOUT", "30s"),
+    ]);
+    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let request = client.post(format!("http://{}/shorten", service.address));
+    let link: Value =
+        request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();
+    let url = format!("http://{}/{}", service.address, link["key"].as_str().unwrap());
+    let (load, mut clients) = (Load::default(), JoinSet::new());
+    let mut add_clients = |count: usize| {
+        for _ in 0..count {
+            clients.spawn(load.clone().follow(client.clone(), url.clone()));
+        }
+    };
+    add_clients(1);
+    load.go_on(50).await;
+
+    let mut admin = Admin(PgConnection::connect(&postgres.url()).await.unwrap());
+    let change = format!("ALTER ROLE postgres PASSWORD '{NEW_PASSWORD}'");
+    sqlx::query(AssertSqlSafe(change)).execute(&mut admin.0).await.unwrap();
+    let changed = admin.now().await;
+    // The service wants more connections, for which the file has only the old password.
+    add_clients(32);
+    admin.hold_up().await;
+    load.go_on(200).await;
+    assert_eq!(admin.opened_since(&changed).await, 0, "the old password still opens connections");
+
+    let secret = json!({ "username": "postgres", "password": NEW_PASSWORD });
+    fs::write(directory.path().join("next"), secret.to_string()).unwrap();
+    fs::rename(directory.path().join("next"), &file).unwrap();
+    let opened = tokio::time::timeout(PATIENCE, async {
+        while admin.opened_since(&changed).await == 0 {
+            admin.hold_up().await;
+        }
+    });
+    opened.await.unwrap_or_else(|_| panic!("no connection with the new password"));
+    load.go_on(500).await;
+    load.stop.store(true, Ordering::Relaxed);
+    while clients.join_next().await.is_some() {}
+    service.signal(Signal::KILL);
+    let errors: Vec<_> =
+        std::iter::from_fn(|| service.next_log_line()).filter(|line| line["level"] == "ERROR").collect();
+    assert_eq!(*load.failed.lock().unwrap(), [""; 0], "{:?}", errors.first());
+}
