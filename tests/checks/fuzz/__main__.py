@@ -32,7 +32,9 @@ VARIABLES = {
     "TRUSTED_PROXIES": "1",
     "CACHE_BYTES": "1MiB",
     "API_TOKENS": f"fuzz:{grammar.TOKEN.decode()}:write,reader:{grammar.READ_TOKEN.decode()}:read",
+    # Half of it is the time for a body, which cases with a cut body wait for.
     "REQUEST_TIMEOUT": "6s",
+    "STORE_TIMEOUT": "5s",
     "HEADER_TIMEOUT": f"{cases.HEADER_TIMEOUT}s",
     "KEEP_ALIVE": f"{cases.KEEP_ALIVE}s",
 }

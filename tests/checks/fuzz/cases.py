@@ -7,7 +7,7 @@ from harness import wire
 from . import broken, grammar, mutation
 
 # An incomplete head is given up after HEADER_TIMEOUT or, later on a connection, twice KEEP_ALIVE.
-HEADER_TIMEOUT, KEEP_ALIVE = 1, 2
+HEADER_TIMEOUT, KEEP_ALIVE = 8, 8
 
 
 class Broken(Exception):
@@ -100,7 +100,7 @@ class Interrupted(Case):
 
     def compose(self, rng):
         raw = rng.choice([grammar.well_formed, grammar.well_formed, broken.ambiguous])(rng).raw
-        self.ending = rng.choice(["close", "close", "half-close", "silence"])
+        self.ending = rng.choices(["close", "half-close", "silence"], [5, 4, 1])[0]
         return [raw[: rng.randrange(len(raw))]]
 
     async def verify(self, connection, counts):

@@ -41,7 +41,7 @@ def well_formed(rng):
 
 def readable(rng):
     """A request without a body. The requests that follow it on the connection are answered too."""
-    return rng.choice([simple, listing])(rng)
+    return rng.choice([simple, simple, simple, listing])(rng)
 
 
 def marker(rng):
@@ -164,7 +164,8 @@ def bearer(rng, token):
 
 
 def listing(rng):
-    query = rng.choice([b"", b"?limit=1", b"?limit=500", b"?sort=oldest", b"?sort=most_clicked", b"?search=a&tag=b"])
+    cheap = [b"", b"?limit=1", b"?limit=10&sort=oldest", b"?limit=1&sort=most_clicked"]
+    query = rng.choice([*cheap, *cheap, *cheap, b"?limit=500", b"?search=a&tag=b"])
     return build(rng, b"GET", b"/api/v1/links" + query, {200}, bearer(rng, READ_TOKEN))
 
 
