@@ -1,5 +1,5 @@
 # The service and how a new version takes over: it gets a share of the requests first, then all of them, and ECS goes back
-# to the old version when an alarm goes off meanwhile.
+# to the old version when an alarm goes off during that time.
 
 resource "aws_ecs_cluster" "main" {
   #checkov:skip=CKV_AWS_65: The preset small does without

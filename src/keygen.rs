@@ -100,7 +100,7 @@ fn known_names() -> String {
     STRATEGIES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// Tries in which a strategy proposes keys that follow from its rule alone. Whoever knows the rule can take those first.
+/// Tries in which a strategy proposes keys that follow from its rule alone. A client that knows the rule can take those first.
 const PREDICTABLE_ATTEMPTS: u32 = 3;
 
 /// Random characters that later tries add: 47 bits.

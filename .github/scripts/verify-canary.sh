@@ -31,7 +31,7 @@ for ((number = 0; number < requests; number++)); do
   if ((number % 2)); then path=/healthz expected=200; else path=/verify-canary-$RANDOM$RANDOM expected=404; fi
   answer=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$url$path") || true
   [[ $answer == "$expected" ]] || failed=$((failed + 1))
-  # Enough have failed, whatever the rest do.
+  # Enough have failed; the rest make no difference.
   ((failed * 100 <= requests)) || break
   wait_for "$pause"
 done

@@ -6,7 +6,7 @@ resource "aws_iam_policy" "boundary" {
   #checkov:skip=CKV_AWS_290: A boundary grants nothing
   #checkov:skip=CKV_AWS_355: A boundary grants nothing
   name        = "${var.name}-boundary"
-  description = "The most that any role of ${var.name} can do, whatever its own policy says"
+  description = "The most that any role of ${var.name} can do, even if its own policy allows more"
   policy      = jsonencode(local.boundary_policy)
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn limit(State(in_flight): State<InFlight>, mut request: Reques
 }
 
 /// Middleware: a request that may change something runs to its end even if its client hangs up. Otherwise the store
-/// could be changed and the cache, the log and the metrics would not know. It stands outside [`limit`], so the request
+/// could be changed and the cache, the log and the metrics would not know. It runs outside [`limit`], so the request
 /// keeps its slot to its end and the drain waits for it.
 pub(super) async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {

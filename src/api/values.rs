@@ -1,5 +1,5 @@
 //! Readers for fields that take values of several types. They keep nothing but the value that is wanted; an untagged enum
-//! would first copy whatever the client sent, at many times its size.
+//! would first copy the client's input, at many times its size.
 
 use std::fmt;
 

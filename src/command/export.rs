@@ -70,7 +70,7 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u6
     Ok(damaged)
 }
 
-/// Creates a file that only its owner can read. Whatever has its name is removed first: an old file would keep its mode,
+/// Creates a file that only its owner can read. A file of that name is removed first: an old one would keep its mode,
 /// and a link would have its target overwritten.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {

@@ -89,7 +89,7 @@ fn is_private_address(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that an IPv6 one stands for: mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
+/// The IPv4 address inside an IPv6 one: mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {

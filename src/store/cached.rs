@@ -140,7 +140,7 @@ impl Cached {
         }
     }
 
-    /// Makes a change of a link, and then forgets the link, whatever becomes of the change and of its caller.
+    /// Makes a change of a link, then forgets the link, even if the change fails or its caller has gone.
     async fn change<T, F>(
         &self,
         operation: &'static str,

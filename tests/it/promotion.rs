@@ -193,7 +193,7 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
     standby.promote();
     // The old primary comes back as a standby, while the address still leads to it.
     primary.restart_as_standby();
-    // Connections to the standby are made, and kept by whoever does not look at what they lead to.
+    // Connections to the standby are made. A client that does not check the role keeps them.
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);

@@ -23,7 +23,7 @@ use crate::store::StoreError;
 /// A connection that has been idle for longer is pinged before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
-/// A connection that is older is replaced, so that none stays for ever on a server that others have left.
+/// The age at which a connection is replaced, so that none stays on a server that others have left.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// How often a transaction runs that conflicts with others.

@@ -9,7 +9,7 @@ use std::{
 
 use crate::store::StoreError;
 
-/// The file that was opened, by its path and by what identifies it whatever its path.
+/// The file that was opened: its path, and its identity in the file system.
 #[derive(Clone, Debug)]
 pub(super) struct DatabaseFile {
     path: Arc<PathBuf>,

@@ -40,7 +40,7 @@ def well_formed(rng):
 
 
 def readable(rng):
-    """A request without a body: whatever follows it on the connection is answered too."""
+    """A request without a body. The requests that follow it on the connection are answered too."""
     return rng.choice([simple, listing])(rng)
 
 
@@ -167,7 +167,7 @@ def listing(rng):
 
 
 def manage(rng):
-    """A change of a scratch link; another case may have made or removed it meanwhile."""
+    """A change of a scratch link, which another case may have made or removed."""
     link = b"/api/v1/links/" + rng.choice(SCRATCH)
     token = bearer(rng, TOKEN)
     kind = rng.randrange(6)
