@@ -118,10 +118,11 @@ impl Server {
             return;
         };
         let service = self.service.for_peer(peer.ip());
-        let (limits, stage) = (self.limits, self.stage.subscribe());
-        self.workers.serve(stream, move |stream| async move {
-            serve_connection(stream, service, &place, limits, stage).await;
+        let (limits, stage, eviction) = (self.limits, self.stage.subscribe(), place.eviction());
+        let task = self.workers.serve(stream, move |stream| async move {
+            serve_connection(stream, service, place.activity(), limits, stage).await;
         });
+        eviction.aborts(task);
     }
 
     async fn drain(self) {

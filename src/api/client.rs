@@ -89,7 +89,11 @@ pub(super) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
 /// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). A slash or a question mark
 /// would make part of it a path or a query.
 fn is_host(host: &[u8]) -> bool {
-    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    let is_valid = |byte: &u8| {
+        matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+            || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']')
+            || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    };
     host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 

@@ -35,18 +35,23 @@ impl RequestIds {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let mut id = [0; 32];
         for (half, digits) in id.chunks_exact_mut(16).enumerate() {
-            write_hex(digits, self.hasher.hash_one((number, half)));
+            digits.copy_from_slice(&hex(self.hasher.hash_one((number, half))));
         }
         HeaderValue::from_bytes(&id).expect("hexadecimal is visible")
     }
 }
 
-/// Fills `text` with the last digits of `number`.
-fn write_hex(text: &mut [u8], mut number: u64) {
-    for digit in text.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number % 16) as usize];
-        number /= 16;
+/// Returns the sixteen hexadecimal digits of `number`, computed side by side: every request needs thirty-two.
+fn hex(number: u64) -> [u8; 16] {
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    // Each step moves half of the bits up, until every byte holds four.
+    let mut digits = u128::from(number);
+    for bits in [32, 16, 8, 4] {
+        let kept = u128::MAX / ((1 << (2 * bits)) - 1) * ((1 << bits) - 1);
+        digits = (digits | digits << bits) & kept;
     }
+    let is_letter = (digits + 6 * ONES) >> 4 & ONES;
+    (digits + u128::from(b'0') * ONES + is_letter * u128::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -54,6 +59,13 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 0x9a, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(str::from_utf8(&hex(number)).unwrap(), format!("{number:016x}"));
+        }
+    }
 
     #[test]
     fn ids_are_distinct_and_have_no_part_in_common() {

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Limits, connections::Place, sliced::Sliced, socket::Socket};
+use super::{Limits, activity::Activity, sliced::Sliced, socket::Socket};
 use crate::api::HttpService;
 
 /// The largest request head, and the most output buffered before a body continues, in bytes.
@@ -40,20 +40,19 @@ pub(super) enum Stage {
     Abort,
 }
 
-/// Serves requests until the client leaves, a deadline passes, a new connection takes its place, or the server ends.
+/// Serves requests until the client leaves, a deadline passes, or the server ends.
 ///
 /// One timer checks two deadlines coarsely, so that a request costs no timer of its own: the first request must arrive
 /// within `header_timeout`, each further one within `keep_alive`. A head sent byte by byte gains no time by that.
 pub(super) async fn serve_connection(
     stream: TcpStream,
     service: HttpService,
-    place: &Place,
+    activity: &Activity,
     limits: Limits,
     mut stage: watch::Receiver<Stage>,
 ) {
     // Otherwise a small answer may wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let activity = place.activity();
     let tracked = service_fn(|request: hyper::Request<Incoming>| {
         let request_in_progress = activity.begin(!request.body().is_end_stream());
         let answer = service.call(request);
@@ -82,7 +81,6 @@ pub(super) async fn serve_connection(
                 true => deadline.as_mut().reset(Instant::now() + limits.keep_alive),
                 false => return,
             },
-            () = place.evicted() => return,
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Serve => {}
                 Stage::Drain => Pin::new(&mut connection).graceful_shutdown(),

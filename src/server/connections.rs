@@ -7,12 +7,12 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
 use prometheus::IntGauge;
-use tokio::sync::{Notify, watch};
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::activity::Activity;
 
@@ -49,8 +49,8 @@ struct State {
 struct Entry {
     client: IpAddr,
     activity: Activity,
-    /// Notified when a new connection takes its place.
-    evicted: Notify,
+    /// The task that serves the connection, once it runs.
+    task: OnceLock<AbortHandle>,
 }
 
 struct Candidate {
@@ -91,7 +91,7 @@ impl Connections {
         }
         let id = state.next_id;
         state.next_id += 1;
-        let entry = Arc::new(Entry { client, activity: Activity::start(), evicted: Notify::new() });
+        let entry = Arc::new(Entry { client, activity: Activity::start(), task: OnceLock::new() });
         state.all.insert(id, entry.clone());
         *state.per_client.entry(client).or_default() += 1;
         self.open.gauge.inc();
@@ -127,8 +127,10 @@ impl State {
     fn close_candidate(&mut self, gauge: &IntGauge) -> bool {
         while let Some(Candidate { id, idle_since }) = self.candidates.pop() {
             let Some(entry) = self.all.get(&id) else { continue };
-            if entry.activity.idle_since() == Some(idle_since) {
-                entry.evicted.notify_one();
+            if entry.activity.idle_since() == Some(idle_since)
+                && let Some(task) = entry.task.get()
+            {
+                task.abort();
                 self.remove(id, gauge);
                 return true;
             }
@@ -164,9 +166,21 @@ impl Place {
         &self.entry.activity
     }
 
-    /// Waits until a new connection takes this place.
-    pub(super) async fn evicted(&self) {
-        self.entry.evicted.notified().await;
+    /// The means for a new connection to end this one.
+    pub(super) fn eviction(&self) -> Eviction {
+        Eviction(self.entry.clone())
+    }
+}
+
+/// Names the task that serves a connection, once it is known.
+pub(super) struct Eviction(Arc<Entry>);
+
+impl Eviction {
+    pub(super) fn aborts(self, task: Option<AbortHandle>) {
+        if let Some(task) = task {
+            // One task serves a connection.
+            let _ = self.0.task.set(task);
+        }
     }
 }
 
@@ -178,6 +192,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinHandle;
+
     use super::*;
 
     fn connections(limit: usize, by_client: bool) -> Connections {
@@ -188,9 +204,17 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    fn is_evicted(place: &Place) -> bool {
-        use futures_util::FutureExt;
-        place.evicted().now_or_never().is_some()
+    /// A place whose connection is served by a task that only an eviction ends.
+    fn serve(connections: &Connections, number: u8) -> Option<(Place, JoinHandle<()>)> {
+        let place = connections.admit(client(number))?;
+        let task = tokio::spawn(std::future::pending());
+        place.eviction().aborts(Some(task.abort_handle()));
+        Some((place, task))
+    }
+
+    async fn is_evicted((_, task): &(Place, JoinHandle<()>)) -> bool {
+        tokio::task::yield_now().await;
+        task.is_finished()
     }
 
     #[test]
@@ -206,28 +230,29 @@ mod tests {
         assert_eq!(connections.open.gauge.get(), 0);
     }
 
-    #[test]
-    fn at_the_limit_the_longest_idle_connection_makes_room() {
+    #[tokio::test]
+    async fn at_the_limit_the_longest_idle_connection_makes_room() {
         let connections = connections(3, true);
-        let places = [1, 2, 3].map(|number| connections.admit(client(number)).unwrap());
-        let in_progress = places[0].activity().begin(false);
-        let fourth = connections.admit(client(4)).unwrap();
-        assert_eq!(places.each_ref().map(is_evicted), [false, true, false]);
-        let fifth = connections.admit(client(5)).unwrap();
-        assert!(is_evicted(&places[2]));
-        let _busy = [fourth.activity().begin(false), fifth.activity().begin(false)];
-        assert!(connections.admit(client(6)).is_none(), "all have a request in progress");
+        let places = [1, 2, 3].map(|number| serve(&connections, number).unwrap());
+        let in_progress = places[0].0.activity().begin(false);
+        let fourth = serve(&connections, 4).unwrap();
+        assert!(is_evicted(&places[1]).await);
+        assert!(!is_evicted(&places[0]).await && !is_evicted(&places[2]).await);
+        let fifth = serve(&connections, 5).unwrap();
+        assert!(is_evicted(&places[2]).await);
+        let _busy = [fourth.0.activity().begin(false), fifth.0.activity().begin(false)];
+        assert!(serve(&connections, 6).is_none(), "all have a request in progress");
         drop(in_progress);
-        assert!(connections.admit(client(6)).is_some());
-        assert!(is_evicted(&places[0]));
+        assert!(serve(&connections, 6).is_some());
+        assert!(is_evicted(&places[0]).await);
     }
 
-    #[test]
-    fn behind_proxies_no_connection_makes_room() {
+    #[tokio::test]
+    async fn behind_proxies_no_connection_makes_room() {
         let connections = connections(2, false);
-        let places = [connections.admit(client(1)).unwrap(), connections.admit(client(1)).unwrap()];
-        assert!(connections.admit(client(1)).is_none());
-        assert!(places.iter().all(|place| !is_evicted(place)));
+        let places = [1, 1].map(|number| serve(&connections, number).unwrap());
+        assert!(serve(&connections, 1).is_none());
+        assert!(!is_evicted(&places[0]).await && !is_evicted(&places[1]).await);
     }
 
     #[tokio::test]

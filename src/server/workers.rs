@@ -10,6 +10,7 @@ use tokio::{
     net::TcpStream,
     runtime::{Builder, Handle},
     sync::oneshot,
+    task::AbortHandle,
 };
 
 /// Blocking calls that one thread's connections may have under way; only hashes of passwords are any.
@@ -65,23 +66,26 @@ impl Workers {
         Self(runtimes.into_iter().map(|runtime| Worker { runtime, connections: Arc::default() }).collect())
     }
 
-    /// Has `serve` run for `stream` where there are the fewest connections.
-    pub(super) fn serve<F>(&self, stream: TcpStream, serve: impl FnOnce(TcpStream) -> F + Send + 'static)
+    /// Runs `serve` for `stream` where there are the fewest connections, and returns the means to end that.
+    pub(super) fn serve<F>(
+        &self,
+        stream: TcpStream,
+        serve: impl FnOnce(TcpStream) -> F + Send + 'static,
+    ) -> Option<AbortHandle>
     where
         F: Future<Output = ()> + Send,
     {
-        let Some(worker) = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections)) else {
-            return;
-        };
+        let worker = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections))?;
         let place = worker.connections.clone();
         // A socket tells one runtime that it is ready, and it shall be the one that waits for it.
-        let Ok(stream) = stream.into_std() else { return };
-        worker.runtime.spawn(async move {
+        let stream = stream.into_std().ok()?;
+        let task = worker.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
                 serve(stream).await;
             }
             drop(place);
         });
+        Some(task.abort_handle())
     }
 }
 
