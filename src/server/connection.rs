@@ -92,7 +92,7 @@ pub(super) async fn serve_connection(
         tracing::debug!(%error, "connection failed");
         return;
     }
-    let socket = connection.into_parts().io.into_inner();
+    let mut socket = connection.into_parts().io.into_inner();
     let status = if socket.is_shut_down() {
         // hyper has answered.
         if error.is_parse_too_large() {
@@ -101,13 +101,15 @@ pub(super) async fn serve_connection(
             StatusCode::BAD_REQUEST
         }
     } else {
-        refuse_http_2(socket).await;
+        refuse_http_2(&mut socket).await;
         StatusCode::HTTP_VERSION_NOT_SUPPORTED
     };
     service.record_malformed(status, &error);
+    // The rest of the head may still be on its way, and a reset would take earlier answers with it.
+    socket.linger().await;
 }
 
-async fn refuse_http_2(mut socket: Socket<'_>) {
+async fn refuse_http_2(socket: &mut Socket<'_>) {
     let refusal = async {
         socket.write_all(HTTP_2_REFUSAL.as_bytes()).await?;
         socket.shutdown().await

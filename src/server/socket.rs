@@ -1,6 +1,7 @@
 //! A client's socket with bounds on what a client can make the server hold.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -61,6 +62,11 @@ impl<'a> Socket<'a> {
         self.is_shut_down
     }
 
+    /// Discards input until the client closes its side or its allowance is used up.
+    pub(super) async fn linger(mut self) {
+        poll_fn(|context| self.poll_discard(context, true)).await;
+    }
+
     fn poll_stalled(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let timeout = self.stall_timeout;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(timeout)));
@@ -68,9 +74,8 @@ impl<'a> Socket<'a> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Discards input until the client closes its side or its allowance is used up. A client that is not sending gets no
-    /// allowance: it has nothing to lose.
-    fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Discards input as [`Self::linger`] does. A client that is not sending gets no allowance: it has nothing to lose.
+    fn poll_discard(&mut self, context: &mut Context<'_>, may_be_sending: bool) -> Poll<()> {
         let mut buffer = [0; 4096];
         loop {
             let mut input = ReadBuf::new(&mut buffer);
@@ -78,9 +83,7 @@ impl<'a> Socket<'a> {
             let length = input.filled().len();
             match read {
                 Poll::Ready(_) if length == 0 => return Poll::Ready(()),
-                Poll::Pending if self.linger.is_none() && !self.activity.may_be_sending() => {
-                    return Poll::Ready(());
-                }
+                Poll::Pending if self.linger.is_none() && !may_be_sending => return Poll::Ready(()),
                 _ => {}
             }
             let linger = self
@@ -139,6 +142,7 @@ impl AsyncWrite for Socket<'_> {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
             this.is_shut_down = true;
         }
-        this.poll_discard(context).map(Ok)
+        let may_be_sending = this.activity.may_be_sending();
+        this.poll_discard(context, may_be_sending).map(Ok)
     }
 }

@@ -255,3 +255,17 @@ fn a_client_may_go_on_sending_for_a_moment_after_an_early_answer() {
     }
     assert_eq!(read_to_close(&mut stream), "");
 }
+
+#[test]
+fn answers_survive_a_malformed_head_that_arrives_in_pieces() {
+    let process = Process::start(&[]);
+    let mut stream = connect(&process.address);
+    let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
+    stream.write_all(format!("{requests}GET / HTTP/1.1\r\nno colon\r\n").as_bytes()).unwrap();
+    while process.next_log_line().unwrap()["msg"] != "malformed request" {}
+    // Without a reader, most of the answers still wait on the server's side.
+    stream.write_all(b"host: x\r\n\r\n").unwrap();
+    let answers = read_to_close(&mut stream);
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 8);
+    assert!(answers.contains("HTTP/1.1 400"));
+}
