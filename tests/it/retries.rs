@@ -16,7 +16,9 @@ use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_between_transactions_are_not_seen_outside() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
-    let open = async || store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap();
+    // A machine that is busy with other tests may need many attempts.
+    let options = OpenOptions { deadline: PATIENCE, ..OpenOptions::default() };
+    let open = async || store::open(&server.url().parse().unwrap(), &options).await.unwrap();
     let (one, other) = (open().await, open().await);
     assert!(one.put_if_absent(link("k", "https://example.com")).await.unwrap());
     let key = key("k");

@@ -26,11 +26,11 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 /// The age at which a connection is replaced, so that none stays on a server that others have left.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
-/// How often a transaction runs that conflicts with others.
-const ATTEMPTS: u32 = 10;
-
-/// Longest pause after the first conflict; after each further one it may be as much longer.
+/// Longest pause after the first conflict. It grows by this much with each further one, up to [`MAX_CONFLICT_PAUSE`].
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longest pause after any conflict.
+const MAX_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Pause between two looks for a free connection or another password, after a refused log-in.
 const PASSWORD_PAUSE: Duration = Duration::from_millis(2);
@@ -74,7 +74,8 @@ impl Pool {
         Self { login, turn: tokio::sync::Mutex::default(), deadline, size, places, idle: Mutex::default() }
     }
 
-    /// Runs the work that `work` returns on a connection, again where its transaction conflicts with another one.
+    /// Runs the work that `work` returns on a connection, again as long as its transaction conflicts with another one and
+    /// the deadline has not passed.
     pub(super) async fn run<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
     where
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -98,13 +99,13 @@ impl Pool {
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     {
         let mut lent = self.lend().await?;
-        let mut attempt = 1;
+        let mut longest_pause = CONFLICT_PAUSE;
         loop {
             match work()(&mut lent.kept.connection).await {
-                Err(error) if attempt < ATTEMPTS && is_conflict(&error) => {
-                    // By chance, so that two transactions don't meet again.
-                    sleep((CONFLICT_PAUSE * attempt).mul_f64(rand::random())).await;
-                    attempt += 1;
+                Err(error) if is_conflict(&error) => {
+                    // A random pause, so that two transactions don't meet again.
+                    sleep(longest_pause.mul_f64(rand::random())).await;
+                    longest_pause = (longest_pause + CONFLICT_PAUSE).min(MAX_CONFLICT_PAUSE);
                 }
                 result @ (Ok(_) | Err(StoreError::Corrupt(_))) => {
                     self.give_back(lent);
