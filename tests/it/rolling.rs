@@ -1,20 +1,13 @@
 //! Three instances behind a proxy, replaced one after the other while people follow links.
 
-use std::{
-    fs,
-    process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
+use std::{fs, process::Command, sync::atomic::Ordering};
 
 use reqwest::{Client, redirect::Policy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::support::{Postgres, Process, Prometheus, Server, free_port, give_away};
+use crate::support::{Load, Postgres, Process, Prometheus, Server, free_port, give_away};
 
 /// Longer than the proxy takes to notice: two polls, 100 ms apart, that fail.
 const DRAIN_DELAY: &str = "1s";
@@ -109,36 +102,6 @@ impl Proxy {
 
 fn instance(store: &str, port: u16) -> Process {
     Process::start(&[("STORE_URL", store), ("PORT", &port.to_string()), ("DRAIN_DELAY", DRAIN_DELAY)])
-}
-
-/// What people who follow links get.
-#[derive(Clone, Default)]
-struct Load {
-    answered: Arc<AtomicUsize>,
-    failed: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Load {
-    async fn follow(self, client: Client, url: String) {
-        while !self.stop.load(Ordering::Relaxed) {
-            match client.get(&url).send().await {
-                Ok(response) if response.status() == 302 => {
-                    self.answered.fetch_add(1, Ordering::Relaxed);
-                }
-                other => self.failed.lock().unwrap().push(format!("{url}: {other:?}")),
-            }
-        }
-    }
-
-    /// Waits for so many further answers.
-    async fn go_on(&self, answers: usize) {
-        let enough = self.answered.load(Ordering::Relaxed) + answers;
-        while self.answered.load(Ordering::Relaxed) < enough {
-            assert!(self.failed.lock().unwrap().len() < 1000, "nothing works any more");
-            tokio::task::yield_now().await;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

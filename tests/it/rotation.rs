@@ -1,13 +1,6 @@
 //! The database's password changes while people follow links, as RDS changes it on AWS.
 
-use std::{
-    fs,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{fs, sync::atomic::Ordering, time::Duration};
 
 use reqwest::{Client, redirect::Policy};
 use rustix::process::Signal;
@@ -15,44 +8,12 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::support::{PATIENCE, Postgres, Process};
+use crate::support::{Load, PATIENCE, Postgres, Process};
 
 const NEW_PASSWORD: &str = r#"new "battery" staple"#;
 
 /// How long look-ups are held up, so that the service wants more connections.
 const HOLD_UP: Duration = Duration::from_millis(500);
-
-/// Clients that follow a link until they are told to stop.
-#[derive(Clone, Default)]
-struct Load {
-    answered: Arc<AtomicUsize>,
-    failed: Arc<Mutex<Vec<String>>>,
-    stop: Arc<AtomicBool>,
-}
-
-impl Load {
-    async fn follow(self, client: Client, url: String) {
-        while !self.stop.load(Ordering::Relaxed) {
-            match client.get(&url).send().await {
-                Ok(response) if response.status() == 302 => {
-                    self.answered.fetch_add(1, Ordering::Relaxed);
-                }
-                other => self.failed.lock().unwrap().push(format!("{other:?}")),
-            }
-        }
-    }
-
-    /// Waits for so many further answers.
-    async fn go_on(&self, answers: usize) {
-        let enough = self.answered.load(Ordering::Relaxed) + answers;
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while self.answered.load(Ordering::Relaxed) < enough {
-                sleep(Duration::from_millis(10)).await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("no more answers; {:?}", self.failed.lock().unwrap()));
-    }
-}
 
 /// The server, as its administrator sees it.
 struct Admin(PgConnection);

@@ -1,8 +1,8 @@
 //! Threads that own SQLite connections, and the group commit.
 //!
 //! A worker that writes takes all calls that wait, runs them in one transaction, and answers them once it is committed.
-//! While one commit waits for the disk the next batch gathers by itself, so an fsync is shared by everyone who came
-//! meanwhile, and a lone call waits for nobody. Each read has a transaction of its own.
+//! While one commit waits for the disk, the next batch gathers by itself: calls that arrive together share an fsync, and a
+//! lone call waits for no other. Each read has a transaction of its own.
 
 use std::{
     io,

@@ -3,6 +3,7 @@
 mod app;
 mod faulty;
 mod forwarder;
+mod load;
 mod pgbouncer;
 mod postgres;
 mod process;
@@ -22,6 +23,7 @@ pub(crate) use self::{
     app::{TestApp, assert_error},
     faulty::{FaultyStore, Mood},
     forwarder::Forwarder,
+    load::Load,
     pgbouncer::PgBouncer,
     postgres::Postgres,
     process::{PATIENCE, Process},
