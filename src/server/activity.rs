@@ -11,7 +11,7 @@ pub(super) struct Activity {
     /// Counts the beginnings and ends of requests: it is odd while one is in progress. Only the connection's own thread
     /// writes, so a load and a store are enough.
     changes: AtomicU64,
-    /// When the last request ended, in milliseconds since `opened_at`.
+    /// When the last request ended, in microseconds since `opened_at`.
     idle_since: AtomicU64,
     /// Whether the last request had a body, of which the client may still be sending a part that nobody reads.
     has_body: AtomicBool,
@@ -42,7 +42,7 @@ impl Activity {
     /// Returns when the connection became idle; `None` while it has a request in progress.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.changes.load(Ordering::Relaxed).is_multiple_of(2);
-        is_idle.then(|| self.opened_at + Duration::from_millis(self.idle_since.load(Ordering::Relaxed)))
+        is_idle.then(|| self.opened_at + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
     }
 
     /// Returns whether a request is in progress or has been since `seen`, which it updates.
@@ -63,7 +63,7 @@ pub(super) struct InProgress<'a>(&'a Activity);
 
 impl Drop for InProgress<'_> {
     fn drop(&mut self) {
-        let elapsed = u64::try_from(self.0.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let elapsed = u64::try_from(self.0.opened_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.0.idle_since.store(elapsed, Ordering::Relaxed);
         self.0.count_change();
     }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
-    net::Ipv4Addr,
+    net::{Ipv4Addr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -90,10 +90,14 @@ fn one_client_can_not_take_the_connections_of_the_others() {
 fn at_the_limit_the_longest_idle_connection_makes_room() {
     let process = Process::start(&[("MAX_CONNECTIONS", "4"), ("HEADER_TIMEOUT", "1h"), ("KEEP_ALIVE", "1h")]);
     let client = |number| connect_from(Ipv4Addr::new(127, 0, 0, number), &process.address);
+    let ask = |stream: &mut TcpStream| {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+    };
     let mut held: Vec<_> = (1..=4).map(client).collect();
-    // The first one asks for something, so the second is idle for longest.
-    held[0].write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    assert!(held[0].read(&mut [0; 4096]).unwrap() > 0);
+    held.iter_mut().for_each(ask);
+    // The first one asks again, so the second is idle for longest.
+    ask(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     assert!(read_to_close(&mut newcomer).starts_with("HTTP/1.1 200"));
