@@ -116,12 +116,7 @@ async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
     // The address still leads to the old primary, which answers but takes no links.
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(replica.port);
-    let start = Instant::now();
-    writers.make_progress(RECOVERY).await;
-    wait_for_readiness(&process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
-    wait_until_all_creates_work(&process, RECOVERY.saturating_sub(start.elapsed())).await;
-    let links = writers.stop().await;
-    assert_nothing_is_lost(&process, &links).await;
+    assert_recovers(&process, writers).await;
 }
 
 /// Waits until no create fails any more, whichever connection it gets.
@@ -197,10 +192,14 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);
+    assert_recovers(&process, writers).await;
+}
+
+/// Asserts that links are made again in time, and that none is lost.
+async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
     writers.make_progress(RECOVERY).await;
-    wait_for_readiness(&process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
-    wait_until_all_creates_work(&process, RECOVERY.saturating_sub(start.elapsed())).await;
-    let links = writers.stop().await;
-    assert_nothing_is_lost(&process, &links).await;
+    wait_for_readiness(process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
+    wait_until_all_creates_work(process, RECOVERY.saturating_sub(start.elapsed())).await;
+    assert_nothing_is_lost(process, &writers.stop().await).await;
 }

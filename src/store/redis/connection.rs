@@ -268,7 +268,7 @@ impl Server {
         }
     }
 
-    /// Replaces the connection where an answer says that the server takes no writes, or where there is none.
+    /// Makes a call, and replaces the connection if the server takes no writes or does not answer.
     async fn run<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
