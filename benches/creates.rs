@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 use urlshort::{
     link::Link,
-    store::{self, OpenOptions},
+    store::{self, History, OpenOptions},
 };
 
 const ROUNDS: usize = 5;
@@ -25,8 +25,7 @@ const ROUND: Duration = Duration::from_secs(2);
 const CLIENTS: [usize; 3] = [1, 8, 64];
 
 const INSERT: &str =
-    "INSERT INTO links (key, target, created_at, redirect, forward_query, tags, version, clicks, visits)
-    VALUES (?, ?, ?, 302, 0, '', 1, 0, 0) ON CONFLICT DO NOTHING";
+    "INSERT INTO links (key, created_at, version, doc) VALUES (?, ?, 1, ?) ON CONFLICT DO NOTHING";
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
 fn main() {
@@ -60,7 +59,7 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
             let (store, count) = (store.clone(), count.clone());
             tokio::spawn(async move {
                 while start.elapsed() < ROUND {
-                    assert!(store.put_if_absent(new_link()).await.expect("a link"));
+                    assert!(store.put_if_absent(new_link(), History::default()).await.expect("a link"));
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             })
@@ -92,7 +91,8 @@ fn commit_each(directory: &Path, clients: usize) -> f64 {
                     let link = new_link();
                     let file = file.lock().expect("no writer panics");
                     let mut insert = file.prepare_cached(INSERT).expect("a statement");
-                    let row = (link.key.as_str(), link.target.as_str(), link.created_at.as_millisecond());
+                    let doc = serde_json::to_string(&link.doc).expect("a document");
+                    let row = (link.key.as_str(), link.created_at.as_millisecond(), doc);
                     insert.execute(row).expect("a link");
                     count.fetch_add(1, Ordering::Relaxed);
                 }

@@ -16,9 +16,9 @@ use urlshort::{
     clicks::Clicks,
     clock::Clock,
     config::Cli,
-    link::{Key, Link},
+    link::Link,
     observability::metrics::Metrics,
-    store::{self, OpenOptions},
+    store::{self, History, OpenOptions},
 };
 
 #[global_allocator]
@@ -28,6 +28,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
 const REFERER: &str = "https://news.example.com/";
 
+fn link() -> Link {
+    let target = "https://example.com/some/path".parse().expect("a target");
+    Link::new("q0V8fYz".parse().expect("a key"), target, Timestamp::now())
+}
+
 fn redirects(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let sqlite = format!("sqlite:{}", directory.path().join("links.db").display());
@@ -35,12 +40,7 @@ fn redirects(criterion: &mut Criterion) {
     for url in ["memory:", &sqlite] {
         let parsed = url.parse().expect("a store URL");
         let store = runtime.block_on(store::open(&parsed, &OpenOptions::default())).expect("a store");
-        let link = Link::new(
-            "q0V8fYz".parse().expect("a key"),
-            "https://example.com/some/path".parse().expect("a target"),
-            Timestamp::now(),
-        );
-        assert!(runtime.block_on(store.put_if_absent(link)).expect("a link"));
+        assert!(runtime.block_on(store.put_if_absent(link(), History::default())).expect("a link"));
         let config = Cli::read(["urlshort".into()]).expect("the defaults are valid").config;
         let surroundings = Surroundings {
             store,
@@ -73,13 +73,13 @@ fn redirects(criterion: &mut Criterion) {
 /// Telling who visits, and adding it to what waits for the store.
 fn counting(criterion: &mut Criterion) {
     let clicks = Clicks::new(&Metrics::new());
-    let key: Key = "q0V8fYz".parse().expect("a key");
+    let link = link();
     let mut headers = HeaderMap::new();
     headers.insert(header::USER_AGENT, AGENT.parse().expect("a header"));
     headers.insert(header::REFERER, REFERER.parse().expect("a header"));
     let day = jiff::civil::date(2026, 6, 1);
     criterion.bench_function("of that, counting the visit", |bencher| {
-        bencher.iter(|| clicks.record(black_box(&key), day, visitor(black_box(&headers))));
+        bencher.iter(|| clicks.record(black_box(&link), day, visitor(black_box(&headers))));
     });
 }
 

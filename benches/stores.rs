@@ -16,7 +16,7 @@ use std::{
 use rand::RngExt;
 use urlshort::{
     link::Link,
-    store::{self, OpenOptions, Store},
+    store::{self, History, OpenOptions, Store},
 };
 
 #[path = "../tests/it/support/mod.rs"]
@@ -79,7 +79,7 @@ fn rates(url: &str, links: u64) -> Rates {
             let next = next.clone();
             async move {
                 let number = next.fetch_add(1, Ordering::Relaxed);
-                number < links && store.put_if_absent(link(number)).await.expect("a link")
+                number < links && store.put_if_absent(link(number), History::default()).await.expect("a link")
             }
         });
         let creates = creates.await;
@@ -138,14 +138,13 @@ fn pgbench(server: &support::Postgres, links: u64) -> Rates {
     Rates {
         creates: run(format!(
             "\\set n random(1, 1000000000000)
-            INSERT INTO links (key, target, created_at, expires_at, max_visits, taken_down_at, redirect, \
-             forward_query, title, tags, password, version, clicks, visits) VALUES ('p' || :n, '{TARGET}', :n, \
-             NULL, NULL, NULL, 302, false, NULL, '', NULL, 1, 0, 0) ON CONFLICT DO NOTHING RETURNING key;"
+            INSERT INTO links (key, created_at, version, doc) VALUES ('p' || :n, :n, 1, \
+             '{{\"target\":\"{TARGET}\"}}') ON CONFLICT DO NOTHING RETURNING key;"
         )),
         reads: run(format!(
             "\\set n random(0, {})
-            SELECT key, target, created_at, expires_at, max_visits, taken_down_at, redirect, forward_query, title, \
-             tags, password, version, clicks, visits FROM links WHERE key = 'k' || :n;",
+            SELECT links.key, links.created_at, version, doc::text, clicks, visits FROM links LEFT JOIN counts \
+             USING (key, created_at) WHERE links.key = 'k' || :n;",
             links - 1
         )),
     }
@@ -171,23 +170,16 @@ fn redis_benchmark(server: &support::Redis, links: u64) -> Rates {
         "b:by_clicks",
         "b:days",
         "1.__rand_int__",
-        "401234567890123:__rand_int__",
-        "",
-        "12",
-        "target",
-        TARGET,
-        "created_at",
         "1234567890123",
-        "redirect",
-        "302",
-        "version",
         "1",
-        "clicks",
+        &format!("{{\"target\":\"{TARGET}\"}}"),
+        "401234567890123:__rand_int__",
         "0",
-        "visits",
+        "0",
         "0",
     ];
-    Rates { creates: run(&creates), reads: run(&["HGETALL", link]) }
+    let reads = ["HMGET", link, "created_at", "version", "doc", "clicks", "visits"];
+    Rates { creates: run(&creates), reads: run(&reads) }
 }
 
 fn output(command: &mut Command) -> String {

@@ -62,7 +62,7 @@ pub use self::{
 };
 use self::{access::Observer, error::ApiError, quick::Quick, rate_limit::RateLimiter};
 use crate::{
-    base_url::BaseUrl, observability::metrics::Metrics, shortener::Shortener, store::Store, tokens::Tokens,
+    base_url::BaseUrl, links::Links, observability::metrics::Metrics, shortener::Shortener, tokens::Tokens,
 };
 
 /// What handlers need; cheap to clone.
@@ -70,8 +70,8 @@ use crate::{
 pub struct AppState {
     /// The use cases.
     pub shortener: Arc<Shortener>,
-    /// Asked by `/readyz`.
-    pub store: Arc<dyn Store>,
+    /// The links.
+    pub links: Arc<Links>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// Whether the service is about to end.

@@ -15,12 +15,13 @@ use crate::{
     clock::Clock,
     config::Config,
     keygen::{self, Materials},
+    links::{CacheOptions, Links},
     observability::metrics::Metrics,
     password::Passwords,
     policy::TargetPolicy,
     server::{self, Limits, Workers},
     shortener::Shortener,
-    store::{Cached, Store, Supervised},
+    store::Store,
 };
 
 /// The time that the last clicks and the store's close may take after the drain.
@@ -44,8 +45,6 @@ pub struct Surroundings {
 /// A service that is ready to serve.
 pub struct App {
     state: AppState,
-    supervised: Arc<Supervised>,
-    cached: Option<Arc<Cached>>,
     limits: Limits,
     drain_delay: Duration,
 }
@@ -57,17 +56,8 @@ impl App {
     /// Where a file that the configuration names can't be read.
     pub fn new(config: &Config, surroundings: Surroundings) -> io::Result<Self> {
         let Surroundings { store, metrics, clock, mut rng } = surroundings;
-        // A store in memory is its own cache.
-        let is_cached = config.cache_bytes.as_u64() > 0 && store.name() != "memory";
-        let supervised = Arc::new(Supervised::new(store, config.store_timeout, metrics.clone()));
-        let cached = is_cached.then(|| {
-            let bytes = config.cache_bytes.as_u64();
-            Arc::new(Cached::new(supervised.clone(), bytes, config.cache_ttl, metrics.clone()))
-        });
-        let store: Arc<dyn Store> = match &cached {
-            Some(cached) => cached.clone(),
-            None => supervised.clone(),
-        };
+        let cache = CacheOptions { bytes: config.cache_bytes.as_u64(), lifetime: config.cache_ttl };
+        let links = Arc::new(Links::new(store, config.store_timeout, cache, metrics.clone()));
         let mut policy = TargetPolicy::new(config.block_private_targets);
         if let Some(file) = &config.blocked_hosts {
             policy = policy.with_blocked_hosts(file.clone())?;
@@ -86,10 +76,10 @@ impl App {
         let materials = Materials {
             key_length: config.key_length.into(),
             rng: StdRng::from_rng(&mut rng),
-            store: store.clone(),
+            links: links.clone(),
         };
         let shortener = Shortener {
-            store: store.clone(),
+            links: links.clone(),
             strategy: keygen::strategy(config.key_strategy, materials),
             strategy_name: config.key_strategy,
             policy: Arc::new(policy),
@@ -103,7 +93,7 @@ impl App {
         metrics.http_requests_in_flight_limit.set(config.max_in_flight.into());
         let state = AppState {
             shortener: Arc::new(shortener),
-            store,
+            links,
             metrics,
             draining: Draining::default(),
             settings: Arc::new(settings),
@@ -118,12 +108,12 @@ impl App {
             stall_timeout: config.request_timeout,
             drain_timeout: config.drain_timeout,
         };
-        Ok(Self { state, supervised, cached, limits, drain_delay: config.drain_delay })
+        Ok(Self { state, limits, drain_delay: config.drain_delay })
     }
 
-    /// The store as this instance sees it, its cache included.
-    pub fn store(&self) -> Arc<dyn Store> {
-        self.state.store.clone()
+    /// Returns the links as this instance sees them.
+    pub fn links(&self) -> Arc<Links> {
+        self.state.links.clone()
     }
 
     /// The service for everybody, without a listener.
@@ -146,8 +136,8 @@ impl App {
             let mut stopped = stopped.clone();
             async move { stopped.changed().await.unwrap_or_default() }
         };
-        let Shortener { clicks, store, .. } = &*self.state.shortener;
-        let writer = tokio::spawn(clicks.clone().write_regularly(store.clone(), stopped()));
+        let Shortener { clicks, links, .. } = &*self.state.shortener;
+        let writer = tokio::spawn(clicks.clone().write_regularly(links.clone(), stopped()));
         let public = server::run(listener, self.public_service(), workers.clone(), self.limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
@@ -183,10 +173,10 @@ impl App {
 
     fn spawn_tasks(&self) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.supervised.clone().probe_regularly());
-        if let Some(cached) = &self.cached {
-            tasks.spawn(cached.clone().watch_regularly());
-        }
+        let links = self.links();
+        tasks.spawn(async move { links.probe_regularly().await });
+        let links = self.links();
+        tasks.spawn(async move { links.watch_regularly().await });
         let policy = self.state.shortener.policy.clone();
         tasks.spawn(async move { policy.reload_regularly().await });
         tasks
@@ -194,8 +184,8 @@ impl App {
 
     async fn flush(&self) {
         let clicks = &self.state.shortener.clicks;
-        clicks.flush(&*self.state.store).await;
+        clicks.flush(&self.state.links).await;
         clicks.drop_rest();
-        self.state.store.close().await;
+        self.state.links.close().await;
     }
 }

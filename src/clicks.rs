@@ -4,14 +4,18 @@
 mod referrers;
 mod tallies;
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use compact_str::CompactString;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
+use serde::{Deserialize, Deserializer, Serialize, de::MapAccess};
 use thiserror::Error;
 
 pub use self::tallies::Clicks;
-use crate::link::Key;
+use crate::{
+    is_default,
+    link::{Key, parsed},
+};
 
 /// One visit, as far as it is told apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,28 +32,21 @@ pub enum Visitor {
 }
 
 /// A kind of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Device {
     /// A computer on a desk or lap.
     Desktop,
-    /// A telephone.
+    /// A phone.
     Mobile,
     /// A tablet.
     Tablet,
-    /// Anything else, and whatever does not tell.
+    /// Anything else, and a client that does not say.
     Other,
 }
 
 impl Device {
-    /// Each kind, with the word for it.
-    const NAMES: [(Self, &'static str); 4] = [
-        (Self::Desktop, "desktop"),
-        (Self::Mobile, "mobile"),
-        (Self::Tablet, "tablet"),
-        (Self::Other, "other"),
-    ];
-
-    /// The word for it in stores and answers.
+    /// Returns the name in stores and answers.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Desktop => "desktop",
@@ -61,7 +58,7 @@ impl Device {
 }
 
 /// The host of a page that led to a link: at most 253 bytes, as long as a DNS name can be.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Referrer(CompactString);
 
 impl Referrer {
@@ -74,90 +71,117 @@ impl Referrer {
     }
 }
 
-/// A string is not what it should be.
+/// A string is not the host of a referrer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not something that is counted")]
-pub struct Uncountable;
+#[error("a referrer is the host of a page: 1 to {} visible ASCII characters", Referrer::MAX_LEN)]
+pub struct InvalidReferrer;
 
 impl FromStr for Referrer {
-    type Err = Uncountable;
+    type Err = InvalidReferrer;
 
-    fn from_str(host: &str) -> Result<Self, Uncountable> {
+    fn from_str(host: &str) -> Result<Self, InvalidReferrer> {
         let valid =
             (1..=Self::MAX_LEN).contains(&host.len()) && host.bytes().all(|byte| byte.is_ascii_graphic());
-        let mut host = valid.then(|| CompactString::new(host)).ok_or(Uncountable)?;
+        let mut host = valid.then(|| CompactString::new(host)).ok_or(InvalidReferrer)?;
         host.make_ascii_lowercase();
         Ok(Self(host))
     }
 }
 
-/// One thing that clicks are counted by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Facet {
-    /// All people.
-    People,
-    /// All bots.
-    Bots,
-    /// People with this kind of device.
-    Device(Device),
-    /// People that this host led here.
-    Referrer(Referrer),
+impl<'de> Deserialize<'de> for Referrer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
 }
 
-impl Facet {
-    /// The two words under which a store keeps it.
-    pub fn as_pair(&self) -> (&'static str, &str) {
-        match self {
-            Self::People => ("visitor", "person"),
-            Self::Bots => ("visitor", "bot"),
-            Self::Device(device) => ("device", device.as_str()),
-            Self::Referrer(referrer) => ("referrer", referrer.as_str()),
-        }
-    }
+/// Visits to one link on one day (UTC).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DayCounts {
+    /// Visits by people.
+    #[serde(skip_serializing_if = "is_default")]
+    pub people: u64,
+    /// Visits by bots.
+    #[serde(skip_serializing_if = "is_default")]
+    pub bots: u64,
+    /// Visits by people, by their device.
+    #[serde(skip_serializing_if = "is_default")]
+    pub devices: BTreeMap<Device, u64>,
+    /// Visits by people, by the host of the page that led them here.
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "summed")]
+    pub referrers: BTreeMap<Referrer, u64>,
+}
 
-    /// Reads those words back.
-    ///
-    /// # Errors
-    /// [`Uncountable`] for any other words.
-    pub fn from_pair(kind: &str, value: &str) -> Result<Self, Uncountable> {
-        match (kind, value) {
-            ("visitor", "person") => Ok(Self::People),
-            ("visitor", "bot") => Ok(Self::Bots),
-            ("device", name) => {
-                let known = Device::NAMES.iter().find(|(_, known)| *known == name);
-                known.map(|(device, _)| Self::Device(*device)).ok_or(Uncountable)
+impl DayCounts {
+    /// Counts `count` visits by `visitor`. A sum that is too large stays at the maximum.
+    pub fn count(&mut self, visitor: Visitor, count: u64) {
+        match visitor {
+            Visitor::Bot => increase(&mut self.bots, count),
+            Visitor::Person { device, referrer } => {
+                increase(&mut self.people, count);
+                increase(self.devices.entry(device).or_default(), count);
+                if let Some(referrer) = referrer {
+                    increase(self.referrers.entry(referrer).or_default(), count);
+                }
             }
-            ("referrer", host) => Ok(Self::Referrer(host.parse()?)),
-            _ => Err(Uncountable),
+        }
+    }
+
+    /// Adds the counts of another day or flush. A sum that is too large stays at the maximum.
+    pub fn add(&mut self, other: Self) {
+        increase(&mut self.people, other.people);
+        increase(&mut self.bots, other.bots);
+        for (device, count) in other.devices {
+            increase(self.devices.entry(device).or_default(), count);
+        }
+        for (referrer, count) in other.referrers {
+            increase(self.referrers.entry(referrer).or_default(), count);
         }
     }
 }
 
-impl fmt::Display for Facet {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (kind, value) = self.as_pair();
-        write!(formatter, "{kind} {value}")
+/// The largest count: SQL databases and Redis have signed integers.
+pub const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
+
+/// Adds to a count, up to [`MAX_COUNT`].
+pub(crate) fn increase(count: &mut u64, by: u64) {
+    *count = count.saturating_add(by).min(MAX_COUNT);
+}
+
+/// Reads counts by referrer. Hosts that differ in case are one host.
+fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referrer, u64>, D::Error> {
+    struct Summed;
+
+    impl<'de> serde::de::Visitor<'de> for Summed {
+        type Value = BTreeMap<Referrer, u64>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("counts by host")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut sums = BTreeMap::new();
+            while let Some((referrer, count)) = entries.next_entry()? {
+                increase(sums.entry(referrer).or_default(), count);
+            }
+            Ok(sums)
+        }
     }
+
+    deserializer.deserialize_map(Summed)
 }
 
-/// How often something was counted on one day (UTC).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DayCount {
-    /// The day.
-    pub day: Date,
-    /// What was counted.
-    pub facet: Facet,
-    /// How often.
-    pub count: u64,
-}
-
-/// A day's count for one link.
+/// Visits to one link on one day that are still to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// The link.
+    /// The key of the link.
     pub key: Key,
-    /// What is to be added.
-    pub counted: DayCount,
+    /// The creation time of the link. A later link with the same key gets none of its visits.
+    pub created_at: Timestamp,
+    /// The day (UTC).
+    pub day: Date,
+    /// The visits.
+    pub counts: DayCounts,
 }
 
 #[cfg(test)]
@@ -165,15 +189,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_facet_comes_back_from_its_words() {
-        let mut facets = vec![Facet::People, Facet::Bots, Facet::Referrer("News.example".parse().unwrap())];
-        facets.extend(Device::NAMES.map(|(device, _)| Facet::Device(device)));
-        for facet in facets {
-            let (kind, value) = facet.as_pair();
-            assert_eq!(Facet::from_pair(kind, value), Ok(facet.clone()));
-        }
-        for (kind, value) in [("visitor", "dog"), ("device", "toaster"), ("referrer", ""), ("", "")] {
-            assert_eq!(Facet::from_pair(kind, value), Err(Uncountable));
+    fn counts_add_up_and_stay_at_the_maximum() {
+        let text = r#"{"people":9223372036854775807,"devices":{"mobile":1},"referrers":{"A.example":1,"a.example":2}}"#;
+        let mut counts: DayCounts = serde_json::from_str(text).unwrap();
+        let device = Device::Mobile;
+        counts.count(Visitor::Person { device, referrer: "a.example".parse().ok() }, 3);
+        counts.add(DayCounts { bots: 1, people: 1, ..DayCounts::default() });
+        assert_eq!((counts.people, counts.bots), (MAX_COUNT, 1));
+        assert_eq!(counts.devices[&device], 4);
+        assert_eq!(counts.referrers.into_values().collect::<Vec<_>>(), [6]);
+    }
+
+    #[test]
+    fn what_is_not_counted_is_refused() {
+        for text in [
+            r#"{"devices":{"toaster":1}}"#,
+            r#"{"referrers":{"a b":1}}"#,
+            r#"{"dogs":1}"#,
+            r#"{"people":-1}"#,
+        ] {
+            assert!(serde_json::from_str::<DayCounts>(text).is_err(), "{text}");
         }
     }
 
@@ -181,7 +216,7 @@ mod tests {
     fn a_referrer_is_a_host_in_lower_case() {
         assert_eq!("News.Example".parse::<Referrer>().unwrap().as_str(), "news.example");
         for host in ["", "a b", "a\n", "ä", &"x".repeat(254)] {
-            assert_eq!(host.parse::<Referrer>(), Err(Uncountable), "{host:?}");
+            assert_eq!(host.parse::<Referrer>(), Err(InvalidReferrer), "{host:?}");
         }
     }
 }

@@ -14,7 +14,8 @@ pub use self::hash::key_of;
 
 use crate::{
     link::{InvalidKey, Key, Target},
-    store::{Store, StoreError},
+    links::Links,
+    store::StoreError,
 };
 
 /// Proposes keys for new links. Whether a proposal is free is for the store to say.
@@ -52,7 +53,7 @@ pub struct Materials {
     /// Seeded from the operating system, but in tests.
     pub rng: StdRng,
     /// Keeps the counter.
-    pub store: Arc<dyn Store>,
+    pub links: Arc<Links>,
 }
 
 type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
@@ -60,7 +61,7 @@ type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
 /// Every strategy there is. A new one is a file below `keygen/` and a line here.
 const STRATEGIES: &[(&str, Factory)] = &[
     ("random", |materials| Arc::new(random::Random::new(materials.rng, materials.key_length))),
-    ("counter", |materials| Arc::new(counter::Counter::new(materials.store, materials.rng))),
+    ("counter", |materials| Arc::new(counter::Counter::new(materials.links, materials.rng))),
     ("hash", |materials| Arc::new(hash::Hash::new(materials.key_length, materials.rng))),
 ];
 

@@ -3,8 +3,8 @@
 //! # Map
 //! A request comes in at [`server`], which bounds connections and drains them at the end. [`api`] holds the routes
 //! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
-//! ask a [`keygen::KeyStrategy`] for keys and a [`store::Store`] for links, obey a [`policy`] and count [`clicks`].
-//! [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where every option is declared,
+//! ask a [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a
+//! [`policy`] and count [`clicks`]. [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where every option is declared,
 //! [`command`] what the program does with them, [`transfer`] how links come and go in files, [`observability`] what the
 //! program tells about itself.
 //!
@@ -14,6 +14,7 @@
 //! - Only [`config`] reads the environment. No globals: registry, clock and randomness come in from outside.
 //! - A connection stays on one thread, so nothing computes for long there: passwords, QR codes and large bodies go to
 //!   other threads, by way of a [`gate`] where there can be many.
+//! - A link is one document. A new option of it touches no store, no import and no export.
 //! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees it.
 //! - A link that was acknowledged is never lost by a durable store. Counting and logging never block or fail a redirect.
 
@@ -27,6 +28,7 @@ pub mod config;
 pub mod gate;
 pub mod keygen;
 pub mod link;
+pub mod links;
 pub mod observability;
 pub mod password;
 pub mod policy;
@@ -37,3 +39,8 @@ pub mod store;
 mod strategies;
 pub mod tokens;
 pub mod transfer;
+
+/// Returns whether `value` is its type's default. Documents leave such values out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,109 +1,90 @@
-//! A short link and the two values it is made of: its [`Key`] and its [`Target`].
+//! A short link: its [`Key`], its [`Target`] and the [`Document`] that holds the rest.
 //!
-//! Both are newtypes that can't hold an invalid value, so whoever has one need not check it again.
+//! Keys, targets and options are newtypes that can't hold an invalid value, so code that has one never checks it again.
 
+pub mod document;
 pub mod options;
 pub mod time;
 
-use std::{fmt, num::NonZeroU32, str::FromStr};
+use std::{fmt, marker::PhantomData, str::FromStr};
 
 use compact_str::CompactString;
 use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, Visitor},
+};
 use thiserror::Error;
 use url::Url;
 
-use self::options::{Options, PasswordHash, RedirectStatus, Tags, Title};
+pub use self::document::Document;
 
 /// A short link as every store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// What stands behind the slash of the short URL; unique within a store.
+    /// The last segment of the short URL, unique within a store.
     pub key: Key,
-    /// Where the redirect leads.
-    pub target: Target,
-    /// When it was made, to the millisecond.
+    /// The time of creation, in whole milliseconds.
     pub created_at: Timestamp,
-    /// The first moment at which it no longer redirects; `None` for a link that stays.
-    pub expires_at: Option<Timestamp>,
-    /// How many visits it serves in all; `None` for as many as come.
-    pub max_visits: Option<NonZeroU32>,
-    /// Since when it has been taken down; `None` for a link that stands.
-    pub taken_down_at: Option<Timestamp>,
-    /// How it redirects.
-    pub redirect: RedirectStatus,
-    /// Whether the query of the short URL is added to the target's.
-    pub forward_query: bool,
-    /// What those who manage it call it.
-    pub title: Option<Title>,
-    /// By what those who manage it find it.
-    pub tags: Tags,
-    /// What a visitor has to know.
-    pub password: Option<PasswordHash>,
-    /// 1 at first, and one more with each edit.
+    /// 1 for a new link, and one more with each edit.
+    pub version: u32,
+    /// Everything else.
+    pub doc: Document,
+}
+
+/// One state of one link.
+///
+/// A key can be removed and used again. The creation time tells the two links apart, whose versions both start at 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// The time of creation, in whole milliseconds.
+    pub created_at: Timestamp,
+    /// The version of the link.
     pub version: u32,
 }
 
-/// Whether a link redirects at some moment, and if not, why.
+/// The state of a link at some time, visit limits aside: only the store can count visits exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
     /// It redirects.
     Active,
-    /// Its expiry has come.
+    /// Its expiry has passed.
     Expired,
     /// It was taken down by hand.
     TakenDown,
 }
 
-impl Link {
-    /// A link that redirects from `created_at` on, without limits.
-    pub fn new(key: Key, target: Target, created_at: Timestamp) -> Self {
-        Self {
-            key,
-            target,
-            created_at,
-            expires_at: None,
-            max_visits: None,
-            taken_down_at: None,
-            redirect: RedirectStatus::default(),
-            forward_query: false,
-            title: None,
-            tags: Tags::default(),
-            password: None,
-            version: 1,
+impl LinkState {
+    /// Returns the name in exports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::TakenDown => "taken_down",
         }
-    }
-
-    /// The same link with these options.
-    #[must_use]
-    pub fn with(self, options: Options) -> Self {
-        let Options { expires_at, max_visits, redirect, forward_query, title, tags, password } = options;
-        Self { expires_at, max_visits, redirect, forward_query, title, tags, password, ..self }
-    }
-
-    /// Where the link stands at `now`. Visit limits are not judged here: only the store can count exactly.
-    pub fn state(&self, now: Timestamp) -> LinkState {
-        if self.taken_down_at.is_some() {
-            LinkState::TakenDown
-        } else if self.expires_at.is_some_and(|expiry| expiry <= now) {
-            LinkState::Expired
-        } else {
-            LinkState::Active
-        }
-    }
-
-    /// Whether nothing but a target was asked for when it was made.
-    pub fn is_plain(&self) -> bool {
-        *self == Self::new(self.key.clone(), self.target.clone(), self.created_at)
     }
 }
 
 impl Link {
-    /// The bytes that it points to, besides its own size.
-    pub fn heap_size(&self) -> usize {
-        let title = self.title.as_ref().map_or(0, |title| title.as_str().len());
-        let password = self.password.as_ref().map_or(0, |hash| hash.as_phc().len());
-        let tags = self.tags.iter().map(|tag| size_of_val(tag) + tag.as_str().len()).sum::<usize>();
-        self.key.heap_size() + self.target.as_str().len() + title + password + tags
+    /// Creates a link without options.
+    pub fn new(key: Key, target: Target, created_at: Timestamp) -> Self {
+        Self { key, created_at, version: 1, doc: Document::new(target) }
+    }
+
+    /// Returns the state that the link is in.
+    pub fn revision(&self) -> Revision {
+        Revision { created_at: self.created_at, version: self.version }
+    }
+
+    /// Returns the state of the link at `now`.
+    pub fn state(&self, now: Timestamp) -> LinkState {
+        if self.doc.taken_down_at.is_some() {
+            LinkState::TakenDown
+        } else if self.doc.options.expires_at.is_some_and(|expiry| expiry <= now) {
+            LinkState::Expired
+        } else {
+            LinkState::Active
+        }
     }
 }
 
@@ -125,7 +106,7 @@ impl Key {
         &self.0
     }
 
-    /// The bytes that it points to, besides its own size.
+    /// Returns the bytes on the heap, besides the size of the key itself.
     pub fn heap_size(&self) -> usize {
         if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
@@ -150,7 +131,7 @@ impl fmt::Display for Key {
 /// Where a redirect leads: an absolute `http` or `https` URL as the WHATWG URL standard serialises it.
 ///
 /// That form is plain ASCII without spaces or control characters, so it always makes a valid `Location` header.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Target(Box<str>);
 
 /// A string is not a target.
@@ -222,6 +203,35 @@ impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
+}
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+/// Reads a value from its text.
+pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(PhantomData))
 }
 
 #[cfg(test)]
@@ -299,10 +309,10 @@ mod tests {
         let made = Timestamp::UNIX_EPOCH;
         let expiry = Timestamp::from_millisecond(1000).unwrap();
         let mut link = Link::new("k".parse().unwrap(), "https://example.com".parse().unwrap(), made);
-        link.expires_at = Some(expiry);
+        link.doc.options.expires_at = Some(expiry);
         assert_eq!(link.state(Timestamp::from_millisecond(999).unwrap()), LinkState::Active);
         assert_eq!(link.state(expiry), LinkState::Expired);
-        link.taken_down_at = Some(made);
+        link.doc.taken_down_at = Some(made);
         assert_eq!(link.state(made), LinkState::TakenDown);
     }
 

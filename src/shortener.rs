@@ -14,10 +14,11 @@ use crate::{
     clock::Clock,
     keygen::{KeyStrategy, KeygenError, StrategyName},
     link::{Key, Link, LinkState, Target, options::Options},
+    links::Links,
     observability::metrics::Metrics,
     password::{HashError, Password, Passwords},
     policy::{Refusal, TargetPolicy},
-    store::{Store, StoreError},
+    store::{History, StoreError},
 };
 
 /// How many keys are proposed for one link before it is given up.
@@ -25,8 +26,8 @@ const ATTEMPTS: u32 = 5;
 
 /// Makes and resolves short links.
 pub struct Shortener {
-    /// Where the links are.
-    pub store: Arc<dyn Store>,
+    /// The links.
+    pub links: Arc<Links>,
     /// Proposes keys.
     pub strategy: Arc<dyn KeyStrategy>,
     /// The strategy's name, for metrics.
@@ -96,21 +97,19 @@ pub enum ShortenError {
     Store(#[from] StoreError),
 }
 
-/// Who asks to follow a link.
+/// The sender of a request for a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Follower {
-    /// Somebody or something that goes where the link leads.
+    /// A client that goes to the target.
     Visitor(Visitor),
-    /// Whoever only asks where that would be.
-    Asker,
+    /// A client that only asks for the target, such as with HEAD. It is not counted.
+    Preview,
 }
 
-/// A link that can be followed at once.
-pub struct AtHand {
-    /// The link.
-    pub link: Arc<Link>,
-    /// When it was found to stand.
-    now: Timestamp,
+impl Follower {
+    fn is_person(&self) -> bool {
+        matches!(self, Self::Visitor(Visitor::Person { .. }))
+    }
 }
 
 /// The link is not followed.
@@ -128,9 +127,12 @@ pub enum FollowError {
     /// The password is another one.
     #[error("the password is wrong")]
     WrongPassword,
-    /// Each visit counts, and this is none by a person.
+    /// The link has a visit limit and the visitor is not a person.
     #[error("the link has a limited number of visits")]
     OnlyPeople,
+    /// A newer version of this program has restricted the link in a way that this one does not know.
+    #[error("the link has restrictions (needs {0}) that only a newer version of this program applies")]
+    Unsupported(u32),
     /// The password could not be checked.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -164,7 +166,7 @@ impl Shortener {
         if self.is_reserved(key) {
             return Err(ShortenError::KeyReserved);
         }
-        if has_password && self.store.record(key).await?.is_some() {
+        if has_password && self.links.get(key).await?.is_some() {
             return Err(ShortenError::KeyTaken);
         }
         Ok(())
@@ -199,9 +201,9 @@ impl Shortener {
             }
             if self.strategy.reuses_links()
                 && is_plain
-                && let Some(link) = self.store.get(&key).await?
-                && link.target == target
-                && link.is_plain()
+                && let Some(link) = self.links.find(&key).await?
+                && link.doc.target == target
+                && link.doc.is_plain()
             {
                 return Ok(Shortened::Existing(link));
             }
@@ -218,8 +220,9 @@ impl Shortener {
         draft: Options,
         origin: &str,
     ) -> Result<Option<Arc<Link>>, StoreError> {
-        let link = Link::new(key, target, self.clock.now()).with(draft);
-        if !self.store.put_if_absent(link.clone()).await? {
+        let mut link = Link::new(key, target, self.clock.now());
+        link.doc.options = draft;
+        if !self.links.put_if_absent(link.clone(), History::default()).await? {
             return Ok(None);
         }
         self.metrics.links_created.with_label_values(&[origin]).inc();
@@ -230,8 +233,26 @@ impl Shortener {
         self.reserved.contains(key.as_str())
     }
 
-    /// The link to redirect to, counted for its follower. Where a visit limit stands, the store decides each visit,
-    /// and what is not a person is not let through: it would use up what was meant for people.
+    /// Follows a link that is cached and asks for neither a password nor a visit, without waiting.
+    ///
+    /// Returns the link once the visit is counted. `None` says nothing about the link, but [`Shortener::follow`] does.
+    pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
+        let link = self.links.peek(key)?;
+        let now = self.clock.now();
+        check(&link, now).ok()?;
+        let options = &link.doc.options;
+        if options.password.is_some() || options.max_visits.is_some() {
+            return None;
+        }
+        self.metrics.cache_hits.inc();
+        self.count_followed(&link, now, follower());
+        Some(link)
+    }
+
+    /// Follows a link, and returns it once the visit is counted.
+    ///
+    /// If the link has a visit limit, the store decides about each visit. Only people may follow it then: a bot would use
+    /// up a visit that is meant for a person.
     ///
     /// # Errors
     /// See [`FollowError`].
@@ -241,37 +262,23 @@ impl Shortener {
         follower: Follower,
         password: Option<Password>,
     ) -> Result<Arc<Link>, FollowError> {
+        if let Some(link) = self.try_follow(key, || follower.clone()) {
+            return Ok(link);
+        }
         let now = self.clock.now();
         let result = self.admit(key, now, &follower, password).await;
-        let outcome = match &result {
-            Ok(_) => "redirected",
-            Err(FollowError::NotFound) => "not_found",
-            Err(FollowError::Gone) => "gone",
-            Err(FollowError::PasswordNeeded | FollowError::WrongPassword | FollowError::OnlyPeople) => {
-                "refused"
-            }
-            Err(FollowError::Store(_) | FollowError::Hash(_)) => "error",
-        };
-        self.metrics.redirects.with_label_values(&[outcome]).inc();
-        if let (Ok(_), Follower::Visitor(visitor)) = (&result, follower) {
-            self.clicks.record(key, utc_day(now), visitor);
+        match &result {
+            Ok(link) => self.count_followed(link, now, follower),
+            Err(error) => self.metrics.redirects.with_label_values(&[error.outcome()]).inc(),
         }
         result
     }
 
-    /// The link to redirect to, where nobody has to be asked for that: it is in memory, stands, and asks for nothing.
-    /// `None` says nothing about the link; [`Shortener::follow`] does.
-    pub fn find_at_hand(&self, key: &Key) -> Option<AtHand> {
-        let link = self.store.peek(key)?;
-        let now = self.clock.now();
-        let is_free = link.password.is_none() && link.max_visits.is_none();
-        (is_free && link.state(now) == LinkState::Active).then_some(AtHand { link, now })
-    }
-
-    /// Counts that it was followed.
-    pub fn count_at_hand(&self, at_hand: &AtHand, visitor: Visitor) {
+    fn count_followed(&self, link: &Link, now: Timestamp, follower: Follower) {
         self.metrics.redirected.inc();
-        self.clicks.record(&at_hand.link.key, utc_day(at_hand.now), visitor);
+        if let Follower::Visitor(visitor) = follower {
+            self.clicks.record(link, utc_day(now), visitor);
+        }
     }
 
     async fn admit(
@@ -281,19 +288,20 @@ impl Shortener {
         follower: &Follower,
         password: Option<Password>,
     ) -> Result<Arc<Link>, FollowError> {
-        let link = self.look_at(key, now).await?;
-        if let Some(hash) = &link.password {
+        let link = self.find_at(key, now).await?;
+        let options = &link.doc.options;
+        if let Some(hash) = &options.password {
             let password = password.ok_or(FollowError::PasswordNeeded)?;
             if !self.passwords.verify(hash.clone(), password).await? {
                 return Err(FollowError::WrongPassword);
             }
         }
-        if link.max_visits.is_some() {
-            if !matches!(follower, Follower::Visitor(Visitor::Person { .. })) {
+        if options.max_visits.is_some() {
+            if !follower.is_person() {
                 self.check_visits(key).await?;
                 return Err(FollowError::OnlyPeople);
             }
-            if !self.store.use_visit(key).await? {
+            if !self.links.use_visit(key).await? {
                 return Err(FollowError::Gone);
             }
         }
@@ -302,46 +310,68 @@ impl Shortener {
 
     /// Refuses a link that has no visit left.
     async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
-        let record = self.store.record(key).await?.ok_or(FollowError::NotFound)?;
+        let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
         if record.is_used_up() { Err(FollowError::Gone) } else { Ok(()) }
     }
 
-    /// The link to show to `follower` instead of following it. Nothing is counted or used up.
+    /// Returns a link to show to `follower` instead of following it. No visit is counted or used up.
     ///
     /// # Errors
-    /// Those with which [`Shortener::follow`] would keep the target to itself, without a password.
+    /// Those with which [`Shortener::follow`] refuses to reveal the target without a password.
     pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
-        let link = self.look(key).await?;
-        if link.password.is_some() {
+        let link = self.find(key).await?;
+        let options = &link.doc.options;
+        if options.password.is_some() {
             return Err(FollowError::PasswordNeeded);
         }
-        if link.max_visits.is_some() {
+        if options.max_visits.is_some() {
             self.check_visits(key).await?;
-            if !matches!(follower, Follower::Visitor(Visitor::Person { .. })) {
+            if !follower.is_person() {
                 return Err(FollowError::OnlyPeople);
             }
         }
         Ok(link)
     }
 
-    /// The link with this key, if it stands.
+    /// Returns the link with this key if it redirects now, password and visit limit aside.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::Gone`] or [`FollowError::Store`].
-    pub async fn look(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
-        self.look_at(key, self.clock.now()).await
+    /// [`FollowError::NotFound`], [`FollowError::Gone`], [`FollowError::Unsupported`] or [`FollowError::Store`].
+    pub async fn find(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
+        self.find_at(key, self.clock.now()).await
     }
 
-    async fn look_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
-        let link = self.store.get(key).await?.ok_or(FollowError::NotFound)?;
-        match link.state(now) {
-            LinkState::Active => Ok(link),
-            LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
+    async fn find_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
+        let link = self.links.find(key).await?.ok_or(FollowError::NotFound)?;
+        check(&link, now)?;
+        Ok(link)
+    }
+}
+
+impl FollowError {
+    /// Returns the label of the outcome in metrics.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::PasswordNeeded | Self::WrongPassword | Self::OnlyPeople => "refused",
+            Self::Unsupported(_) | Self::Store(_) | Self::Hash(_) => "error",
         }
     }
 }
 
-/// The day that a visit counts for.
+/// Checks that a link redirects at `now`, password and visit limit aside.
+fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
+    if !link.doc.is_supported() {
+        return Err(FollowError::Unsupported(link.doc.needs()));
+    }
+    match link.state(now) {
+        LinkState::Active => Ok(()),
+        LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
+    }
+}
+
+/// Returns the day on which a visit counts.
 fn utc_day(now: Timestamp) -> Date {
     Offset::UTC.to_datetime(now).date()
 }

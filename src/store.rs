@@ -1,32 +1,26 @@
-//! Where links are kept: the [`Store`] port, its errors, and the factory that opens one by its URL.
+//! The [`Store`] port, its errors, and the factory that opens a store by its URL.
 
 mod batcher;
-mod cached;
-mod columns;
-mod day;
 pub mod listing;
 pub mod memory;
 mod postgres;
 mod redis;
+mod row;
+mod schema;
 mod sqlite;
-mod supervised;
 mod url;
 
-use std::{ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
 use thiserror::Error;
 
 use self::listing::{Cursor, Order};
-pub use self::{
-    cached::Cached,
-    supervised::Supervised,
-    url::{InvalidStoreUrl, StoreUrl},
-};
+pub use self::url::{InvalidStoreUrl, StoreUrl};
 use crate::{
-    clicks::{DayCount, Facet, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, MAX_COUNT, Tally, increase},
+    link::{Key, Link, Revision},
 };
 
 /// The first number that [`Store::take_numbers`] hands out in a new store.
@@ -39,68 +33,60 @@ pub const FIRST_NUMBER: u64 = 1000;
 /// After a failed write nobody knows whether it was done, but it was not promised.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// The name of the technology, for metrics, logs and `/readyz`.
+    /// Returns the name of the technology, for metrics, logs and `/readyz`.
     fn name(&self) -> &'static str;
 
-    /// Keeps `link` and what was counted about it elsewhere, unless its key is taken, as one atomic step, and says
-    /// whether it did. It returns once that is as durable as this store can make it.
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError>;
+    /// Adds a link and its history in one atomic step, unless its key is taken. Returns whether it did.
+    ///
+    /// It returns once the link is as durable as this store can make it.
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError>;
 
-    /// Keeps a link that nobody has visited yet, as [`Store::put_with_history`] does.
-    async fn put_if_absent(&self, link: Link) -> Result<bool, StoreError> {
-        self.put_with_history(link, History::default()).await
-    }
+    /// Returns the link with this key and its counts, as fresh as the store has them.
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
-    /// The link with this key, whatever its state; `None` where there is none.
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError>;
-
-    /// The link with this key, where this instance knows it without asking anybody. `None` says nothing about it.
-    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
-        let _ = key;
-        None
-    }
-
-    /// Drops what this instance remembers of a link, so that the next look-up asks the store.
-    fn forget(&self, key: &Key) {
-        let _ = key;
-    }
-
-    /// The link with this key and what is counted about it, as fresh as the store has it.
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError>;
-
-    /// Replaces the link of the same key, as long as its version is still `expected`.
+    /// Replaces the link of the same key and creation time, if its version is still `expected`.
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError>;
 
-    /// Removes a link and all that was counted about it; where a version is `expected`, only that one.
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError>;
+    /// Removes a link and its counts, if it is still in the state `expected`.
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError>;
 
-    /// Uses up one of a link's visits, as one atomic step. False where none is left, or the link has gone.
+    /// Uses up one of a link's visits in one atomic step. Returns false if none is left, or if the link is gone.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// The next `limit` links in `order` behind `after`; fewer only at the end. Damaged links are passed over.
+    /// Returns the next `limit` links in `order` after `after`; fewer only at the end. Damaged links are left out.
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError>;
 
-    /// Takes the next `count` numbers of the store's counter, which starts at [`FIRST_NUMBER`]. No number is given
-    /// out twice, to any instance, also after a crash.
+    /// Takes the next `count` numbers of the store's counter, which starts at [`FIRST_NUMBER`].
+    ///
+    /// No number is given out twice, to any instance, even after a crash.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
-    /// Adds to the counts of links: all of `tallies`, or nothing where it says so. Links that have gone are left out.
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError>;
+    /// Adds tallies to the counts, and returns the links for which that failed. Sums stay at [`MAX_COUNT`].
+    ///
+    /// Each link and day comes once, in the order of the keys. Tallies of links that are gone are left out. If the call
+    /// itself fails, no tally is added.
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
-    /// What was counted about a link from day `first` to day `last`, both included, in no order.
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError>;
+    /// Returns the counts of a link by day, from `first` to `last` inclusive.
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError>;
 
     /// Asks the store for something small, to learn whether it answers.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Tells `changed` of links that other instances change, and of gaps in what it could tell, until the channel
-    /// breaks. A store that no other instance shares has nothing to tell.
+    /// Reports links that other instances change, and gaps in these reports, until the channel breaks.
+    ///
+    /// A store that no other instance shares reports nothing.
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
         let _ = changed;
         std::future::pending().await
     }
 
-    /// Finishes what is under way and lets go of files and connections. Every later call fails.
+    /// Finishes calls in progress and closes files and connections. Every later call fails.
     async fn close(&self);
 }
 
@@ -116,9 +102,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether no visit is left.
+    /// Returns whether no visit is left.
     pub fn is_used_up(&self) -> bool {
-        self.link.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
+        self.link.doc.options.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
     }
 }
 
@@ -164,22 +150,23 @@ impl Scan {
     }
 }
 
-/// What was counted about a link before it came into this store.
+/// The counts of a link from before it came into this store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     /// Visits that are used up.
     pub visits: u64,
-    /// Clicks that no day is known for.
+    /// Clicks on unknown days.
     pub undated_clicks: u64,
     /// Counts by day.
-    pub days: Vec<DayCount>,
+    pub days: BTreeMap<Date, DayCounts>,
 }
 
 impl History {
-    /// All clicks by people, dated or not.
+    /// Returns all clicks by people, dated or not.
     pub fn clicks(&self) -> u64 {
-        let dated = self.days.iter().filter(|counted| counted.facet == Facet::People);
-        self.undated_clicks + dated.map(|counted| counted.count).sum::<u64>()
+        let mut clicks = self.undated_clicks.min(MAX_COUNT);
+        self.days.values().for_each(|counts| increase(&mut clicks, counts.people));
+        clicks
     }
 }
 

@@ -24,11 +24,8 @@ mod yourls;
 use thiserror::Error;
 
 use crate::{
-    link::{
-        InvalidKey, InvalidTarget, Link,
-        options::{InvalidRedirectStatus, InvalidTags, InvalidTitle},
-        time::TimestampOutOfRange,
-    },
+    clicks::MAX_COUNT,
+    link::{InvalidKey, InvalidTarget, Link, options::InvalidTags},
     store::History,
 };
 
@@ -47,10 +44,12 @@ impl Entry {
     /// # Errors
     /// [`Flaw::Counts`] for more than any store can count.
     fn new(link: Link, history: History) -> Result<Self, Flaw> {
-        let counts = history.days.iter().map(|counted| counted.count).chain([history.undated_clicks]);
-        let sum = counts.fold(0_u64, u64::saturating_add);
-        let most = i64::MAX.unsigned_abs();
-        if sum > most || history.visits > most { Err(Flaw::Counts) } else { Ok(Self { link, history }) }
+        let days = history.days.values().flat_map(|counts| {
+            let details = counts.devices.values().chain(counts.referrers.values()).copied();
+            details.chain([counts.people, counts.bots])
+        });
+        let sum = days.chain([history.undated_clicks]).fold(0_u64, u64::saturating_add);
+        if sum.max(history.visits) > MAX_COUNT { Err(Flaw::Counts) } else { Ok(Self { link, history }) }
     }
 }
 
@@ -66,18 +65,9 @@ pub enum Flaw {
     /// Its target is none.
     #[error(transparent)]
     Target(#[from] InvalidTarget),
-    /// Its title is none.
-    #[error(transparent)]
-    Title(#[from] InvalidTitle),
     /// Its tags are none.
     #[error(transparent)]
     Tags(#[from] InvalidTags),
-    /// Its redirect is none.
-    #[error(transparent)]
-    Redirect(#[from] InvalidRedirectStatus),
-    /// One of its timestamps can't be stored.
-    #[error(transparent)]
-    Time(#[from] TimestampOutOfRange),
     /// Another field is not what it should be.
     #[error("{name}: {value:?} is not {wanted}")]
     Value {

@@ -73,6 +73,8 @@ pub(super) enum ApiError {
     WrongPassword,
     #[error("this link has a limited number of visits, which are for people")]
     OnlyPeople,
+    #[error("a newer version of this service has restricted this link; this instance can't follow it")]
+    UnsupportedLink(#[source] FollowError),
     #[error("not found")]
     NotFound,
     #[error("this link is no longer there")]
@@ -136,6 +138,7 @@ impl ApiError {
             Self::PasswordNeeded => (StatusCode::FORBIDDEN, "password_needed"),
             Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
             Self::OnlyPeople => (StatusCode::FORBIDDEN, "only_people"),
+            Self::UnsupportedLink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unsupported_link"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
             Self::Gone => (StatusCode::GONE, "gone"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
@@ -174,7 +177,9 @@ impl ApiError {
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateLimited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
-            Self::NoFreeKey | Self::Overloaded | Self::Store(_) => Some(RETRY_SECONDS),
+            Self::NoFreeKey | Self::Overloaded | Self::Store(_) | Self::UnsupportedLink(_) => {
+                Some(RETRY_SECONDS)
+            }
             _ => None,
         }
     }
@@ -250,6 +255,7 @@ impl From<FollowError> for ApiError {
             FollowError::PasswordNeeded => Self::PasswordNeeded,
             FollowError::WrongPassword => Self::WrongPassword,
             FollowError::OnlyPeople => Self::OnlyPeople,
+            error @ FollowError::Unsupported(_) => Self::UnsupportedLink(error),
             FollowError::Hash(error) => error.into(),
             FollowError::Store(error) => Self::Store(error),
         }

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::error::ApiError;
 use crate::link::Link;
 
 /// The entity tag of a link: another for each version, and for a link that took the place of one that was removed.
@@ -29,8 +30,16 @@ impl Condition {
         if is_any { Self::Any } else { Self::Seen(tags) }
     }
 
-    /// Whether `link` is what the client has seen. Weak tags never are.
-    pub(super) fn holds(&self, link: &Link) -> bool {
+    /// Checks that `link` is what the client has seen.
+    ///
+    /// # Errors
+    /// [`ApiError::Changed`].
+    pub(super) fn check(&self, link: &Link) -> Result<(), ApiError> {
+        if self.holds(link) { Ok(()) } else { Err(ApiError::Changed) }
+    }
+
+    /// Returns whether `link` is what the client has seen. Weak tags never match.
+    fn holds(&self, link: &Link) -> bool {
         match self {
             Self::Any => true,
             Self::Seen(tags) => tags.iter().any(|tag| etag(link) == tag.as_str()),

@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use super::{Draining, error::ApiError, json::Json};
 use crate::{
+    links::Links,
     observability::{logging::Chain, metrics::Metrics},
-    store::Store,
 };
 
 /// Nobody in between may answer for the service.
@@ -62,18 +62,16 @@ struct StoreReadiness {
         (status = SERVICE_UNAVAILABLE, description = "A dependency fails, or the service is about to end", body = Readiness),
     ),
 )]
-pub(super) async fn readyz(
-    State(store): State<Arc<dyn Store>>,
-    State(draining): State<Draining>,
-) -> Response {
-    let check = store.check().await;
+pub(super) async fn readyz(State(links): State<Arc<Links>>, State(draining): State<Draining>) -> Response {
+    let check = links.check().await;
     let (code, status) = match &check {
         _ if draining.has_begun() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         Ok(()) => (StatusCode::OK, "ready"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
     };
     let store_status = check.map_or_else(|error| Chain(&error).to_string(), |()| "ok".into());
-    let readiness = Readiness { status, store: StoreReadiness { name: store.name(), status: store_status } };
+    let readiness =
+        Readiness { status, store: StoreReadiness { name: links.store_name(), status: store_status } };
     (code, NO_STORE, Json(readiness)).into_response()
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use self::{
-    body::{EditFields, LinkBody},
+    body::{LinkBody, LinkPatch},
     refusals::{BodyRefusals, ChangeRefusals, ReadRefusals},
 };
 use super::{
@@ -30,12 +30,10 @@ use super::{
 };
 use crate::{
     base_url::BaseUrl,
-    link::Key,
-    shortener::{Shortened, Shortener, manage::Edit},
-    store::{
-        Record, Store,
-        listing::{Listing, Order, list},
-    },
+    link::{Key, Link},
+    links::{Links, Listing},
+    shortener::{Shortened, Shortener},
+    store::{Record, listing::Order},
 };
 
 /// Links on a page where the client does not say.
@@ -103,7 +101,7 @@ struct LinkPage {
 )]
 pub(super) async fn index(
     _reader: Reader,
-    State(store): State<Arc<dyn Store>>,
+    State(links): State<Arc<Links>>,
     State(shortener): State<Arc<Shortener>>,
     OwnBase(own): OwnBase,
     Query(query): Query<ListQuery>,
@@ -123,7 +121,7 @@ pub(super) async fn index(
         search: query.search.filter(|text| !text.is_empty()),
         tag: query.tag.map(|text| text.parse()).transpose().map_err(ApiError::query)?,
     };
-    let page = list(&*store, listing).await.map_err(ApiError::Store)?;
+    let page = links.list(listing).await.map_err(ApiError::Store)?;
     let now = shortener.clock.now();
     let links = page.records.iter().map(|record| LinkBody::new(record, &own, now)).collect();
     Ok(private(Json(LinkPage { links, next: page.next.map(|cursor| cursor.to_string()) })))
@@ -185,7 +183,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     KeyPath(key): KeyPath,
 ) -> Result<Response, ApiError> {
-    let record = shortener.store.record(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
+    let record = shortener.links.get(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
     if is_known(&headers, &record.link) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record.link))]).into_response());
     }
@@ -204,7 +202,7 @@ pub(super) async fn show(
         ("key" = String, Path, description = "The key of the link"),
         ("If-Match" = Option<String>, Header, description = "Only where the link is still so"),
     ),
-    request_body(content((EditFields = "application/json"), (EditFields = "application/merge-patch+json"))),
+    request_body(content((LinkPatch = "application/json"), (LinkPatch = "application/merge-patch+json"))),
     security(("token" = ["write"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
@@ -218,10 +216,14 @@ pub(super) async fn edit(
     OwnBase(own): OwnBase,
     headers: HeaderMap,
     KeyPath(key): KeyPath,
-    Payload(fields): Payload<EditFields>,
+    Payload(patch): Payload<LinkPatch>,
 ) -> Result<Response, ApiError> {
-    let edit = fields.read(shortener.clock.now())?;
-    change(&shortener, &token, &key, edit, &own, &headers, "edited").await
+    let condition = Condition::from_headers(&headers);
+    let now = shortener.clock.now();
+    let revise = |link: &Link| condition.check(link).and_then(|()| patch.apply(&link.doc, now));
+    let record = shortener.edit(&key, &own, patch.password()?, revise).await?;
+    log_change(&token, &key, "edited");
+    Ok(show_record(&record, &own, &shortener))
 }
 
 /// Remove a link
@@ -248,7 +250,7 @@ pub(super) async fn remove(
     KeyPath(key): KeyPath,
 ) -> Result<StatusCode, ApiError> {
     let condition = Condition::from_headers(&headers);
-    shortener.remove(&key, |link| condition.holds(link)).await?;
+    shortener.remove(&key, |link| condition.check(link)).await?;
     log_change(&token, &key, "removed");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -277,8 +279,7 @@ pub(super) async fn take_down(
     headers: HeaderMap,
     KeyPath(key): KeyPath,
 ) -> Result<Response, ApiError> {
-    let edit = Edit { taken_down: Some(true), ..Edit::default() };
-    change(&shortener, &token, &key, edit, &own, &headers, "taken down").await
+    set_taken_down(&shortener, &token, &key, true, &own, &headers).await
 }
 
 /// Restore a link that was taken down
@@ -303,22 +304,20 @@ pub(super) async fn restore(
     headers: HeaderMap,
     KeyPath(key): KeyPath,
 ) -> Result<Response, ApiError> {
-    let edit = Edit { taken_down: Some(false), ..Edit::default() };
-    change(&shortener, &token, &key, edit, &own, &headers, "restored").await
+    set_taken_down(&shortener, &token, &key, false, &own, &headers).await
 }
 
-async fn change(
+async fn set_taken_down(
     shortener: &Shortener,
     token: &str,
     key: &Key,
-    edit: Edit,
+    is_taken_down: bool,
     own: &BaseUrl,
     headers: &HeaderMap,
-    what: &'static str,
 ) -> Result<Response, ApiError> {
     let condition = Condition::from_headers(headers);
-    let record = shortener.edit(key, edit, own, |link| condition.holds(link)).await?;
-    log_change(token, key, what);
+    let record = shortener.set_taken_down(key, is_taken_down, |link| condition.check(link)).await?;
+    log_change(token, key, if is_taken_down { "taken down" } else { "restored" });
     Ok(show_record(&record, own, shortener))
 }
 

@@ -67,9 +67,9 @@ impl PreviewBody {
         Self {
             key: link.key.to_string(),
             short_url: own.short_url(&link.key),
-            url: link.target.to_string(),
+            url: link.doc.target.to_string(),
             created_at: link.created_at,
-            expires_at: link.expires_at,
+            expires_at: link.doc.options.expires_at,
         }
     }
 }

@@ -105,7 +105,7 @@ pub(super) async fn qr(
     if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
         return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
     }
-    let link = shortener.look(&key).await?;
+    let link = shortener.find(&key).await?;
     let level = match query.ecc {
         Correction::L => EcLevel::L,
         Correction::M => EcLevel::M,

@@ -13,8 +13,8 @@ use axum::{
     response::Response,
 };
 
-use super::{redirect, request_id::X_REQUEST_ID, secure_headers, visitor::visitor};
-use crate::shortener::Shortener;
+use super::{page, redirect, request_id::X_REQUEST_ID, secure_headers, visitor::visitor};
+use crate::shortener::{Follower, Shortener};
 
 /// Answers what can be answered at once.
 pub(super) struct Quick {
@@ -40,11 +40,10 @@ impl Quick {
             return None;
         }
         let key = request.uri().path().strip_prefix('/')?.parse().ok()?;
-        let at_hand = self.shortener.find_at_hand(&key)?;
-        let query = request.uri().query();
+        let headers = request.headers();
+        let link = self.shortener.try_follow(&key, || Follower::Visitor(visitor(headers)))?;
         let response =
-            redirect::to_target(&at_hand.link, query, &self.shortener, self.headers.clone()).ok()?;
-        self.shortener.count_at_hand(&at_hand, visitor(request.headers()));
-        Some(response)
+            redirect::to_target(&link, request.uri().query(), &self.shortener, self.headers.clone());
+        Some(response.unwrap_or_else(|error| page::error(error, headers)))
     }
 }

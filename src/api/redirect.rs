@@ -59,7 +59,7 @@ pub(super) const HEADERS: usize = 8;
         (status = FORBIDDEN, description = "`password_needed` or `only_people`", content((ErrorBody = "application/json"), (String = "text/html"))),
         (status = NOT_FOUND, description = "`not_found`: no link has this key", content((ErrorBody = "application/json"), (String = "text/html"))),
         (status = GONE, description = "`gone`: the link has expired, is used up, or was taken down", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable`, `overloaded` or `unsupported_link`", body = ErrorBody),
     ),
 )]
 pub(super) async fn redirect(
@@ -82,7 +82,7 @@ async fn answer(
 ) -> Result<Response, ApiError> {
     let Path(path) = path.map_err(|_| ApiError::NotFound)?;
     let follower = match parts.method {
-        Method::HEAD => Follower::Asker,
+        Method::HEAD => Follower::Preview,
         _ => Follower::Visitor(visitor(&parts.headers)),
     };
     if let Ok(key) = path.parse() {
@@ -103,27 +103,28 @@ pub(super) fn to_target(
     headers.insert(header::LOCATION, location(link, query)?);
     headers.insert(header::CACHE_CONTROL, lifetime(link, || shortener.clock.now()));
     let mut response = Response::new(Body::empty());
-    *response.status_mut() =
-        StatusCode::from_u16(link.redirect.code()).map_err(|error| ApiError::Internal(error.into()))?;
+    *response.status_mut() = StatusCode::from_u16(link.doc.options.redirect.code())
+        .map_err(|error| ApiError::Internal(error.into()))?;
     *response.headers_mut() = headers;
     Ok(response)
 }
 
 /// The target, with the query of the request where the link says so.
 fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
-    let location = match query.filter(|query| link.forward_query && !query.is_empty()) {
-        Some(query) => HeaderValue::from_str(&link.target.with_query(query)),
-        None => HeaderValue::from_str(link.target.as_str()),
+    let location = match query.filter(|query| link.doc.options.forward_query && !query.is_empty()) {
+        Some(query) => HeaderValue::from_str(&link.doc.target.with_query(query)),
+        None => HeaderValue::from_str(link.doc.target.as_str()),
     };
     location.map_err(|error| ApiError::Internal(error.into()))
 }
 
 /// How long a client may go by what it has heard: not at all where each visit counts, and never past the link's end.
 fn lifetime(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
-    if !link.redirect.is_permanent() || link.max_visits.is_some() {
+    let options = &link.doc.options;
+    if !options.redirect.is_permanent() || options.max_visits.is_some() {
         return NO_STORE;
     }
-    let left = link.expires_at.map_or(PERMANENT, |expiry| expiry.as_second() - now().as_second());
+    let left = options.expires_at.map_or(PERMANENT, |expiry| expiry.as_second() - now().as_second());
     HeaderValue::from_str(&format!("private, max-age={}", left.clamp(0, PERMANENT))).unwrap_or(NO_STORE)
 }
 
@@ -154,7 +155,7 @@ pub(super) struct Unlock {
         (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
         (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable`, `overloaded` or `unsupported_link`", body = ErrorBody),
     ),
 )]
 pub(super) async fn unlock(
@@ -168,7 +169,7 @@ pub(super) async fn unlock(
     let AppState { shortener, attempts, .. } = &state;
     let answer = async {
         // Nothing is read for a link that can't be followed, or from a client that has to wait.
-        let has_password = shortener.look(&key).await?.password.is_some();
+        let has_password = shortener.find(&key).await?.doc.options.password.is_some();
         if has_password {
             attempts.check(client, &key)?;
         }

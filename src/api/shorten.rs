@@ -88,10 +88,12 @@ pub(super) async fn shorten(
     let location = [(header::LOCATION, short_url.clone()), (header::CACHE_CONTROL, "no-store".into())];
     let body = match preferred(&headers, &["application/json", "text/plain"]) {
         "text/plain" => format!("{short_url}\n").into_response(),
-        _ => {
-            Json(ShortenResponse { key: link.key.as_str(), short_url: &short_url, url: link.target.as_str() })
-                .into_response()
-        }
+        _ => Json(ShortenResponse {
+            key: link.key.as_str(),
+            short_url: &short_url,
+            url: link.doc.target.as_str(),
+        })
+        .into_response(),
     };
     Ok((status, location, body).into_response())
 }

@@ -5,29 +5,30 @@
 //! such.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use ahash::RandomState;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use prometheus::{IntCounter, IntGauge};
 use tokio::time::MissedTickBehavior;
 
-use super::{DayCount, Facet, Tally, Visitor, referrers::KnownReferrers};
+use super::{DayCounts, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
-    link::Key,
+    link::{Key, Link},
+    links::Links,
     observability::{logging::Chain, metrics::Metrics},
-    store::{Store, StoreError},
+    store::StoreError,
 };
 
-/// Different visits that may wait to be written. At about 150 bytes each they take some 15 MB, and 50 MB at most, if each
+/// Different visits that may wait to be written. At about 160 bytes each they take some 16 MB, and 51 MB at most, if each
 /// key and referrer is as long as it can be.
 const CAPACITY: usize = 100_000;
 
-/// Tallies in one write, so that it stays short beside the others that the store has to do.
+/// Different visits in one write, so that it stays short beside the store's other work.
 const BATCH: usize = 1000;
 
 /// How often tallies are written.
@@ -41,13 +42,18 @@ pub struct Clicks {
     dropped: IntCounter,
 }
 
-/// What makes two visits the same for the statistics.
+/// A visit without its time of day.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Visit {
     key: Key,
+    /// The creation time of the link: a later link with the same key gets none of the visits.
+    created_at: Timestamp,
     day: Date,
     visitor: Visitor,
 }
+
+/// Different visits and their numbers.
+type Batch = Vec<(Visit, u64)>;
 
 impl Clicks {
     /// No visits yet.
@@ -61,9 +67,10 @@ impl Clicks {
         }
     }
 
-    /// Counts one visit to the link with this key.
-    pub fn record(&self, key: &Key, day: Date, visitor: Visitor) {
-        self.add(Visit { key: key.clone(), day, visitor }, 1);
+    /// Counts one visit to a link.
+    pub fn record(&self, link: &Link, day: Date, visitor: Visitor) {
+        let visit = Visit { key: link.key.clone(), created_at: link.created_at, day, visitor };
+        self.add(visit, 1);
     }
 
     fn add(&self, visit: Visit, count: u64) {
@@ -78,51 +85,76 @@ impl Clicks {
         }
     }
 
-    /// Writes the tallies to `store` every second until `stop`; a write that has begun comes to its end.
-    pub async fn write_regularly(self: Arc<Self>, store: Arc<dyn Store>, stop: impl Future<Output = ()>) {
+    /// Writes the visits every second until `stop`. A write in progress runs to its end.
+    pub async fn write_regularly(self: Arc<Self>, links: Arc<Links>, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.flush(&*store).await,
+                _ = ticks.tick() => self.flush(&links).await,
                 () = &mut stop => return,
             }
         }
     }
 
-    /// Writes what has gathered. What the store refuses is kept for the next time.
-    pub async fn flush(&self, store: &dyn Store) {
+    /// Writes the visits that wait. If the store is unavailable, they are kept for the next time.
+    pub async fn flush(&self, links: &Links) {
         let mut waiting: Vec<_> = std::mem::take(&mut *self.lock()).into_iter().collect();
-        // Neighbours in a batch share the pages that a store has to write.
-        waiting.sort_unstable_by(|(one, _), (other, _)| one.key.cmp(&other.key));
-        let mut waiting = waiting.into_iter();
-        loop {
-            let batch: Vec<_> = waiting.by_ref().take(BATCH).collect();
-            if batch.is_empty() {
-                return;
+        // Neighbours in a batch share the pages that a store has to write. Two instances that write at the same time
+        // lock links in the same order, and so never wait for each other in a circle.
+        waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
+        let mut batches: Vec<_> = waiting.chunks(BATCH).rev().map(<[_]>::to_vec).collect();
+        let mut kept = Vec::new();
+        while let Some(batch) = batches.pop() {
+            match links.add_clicks(self.tallies(&batch)).await {
+                Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
+                // One damaged row must not keep the others from being counted.
+                Err(StoreError::Corrupt(_)) if batch.len() > 1 => {
+                    let (first, second) = batch.split_at(batch.len() / 2);
+                    batches.extend([second.to_vec(), first.to_vec()]);
+                }
+                Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
+                // It is not known whether the batch was written. A count that is too low, and says so, is better than one
+                // that is too high.
+                Err(error @ StoreError::Timeout(_)) => {
+                    self.lose(&batch, &error);
+                    break;
+                }
+                Err(error @ StoreError::Unavailable(_)) => {
+                    tracing::warn!(error = %Chain(&error), "clicks could not be written");
+                    kept.extend(batch);
+                    break;
+                }
             }
-            let written = store.add_clicks(self.tallies(&batch)).await;
-            self.leave_pending(batch.len());
-            if let Err(error) = written {
-                tracing::warn!(error = %Chain(&error), "clicks could not be written");
-                self.keep_or_drop(batch, &error);
-                self.leave_pending(waiting.len());
-                waiting.for_each(|(visit, count)| self.add(visit, count));
-                return;
-            }
+        }
+        for (visit, count) in kept.into_iter().chain(batches.into_iter().flatten()) {
+            self.leave_pending(1);
+            self.add(visit, count);
         }
     }
 
-    /// After a time-out nobody knows whether the batch was written. A count that is too low, and says so, is better
-    /// than one that is too high.
-    fn keep_or_drop(&self, batch: Vec<(Visit, u64)>, error: &StoreError) {
-        match error {
-            StoreError::Timeout(_) => self.dropped.inc_by(batch.iter().map(|(_, count)| count).sum()),
-            StoreError::Unavailable(_) | StoreError::Corrupt(_) => {
-                batch.into_iter().for_each(|(visit, count)| self.add(visit, count));
-            }
+    /// Returns the visits of a batch that can be written later: those to links for which the store was unavailable.
+    fn keep_failed(&self, batch: Batch, failed: &HashMap<Key, StoreError>) -> Batch {
+        let (failures, written): (Batch, Batch) =
+            batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));
+        self.leave_pending(written.len());
+        let (kept, lost): (Batch, Batch) = failures
+            .into_iter()
+            .partition(|(visit, _)| matches!(failed.get(&visit.key), Some(StoreError::Unavailable(_))));
+        for (key, error) in failed.iter().filter(|(_, error)| !matches!(error, StoreError::Unavailable(_))) {
+            let visits: Batch = lost.iter().filter(|(visit, _)| visit.key == *key).cloned().collect();
+            self.lose(&visits, error);
         }
+        kept
+    }
+
+    fn lose(&self, visits: &[(Visit, u64)], error: &StoreError) {
+        self.leave_pending(visits.len());
+        let count: u64 = visits.iter().map(|(_, count)| count).sum();
+        self.dropped.inc_by(count);
+        let first_key = visits.first().map(|(visit, _)| tracing::field::display(&visit.key));
+        tracing::error!(first_key, count, error = %Chain(error), "clicks lost");
     }
 
     /// Gives up what is left, at the very end.
@@ -132,28 +164,24 @@ impl Clicks {
         self.dropped.inc_by(rest.values().sum());
     }
 
-    /// What visits add to the store's counts, each link, day and facet once and in order: two instances that write at
-    /// the same time then meet in the same order, and can't wait for each other in a circle.
+    /// Adds up visits by link and day, in the order of the keys.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
         let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut counts = std::collections::BTreeMap::<(&Key, Date, Facet), u64>::new();
-        for (Visit { key, day, visitor }, count) in visits {
-            let facets = match visitor {
-                Visitor::Bot => [Some(Facet::Bots), None, None],
-                Visitor::Person { device, referrer } => {
-                    let referrer = referrer.clone().filter(|referrer| known.admit(key, *day, referrer));
-                    [Some(Facet::People), Some(Facet::Device(*device)), referrer.map(Facet::Referrer)]
-                }
-            };
-            for facet in facets.into_iter().flatten() {
-                *counts.entry((key, *day, facet)).or_default() += count;
+        let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();
+        for (Visit { key, created_at, day, visitor }, count) in visits {
+            let mut visitor = visitor.clone();
+            if let Visitor::Person { referrer, .. } = &mut visitor {
+                *referrer = referrer.take().filter(|referrer| known.admit(key, *day, referrer));
             }
+            tallies.entry((key, *created_at, *day)).or_default().count(visitor, *count);
         }
-        let tally = |((key, day, facet), count): ((&Key, _, _), _)| Tally {
+        let tally = |((key, created_at, day), counts): ((&Key, _, _), _)| Tally {
             key: key.clone(),
-            counted: DayCount { day, facet, count },
+            created_at,
+            day,
+            counts,
         };
-        counts.into_iter().map(tally).collect()
+        tallies.into_iter().map(tally).collect()
     }
 
     fn leave_pending(&self, visits: usize) {
@@ -168,18 +196,26 @@ impl Clicks {
 
 #[cfg(test)]
 mod tests {
-    use jiff::{Timestamp, civil::date};
+    use jiff::civil::date;
 
     use super::*;
-    use crate::{clicks::Device, link::Link, store::memory::MemoryStore};
+    use crate::{
+        clicks::Device,
+        links::CacheOptions,
+        store::{History, Store, memory::MemoryStore},
+    };
 
     const DAY: Date = date(2026, 6, 1);
 
-    async fn store_with(key: &Key) -> MemoryStore {
+    fn link(key: &str) -> Link {
+        Link::new(key.parse().unwrap(), "https://example.com".parse().unwrap(), Timestamp::UNIX_EPOCH)
+    }
+
+    async fn links_with(link: Link) -> Links {
         let store = MemoryStore::default();
-        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Timestamp::UNIX_EPOCH);
-        assert!(store.put_if_absent(link).await.unwrap());
-        store
+        assert!(store.put_if_absent(link, History::default()).await.unwrap());
+        let cache = CacheOptions { bytes: 0, lifetime: INTERVAL };
+        Links::new(Arc::new(store), INTERVAL, cache, Arc::new(Metrics::new()))
     }
 
     fn clicks() -> Clicks {
@@ -191,34 +227,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn visits_add_up_over_flushes_by_what_they_show() {
-        let (key, clicks) = ("a".parse().unwrap(), clicks());
-        let store = store_with(&key).await;
+    async fn visits_add_up_over_flushes() {
+        let (link, clicks) = (link("a"), clicks());
+        let links = links_with(link.clone()).await;
         for _ in 0..3 {
-            clicks.record(&key, DAY, person("news.example"));
-            clicks.record(&key, DAY, person(""));
-            clicks.record(&key, DAY, Visitor::Bot);
+            clicks.record(&link, DAY, person("news.example"));
+            clicks.record(&link, DAY, person(""));
+            clicks.record(&link, DAY, Visitor::Bot);
             assert_eq!(clicks.pending.get(), 3);
-            clicks.flush(&store).await;
+            clicks.flush(&links).await;
             assert_eq!(clicks.pending.get(), 0);
         }
-        assert_eq!(store.record(&key).await.unwrap().unwrap().clicks, 6);
-        let counts = store.day_counts(&key, DAY, DAY).await.unwrap();
-        let mut counts: Vec<_> =
-            counts.into_iter().map(|count| (count.facet.to_string(), count.count)).collect();
-        counts.sort();
-        let expected =
-            [("device mobile", 6), ("referrer news.example", 3), ("visitor bot", 3), ("visitor person", 6)];
-        assert_eq!(counts, expected.map(|(facet, count)| (facet.to_owned(), count)));
+        assert_eq!(links.get(&link.key).await.unwrap().unwrap().clicks, 6);
+        let counts = links.day_counts(&link.key, DAY, DAY).await.unwrap();
+        let expected = r#"{"people":6,"bots":3,"devices":{"mobile":6},"referrers":{"news.example":3}}"#;
+        assert_eq!(serde_json::to_string(&counts[&DAY]).unwrap(), expected);
     }
 
     #[test]
     fn past_the_capacity_visits_are_dropped_and_counted() {
         let clicks = clicks();
         for number in 0..CAPACITY + 5 {
-            clicks.record(&number.to_string().parse().unwrap(), DAY, Visitor::Bot);
+            clicks.record(&link(&number.to_string()), DAY, Visitor::Bot);
         }
-        clicks.record(&"0".parse().unwrap(), DAY, Visitor::Bot);
+        clicks.record(&link("0"), DAY, Visitor::Bot);
         assert_eq!(clicks.dropped.get(), 5);
         assert_eq!(clicks.pending.get(), CAPACITY as i64);
         clicks.drop_rest();

@@ -12,7 +12,8 @@ use rand::rngs::StdRng;
 use super::{KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, base62, random::Letters};
 use crate::{
     link::{Key, Target},
-    store::{Store, StoreError},
+    links::Links,
+    store::StoreError,
 };
 
 /// Numbers taken from the store at a time. A crash wastes at most this many; a larger block costs the store less.
@@ -20,7 +21,7 @@ const BLOCK: u32 = 100;
 
 /// Base 62 of a number that the store hands out in blocks, so that no two instances and no two runs share one.
 pub(super) struct Counter {
-    store: Arc<dyn Store>,
+    links: Arc<Links>,
     state: Arc<Mutex<State>>,
     letters: Letters,
 }
@@ -33,8 +34,8 @@ struct State {
 }
 
 impl Counter {
-    pub(super) fn new(store: Arc<dyn Store>, rng: StdRng) -> Self {
-        Self { store, state: Arc::default(), letters: Letters::new(rng) }
+    pub(super) fn new(links: Arc<Links>, rng: StdRng) -> Self {
+        Self { links, state: Arc::default(), letters: Letters::new(rng) }
     }
 
     async fn next(&self) -> Result<u64, StoreError> {
@@ -51,9 +52,9 @@ impl Counter {
     }
 
     fn refill(&self) -> Shared<BoxFuture<'static, Result<(), StoreError>>> {
-        let (store, state) = (self.store.clone(), self.state.clone());
+        let (links, state) = (self.links.clone(), self.state.clone());
         async move {
-            let taken = store.take_numbers(BLOCK).await;
+            let taken = links.take_numbers(BLOCK).await;
             let mut state = lock(&state);
             state.refill = None;
             state.block = taken?;
@@ -83,20 +84,25 @@ impl KeyStrategy for Counter {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::{collections::HashSet, time::Duration};
 
     use rand::SeedableRng;
 
     use super::*;
-    use crate::store::memory::MemoryStore;
+    use crate::{links::CacheOptions, observability::metrics::Metrics, store::memory::MemoryStore};
 
-    fn counter(store: Arc<dyn Store>) -> Counter {
-        Counter::new(store, StdRng::seed_from_u64(1))
+    fn links() -> Arc<Links> {
+        let cache = CacheOptions { bytes: 0, lifetime: Duration::ZERO };
+        Arc::new(Links::new(Arc::new(MemoryStore::default()), Duration::MAX, cache, Arc::new(Metrics::new())))
+    }
+
+    fn counter(links: Arc<Links>) -> Counter {
+        Counter::new(links, StdRng::seed_from_u64(1))
     }
 
     #[tokio::test]
     async fn keys_go_up_from_qi_without_a_gap() {
-        let strategy = counter(Arc::new(MemoryStore::default()));
+        let strategy = counter(links());
         let target = "https://example.com".parse().unwrap();
         for number in 1000..1000 + 3 * u64::from(BLOCK) {
             assert_eq!(strategy.propose(&target, 0).await.unwrap().as_str(), base62(number));
@@ -105,8 +111,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn no_number_comes_twice_from_two_instances() {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
-        let instances = [Arc::new(counter(store.clone())), Arc::new(counter(store))];
+        let links = links();
+        let instances = [Arc::new(counter(links.clone())), Arc::new(counter(links))];
         let tasks = (0..64).map(|task| {
             let counter = instances[task % 2].clone();
             tokio::spawn(async move {

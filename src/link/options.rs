@@ -1,31 +1,91 @@
-//! What a link may bear besides its key and target.
+//! The options of a link, and their values.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
 use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
 use thiserror::Error;
 
-/// All that may be asked of a link besides where it leads; by default nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+use super::{parsed, time};
+use crate::is_default;
+
+/// The options of a link. Unless one is set, a link redirects for everyone, with 302, until it is taken down.
+///
+/// A new option is a field here with the validation of its type, and a field of the API's form that sets it. Stores,
+/// exports and imports keep it without a change. One that restricts who may follow the link also raises
+/// [`Options::needs`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Options {
-    /// The first moment at which it no longer redirects.
+    /// The first moment at which the link no longer redirects.
+    #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub expires_at: Option<Timestamp>,
-    /// How many visits it serves in all.
+    /// Visits by people that the link serves in all.
+    #[serde(skip_serializing_if = "is_default")]
     pub max_visits: Option<NonZeroU32>,
-    /// How it redirects.
+    /// The status that redirects.
+    #[serde(skip_serializing_if = "is_default")]
     pub redirect: RedirectStatus,
-    /// Whether the query of the short URL is added to the target's.
+    /// Add the query of the short URL to the target's.
+    #[serde(deserialize_with = "flag", skip_serializing_if = "is_default")]
     pub forward_query: bool,
-    /// What those who manage it call it.
+    /// Name of the link in listings.
+    #[serde(skip_serializing_if = "is_default")]
     pub title: Option<Title>,
-    /// By what those who manage it find it.
+    /// Labels used to filter links.
+    #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
-    /// What a visitor has to know.
+    /// Password that a visitor must enter.
+    #[serde(skip_serializing_if = "is_default")]
     pub password: Option<PasswordHash>,
 }
 
+impl Options {
+    /// Returns the number that a program must support to follow a link with these options.
+    ///
+    /// It is 0 for the options of the first release. Each option that came later and restricts following has its own.
+    pub fn needs(&self) -> u32 {
+        0
+    }
+}
+
+/// Reads a boolean, in any case where a spreadsheet has written it.
+fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    struct Flag;
+
+    impl Visitor<'_> for Flag {
+        type Value = bool;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("true or false")
+        }
+
+        fn visit_bool<E: Error>(self, value: bool) -> Result<bool, E> {
+            Ok(value)
+        }
+
+        fn visit_u64<E: Error>(self, value: u64) -> Result<bool, E> {
+            self.visit_str(&value.to_string())
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
+            match text.to_ascii_lowercase().as_str() {
+                "true" | "t" | "1" | "yes" => Ok(true),
+                "false" | "f" | "0" | "no" => Ok(false),
+                _ => Err(E::custom(format!("{text:?} is not true or false"))),
+            }
+        }
+    }
+
+    deserializer.deserialize_any(Flag)
+}
+
 /// The status with which a link redirects (RFC 9110, section 15.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u16", try_from = "u16")]
 pub enum RedirectStatus {
     /// 301: for ever; a client may turn POST into GET.
     MovedPermanently,
@@ -60,6 +120,12 @@ impl RedirectStatus {
     }
 }
 
+impl From<RedirectStatus> for u16 {
+    fn from(status: RedirectStatus) -> Self {
+        status.code()
+    }
+}
+
 impl TryFrom<u16> for RedirectStatus {
     type Error = InvalidRedirectStatus;
 
@@ -75,7 +141,7 @@ impl TryFrom<u16> for RedirectStatus {
 }
 
 /// What a link is called by those who manage it: 1 to 255 characters, none of them a control character.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Title(Box<str>);
 
 /// A string is not a title.
@@ -102,7 +168,7 @@ impl FromStr for Title {
 }
 
 /// A word by which links are found: 1 to 64 characters, none of them a control character or a comma.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Tag(Box<str>);
 
 /// A string is not a tag.
@@ -134,8 +200,14 @@ fn printable(text: &str, max_chars: usize) -> Option<Box<str>> {
     valid.then(|| text.into())
 }
 
+impl<'de> Deserialize<'de> for Title {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
 /// The tags of one link: sorted, each once, [`Tags::MAX`] at most.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tags(Box<[Tag]>);
 
 /// These are not the tags of one link.
@@ -175,10 +247,39 @@ impl Tags {
     }
 }
 
+impl<'de> Deserialize<'de> for Tags {
+    /// Reads a list of tags, or one string in which commas separate them.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrText;
+
+        impl<'de> Visitor<'de> for ListOrText {
+            type Value = Tags;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of strings, or a string")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Tags, E> {
+                Tags::parse(text.split(',').filter(|tag| !tag.trim().is_empty())).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tags, A::Error> {
+                let mut texts = Vec::<String>::new();
+                while let Some(text) = list.next_element()? {
+                    texts.push(text);
+                }
+                Tags::parse(texts.iter().map(String::as_str)).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(ListOrText)
+    }
+}
+
 /// A password as a store keeps it: an Argon2id hash as a [PHC string]. `Debug` hides it.
 ///
 /// [PHC string]: https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(Box<str>);
 
 impl PasswordHash {

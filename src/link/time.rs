@@ -27,6 +27,31 @@ pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRa
     Timestamp::from_millisecond(time.as_millisecond()).map_err(|_| TimestampOutOfRange)
 }
 
+/// The form of a timestamp in a link's document: RFC 3339 in UTC with three decimals, so that texts sort as times do.
+pub(crate) mod optional {
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::whole_milliseconds;
+
+    pub(crate) fn serialize<S: Serializer>(
+        time: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(&format_args!("{time:.3}")),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let time = Option::<Timestamp>::deserialize(deserializer)?;
+        time.map(whole_milliseconds).transpose().map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

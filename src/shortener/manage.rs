@@ -1,48 +1,19 @@
-//! What whoever manages links does with them: edit, take down and restore, remove, make many.
+//! The use cases of people who manage links: edit, take down, restore, remove, create many.
 
-use std::num::NonZeroU32;
-
-use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{NewLink, ShortenError, Shortened, Shortener};
 use crate::{
     base_url::BaseUrl,
     keygen,
-    link::{
-        Key, Link, Target,
-        options::{RedirectStatus, Tags, Title},
-    },
+    link::{Document, Key, Link, Target, options::Options},
     password::{HashError, Password},
     policy::Refusal,
     store::{Change, Record, StoreError},
 };
 
-/// How often an edit without a condition is tried again where others edit the same link.
+/// Attempts at an edit without a condition while others edit the same link.
 const ATTEMPTS: u32 = 5;
-
-/// What shall change; `None` leaves it as it is, `Some(None)` takes it away.
-#[derive(Clone, Debug, Default)]
-pub struct Edit {
-    /// Where the link leads.
-    pub target: Option<Target>,
-    /// When it ends.
-    pub expires_at: Option<Option<Timestamp>>,
-    /// How many visits it serves in all.
-    pub max_visits: Option<Option<NonZeroU32>>,
-    /// How it redirects.
-    pub redirect: Option<RedirectStatus>,
-    /// Whether the query of the short URL is added to the target's.
-    pub forward_query: Option<bool>,
-    /// What those who manage it call it.
-    pub title: Option<Option<Title>>,
-    /// By what those who manage it find it.
-    pub tags: Option<Tags>,
-    /// What a visitor has to know.
-    pub password: Option<Option<Password>>,
-    /// Whether it is taken down.
-    pub taken_down: Option<bool>,
-}
 
 /// A link was not changed.
 #[derive(Debug, Error)]
@@ -68,78 +39,118 @@ pub enum EditError {
 }
 
 impl Shortener {
-    /// Changes a link for which `condition` holds, and returns it as it then is.
+    /// Replaces the target and the options of a link, and returns the link as it then is.
+    ///
+    /// `revise` computes them from the current link. It may be called again after a conflict with another edit, and its
+    /// error ends the edit. The options' password is not its business: `password` sets it, or removes it, or leaves it.
     ///
     /// # Errors
-    /// See [`EditError`]; nothing was changed then, but where the store failed.
-    pub async fn edit(
+    /// Those of `revise`, and [`EditError`]. Nothing was changed then, unless the store failed.
+    pub async fn edit<E: From<EditError>>(
         &self,
         key: &Key,
-        edit: Edit,
-        own: &BaseUrl,
-        condition: impl Fn(&Link) -> bool,
-    ) -> Result<Record, EditError> {
-        let now = self.clock.now();
-        if let Some(target) = &edit.target {
-            self.policy.check(target, own)?;
-        }
-        if edit.expires_at.flatten().is_some_and(|expiry| expiry <= now) {
-            return Err(EditError::ExpiryPassed);
-        }
-        let password = match &edit.password {
-            Some(Some(password)) => Some(Some(self.passwords.hash(password.clone()).await?)),
+        base_url: &BaseUrl,
+        password: Option<Option<Password>>,
+        revise: impl Fn(&Link) -> Result<(Target, Options), E>,
+    ) -> Result<Record, E> {
+        let password = match password {
+            Some(Some(password)) => Some(Some(self.passwords.hash(password).await.map_err(EditError::from)?)),
             Some(None) => Some(None),
             None => None,
         };
-        for _ in 0..ATTEMPTS {
-            let record = self.record_to_change(key).await?;
-            if !condition(&record.link) {
-                return Err(EditError::Changed);
+        let now = self.clock.now();
+        self.change(key, |link| {
+            let (target, mut options) = revise(link)?;
+            let before = &link.doc;
+            if target != before.target {
+                self.policy.check(&target, base_url).map_err(EditError::from)?;
             }
-            let mut link = edit.apply(&record.link, now);
-            if let Some(password) = &password {
-                link.password = password.clone();
+            let expires_at = options.expires_at.filter(|_| options.expires_at != before.options.expires_at);
+            if expires_at.is_some_and(|expiry| expiry <= now) {
+                return Err(EditError::ExpiryPassed.into());
             }
-            if link == *record.link {
-                // An earlier edit may have been made without this instance knowing; repeating it must help.
-                self.store.forget(key);
-                return Ok(record);
-            }
-            // At the very end it stays: a link has to be taken down even then, and no client counts so far.
-            link.version = record.link.version.saturating_add(1);
-            match self.store.update(link.clone(), record.link.version).await? {
-                Change::Done => return Ok(Record { link: link.into(), ..record }),
-                Change::Missing => return Err(EditError::NotFound),
-                Change::Conflict => {}
-            }
-        }
-        Err(EditError::Changed)
+            options.password = password.clone().unwrap_or_else(|| before.options.password.clone());
+            let mut doc = before.clone();
+            (doc.target, doc.options) = (target, options);
+            Ok(doc)
+        })
+        .await
     }
 
-    /// Removes a link for which `condition` holds, and all that was counted about it.
+    /// Takes a link down or restores it, if `check` accepts its current state. A link that is down keeps its time.
     ///
     /// # Errors
-    /// See [`EditError`]; nothing was removed then, but where the store failed.
-    pub async fn remove(&self, key: &Key, condition: impl Fn(&Link) -> bool) -> Result<(), EditError> {
+    /// Those of `check`, and [`EditError`]. Nothing was changed then, unless the store failed.
+    pub async fn set_taken_down<E: From<EditError>>(
+        &self,
+        key: &Key,
+        is_taken_down: bool,
+        check: impl Fn(&Link) -> Result<(), E>,
+    ) -> Result<Record, E> {
+        let now = self.clock.now();
+        self.change(key, |link| {
+            check(link)?;
+            let mut doc = link.doc.clone();
+            doc.taken_down_at = is_taken_down.then(|| doc.taken_down_at.unwrap_or(now));
+            Ok(doc)
+        })
+        .await
+    }
+
+    /// Replaces the document of a link, again after each conflict with another change.
+    async fn change<E: From<EditError>>(
+        &self,
+        key: &Key,
+        revise: impl Fn(&Link) -> Result<Document, E>,
+    ) -> Result<Record, E> {
         for _ in 0..ATTEMPTS {
             let record = self.record_to_change(key).await?;
-            if !condition(&record.link) {
-                return Err(EditError::Changed);
+            let doc = revise(&record.link)?;
+            if doc == record.link.doc {
+                // An earlier edit may have been made without this instance knowing; repeating it must help.
+                self.links.forget(key);
+                return Ok(record);
             }
-            match self.store.delete(key, Some(record.link.version)).await? {
-                Change::Done => return Ok(()),
-                Change::Missing => return Err(EditError::NotFound),
+            // At the very end it stays: it must be possible to take a link down even then, and no client counts so far.
+            let version = record.link.version.saturating_add(1);
+            let link = Link { version, doc, ..(*record.link).clone() };
+            let update = self.links.update(link.clone(), record.link.version);
+            match update.await.map_err(EditError::from)? {
+                Change::Done => return Ok(Record { link: link.into(), ..record }),
+                Change::Missing => return Err(EditError::NotFound.into()),
                 Change::Conflict => {}
             }
         }
-        Err(EditError::Changed)
+        Err(EditError::Changed.into())
     }
 
-    /// Returns a link as the store has it. Where it has none, a link that this instance remembers has gone.
+    /// Removes a link and its counts, if `check` accepts its current state.
+    ///
+    /// # Errors
+    /// Those of `check`, and [`EditError`]. Nothing was removed then, unless the store failed.
+    pub async fn remove<E: From<EditError>>(
+        &self,
+        key: &Key,
+        check: impl Fn(&Link) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for _ in 0..ATTEMPTS {
+            let record = self.record_to_change(key).await?;
+            check(&record.link)?;
+            let delete = self.links.delete(key, record.link.revision());
+            match delete.await.map_err(EditError::from)? {
+                Change::Done => return Ok(()),
+                Change::Missing => return Err(EditError::NotFound.into()),
+                Change::Conflict => {}
+            }
+        }
+        Err(EditError::Changed.into())
+    }
+
+    /// Returns a link as the store has it. If it has none, the cache drops the link.
     async fn record_to_change(&self, key: &Key) -> Result<Record, EditError> {
-        let record = self.store.record(key).await?;
+        let record = self.links.get(key).await?;
         if record.is_none() {
-            self.store.forget(key);
+            self.links.forget(key);
         }
         record.ok_or(EditError::NotFound)
     }
@@ -157,11 +168,11 @@ impl Shortener {
     ) -> Result<Shortened, ShortenError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
         // Before anything else is checked or hashed: a repeated request finds what it made, and soon.
-        if let Some(record) = self.store.record(&key).await? {
+        if let Some(record) = self.links.get(&key).await? {
             return made_before(record, &new);
         }
         match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, own).await {
-            Err(ShortenError::KeyTaken) => match self.store.record(&key).await? {
+            Err(ShortenError::KeyTaken) => match self.links.get(&key).await? {
                 Some(record) => made_before(record, &new),
                 None => Err(ShortenError::KeyTaken),
             },
@@ -178,28 +189,10 @@ fn made_before(record: Record, new: &NewLink) -> Result<Shortened, ShortenError>
     }
 }
 
-/// Whether `link` is what `new` asks for. A password can't be compared, but whether there is one can.
+/// Returns whether `link` is what `new` asks for. Passwords can't be compared, but whether there is one can.
 fn is_that(link: &Link, new: &NewLink) -> bool {
-    let asked = Link::new(link.key.clone(), new.target.clone(), link.created_at).with(new.options.clone());
-    let kept = Link { password: None, version: asked.version, ..link.clone() };
-    asked == kept && link.password.is_some() == new.password.is_some()
-}
-
-impl Edit {
-    fn apply(&self, link: &Link, now: Timestamp) -> Link {
-        let mut link = link.clone();
-        macro_rules! set {
-            ($($field:ident)*) => {
-                $(if let Some(value) = &self.$field {
-                    link.$field = value.clone();
-                })*
-            };
-        }
-        set!(target expires_at max_visits redirect forward_query title tags);
-        if let Some(taken_down) = self.taken_down {
-            // What is down already keeps its moment.
-            link.taken_down_at = taken_down.then(|| link.taken_down_at.unwrap_or(now));
-        }
-        link
-    }
+    let has_password = link.doc.options.password.is_some();
+    let mut asked = Link::new(link.key.clone(), new.target.clone(), link.created_at);
+    asked.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
+    asked.doc == link.doc && has_password == new.password.is_some()
 }

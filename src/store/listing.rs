@@ -4,8 +4,8 @@ use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-use super::{Record, Store, StoreError};
-use crate::link::{Key, options::Tag};
+use super::Record;
+use crate::link::Key;
 
 /// The order of a listing. Keys break ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +29,9 @@ impl Order {
         Cursor { position, key: record.link.key.clone() }
     }
 }
+
+/// A text that is greater than every key, in any collation of a database.
+pub(super) const LAST_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
 /// A place in a listing: that of the last link of a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,77 +63,14 @@ impl FromStr for Cursor {
     }
 }
 
-/// What is listed.
-#[derive(Clone, Debug, Default)]
-pub struct Listing {
-    /// In which order.
-    pub order: Order,
-    /// Behind which place; `None` from the start.
-    pub after: Option<Cursor>,
-    /// How many links at most.
-    pub limit: usize,
-    /// Only links with this in their key, target or title, in whatever case.
-    pub search: Option<String>,
-    /// Only links with this tag.
-    pub tag: Option<Tag>,
-}
-
-/// Part of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// The links, fewer than asked for where many had to be passed over.
-    pub records: Vec<Record>,
-    /// Where to go on; `None` at the end.
-    pub next: Option<Cursor>,
-}
-
-/// Links that are looked at for one page at most, so that a search for what is rare ends in time.
-const MAX_SCANNED: usize = 10_000;
-
-/// Links that are asked of the store at a time where most are passed over.
-const CHUNK: usize = 1000;
-
-/// Lists links of `store`.
-///
-/// # Errors
-/// Those of [`Store::scan`].
-pub async fn list(store: &dyn Store, listing: Listing) -> Result<Page, StoreError> {
-    let Listing { order, mut after, limit, search, tag } = listing;
-    let search = search.map(|text| text.to_lowercase());
-    let filtered = search.is_some() || tag.is_some();
-    let chunk = if filtered { CHUNK } else { limit.saturating_add(1) };
-    let (mut records, mut scanned) = (Vec::new(), 0);
-    while scanned < MAX_SCANNED {
-        let found = store.scan(order, after.clone(), chunk).await?.records;
-        let is_last = found.len() < chunk;
-        scanned += found.len();
-        for record in found {
-            let wanted = search.as_deref().is_none_or(|text| contains(&record, text))
-                && tag.as_ref().is_none_or(|tag| record.link.tags.iter().any(|known| known == tag));
-            if wanted && records.len() == limit {
-                return Ok(Page { records, next: after });
-            }
-            after = Some(order.cursor(&record));
-            if wanted {
-                records.push(record);
-            }
-        }
-        if is_last {
-            return Ok(Page { records, next: None });
-        }
-    }
-    Ok(Page { records, next: after })
-}
-
-fn contains(record: &Record, search: &str) -> bool {
-    let link = &record.link;
-    let title = link.title.as_ref().map_or("", |title| title.as_str());
-    [link.key.as_str(), link.target.as_str(), title].iter().any(|text| text.to_lowercase().contains(search))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_key_is_longer_than_any() {
+        assert_eq!(LAST_KEY.len(), Key::MAX_LEN + 1);
+    }
 
     #[test]
     fn a_cursor_comes_back_from_its_text() {

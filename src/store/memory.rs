@@ -1,7 +1,7 @@
 //! Links in this process alone, gone when it ends: for tests and demonstrations.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc,
@@ -11,7 +11,7 @@ use std::{
 
 use ahash::RandomState;
 use async_trait::async_trait;
-use dashmap::{DashMap, Entry, mapref::one::RefMut};
+use dashmap::{DashMap, Entry};
 use jiff::civil::Date;
 
 use super::{
@@ -19,48 +19,24 @@ use super::{
     listing::{Cursor, Order},
 };
 use crate::{
-    clicks::{DayCount, Facet, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally, increase},
+    link::{Key, Link, Revision},
 };
 
 /// A map of links. As durable as the process is.
 pub struct MemoryStore {
-    links: DashMap<Key, Kept, RandomState>,
+    links: DashMap<Key, Stored, RandomState>,
     next_number: AtomicU64,
 }
 
-struct Kept {
-    link: Arc<Link>,
-    clicks: u64,
-    visits: u64,
-    days: HashMap<(Date, Facet), u64>,
-}
-
-impl Kept {
-    fn record(&self) -> Record {
-        Record { link: self.link.clone(), clicks: self.clicks, visits: self.visits }
-    }
-
-    fn count(&mut self, counted: DayCount) {
-        *self.days.entry((counted.day, counted.facet)).or_default() += counted.count;
-    }
+struct Stored {
+    record: Record,
+    days: BTreeMap<Date, DayCounts>,
 }
 
 impl Default for MemoryStore {
     fn default() -> Self {
         Self { links: DashMap::default(), next_number: AtomicU64::new(FIRST_NUMBER) }
-    }
-}
-
-impl MemoryStore {
-    /// The link for a change, or why there can be none.
-    fn claim(&self, key: &Key, expected: Option<u32>) -> Result<RefMut<'_, Key, Kept>, Change> {
-        let kept = self.links.get_mut(key).ok_or(Change::Missing)?;
-        if expected.is_some_and(|version| version != kept.link.version) {
-            Err(Change::Conflict)
-        } else {
-            Ok(kept)
-        }
     }
 }
 
@@ -70,67 +46,54 @@ impl Store for MemoryStore {
         "memory"
     }
 
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
         match self.links.entry(link.key.clone()) {
             Entry::Occupied(_) => Ok(false),
             Entry::Vacant(vacancy) => {
-                let mut kept = Kept {
-                    link: Arc::new(link),
-                    clicks: history.clicks(),
-                    visits: history.visits,
-                    days: HashMap::new(),
-                };
-                history.days.into_iter().for_each(|counted| kept.count(counted));
-                vacancy.insert(kept);
+                let (clicks, visits) = (history.clicks(), history.visits);
+                let record = Record { link: Arc::new(link), clicks, visits };
+                vacancy.insert(Stored { record, days: history.days });
                 Ok(true)
             }
         }
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        Ok(self.links.get(key).map(|kept| kept.link.clone()))
-    }
-
-    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
-        Some(self.links.get(key)?.link.clone())
-    }
-
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        Ok(self.links.get(key).map(|kept| kept.record()))
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        Ok(self.links.get(key).map(|stored| stored.record.clone()))
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        Ok(match self.claim(&link.key, Some(expected)) {
-            Ok(mut kept) => {
-                kept.link = Arc::new(link);
-                Change::Done
-            }
-            Err(change) => change,
-        })
-    }
-
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
-        let Entry::Occupied(kept) = self.links.entry(key.clone()) else { return Ok(Change::Missing) };
-        if expected.is_some_and(|version| version != kept.get().link.version) {
+        let Some(mut stored) = self.links.get_mut(&link.key) else { return Ok(Change::Missing) };
+        if stored.record.link.revision() != (Revision { version: expected, ..link.revision() }) {
             return Ok(Change::Conflict);
         }
-        kept.remove();
+        stored.record.link = Arc::new(link);
+        Ok(Change::Done)
+    }
+
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
+        let Entry::Occupied(stored) = self.links.entry(key.clone()) else { return Ok(Change::Missing) };
+        if stored.get().record.link.revision() != expected {
+            return Ok(Change::Conflict);
+        }
+        stored.remove();
         Ok(Change::Done)
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
-        let Ok(mut kept) = self.claim(key, None) else { return Ok(false) };
-        let left = kept.link.max_visits.is_none_or(|limit| kept.visits < limit.get().into());
-        kept.visits += u64::from(left);
-        Ok(left)
+        let Some(mut stored) = self.links.get_mut(key) else { return Ok(false) };
+        let is_left = !stored.record.is_used_up();
+        stored.record.visits += u64::from(is_left);
+        Ok(is_left)
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         let mut found: Vec<_> = self
             .links
             .iter()
-            .filter(|kept| order != Order::MostClicked || kept.clicks > 0)
-            .map(|kept| (order.cursor(&kept.record()), kept.record()))
+            .map(|stored| stored.record.clone())
+            .filter(|record| order != Order::MostClicked || record.clicks > 0)
+            .map(|record| (order.cursor(&record), record))
             .filter(|(cursor, _)| match order {
                 Order::Oldest => after.as_ref().is_none_or(|after| cursor > after),
                 Order::Newest | Order::MostClicked => after.as_ref().is_none_or(|after| cursor < after),
@@ -150,22 +113,28 @@ impl Store for MemoryStore {
         Ok(first..first + u64::from(count))
     }
 
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
-        for Tally { key, counted } in tallies {
-            if let Some(mut kept) = self.links.get_mut(&key) {
-                kept.clicks += if counted.facet == Facet::People { counted.count } else { 0 };
-                kept.count(counted);
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
+        for Tally { key, created_at, day, counts } in tallies {
+            if let Some(mut stored) = self.links.get_mut(&key)
+                && stored.record.link.created_at == created_at
+            {
+                increase(&mut stored.record.clicks, counts.people);
+                stored.days.entry(day).or_default().add(counts);
             }
         }
-        Ok(())
+        Ok(Vec::new())
     }
 
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
-        let Some(kept) = self.links.get(key) else { return Ok(Vec::new()) };
-        let within = kept.days.iter().filter(|((day, _), _)| (first..=last).contains(day));
-        let counts =
-            within.map(|((day, facet), count)| DayCount { day: *day, facet: facet.clone(), count: *count });
-        Ok(counts.collect())
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+        let Some(stored) = self.links.get(key) else { return Ok(BTreeMap::new()) };
+        // A range that ends before it begins would panic.
+        let days = stored.days.iter().filter(|(day, _)| (first..=last).contains(day));
+        Ok(days.map(|(day, counts)| (*day, counts.clone())).collect())
     }
 
     async fn check(&self) -> Result<(), StoreError> {

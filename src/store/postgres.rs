@@ -4,12 +4,13 @@
 //! take it too. Look-ups and creates that come together go as one statement, see [`Batcher`].
 
 mod channel;
+mod counts;
 mod login;
 mod pool;
 mod rows;
 mod schema;
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
@@ -20,12 +21,11 @@ use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
     Change, Changed, History, OpenOptions, Record, Scan, Store, StoreError,
     batcher::Batcher,
-    columns::Columns,
     listing::{Cursor, Order},
 };
 use crate::{
-    clicks::{DayCount, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
 };
 
 /// Calls that go as one statement at most.
@@ -39,7 +39,7 @@ pub(super) struct PostgresStore {
     announce: Announce,
     creates: Batcher<(Link, History), bool>,
     look_ups: Batcher<Key, Result<Option<Record>, StoreError>>,
-    visits: Batcher<Key, bool>,
+    visits: Batcher<Key, Result<bool, StoreError>>,
 }
 
 impl PostgresStore {
@@ -65,7 +65,7 @@ impl PostgresStore {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
             look_ups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(look_ups.clone(), keys)),
             // Two at a time: more would only wait for each other where all want the same link.
-            visits: Batcher::start(2, BATCH, move |keys| rows::use_visits(visits.clone(), keys)),
+            visits: Batcher::start(2, BATCH, move |keys| counts::use_visits(visits.clone(), keys)),
             login,
             deadline,
             pool,
@@ -109,32 +109,26 @@ impl Store for PostgresStore {
         "postgres"
     }
 
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
         self.creates.call((link, history)).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        Ok(self.record(key).await?.map(|record| record.link))
-    }
-
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.look_ups.call(key.clone()).await?
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        let columns = Columns::from(&link);
-        let update =
-            || async |db: &mut PgConnection| rows::update(db, &columns, expected, self.announce).await;
+        let update = || async |db: &mut PgConnection| rows::update(db, &link, expected, self.announce).await;
         self.outcome(&link.key, self.pool.run(update).await?).await
     }
 
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
         let delete = || async |db: &mut PgConnection| rows::delete(db, key, expected, self.announce).await;
         self.outcome(key, self.pool.run(delete).await?).await
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
-        self.visits.call(key.clone()).await
+        self.visits.call(key.clone()).await?
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
@@ -148,12 +142,18 @@ impl Store for PostgresStore {
         Ok(next - u64::from(count)..next)
     }
 
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
-        self.pool.run(|| async |db: &mut PgConnection| rows::add_clicks(db, &tallies).await).await
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| counts::add_clicks(db, &tallies).await).await?;
+        Ok(Vec::new())
     }
 
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
-        self.pool.run(|| async |db: &mut PgConnection| rows::day_counts(db, key, first, last).await).await
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| counts::day_counts(db, key, first, last).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -179,6 +179,10 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::corrupt(error),
+            // Class 22, "data exception": the server could not work with a stored value.
+            sqlx::Error::Database(ref cause) if cause.code().is_some_and(|code| code.starts_with("22")) => {
+                Self::corrupt(error)
+            }
             error => Self::unavailable(error),
         }
     }

@@ -1,14 +1,14 @@
 //! Links in Redis or Valkey, one server or a cluster, for many instances.
 //!
-//! All that belongs to a link lies in one hash slot, see [`layout`], so that a script can change it as one atomic step.
-//! Scripts that are sent again, because a server was lost before it answered, notice that.
+//! A link, its counts and its listings are in one hash slot, see [`layout`], so that a script can change them in one atomic
+//! step. Scripts that are sent again, because a server was lost before it answered, notice that.
 
 mod connection;
 mod layout;
 mod server;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     convert::Infallible,
     ops::Range,
     sync::{
@@ -29,15 +29,16 @@ use tokio::time::{sleep, timeout};
 
 use self::{
     connection::{Connection, RedisUrl},
-    layout::{CHANNEL, COUNTER, Keys, PLACE_OFFSET},
+    layout::{CHANNEL, COUNTER, Keys},
 };
 use super::{
     Change, Changed, FIRST_NUMBER, History, OpenOptions, Record, Scan, Store, StoreError,
     listing::{Cursor, Order},
+    row::{self, signed, unsigned},
 };
 use crate::{
-    clicks::{DayCount, Facet, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
 };
 
 /// Without a message for so long, the subscription asks whether its connection still works.
@@ -149,10 +150,10 @@ impl RedisStore {
     }
 
     async fn record_at(&self, place: &str) -> Result<Option<Record>, StoreError> {
-        self.record(&layout::key_text(place).parse().map_err(StoreError::corrupt)?).await
+        self.get(&layout::key_text(place).parse().map_err(StoreError::corrupt)?).await
     }
 
-    /// A number that no other write has, of any instance.
+    /// Returns a number that no other write has, of any instance.
     fn write_number(&self) -> String {
         format!("{}.{}", self.instance, self.next_write.fetch_add(1, Ordering::Relaxed))
     }
@@ -161,15 +162,20 @@ impl RedisStore {
         Ok(command.query_async(&mut self.connection.clone()).await?)
     }
 
-    async fn add_clicks_to(&self, key: &Key, counts: Vec<DayCount>, batch: &str) -> Result<(), StoreError> {
+    /// Adds all tallies of one link.
+    async fn add_clicks_to(
+        &self,
+        (key, created_at): (&Key, i64),
+        tallies: &[&Tally],
+        batch: &str,
+    ) -> Result<(), StoreError> {
         let keys = Keys::new(key);
-        let people = counts.iter().filter(|counted| counted.facet == Facet::People);
-        let people: u64 = people.map(|counted| counted.count).sum();
+        let people = tallies.iter().map(|tally| signed(tally.counts.people)).fold(0, i64::saturating_add);
         let mut script = self.scripts.add_clicks.prepare_invoke();
         script.key(&keys.link).key(&keys.by_clicks).key(&keys.days);
-        script.arg(batch).arg(key.as_str()).arg(PLACE_OFFSET).arg(people);
-        for counted in counts {
-            script.arg(layout::day_field(&counted)).arg(counted.count);
+        script.arg(batch).arg(key.as_str()).arg(created_at).arg(people);
+        for (field, count) in tallies.iter().flat_map(|tally| layout::day_fields(tally.day, &tally.counts)) {
+            script.arg(field).arg(count);
         }
         let _: i64 = script.invoke_async(&mut self.connection.clone()).await?;
         Ok(())
@@ -182,52 +188,50 @@ impl Store for RedisStore {
         "redis"
     }
 
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
         let keys = Keys::new(&link.key);
-        let fields = layout::fields(&link, &history);
-        let clicks = history.clicks();
+        let (created_at, clicks) = (link.created_at.as_millisecond(), signed(history.clicks()));
         let mut script = self.scripts.put.prepare_invoke();
         script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
-        script.arg(self.write_number());
-        script.arg(layout::place(link.created_at.as_millisecond(), &link.key));
-        script.arg(if clicks > 0 { layout::place(clicks.cast_signed(), &link.key) } else { String::new() });
-        script.arg(fields.len() * 2);
-        for (name, value) in &fields {
-            script.arg(name).arg(value);
-        }
-        for counted in &history.days {
-            script.arg(layout::day_field(counted)).arg(counted.count);
+        script.arg(self.write_number()).arg(created_at).arg(link.version).arg(row::encode(&link.doc)?);
+        script.arg(layout::place(Order::Newest, created_at, &link.key));
+        script.arg(clicks).arg(layout::place(Order::MostClicked, clicks, &link.key));
+        script.arg(signed(history.visits));
+        for (field, count) in history.days.iter().flat_map(|(day, counts)| layout::day_fields(*day, counts)) {
+            script.arg(field).arg(count);
         }
         self.connection.run_durably(&script).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        Ok(self.record(key).await?.map(|record| record.link))
-    }
-
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let fields: HashMap<String, String> = self.query(&redis::Cmd::hgetall(Keys::new(key).link)).await?;
-        if fields.is_empty() { Ok(None) } else { layout::record(key, fields).map(Some) }
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command.arg(Keys::new(key).link).arg(&["created_at", "version", "doc", "clicks", "visits"]);
+        type Fields = (Option<i64>, Option<i64>, Option<String>, Option<i64>, Option<i64>);
+        let (created_at, version, doc, clicks, visits) = match self.query::<Fields>(&command).await? {
+            (None, None, None, None, None) => return Ok(None),
+            (Some(created_at), Some(version), Some(doc), clicks, visits) => {
+                (created_at, version, doc, clicks.unwrap_or_default(), visits.unwrap_or_default())
+            }
+            _ => return Err(StoreError::corrupt("a field is missing")),
+        };
+        let link = Arc::new(row::link(key.as_str(), created_at, version, &doc)?);
+        Ok(Some(Record { link, clicks: unsigned(clicks)?, visits: unsigned(visits)? }))
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        let (set, unset) = layout::changed_fields(&link);
         let mut script = self.scripts.update.prepare_invoke();
         script.key(Keys::new(&link.key).link);
-        script.arg(expected).arg(CHANNEL).arg(link.key.as_str()).arg(set.len() * 2);
-        for (name, value) in &set {
-            script.arg(name).arg(value);
-        }
-        script.arg(unset);
+        script.arg(link.created_at.as_millisecond()).arg(expected).arg(link.version);
+        script.arg(row::encode(&link.doc)?).arg(CHANNEL).arg(link.key.as_str());
         change(script.invoke_async(&mut self.connection.clone()).await?)
     }
 
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
-        let keys = Keys::new(key);
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
+        let (keys, created_at) = (Keys::new(key), expected.created_at.as_millisecond());
         let mut script = self.scripts.delete.prepare_invoke();
         script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
-        script.arg(expected.map_or(String::new(), |version| version.to_string()));
-        script.arg(CHANNEL).arg(key.as_str()).arg(PLACE_OFFSET);
+        script.arg(created_at).arg(expected.version).arg(key.as_str());
+        script.arg(layout::place(Order::Newest, created_at, key)).arg(CHANNEL);
         change(script.invoke_async(&mut self.connection.clone()).await?)
     }
 
@@ -240,7 +244,7 @@ impl Store for RedisStore {
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         let mut scan = Scan::default();
-        let mut after = after.map(|cursor| layout::place(cursor.position, &cursor.key));
+        let mut after = after.map(|cursor| layout::place(order, cursor.position, &cursor.key));
         loop {
             let missing = limit - scan.records.len();
             let (places, is_last) = self.next_places(order, after.as_deref(), missing).await?;
@@ -265,25 +269,32 @@ impl Store for RedisStore {
         Ok(next - u64::from(count)..next)
     }
 
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
-        let mut by_link = BTreeMap::<Key, Vec<DayCount>>::new();
-        for Tally { key, counted } in tallies {
-            by_link.entry(key).or_default().push(counted);
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
+        let mut by_link = BTreeMap::<(&Key, i64), Vec<&Tally>>::new();
+        for tally in &tallies {
+            by_link.entry((&tally.key, tally.created_at.as_millisecond())).or_default().push(tally);
         }
         let batch = self.write_number();
-        let added = by_link.into_iter().map(|(key, counts)| {
-            let batch = &batch;
-            async move { self.add_clicks_to(&key, counts, batch).await }
-        });
-        try_join_all(added).await?;
-        Ok(())
+        let added = by_link.iter().map(|(link, tallies)| self.add_clicks_to(*link, tallies, &batch));
+        let failed = by_link.keys().zip(join_all(added).await);
+        let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
+        let failed: Vec<_> = failed.collect();
+        match failed.first() {
+            Some((_, error)) if failed.len() == by_link.len() => Err(error.clone()),
+            _ => Ok(failed),
+        }
     }
 
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
-        let fields: HashMap<String, u64> = self.query(&redis::Cmd::hgetall(Keys::new(key).days)).await?;
-        let counts = fields.into_iter().map(|(field, count)| layout::day_count(&field, count));
-        let counts = counts.collect::<Result<Vec<_>, _>>()?;
-        Ok(counts.into_iter().filter(|counted| (first..=last).contains(&counted.day)).collect())
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+        let fields: Vec<(String, u64)> = self.query(&redis::Cmd::hgetall(Keys::new(key).days)).await?;
+        let mut days = layout::read_days(fields)?;
+        days.retain(|day, _| (first..=last).contains(day));
+        Ok(days)
     }
 
     async fn check(&self) -> Result<(), StoreError> {
@@ -312,7 +323,8 @@ fn change(answer: i64) -> Result<Change, StoreError> {
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         match error.kind() {
-            // What is kept there is of another type than this service keeps there.
+            // A script has found a value that it can't read, or a key holds another type than this service stores there.
+            _ if error.code() == Some("CORRUPT") => Self::corrupt(error),
             ErrorKind::UnexpectedReturnType => Self::corrupt(error),
             ErrorKind::Server(ServerErrorKind::ResponseError) if error.code() == Some("WRONGTYPE") => {
                 Self::corrupt(error)

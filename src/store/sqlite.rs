@@ -8,11 +8,11 @@ mod rows;
 mod schema;
 mod worker;
 
-use std::{ops::Range, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use self::{
     file::DatabaseFile,
@@ -20,12 +20,12 @@ use self::{
 };
 use super::{
     Change, Changed, History, Record, Scan, Store, StoreError,
-    columns::Columns,
     listing::{Cursor, Order},
+    row,
 };
 use crate::{
-    clicks::{DayCount, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
 };
 
 /// Threads that read, so that one slow page of the disk does not hold up every other look-up.
@@ -79,7 +79,7 @@ impl SqliteStore {
         })
     }
 
-    /// Runs a change of one link and tells what became of it, by how many rows it has changed.
+    /// Runs a change of one link, and tells its result by the number of rows that it changed.
     async fn change<F>(&self, key: Key, change: F) -> Result<Change, StoreError>
     where
         F: Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static,
@@ -114,61 +114,29 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
-        let columns = Columns::from(&link);
-        let put = move |db: &Connection| {
-            let inserted = rows::insert(db, &columns, &history)?;
-            if inserted {
-                for counted in &history.days {
-                    rows::count(db, &link.key, counted)?;
-                }
-            }
-            Ok(inserted)
-        };
-        self.writer.call(put).await
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        let doc = row::encode(&link.doc)?;
+        self.writer.call(move |db| rows::insert(db, &link, &doc, &history)).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        Ok(self.record(key).await?.map(|record| record.link))
-    }
-
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         let key = key.clone();
-        let select = move |db: &Connection| {
-            let mut statement = db.prepare_cached(concat!(rows::select!(), " WHERE key = ?"))?;
-            statement.query_row([key.as_str()], rows::read).optional()
-        };
-        self.reader.call(select).await
+        self.reader.call(move |db| rows::get(db, &key)).await
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        let (key, columns) = (link.key.clone(), Columns::from(&link));
-        self.change(key, move |db| rows::update(db, &columns, expected)).await
+        let (key, doc) = (link.key.clone(), row::encode(&link.doc)?);
+        self.change(key, move |db| rows::update(db, &link, &doc, expected)).await
     }
 
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
         let deleted = key.clone();
-        let delete = move |db: &Connection| {
-            let mut link =
-                db.prepare_cached("DELETE FROM links WHERE key = ?1 AND version = ifnull(?2, version)")?;
-            let deleted_links = link.execute((deleted.as_str(), expected))?;
-            if deleted_links > 0 {
-                db.prepare_cached("DELETE FROM day_counts WHERE key = ?")?.execute([deleted.as_str()])?;
-            }
-            Ok(deleted_links)
-        };
-        self.change(key.clone(), delete).await
+        self.change(key.clone(), move |db| rows::delete(db, &deleted, expected)).await
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
         let key = key.clone();
-        let visit = move |db: &Connection| {
-            let mut statement = db.prepare_cached(
-                "UPDATE links SET visits = visits + 1 WHERE key = ? AND (max_visits IS NULL OR visits < max_visits)",
-            )?;
-            Ok(statement.execute([key.as_str()])? > 0)
-        };
-        self.writer.call(visit).await
+        self.writer.call(move |db| rows::use_visit(db, &key)).await
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
@@ -185,12 +153,18 @@ impl Store for SqliteStore {
         self.writer.call(take).await
     }
 
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
         let add = move |db: &Connection| tallies.iter().try_for_each(|tally| rows::add(db, tally));
-        self.writer.call(add).await
+        self.writer.call(add).await?;
+        Ok(Vec::new())
     }
 
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         let key = key.clone();
         self.reader.call(move |db| rows::day_counts(db, &key, first, last)).await
     }

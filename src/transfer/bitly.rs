@@ -34,7 +34,7 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
         fields.time(&["created", "createdat", "datecreated"])?,
         now,
     );
-    link.title = fields::title(fields.optional(&["title"]));
-    link.tags = fields::tags(fields.optional(&["tags"]), &[',', ';', '|'])?;
+    link.doc.options.title = fields::title(fields.optional(&["title"]));
+    link.doc.options.tags = fields::tags(fields.optional(&["tags"]), &[',', ';', '|'])?;
     Entry::new(link, fields::undated(fields.count(&["totalclicks", "clicks", "totalengagements"])?))
 }

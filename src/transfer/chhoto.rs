@@ -20,7 +20,8 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
     let key = fields::key(fields.text(&["shortlink", "shorturl"]))?;
     let target = fields::target(fields.text(&["longlink", "longurl"]))?;
     let mut link = fields::link(key, target, None, now);
-    link.title = fields::title(fields.optional(&["notes"]));
-    link.expires_at = fields.time(&["expirytime"])?.filter(|expiry| *expiry != Timestamp::UNIX_EPOCH);
+    link.doc.options.title = fields::title(fields.optional(&["notes"]));
+    link.doc.options.expires_at =
+        fields.time(&["expirytime"])?.filter(|expiry| *expiry != Timestamp::UNIX_EPOCH);
     Entry::new(link, fields::undated(fields.count(&["hits"])?))
 }

@@ -1,6 +1,9 @@
 //! Writing every link of a store to a file.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use clap::ValueEnum;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -12,7 +15,7 @@ use thiserror::Error;
 
 use super::{Entry, jsonl, spreadsheet};
 use crate::{
-    clicks::{DayCount, Facet},
+    clicks::DayCounts,
     store::{Damaged, History, Record, Store, StoreError, listing::Order},
 };
 
@@ -81,7 +84,7 @@ pub async fn export(
         while let Some((key, entry)) = entries.next().await {
             match entry {
                 Ok(Some(entry)) => {
-                    writer.write(&entry)?;
+                    writer.write(entry)?;
                     count += 1;
                 }
                 Ok(None) => {}
@@ -106,7 +109,7 @@ async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>
         }
         // Clicks that came between the two questions would be missing in one of them. They come once a second, so the
         // next time is the last one.
-        let Some(later) = store.record(&record.link.key).await? else { return Ok(None) };
+        let Some(later) = store.get(&record.link.key).await? else { return Ok(None) };
         let is_same = later.clicks == record.clicks;
         record = later;
         if is_same {
@@ -115,11 +118,9 @@ async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>
     }
 }
 
-fn entry(record: Record, days: Vec<DayCount>) -> Entry {
-    let people = days.iter().filter(|counted| counted.facet == Facet::People);
-    let dated = people.map(|counted| counted.count).sum();
-    let undated_clicks = record.clicks.saturating_sub(dated);
-    let history = History { visits: record.visits, undated_clicks, days };
+fn entry(record: Record, days: BTreeMap<Date, DayCounts>) -> Entry {
+    let mut history = History { visits: record.visits, undated_clicks: 0, days };
+    history.undated_clicks = record.clicks.saturating_sub(history.clicks());
     Entry { link: (*record.link).clone(), history }
 }
 
@@ -135,16 +136,16 @@ impl<W: Write> Writer<W> {
             Format::Csv => {
                 let mut rows =
                     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(output);
-                rows.write_record(spreadsheet::HEADER).map_err(failure)?;
+                rows.write_record(spreadsheet::header()).map_err(failure)?;
                 Self::Csv { rows: Box::new(rows), now }
             }
         })
     }
 
-    fn write(&mut self, entry: &Entry) -> Result<(), ExportError> {
+    fn write(&mut self, entry: Entry) -> Result<(), ExportError> {
         match self {
             Self::Jsonl(output) => jsonl::write(entry, output).map_err(ExportError::Output),
-            Self::Csv { rows, now } => spreadsheet::write(entry, *now, rows).map_err(failure),
+            Self::Csv { rows, now } => spreadsheet::write(&entry, *now, rows).map_err(failure),
         }
     }
 

@@ -163,6 +163,14 @@ fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
+/// Reads the timestamp of the field `name`.
+///
+/// # Errors
+/// [`Flaw::Value`].
+pub(super) fn time_of(name: &'static str, text: &str) -> Result<Timestamp, Flaw> {
+    time(text).ok_or_else(|| Flaw::Value { name, value: excerpt(text), wanted: "a date and time" })
+}
+
 /// RFC 3339 and its relatives, as databases print them too; Unix time in seconds or milliseconds. What names no
 /// offset is UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {

@@ -135,15 +135,15 @@ impl Importer {
             Ok(entry) => entry,
             Err(flaw) => return skip(None, flaw.into()),
         };
-        let (key, target) = (entry.link.key.clone(), entry.link.target.clone());
+        let (key, target) = (entry.link.key.clone(), entry.link.doc.target.clone());
         if let Err(reason) = self.check(&entry) {
             return skip(Some(key), reason);
         }
-        if !self.dry_run && self.store.put_with_history(entry.link, entry.history).await? {
+        if !self.dry_run && self.store.put_if_absent(entry.link, entry.history).await? {
             return Ok(Outcome::Added);
         }
         match self.store.get(&key).await? {
-            Some(link) if link.target == target => Ok(Outcome::Present),
+            Some(record) if record.link.doc.target == target => Ok(Outcome::Present),
             Some(_) => skip(Some(key), Reason::Taken),
             // A dry run has not put it there; otherwise somebody has just removed it, and then that holds.
             None => Ok(Outcome::Added),
@@ -155,8 +155,8 @@ impl Importer {
             return Err(Reason::Reserved);
         }
         match &self.own {
-            Some(own) => self.policy.check(&link.target, own)?,
-            None => self.policy.check_host(&link.target)?,
+            Some(own) => self.policy.check(&link.doc.target, own)?,
+            None => self.policy.check_host(&link.doc.target)?,
         }
         Ok(())
     }

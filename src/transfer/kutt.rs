@@ -24,10 +24,10 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
     if fields.optional(&["password"]).is_some_and(|password| password != "false") {
         return Err(Flaw::Password);
     }
-    link.title = fields::title(fields.optional(&["description"]));
-    link.expires_at = fields.time(&["expirein"])?;
+    link.doc.options.title = fields::title(fields.optional(&["description"]));
+    link.doc.options.expires_at = fields.time(&["expirein"])?;
     if fields.flag("banned")? {
-        link.taken_down_at = Some(fields.time(&["updatedat"])?.unwrap_or(now));
+        link.doc.taken_down_at = Some(fields.time(&["updatedat"])?.unwrap_or(now));
     }
     Entry::new(link, fields::undated(fields.count(&["visitcount"])?))
 }

@@ -15,10 +15,10 @@ use super::{
     spreadsheet,
 };
 use crate::{
-    clicks::{DayCount, Device, Facet},
+    clicks::{DayCounts, Device, Visitor},
     link::{
         Link,
-        options::{RedirectStatus, Tags},
+        options::{Options, RedirectStatus, Tags},
         time::whole_milliseconds,
     },
     store::History,
@@ -57,7 +57,10 @@ fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), Te
     });
     for row in &rows {
         if let Ok(Entry { link, history }) = &row.entry {
-            for time in [Some(link.created_at), link.expires_at, link.taken_down_at].into_iter().flatten() {
+            for time in [Some(link.created_at), link.doc.options.expires_at, link.doc.taken_down_at]
+                .into_iter()
+                .flatten()
+            {
                 prop_assert_eq!(whole_milliseconds(time), Ok(time));
             }
             prop_assert!(history.visits <= i64::MAX.unsigned_abs());
@@ -154,36 +157,37 @@ prop_compose! {
         title in option::of(text("[=+@'\"-]?\\PC{0,30}")), tags in vec(text("[^,\\pC]{1,10}"), 0..4), version in 1..=u32::MAX,
     ) -> Link {
         let tags: Vec<_> = tags.iter().map(String::as_str).filter(|tag| !tag.trim().is_empty()).collect();
-        Link {
+        let mut link = Link::new(key.parse().unwrap(), target.parse().unwrap(), created_at);
+        link.version = version;
+        link.doc.taken_down_at = taken_down_at;
+        link.doc.options = Options {
             expires_at,
-            taken_down_at,
             max_visits: max_visits.and_then(NonZeroU32::new),
             redirect: RedirectStatus::try_from(code).unwrap(),
             forward_query,
             title: title.and_then(|title| title.parse().ok()),
             tags: Tags::parse(tags).unwrap(),
-            version,
-            ..Link::new(key.parse().unwrap(), target.parse().unwrap(), created_at)
-        }
+            ..Options::default()
+        };
+        link
     }
 }
 
-fn facet() -> impl Strategy<Value = Facet> {
-    prop_oneof![
-        Just(Facet::People),
-        Just(Facet::Bots),
-        select(vec![Device::Desktop, Device::Mobile, Device::Tablet, Device::Other]).prop_map(Facet::Device),
-        text("[a-z0-9-]{1,20}\\.example").prop_map(|host| Facet::Referrer(host.parse().unwrap())),
-    ]
+fn visitor() -> impl Strategy<Value = Visitor> {
+    let devices = select(vec![Device::Desktop, Device::Mobile, Device::Tablet, Device::Other]);
+    let referrers = option::of(text("[a-z0-9-]{1,20}\\.example").prop_map(|host| host.parse().unwrap()));
+    let person = (devices, referrers).prop_map(|(device, referrer)| Visitor::Person { device, referrer });
+    prop_oneof![Just(Visitor::Bot), person]
 }
 
 fn history() -> impl Strategy<Value = History> {
     let day = (0..=9999_i16, 1..=12_i8, 1..=28_i8).prop_map(|(year, month, day)| date(year, month, day));
-    let days = vec(((day, facet()), 1..1_000_000_u64), 0..6);
-    (0..1_000_000_u64, 0..1_000_000_u64, days).prop_map(|(visits, undated_clicks, days)| {
-        // Each day and facet is there once, and in order.
-        let days: BTreeMap<_, _> = days.into_iter().collect();
-        let days = days.into_iter().map(|((day, facet), count)| DayCount { day, facet, count }).collect();
+    let visits = vec((day, visitor(), 1..1_000_000_u64), 0..6);
+    (0..1_000_000_u64, 0..1_000_000_u64, visits).prop_map(|(visits, undated_clicks, dated)| {
+        let mut days = BTreeMap::<_, DayCounts>::new();
+        for (day, visitor, count) in dated {
+            days.entry(day).or_default().count(visitor, count);
+        }
         History { visits, undated_clicks, days }
     })
 }
@@ -211,10 +215,10 @@ proptest! {
     fn a_bad_line_is_reported_and_its_neighbours_are_read(before in link(), noise in text("[^\n]{1,40}"), after in link()) {
         let mut file = Vec::new();
         let entry = |link: &Link| Entry { link: link.clone(), history: History::default() };
-        jsonl::write(&entry(&before), &mut file).unwrap();
+        jsonl::write(entry(&before), &mut file).unwrap();
         let is_blank = noise.trim_ascii().is_empty();
         writeln!(file, "{noise}").unwrap();
-        jsonl::write(&entry(&after), &mut file).unwrap();
+        jsonl::write(entry(&after), &mut file).unwrap();
         let (rows, end) = rows(&file, Format::Jsonl)?;
         prop_assert!(end.is_none());
         let entries: Vec<Result<Entry, Flaw>> = rows.into_iter().map(|row| row.entry).collect();
@@ -227,7 +231,7 @@ proptest! {
     fn jsonl_brings_everything_back(link in link(), history in history()) {
         let entry = Entry { link, history };
         let mut file = Vec::new();
-        jsonl::write(&entry, &mut file).unwrap();
+        jsonl::write(entry.clone(), &mut file).unwrap();
         for format in [Format::Auto, Format::Jsonl] {
             let (rows, end) = rows(&file, format)?;
             prop_assert!(end.is_none() && rows.len() == 1);
@@ -237,9 +241,9 @@ proptest! {
 
     #[test]
     fn csv_brings_every_link_back(link in link(), clicks in 0..u64::from(u32::MAX), visits in 0..u64::from(u32::MAX)) {
-        let entry = Entry { link, history: History { visits, undated_clicks: clicks, days: Vec::new() } };
+        let entry = Entry { link, history: History { visits, undated_clicks: clicks, days: BTreeMap::new() } };
         let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-        table.write_record(spreadsheet::HEADER).unwrap();
+        table.write_record(spreadsheet::header()).unwrap();
         spreadsheet::write(&entry, NOW, &mut table).unwrap();
         let (rows, end) = rows(&table.into_inner().unwrap(), Format::Auto)?;
         prop_assert!(end.is_none() && rows.len() == 1);

@@ -20,7 +20,7 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
         fields.time(&["createdat"])?,
         now,
     );
-    link.title = fields::title(fields.optional(&["title"]));
-    link.tags = fields::tags(fields.optional(&["tags"]), &['|'])?;
+    link.doc.options.title = fields::title(fields.optional(&["title"]));
+    link.doc.options.tags = fields::tags(fields.optional(&["tags"]), &['|'])?;
     Entry::new(link, fields::undated(fields.count(&["visits"])?))
 }

@@ -1,77 +1,66 @@
-//! The service's own CSV, for spreadsheets: all that is said of a link on one row, and its clicks as one number.
+//! The service's own CSV, for spreadsheets: a link per row, and its clicks as one number.
 //!
-//! RFC 4180 in UTF-8, with a header. A cell that a spreadsheet would take for a formula begins with an apostrophe, as
-//! OWASP has it under "CSV injection"; it goes away when the file comes back. Passwords are only said to be there, so a
-//! link that has one does not come back: it would be open to everyone.
+//! RFC 4180 in UTF-8, with a header. The columns are the fields of a link and, by their own names, all options. A cell that
+//! a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV injection"), which goes away when the
+//! file comes back. Passwords are only said to exist, so a link that has one does not come back: it would be open to
+//! everyone.
 
 use std::{borrow::Cow, io::Write};
 
 use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor, value},
+    forward_to_deserialize_any,
+};
+use serde_json::Value;
+use url::form_urlencoded;
 
 use super::{
     Entry, Flaw,
-    fields::{self, Fields, Layout},
+    fields::{self, Fields, Layout, simplified},
 };
-use crate::{
-    link::{
-        Link, LinkState,
-        options::{RedirectStatus, Tag},
-    },
-    store::History,
-};
+use crate::{link::options::Options, store::History};
 
 pub(super) const LAYOUT: Layout = Layout { marks: &[&["key", "target"], &["key", "url"]], entry };
 
-/// The names of the columns.
-pub(super) const HEADER: [&str; 15] = [
-    "key",
-    "target",
-    "title",
-    "tags",
-    "state",
-    "clicks",
-    "created_at",
-    "expires_at",
-    "taken_down_at",
-    "max_visits",
-    "visits",
-    "redirect",
-    "forward_query",
-    "password",
-    "version",
-];
+/// The columns before those of the options.
+const COLUMNS: [&str; 8] =
+    ["key", "target", "state", "clicks", "created_at", "taken_down_at", "visits", "version"];
+
+/// Returns the names of the columns.
+pub(super) fn header() -> impl Iterator<Item = &'static str> {
+    COLUMNS.into_iter().chain(option_names().iter().copied())
+}
 
 /// Writes a link as a row.
 pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::Writer<W>) -> csv::Result<()> {
     let Entry { link, history } = entry;
-    let tags: Vec<_> = link.tags.iter().map(Tag::as_str).collect();
-    let optional = |time: Option<Timestamp>| time.map_or_else(String::new, |time| time.to_string());
-    let row: [Cow<'_, str>; HEADER.len()] = [
+    let row: [Cow<'_, str>; COLUMNS.len()] = [
         guarded(link.key.as_str()),
-        guarded(link.target.as_str()),
-        guarded(link.title.as_ref().map_or("", |title| title.as_str())),
-        guarded(&tags.join(",")).into_owned().into(),
-        state(link, now).into(),
+        guarded(link.doc.target.as_str()),
+        link.state(now).as_str().into(),
         history.clicks().to_string().into(),
         link.created_at.to_string().into(),
-        optional(link.expires_at).into(),
-        optional(link.taken_down_at).into(),
-        link.max_visits.map_or_else(String::new, |visits| visits.to_string()).into(),
+        link.doc.taken_down_at.map_or_else(String::new, |time| time.to_string()).into(),
         history.visits.to_string().into(),
-        link.redirect.code().to_string().into(),
-        link.forward_query.to_string().into(),
-        link.password.is_some().to_string().into(),
         link.version.to_string().into(),
     ];
-    output.write_record(row.iter().map(|cell| cell.as_bytes()))
-}
-
-fn state(link: &Link, now: Timestamp) -> &'static str {
-    match link.state(now) {
-        LinkState::Active => "active",
-        LinkState::Expired => "expired",
-        LinkState::TakenDown => "taken_down",
+    let options = serde_json::to_value(&link.doc.options).map_err(std::io::Error::from)?;
+    for cell in &row {
+        output.write_field(cell.as_bytes())?;
     }
+    for name in option_names() {
+        let cell = match &options[name] {
+            Value::Null => String::new(),
+            Value::String(_) if *name == "password" => "true".into(),
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","),
+            value => value.to_string(),
+        };
+        output.write_field(guarded(&cell).as_bytes())?;
+    }
+    output.write_record(None::<&[u8]>)
 }
 
 fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
@@ -82,22 +71,64 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
     let created_at = fields.time(&["createdat"])?;
     let key = fields::key(text(&["key"]))?;
     let mut link = fields::link(key, fields::target(text(&["target", "url"]))?, created_at, now);
-    link.title = text(&["title"]).map(str::parse).transpose()?;
-    link.tags = fields::tags(text(&["tags"]), &[','])?;
-    link.expires_at = fields.time(&["expiresat"])?;
-    link.taken_down_at = fields.time(&["takendownat"])?;
-    link.max_visits = fields.parse("maxvisits", "a number of 1 or more")?;
-    let redirect: Option<u16> = fields.parse("redirect", "a status")?;
-    link.redirect = redirect.map(RedirectStatus::try_from).transpose()?.unwrap_or_default();
-    link.forward_query = fields.flag("forwardquery")?;
+    link.doc.taken_down_at = fields.time(&["takendownat"])?;
+    link.doc.options = options(fields)?;
     let version: Option<std::num::NonZeroU32> = fields.parse("version", "a number of 1 or more")?;
     link.version = version.map_or(link.version, Into::into);
     let visits = fields.count(&["visits"])?;
     Entry::new(link, History { visits, ..fields::undated(fields.count(&["clicks"])?) })
 }
 
-/// Whether a spreadsheet would reckon with this text. Apostrophes before it count as part of the guard, so that a text
-/// which has one of its own comes back with it.
+/// Reads the options from the columns of their names. Timestamps, whose names end in `_at`, may have any form that
+/// [`fields::time`] reads.
+fn options(fields: &Fields<'_>) -> Result<Options, Flaw> {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    for name in option_names().iter().copied().filter(|name| *name != "password") {
+        let Some(cell) = fields.text(&[&simplified(name)]).map(unguarded) else { continue };
+        if name.ends_with("_at") {
+            form.append_pair(name, &fields::time_of(name, cell)?.to_string());
+        } else {
+            form.append_pair(name, cell);
+        }
+    }
+    serde_html_form::from_str(&form.finish()).map_err(|error| Flaw::Json(error.to_string()))
+}
+
+/// Returns the names of all options, in the order of their declaration.
+fn option_names() -> &'static [&'static str] {
+    /// A deserializer that only takes the names of a struct's fields.
+    struct Names<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = value::Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, value::Error> {
+            *self.0 = fields;
+            self.deserialize_any(visitor)
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
+            Err(value::Error::custom("there are only names"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
+            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut names: &'static [&'static str] = &[];
+    let _ = Options::deserialize(Names(&mut names));
+    names
+}
+
+/// Returns whether a spreadsheet would evaluate this text. Apostrophes before it count as part of the guard, so that a text
+/// with one of its own comes back with it.
 fn is_formula(text: &str) -> bool {
     text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
 }

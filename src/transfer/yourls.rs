@@ -23,6 +23,6 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
         fields.time(&["timestamp"])?,
         now,
     );
-    link.title = fields::title(fields.optional(&["title"]));
+    link.doc.options.title = fields::title(fields.optional(&["title"]));
     Entry::new(link, fields::undated(fields.count(&["clicks", "hits"])?))
 }

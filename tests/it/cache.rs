@@ -6,9 +6,10 @@ use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 use urlshort::{
-    link::Link,
+    link::{Link, Revision},
+    links::{CacheOptions, Links},
     observability::metrics::Metrics,
-    store::{Cached, Change, Changed, Store, StoreError, Supervised},
+    store::{Change, Changed, History, Store, StoreError},
 };
 
 use crate::support::{FaultyStore, Mood, key, link};
@@ -18,17 +19,21 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 struct Setup {
     store: Arc<FaultyStore>,
-    cached: Arc<Cached>,
+    links: Arc<Links>,
     metrics: Arc<Metrics>,
 }
 
 fn setup_with(bytes: u64) -> Setup {
     let (store, metrics) = (Arc::new(FaultyStore::default()), Arc::new(Metrics::new()));
-    let supervised = Arc::new(Supervised::new(store.clone(), DEADLINE, metrics.clone()));
-    let cached = Arc::new(Cached::new(supervised.clone(), bytes, LIFETIME, metrics.clone()));
-    tokio::spawn(supervised.probe_regularly());
-    tokio::spawn(cached.clone().watch_regularly());
-    Setup { store, cached, metrics }
+    let cache = CacheOptions { bytes, lifetime: LIFETIME };
+    let links = Arc::new(Links::new(store.clone(), DEADLINE, cache, metrics.clone()));
+    for task in 0..2 {
+        let links = links.clone();
+        tokio::spawn(async move {
+            if task == 0 { links.probe_regularly().await } else { links.watch_regularly().await }
+        });
+    }
+    Setup { store, links, metrics }
 }
 
 fn setup() -> Setup {
@@ -38,13 +43,16 @@ fn setup() -> Setup {
 impl Setup {
     /// What the cache says about a key: the target, or nothing.
     async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
-        Ok(self.cached.get(&key(text)).await?.map(|link| link.target.to_string()))
+        Ok(self.links.find(&key(text)).await?.map(|link| link.doc.target.to_string()))
     }
 
     /// Puts or replaces a link behind the cache's back, as another instance does.
     async fn change_elsewhere(&self, text: &str, target: &str) {
-        let _ = self.store.delete(&key(text), None).await.unwrap();
-        assert!(self.store.put_if_absent(link(text, target)).await.unwrap());
+        if let Some(record) = self.store.get_unseen(&key(text)).await {
+            let removed = self.store.delete(&key(text), record.link.revision()).await.unwrap();
+            assert_eq!(removed, Change::Done);
+        }
+        assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
     fn counted(&self, result: &str) -> u64 {
@@ -100,12 +108,12 @@ async fn a_missing_link_is_remembered_for_a_second() {
 async fn own_changes_show_at_once() {
     let setup = setup();
     assert_eq!(setup.target("k").await.unwrap(), None);
-    assert!(setup.cached.put_if_absent(link("k", "https://one.example")).await.unwrap());
+    assert!(setup.links.put_if_absent(link("k", "https://one.example"), History::default()).await.unwrap());
     assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
     let edited = Link { version: 2, ..link("k", "https://two.example") };
-    assert_eq!(setup.cached.update(edited, 1).await.unwrap(), Change::Done);
+    assert_eq!(setup.links.update(edited.clone(), 1).await.unwrap(), Change::Done);
     assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
-    assert_eq!(setup.cached.delete(&key("k"), None).await.unwrap(), Change::Done);
+    assert_eq!(setup.links.delete(&key("k"), edited.revision()).await.unwrap(), Change::Done);
     assert_eq!(setup.target("k").await.unwrap(), None);
 }
 
@@ -209,7 +217,7 @@ async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
     setup.target("k").await.unwrap();
     setup.store.set_mood(Mood::Frozen);
     let edited = Link { version: 2, ..link("k", "https://two.example") };
-    assert!(matches!(setup.cached.update(edited, 1).await, Err(StoreError::Timeout(_))));
+    assert!(matches!(setup.links.update(edited, 1).await, Err(StoreError::Timeout(_))));
     assert_eq!(setup.target("k").await.unwrap(), some("one.example"), "it is not made yet");
     setup.store.set_mood(Mood::Fine);
     sleep(Duration::from_millis(1)).await;
@@ -292,20 +300,22 @@ proptest! {
                     }
                     Event::Put(n, target) => {
                         let new = link(&n.to_string(), &format!("https://{target}.example/"));
-                        let put = setup.cached.put_if_absent(new.clone()).await.unwrap();
+                        let put = setup.links.put_if_absent(new.clone(), History::default()).await.unwrap();
                         assert_eq!(put, !model.contains_key(&n));
-                        model.entry(n).or_insert((new.target.to_string(), 1));
+                        model.entry(n).or_insert((new.doc.target.to_string(), 1));
                     }
                     Event::Edit(n, target) => {
                         let version = model.get(&n).map_or(1, |(_, version)| *version);
                         let new = link(&n.to_string(), &format!("https://{target}.example/"));
                         let edited = Link { version: version + 1, ..new };
-                        let change = setup.cached.update(edited.clone(), version).await.unwrap();
+                        let change = setup.links.update(edited.clone(), version).await.unwrap();
                         assert_eq!(change == Change::Done, model.contains_key(&n));
-                        model.entry(n).and_modify(|kept| *kept = (edited.target.to_string(), version + 1));
+                        model.entry(n).and_modify(|kept| *kept = (edited.doc.target.to_string(), version + 1));
                     }
                     Event::Delete(n) => {
-                        let change = setup.cached.delete(&key(&n.to_string()), None).await.unwrap();
+                        let version = model.get(&n).map_or(1, |(_, version)| *version);
+                        let revision = Revision { version, ..link("k", "https://example.com").revision() };
+                        let change = setup.links.delete(&key(&n.to_string()), revision).await.unwrap();
                         assert_eq!(change == Change::Done, model.remove(&n).is_some());
                     }
                     Event::Elsewhere(n, target) => {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use jiff::civil::{Date, date};
 use urlshort::{
-    clicks::{Clicks, Device, Facet, Visitor},
-    link::Key,
+    clicks::{Clicks, Device, Visitor},
+    link::Link,
+    links::Links,
     observability::metrics::Metrics,
-    store::{Store, memory::MemoryStore},
+    store::{History, memory::MemoryStore},
 };
 
-use crate::support::{key, link};
+use crate::support::{link, uncached};
 
 const DAY: Date = date(2026, 6, 1);
 
@@ -19,39 +20,43 @@ fn person(host: usize) -> Visitor {
     Visitor::Person { device: Device::Desktop, referrer: format!("{host}.example").parse().ok() }
 }
 
-async fn referrers(store: &dyn Store, key: &Key) -> usize {
-    let counts = store.day_counts(key, DAY, DAY).await.unwrap();
-    counts.iter().filter(|counted| matches!(counted.facet, Facet::Referrer(_))).count()
+/// A link, the only one of its store, and what counts its visits.
+async fn link_and_clicks() -> (Link, Links, Clicks) {
+    let (link, metrics) = (link("k", "https://example.com"), Arc::new(Metrics::new()));
+    let links = uncached(Arc::new(MemoryStore::default()), metrics.clone());
+    assert!(links.put_if_absent(link.clone(), History::default()).await.unwrap());
+    (link, links, Clicks::new(&metrics))
+}
+
+async fn referrers(links: &Links, link: &Link) -> usize {
+    links.day_counts(&link.key, DAY, DAY).await.unwrap()[&DAY].referrers.len()
 }
 
 #[tokio::test]
 async fn a_link_keeps_a_hundred_referrers_a_day_however_many_links_are_followed() {
-    let (store, clicks) = (Arc::new(MemoryStore::default()), Clicks::new(&Metrics::new()));
-    let crowded = key("crowded");
-    assert!(store.put_if_absent(link("crowded", "https://example.com")).await.unwrap());
+    let (crowded, links, clicks) = link_and_clicks().await;
     for round in 0..3 {
         (0..100).for_each(|host| clicks.record(&crowded, DAY, person(1000 * round + host)));
-        clicks.flush(&*store).await;
+        clicks.flush(&links).await;
         for other in 0..60_000 {
-            clicks.record(&key(&format!("{round}-{other}")), DAY, person(other));
+            let other_link = link(&format!("{round}-{other}"), "https://example.com");
+            clicks.record(&other_link, DAY, person(other));
         }
-        clicks.flush(&*store).await;
+        clicks.flush(&links).await;
     }
-    assert_eq!(referrers(&*store, &crowded).await, 100);
-    let record = store.record(&crowded).await.unwrap().unwrap();
+    assert_eq!(referrers(&links, &crowded).await, 100);
+    let record = links.get(&crowded.key).await.unwrap().unwrap();
     assert_eq!(record.clicks, 300, "the visits themselves are all counted");
 }
 
 #[tokio::test]
 async fn a_visit_of_the_day_before_does_not_begin_a_new_count_of_referrers() {
-    let (store, clicks) = (Arc::new(MemoryStore::default()), Clicks::new(&Metrics::new()));
-    let key = key("k");
-    assert!(store.put_if_absent(link("k", "https://example.com")).await.unwrap());
+    let (link, links, clicks) = link_and_clicks().await;
     for round in 0..3 {
-        (0..100).for_each(|host| clicks.record(&key, DAY, person(1000 * round + host)));
-        clicks.flush(&*store).await;
-        clicks.record(&key, DAY.tomorrow().unwrap(), person(1));
-        clicks.flush(&*store).await;
+        (0..100).for_each(|host| clicks.record(&link, DAY, person(1000 * round + host)));
+        clicks.flush(&links).await;
+        clicks.record(&link, DAY.tomorrow().unwrap(), person(1));
+        clicks.flush(&links).await;
     }
-    assert_eq!(referrers(&*store, &key).await, 100);
+    assert_eq!(referrers(&links, &link).await, 100);
 }

@@ -24,7 +24,7 @@ fn links_in(directory: &Path) -> HashMap<String, String> {
     let file = rusqlite::Connection::open(directory.join("links.db")).unwrap();
     let verdict: String = file.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(verdict, "ok");
-    let mut links = file.prepare("SELECT key, target FROM links").unwrap();
+    let mut links = file.prepare("SELECT key, doc ->> 'target' FROM links").unwrap();
     links.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
 }
 

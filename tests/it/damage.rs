@@ -2,28 +2,30 @@
 
 use std::{
     fs,
+    num::NonZeroU32,
     os::unix::fs::FileExt,
     path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::future::join_all;
+use jiff::civil::{Date, date};
 use reqwest::{Client, StatusCode, redirect::Policy};
 use serde_json::Value;
 use urlshort::{
-    clicks::{DayCount, Facet},
+    clicks::{Clicks, DayCounts, Device, Visitor},
+    link::options::Options,
+    links::Listing,
     observability::metrics::Metrics,
-    store::{
-        self, History, OpenOptions, Store, StoreError, Supervised,
-        listing::{Listing, Order, list},
-    },
+    store::{self, History, OpenOptions, Store, StoreError, listing::Order},
 };
 
-use crate::support::{Postgres, Process, Redis, key, link, sqlite_in};
+use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, with};
+
+const DAY: Date = date(2026, 6, 1);
 
 async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
@@ -32,10 +34,10 @@ async fn open(url: &str) -> Arc<dyn Store> {
 /// Puts 20 links, of which every fifth is to be damaged: first, last, and in between.
 async fn put_twenty(store: &Arc<dyn Store>) {
     for n in 0..20 {
-        let day = DayCount { day: jiff::civil::date(2026, 6, 1), facet: Facet::People, count: 1 };
-        let history = History { days: vec![day], ..History::default() };
+        let counts = DayCounts { people: 1, ..DayCounts::default() };
+        let history = History { days: [(DAY, counts)].into(), ..History::default() };
         let made = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
-        assert!(store.put_with_history(made, history).await.unwrap());
+        assert!(store.put_if_absent(made, history).await.unwrap());
     }
 }
 
@@ -45,11 +47,11 @@ fn kind(n: usize) -> &'static str {
 
 async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
     let metrics = Arc::new(Metrics::new());
-    let store = Arc::new(Supervised::new(store, Duration::from_secs(2), metrics.clone()));
+    let links = uncached(store.clone(), metrics.clone());
     let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
     for _ in 0..20 {
         // Look-ups that come together go together.
-        let found = join_all(keys.iter().map(|key| store.get(key))).await;
+        let found = join_all(keys.iter().map(|key| links.find(key))).await;
         for (key, found) in keys.iter().zip(found) {
             match found {
                 Ok(Some(link)) => assert!(key.as_str().starts_with("good") && link.key == *key),
@@ -58,7 +60,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
             }
         }
     }
-    assert!(!store.is_failing());
+    assert_eq!(metrics.store_up.with_label_values(&[store.name()]).get(), 1);
     assert_eq!(metrics.store_corrupt_links.get(), 20 * 5);
 
     let good: Vec<_> = keys.iter().map(ToString::to_string).filter(|key| key.starts_with("good")).collect();
@@ -66,8 +68,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
         for order in [Order::Oldest, Order::Newest, Order::MostClicked] {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
-                let page =
-                    list(&*store, Listing { order, after, limit, ..Listing::default() }).await.unwrap();
+                let page = links.list(Listing { order, after, limit, ..Listing::default() }).await.unwrap();
                 assert!(page.records.len() == limit || page.next.is_none(), "a page is full");
                 listed.extend(page.records.iter().map(|record| record.link.key.to_string()));
                 after = page.next;
@@ -91,7 +92,7 @@ async fn damaged_links_harm_no_other_in_sqlite() {
     let store = open(&sqlite_in(directory.path())).await;
     put_twenty(&store).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
-    file.execute("UPDATE links SET expires_at = 999999999999999999 WHERE key LIKE 'bad%'", ()).unwrap();
+    file.execute("UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'", ()).unwrap();
     damaged_links_harm_no_other(store).await;
 }
 
@@ -101,7 +102,7 @@ async fn damaged_links_harm_no_other_in_postgres() {
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
-    let damage = "UPDATE links SET expires_at = 999999999999999999 WHERE key LIKE 'bad%'";
+    let damage = "UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'";
     sqlx::query(damage).execute(&mut admin).await.unwrap();
     damaged_links_harm_no_other(store).await;
 }
@@ -112,9 +113,85 @@ async fn damaged_links_harm_no_other_in_redis() {
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     for kept in server.cli(&["KEYS", "urlshort:*:link:bad*"]).lines() {
-        server.cli(&["HSET", kept.trim(), "expires_at", "999999999999999999"]);
+        server.cli(&["HSET", kept.trim(), "doc", "{}"]);
     }
     damaged_links_harm_no_other(store).await;
+}
+
+/// Counts a visit to `good` and one to `bad`, whose counts of the day are damaged by `damage`, and lets a visit of each
+/// be used up after the document of `bad` is damaged by `damage` as well.
+async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
+    store: Arc<dyn Store>,
+    damage: impl AsyncFn(&'static str, &'static str),
+) {
+    let metrics = Arc::new(Metrics::new());
+    let (links, clicks) = (uncached(store.clone(), metrics.clone()), Clicks::new(&metrics));
+    let limit = || Options { max_visits: NonZeroU32::new(5), ..Options::default() };
+    let both = ["bad", "good"].map(|text| with(limit(), link(text, "https://example.com")));
+    let referrer = |host: &str| Visitor::Person { device: Device::Mobile, referrer: host.parse().ok() };
+    for link in &both {
+        assert!(store.put_if_absent(link.clone(), History::default()).await.unwrap());
+        clicks.record(link, DAY, referrer("news.example"));
+    }
+    clicks.flush(&links).await;
+    damage("day", "bad").await;
+    both.iter().for_each(|link| clicks.record(link, DAY, referrer("news.example")));
+    clicks.flush(&links).await;
+    let good = store.day_counts(&key("good"), DAY, DAY).await.unwrap();
+    assert_eq!(good[&DAY].people, 2, "the visit is written although another can't be");
+    assert_eq!((metrics.clicks_dropped.get(), metrics.clicks_pending.get()), (1, 0));
+
+    damage("limit", "bad").await;
+    for _ in 0..3 {
+        let (bad, good) = (key("bad"), key("good"));
+        let (bad, good) = tokio::join!(store.use_visit(&bad), store.use_visit(&good));
+        assert!(bad.is_err() && good.unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_sqlite() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&sqlite_in(directory.path())).await;
+    let file = directory.path().join("links.db");
+    let damage = async |what: &str, key: &str| {
+        let sql = match what {
+            "day" => "UPDATE days SET referrers = '{' WHERE key = ?",
+            _ => "UPDATE links SET doc = '{' WHERE key = ?",
+        };
+        assert_eq!(rusqlite::Connection::open(&file).unwrap().execute(sql, [key]).unwrap(), 1);
+    };
+    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_postgres() {
+    let server = Postgres::start();
+    let store = open(&server.url()).await;
+    let damage = async |what: &str, key: &str| {
+        let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
+        let sql = match what {
+            "day" => "UPDATE days SET referrers = '{' WHERE key = $1",
+            _ => "UPDATE links SET doc = '{\"max_visits\": \"many\"}' WHERE key = $1",
+        };
+        assert_eq!(sqlx::query(sql).bind(key).execute(&mut admin).await.unwrap().rows_affected(), 1);
+    };
+    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
+    let server = Redis::start();
+    let store = open(&server.url()).await;
+    let damage = async |what: &str, key: &str| {
+        let (kind, field, value) = match what {
+            "day" => ("days", "20605p", "many"),
+            _ => ("link", "doc", "{"),
+        };
+        let stored = server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]);
+        assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field was there");
+    };
+    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,8 +202,8 @@ async fn an_export_leaves_damaged_links_out_and_says_so() {
     put_twenty(&store).await;
     store.close().await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
-    file.execute("UPDATE links SET expires_at = 999999999999999999 WHERE key = 'bad05'", ()).unwrap();
-    file.execute("UPDATE day_counts SET day = 20269999 WHERE key = 'bad10'", ()).unwrap();
+    file.execute("UPDATE links SET doc = '{}' WHERE key = 'bad05'", ()).unwrap();
+    file.execute("UPDATE days SET people = -1 WHERE key = 'bad10'", ()).unwrap();
     drop(file);
     let output = directory.path().join("links.jsonl");
     let mut export = Process::command(&[("STORE_URL", &url)]);
@@ -150,9 +227,9 @@ fn damage_page_with(file: &Path, text: &str) {
 /// The keys that can be read, and those that can't.
 fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
-    (0..count).map(|n| format!("k{n}")).partition(|key| {
-        database.query_row("SELECT target FROM links WHERE key = ?", [key], |_| Ok(())).is_ok()
-    })
+    (0..count)
+        .map(|n| format!("k{n}"))
+        .partition(|key| database.query_row("SELECT doc FROM links WHERE key = ?", [key], |_| Ok(())).is_ok())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +239,10 @@ async fn a_damaged_page_takes_no_link_of_another_page_down() {
     let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
     let store = open(&url).await;
     let target = |n: usize| format!("https://{n}.example/{}", "x".repeat(200));
-    let put = join_all((0..LINKS).map(|n| store.put_if_absent(link(&format!("k{n}"), &target(n))))).await;
+    let put = join_all(
+        (0..LINKS).map(|n| store.put_if_absent(link(&format!("k{n}"), &target(n)), History::default())),
+    )
+    .await;
     assert!(put.into_iter().all(|put| put.unwrap()));
     store.close().await;
     damage_page_with(&file, &target(250));

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
-use urlshort::link::Link;
+use urlshort::{link::Link, store::History};
 
 use crate::support::{TestApp, assert_error, link};
 
@@ -68,7 +68,7 @@ async fn a_link_whose_key_is_a_path_of_the_api_is_managed_like_any_other() {
 async fn a_link_at_the_last_version_can_still_be_changed() {
     let app = app().await;
     let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
-    assert!(app.store.put_if_absent(last).await.unwrap());
+    assert!(app.links.put_if_absent(last, History::default()).await.unwrap());
     let edited: Value = edit(&app, "k", json!({ "title": "mine" })).await.json().await.unwrap();
     assert_eq!((&edited["title"], &edited["version"]), (&json!("mine"), &json!(u32::MAX)));
     json_of(call(&app, Method::POST, "/api/v1/links/k/take-down")).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
     link::Link,
-    store::{self, Change, OpenOptions, Store, memory::MemoryStore},
+    store::{self, Change, History, OpenOptions, Store, memory::MemoryStore},
 };
 
 use crate::support::{FaultyStore, PATIENCE, Postgres, TestApp, eventually, key, link};
@@ -44,7 +44,7 @@ async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String
     eventually(PATIENCE, async || {
         let mut down = Vec::new();
         for text in keys {
-            if store.get(&key(text)).await.unwrap().unwrap().taken_down_at.is_some() {
+            if store.get(&key(text)).await.unwrap().unwrap().link.doc.taken_down_at.is_some() {
                 down.push(text);
             }
         }
@@ -103,13 +103,19 @@ async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_alread
     let memory = Arc::new(MemoryStore::default());
     let app = app_on(Arc::new(FaultyStore::around(memory.clone()))).await;
     for text in ["down", "gone"] {
-        assert!(app.store.put_if_absent(link(text, "https://example.com")).await.unwrap());
+        assert!(
+            app.links.put_if_absent(link(text, "https://example.com"), History::default()).await.unwrap()
+        );
         assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
     }
     // Behind the back of the instance, which is deaf.
-    let down = Link { taken_down_at: Some(app.now()), version: 2, ..link("down", "https://example.com") };
+    let mut down = Link { version: 2, ..link("down", "https://example.com") };
+    down.doc.taken_down_at = Some(app.now());
     assert_eq!(memory.update(down, 1).await.unwrap(), Change::Done);
-    assert_eq!(memory.delete(&key("gone"), None).await.unwrap(), Change::Done);
+    assert_eq!(
+        memory.delete(&key("gone"), link("gone", "https://example.com").revision()).await.unwrap(),
+        Change::Done
+    );
     for text in ["down", "gone"] {
         assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND, "it can't know");
     }

@@ -13,11 +13,11 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 use urlshort::{
-    link::Link,
-    store::{self, Change, OpenOptions, Store},
+    link::{Link, Revision},
+    store::{self, Change, History, OpenOptions, Store},
 };
 
-use crate::support::{FaultyStore, Postgres, Process, Redis, RedisCluster, TestApp, key, link, target};
+use crate::support::{FaultyStore, Postgres, Process, Redis, RedisCluster, TestApp, key, link};
 
 /// What an edit may take to be seen everywhere.
 const SOON: Duration = Duration::from_secs(1);
@@ -92,23 +92,23 @@ async fn a_link_made_on_one_redirects_on_the_others_at_once(url: &str) {
 
 async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
     let apps = three_instances(url).await;
-    assert!(apps[0].store.put_if_absent(link("k", "https://example.com/1")).await.unwrap());
+    assert!(
+        apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
+    );
     // Once each of them has been told of one change, all of them listen.
     for version in 1..10 {
         time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
-        let edited = Link {
-            version: version + 1,
-            target: target(&format!("https://example.com/{}", version + 1)),
-            ..link("k", "https://example.com")
-        };
+        let edited =
+            Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         let editor = &apps[version as usize % 3];
-        assert_eq!(editor.store.update(edited, version).await.unwrap(), Change::Done);
+        assert_eq!(editor.links.update(edited, version).await.unwrap(), Change::Done);
         let new = format!("https://example.com/{}", version + 1);
         assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "at once where it was made");
         let took = time_until_all_say(&apps, "k", Some(&new)).await;
         assert!(took < SOON, "edit {version} took {took:?}");
     }
-    assert_eq!(apps[1].store.delete(&key("k"), None).await.unwrap(), Change::Done);
+    let last = Revision { version: 10, ..link("k", "https://example.com").revision() };
+    assert_eq!(apps[1].links.delete(&key("k"), last).await.unwrap(), Change::Done);
     let took = time_until_all_say(&apps, "k", None).await;
     assert!(took < SOON, "the removal took {took:?}");
 }
@@ -125,10 +125,12 @@ async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
     let deaf =
         TestApp::start_on(Arc::new(FaultyStore::around(open(url).await)), &["--cache-ttl", "3s"]).await;
     let editor = TestApp::start_on(open(url).await, &[]).await;
-    assert!(editor.store.put_if_absent(link("k", "https://example.com/old")).await.unwrap());
+    assert!(
+        editor.links.put_if_absent(link("k", "https://example.com/old"), History::default()).await.unwrap()
+    );
     assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"));
     let edited = Link { version: 2, ..link("k", "https://example.com/new") };
-    assert_eq!(editor.store.update(edited, 1).await.unwrap(), Change::Done);
+    assert_eq!(editor.links.update(edited, 1).await.unwrap(), Change::Done);
     assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"), "it is deaf");
     let took = time_until_all_say(&[deaf], "k", Some("https://example.com/new")).await;
     assert!(took < lifetime + SOON, "{took:?}");
@@ -181,7 +183,9 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
 async fn a_listener_whose_connection_is_ended_listens_again() {
     let server = Postgres::start();
     let apps = three_instances(&server.url()).await;
-    assert!(apps[0].store.put_if_absent(link("k", "https://example.com/1")).await.unwrap());
+    assert!(
+        apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
+    );
     for version in 1..4 {
         time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
@@ -191,7 +195,7 @@ async fn a_listener_whose_connection_is_ended_listens_again() {
         assert_eq!(ended, 3, "each instance listens");
         let edited =
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
-        assert_eq!(apps[0].store.update(edited, version).await.unwrap(), Change::Done);
+        assert_eq!(apps[0].links.update(edited, version).await.unwrap(), Change::Done);
         let took =
             time_until_all_say(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
         assert!(took < SOON + SOON, "{took:?}");

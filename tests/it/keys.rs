@@ -7,10 +7,11 @@ use reqwest::header;
 use serde_json::{Value, json};
 use urlshort::{
     keygen::{self, Materials},
-    store::memory::MemoryStore,
+    observability::metrics::Metrics,
+    store::{History, memory::MemoryStore},
 };
 
-use crate::support::{FaultyStore, Mood, Process, TestApp, assert_error, link, sqlite_in, target};
+use crate::support::{FaultyStore, Mood, Process, TestApp, assert_error, link, sqlite_in, target, uncached};
 
 #[tokio::test]
 async fn counted_keys_begin_with_qi() {
@@ -69,7 +70,9 @@ async fn the_same_url_gets_the_same_hashed_key() {
 async fn a_hash_that_belongs_to_another_url_moves_on() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
     let [first, second] = hashed_keys(2).await.try_into().unwrap();
-    assert!(app.store.put_if_absent(link(&first, "https://other.example")).await.unwrap());
+    assert!(
+        app.links.put_if_absent(link(&first, "https://other.example"), History::default()).await.unwrap()
+    );
     assert_eq!(app.key_of("https://example.com").await, second);
     assert_eq!(app.metric("key_collisions_total"), 1.0);
 }
@@ -79,8 +82,8 @@ async fn a_hashed_link_that_has_gone_is_not_given_out_again() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
     let [first, second] = hashed_keys(2).await.try_into().unwrap();
     let mut gone = link(&first, "https://example.com");
-    gone.taken_down_at = Some(gone.created_at);
-    assert!(app.store.put_if_absent(gone).await.unwrap());
+    gone.doc.taken_down_at = Some(gone.created_at);
+    assert!(app.links.put_if_absent(gone, History::default()).await.unwrap());
     assert_eq!(app.key_of("https://example.com").await, second);
 }
 
@@ -133,8 +136,10 @@ async fn a_counter_that_can_not_be_reached_is_an_error_once_and_goes_on_later() 
 
 /// The keys that the hash strategy proposes for `https://example.com`, attempt by attempt.
 async fn hashed_keys(attempts: u32) -> Vec<String> {
-    let materials =
-        Materials { key_length: 7, rng: StdRng::seed_from_u64(0), store: Arc::new(MemoryStore::default()) };
+    let materials = {
+        let links = Arc::new(uncached(Arc::new(MemoryStore::default()), Arc::new(Metrics::new())));
+        Materials { key_length: 7, rng: StdRng::seed_from_u64(0), links }
+    };
     let strategy = keygen::strategy("hash".parse().unwrap(), materials);
     let mut keys = Vec::new();
     for attempt in 0..attempts {

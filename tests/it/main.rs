@@ -36,7 +36,6 @@ mod restore;
 mod retries;
 mod rolling;
 mod rotation;
-
 mod servers;
 mod shorten;
 mod shutdown;
@@ -44,3 +43,4 @@ mod silence;
 mod store;
 mod support;
 mod transfer;
+mod upgrade;

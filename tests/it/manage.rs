@@ -176,7 +176,7 @@ async fn an_edit_changes_what_it_names_and_null_takes_away() {
     assert_eq!(same["version"], 2, "what changes nothing is no edit");
     for (body, code) in [
         (json!({ "url": "nonsense" }), "invalid_url"),
-        (json!({ "url": null }), "invalid_body"),
+        (json!({ "url": null }), "invalid_url"),
         (json!({ "colour": "red" }), "invalid_body"),
         (json!({ "redirect": 300 }), "invalid_option"),
         (json!({ "max_visits": 0 }), "invalid_body"),

@@ -66,10 +66,15 @@ async fn a_sane_request_id_is_kept_and_another_replaced() {
 
 #[tokio::test]
 async fn a_handler_that_panics_is_a_500_and_the_service_goes_on() {
-    let app = TestApp::start_on(Arc::new(FaultyStore::default()), &["--cache-bytes", "0"]).await;
-    let sentence = assert_error(app.get("/panic").await, 500, "internal").await;
+    const TOKEN: &str = "reader-0123456789";
+    let app =
+        TestApp::start_on(Arc::new(FaultyStore::default()), &["--api-tokens", "ci:reader-0123456789:read"])
+            .await;
+    let request = app.client.get(app.url("/api/v1/links/panic")).bearer_auth(TOKEN);
+    let sentence = assert_error(request.send().await.unwrap(), 500, "internal").await;
     assert_eq!(sentence, "internal error");
-    assert_eq!(app.metric(r#"http_requests_total{method="GET",route="/{key}",status="500"}"#), 1.0);
+    let series = r#"http_requests_total{method="GET",route="/api/v1/links/{key}",status="500"}"#;
+    assert_eq!(app.metric(series), 1.0);
     assert_eq!(app.get("/healthz").await.status(), 200);
 }
 

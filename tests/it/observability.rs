@@ -111,11 +111,12 @@ async fn each_failure_is_logged_once_with_its_cause() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(
         store.clone(),
-        &["--request-timeout", "50ms", "--store-timeout", "1h", "--cache-bytes", "0"],
+        &["--request-timeout", "50ms", "--store-timeout", "1h", "--api-tokens", "ci:reader-0123456789:read"],
     )
     .await;
     app.get("/hang").await;
-    app.get("/panic").await;
+    let panics = app.client.get(app.url("/api/v1/links/panic")).bearer_auth("reader-0123456789");
+    panics.send().await.unwrap();
     store.set_mood(Mood::Broken);
     app.get("/abc").await;
     store.set_mood(Mood::Fine);

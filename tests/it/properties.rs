@@ -8,7 +8,7 @@ use proptest::{
 };
 use urlshort::{
     base_url::BaseUrl,
-    clicks::{Device, Facet, Referrer},
+    clicks::{DayCounts, Device, Referrer, Visitor},
     link::{
         Key, Target,
         options::{Tag, Tags, Title},
@@ -119,13 +119,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_counted_comes_back_from_the_words_of_a_store(host in text("[!-~]{1,253}"), kind in text("[a-z]{0,9}"), value in text("\\PC{0,9}")) {
-        let devices = [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other].map(Facet::Device);
-        let referrer = Facet::Referrer(host.parse::<Referrer>().unwrap());
-        for facet in devices.into_iter().chain([Facet::People, Facet::Bots, referrer]) {
-            let (kind, value) = facet.as_pair();
-            prop_assert_eq!(Facet::from_pair(kind, value), Ok(facet.clone()));
+    fn counts_come_back_from_their_text(host in text("[!-~]{1,253}"), number in any::<u64>()) {
+        let mut counts = DayCounts::default();
+        for device in [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other] {
+            let referrer = Some(host.parse::<Referrer>().unwrap());
+            counts.count(Visitor::Person { device, referrer }, number);
         }
-        let _ = Facet::from_pair(&kind, &value);
+        counts.count(Visitor::Bot, number);
+        let text = serde_json::to_string(&counts).unwrap();
+        prop_assert_eq!(serde_json::from_str::<DayCounts>(&text).unwrap(), counts);
     }
 }

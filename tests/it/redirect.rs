@@ -6,6 +6,8 @@ use jiff::ToSpan;
 use reqwest::header;
 use serde_json::json;
 
+use urlshort::store::History;
+
 use crate::support::{FaultyStore, Process, TestApp, assert_error, key, link, sqlite_in};
 
 #[tokio::test]
@@ -52,8 +54,8 @@ async fn what_is_no_key_or_no_link_is_not_found() {
 #[tokio::test]
 async fn keys_are_told_apart_by_case() {
     let app = TestApp::start().await;
-    assert!(app.store.put_if_absent(link("abc", "https://lower.example")).await.unwrap());
-    assert!(app.store.put_if_absent(link("ABC", "https://upper.example")).await.unwrap());
+    assert!(app.links.put_if_absent(link("abc", "https://lower.example"), History::default()).await.unwrap());
+    assert!(app.links.put_if_absent(link("ABC", "https://upper.example"), History::default()).await.unwrap());
     assert_eq!(app.get("/abc").await.headers()[header::LOCATION], "https://lower.example/");
     assert_eq!(app.get("/ABC").await.headers()[header::LOCATION], "https://upper.example/");
 }
@@ -62,8 +64,8 @@ async fn keys_are_told_apart_by_case() {
 async fn an_expired_link_is_gone_from_its_very_second_on() {
     let app = TestApp::start().await;
     let mut expiring = link("soon", "https://example.com");
-    expiring.expires_at = Some(app.now() + 60.seconds());
-    assert!(app.store.put_if_absent(expiring).await.unwrap());
+    expiring.doc.options.expires_at = Some(app.now() + 60.seconds());
+    assert!(app.links.put_if_absent(expiring, History::default()).await.unwrap());
     assert_eq!(app.get("/soon").await.status(), 302);
     app.advance(Duration::from_secs(60));
     assert_error(app.get("/soon").await, 410, "gone").await;
@@ -74,8 +76,8 @@ async fn an_expired_link_is_gone_from_its_very_second_on() {
 async fn a_link_that_was_taken_down_is_gone() {
     let app = TestApp::start().await;
     let mut down = link("down", "https://example.com");
-    down.taken_down_at = Some(down.created_at);
-    assert!(app.store.put_if_absent(down).await.unwrap());
+    down.doc.taken_down_at = Some(down.created_at);
+    assert!(app.links.put_if_absent(down, History::default()).await.unwrap());
     assert_error(app.get("/down").await, 410, "gone").await;
 }
 
@@ -87,9 +89,9 @@ async fn clicks_are_counted_and_heads_are_not() {
         app.get(&format!("/{text}")).await;
     }
     app.client.head(app.url(&format!("/{text}"))).send().await.unwrap();
-    let store = app.store.clone();
+    let store = app.links.clone();
     app.stop().await;
-    assert_eq!(store.record(&key(&text)).await.unwrap().unwrap().clicks, 3);
+    assert_eq!(store.get(&key(&text)).await.unwrap().unwrap().clicks, 3);
 }
 
 #[tokio::test]
@@ -107,7 +109,7 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
 
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
     let clicks: u64 =
-        file.query_row("SELECT clicks FROM links WHERE key = 'mine'", (), |row| row.get(0)).unwrap();
+        file.query_row("SELECT clicks FROM counts WHERE key = 'mine'", (), |row| row.get(0)).unwrap();
     assert_eq!(clicks, 25);
 }
 
@@ -142,7 +144,7 @@ async fn the_short_way_and_the_long_way_are_the_same_from_outside() {
         ] {
             assert_eq!(app.metric(series), count, "{series}");
         }
-        while app.store.record(&key("k")).await.unwrap().unwrap().clicks != 1 {
+        while app.links.get(&key("k")).await.unwrap().unwrap().clicks != 1 {
             tokio::task::yield_now().await;
         }
     }

@@ -79,7 +79,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
 
     follow_runbook("restore-sqlite", &variables);
     let clicks =
-        run(Command::new("sqlite3").arg(&database).arg("select clicks from links where key = 'one'"));
+        run(Command::new("sqlite3").arg(&database).arg("select clicks from counts where key = 'one'"));
     assert_eq!(clicks.trim(), "2");
     assert_restored(&store).await;
 }
@@ -100,8 +100,10 @@ async fn postgres_is_restored_after_its_tables_were_lost() {
     sqlx::query("DROP TABLE links CASCADE").execute(&mut admin).await.unwrap();
 
     follow_runbook("restore-postgres", &variables);
-    let clicks: i64 =
-        sqlx::query_scalar("SELECT clicks FROM links WHERE key = 'one'").fetch_one(&mut admin).await.unwrap();
+    let clicks: i64 = sqlx::query_scalar("SELECT clicks FROM counts WHERE key = 'one'")
+        .fetch_one(&mut admin)
+        .await
+        .unwrap();
     assert_eq!(clicks, 2);
     assert_restored(&store).await;
 }

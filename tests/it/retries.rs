@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use jiff::civil::date;
 use tokio::join;
 use urlshort::{
-    clicks::{DayCount, Facet, Tally},
-    store::{self, OpenOptions},
+    clicks::{DayCounts, Tally},
+    store::{self, History, OpenOptions},
 };
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port, key, link};
@@ -20,11 +20,12 @@ async fn conflicts_between_transactions_are_not_seen_outside() {
     let options = OpenOptions { deadline: PATIENCE, ..OpenOptions::default() };
     let open = async || store::open(&server.url().parse().unwrap(), &options).await.unwrap();
     let (one, other) = (open().await, open().await);
-    assert!(one.put_if_absent(link("k", "https://example.com")).await.unwrap());
-    let key = key("k");
-    let people = DayCount { day: date(2026, 6, 1), facet: Facet::People, count: 1 };
+    let link = link("k", "https://example.com");
+    assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
+    let (key, created_at, day) = (link.key, link.created_at, date(2026, 6, 1));
+    let counts = DayCounts { people: 1, ..DayCounts::default() };
     let both = [&one, &other].map(|store| {
-        let (key, people) = (&key, &people);
+        let (key, counts) = (&key, &counts);
         let visit = async move || {
             for _ in 0..50 {
                 assert!(store.use_visit(key).await.unwrap());
@@ -32,14 +33,14 @@ async fn conflicts_between_transactions_are_not_seen_outside() {
         };
         let count = async move || {
             for _ in 0..50 {
-                let tally = Tally { key: key.clone(), counted: people.clone() };
+                let tally = Tally { key: key.clone(), created_at, day, counts: counts.clone() };
                 store.add_clicks(vec![tally]).await.unwrap();
             }
         };
         async move { join!(visit(), visit(), count()) }
     });
     join_all(both).await;
-    let record = one.record(&key).await.unwrap().unwrap();
+    let record = one.get(&key).await.unwrap().unwrap();
     assert_eq!((record.visits, record.clicks), (200, 100));
 }
 
@@ -70,7 +71,7 @@ async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
     let options = OpenOptions { deadline: Duration::from_secs(10), ..OpenOptions::default() };
     let store = store::open(&url.parse().unwrap(), &options).await.unwrap();
     let key = key("k");
-    assert!(store.put_if_absent(link("k", "https://example.com")).await.unwrap());
+    assert!(store.put_if_absent(link("k", "https://example.com"), History::default()).await.unwrap());
     assert!(store.use_visit(&key).await.unwrap(), "the script is known to the server");
     // The bucket of this key.
     let links = server.cli(&["KEYS", "urlshort:*:link:k"]);

@@ -50,8 +50,13 @@ async fn what_is_wrong_with_postgres_is_one_line() {
 
     assert_serves(&[("STORE_URL", &server.url())]);
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
-    sqlx::query("INSERT INTO schema_version VALUES (1000)").execute(&mut admin).await.unwrap();
-    assert_store_refused(&server.url(), "newer than this program's");
+    sqlx::query("INSERT INTO schema VALUES (2, 1)").execute(&mut admin).await.unwrap();
+    assert_serves(&[("STORE_URL", &server.url())]);
+    sqlx::query("INSERT INTO schema VALUES (3, 2)").execute(&mut admin).await.unwrap();
+    assert_store_refused(&server.url(), "needs a program of schema 2 or later");
+    sqlx::query("DROP TABLE schema").execute(&mut admin).await.unwrap();
+    sqlx::query("CREATE TABLE schema_version (version BIGINT)").execute(&mut admin).await.unwrap();
+    assert_store_refused(&server.url(), "`urlshort import links.jsonl` with this one");
 }
 
 #[test]
@@ -90,8 +95,13 @@ fn what_is_wrong_with_redis_is_one_line() {
     admin(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
     assert_store_refused(&right, "may evict links (maxmemory-policy allkeys-lru)");
     admin(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-    admin(&["SET", "urlshort:schema", "1000"]);
-    assert_store_refused(&right, "newer than this program's");
+    admin(&["HSET", "urlshort:schema", "version", "2"]);
+    assert_serves(&[("STORE_URL", &right)]);
+    admin(&["HSET", "urlshort:schema", "readable_from", "2"]);
+    assert_store_refused(&right, "needs a program of schema 2 or later");
+    admin(&["DEL", "urlshort:schema"]);
+    admin(&["SET", "urlshort:schema", "1"]);
+    assert_store_refused(&right, "`urlshort import links.jsonl` with this one");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
     link::Link,
-    store::{self, Change, OpenOptions},
+    store::{self, Change, History, OpenOptions},
 };
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually, link};
@@ -107,7 +107,7 @@ async fn a_silent_channel_is_replaced(url: &str, port: u16) {
         let response = client.get(process.url("/k")).send().await.unwrap();
         response.headers().get("location").map(|location| location.to_str().unwrap().to_owned())
     };
-    assert!(editor.put_if_absent(link("k", "https://example.com/1")).await.unwrap());
+    assert!(editor.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap());
     for version in 1..4 {
         let expected = format!("https://example.com/{version}");
         eventually(PATIENCE / 2, async || match location().await {

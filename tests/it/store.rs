@@ -1,22 +1,29 @@
 //! What holds for every store. Each test runs against each of them.
 
-use std::{collections::HashSet, num::NonZeroU32, sync::Arc};
-
-use futures_util::future::join_all;
-use jiff::{ToSpan, civil::date};
-use urlshort::{
-    clicks::{DayCount, Device, Facet, Tally},
-    link::{
-        Link,
-        options::{PasswordHash, RedirectStatus, Tags},
-    },
-    store::{
-        self, Change, FIRST_NUMBER, History, OpenOptions, Store, StoreError,
-        listing::{Listing, Order, list},
-    },
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroU32,
+    sync::Arc,
 };
 
-use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in};
+use futures_util::future::join_all;
+use jiff::{
+    ToSpan,
+    civil::{Date, date},
+};
+use serde_json::json;
+use urlshort::{
+    clicks::{DayCounts, MAX_COUNT, Tally},
+    link::{
+        Link, Revision,
+        options::{Options, PasswordHash, RedirectStatus, Tags},
+    },
+    links::Listing,
+    observability::metrics::Metrics,
+    store::{self, Change, FIRST_NUMBER, History, OpenOptions, Store, StoreError, listing::Order},
+};
+
+use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, uncached, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
@@ -83,8 +90,10 @@ conformance! {
     links_are_listed_in_order_page_by_page
     a_listing_finds_what_is_asked_for
     numbers_come_once_and_in_order
-    clicks_add_up_by_day_and_facet
+    clicks_add_up_by_day
     clicks_on_a_link_that_is_not_there_are_left_out
+    a_link_made_again_within_a_second_inherits_nothing
+    a_count_near_the_maximum_stays_there_and_stops_no_other
     a_store_that_is_open_answers
 }
 
@@ -92,33 +101,39 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
 }
 
-/// A link that bears everything that a link can bear.
+/// A link with every option, and with fields that only a newer version knows.
 fn full_link(key: &str) -> Link {
-    Link {
+    let options = Options {
         expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
         max_visits: NonZeroU32::new(u32::MAX),
-        taken_down_at: Some("1969-12-31T23:59:59.999Z".parse().unwrap()),
         redirect: RedirectStatus::PermanentRedirect,
         forward_query: true,
         title: Some("Ünïcode \"title\" 😀".parse().unwrap()),
         tags: Tags::parse(["b tag", "ä", "a'; DROP TABLE links; --"]).unwrap(),
         password: Some(PasswordHash::from_phc("$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA")),
-        version: 7,
-        ..link(key, &format!("https://example.com/{}", "x".repeat(2000)))
-    }
+    };
+    let link = with(options, link(key, &format!("https://example.com/{}", "x".repeat(2000))));
+    let mut doc = serde_json::to_value(&link.doc).unwrap();
+    doc["taken_down_at"] = "1969-12-31T23:59:59.999Z".into();
+    doc["needs"] = 4_000_000_000_u32.into();
+    doc["newer"] = json!({ "numbers": [1, -2.5, 12_345_678_901_234_567_890_u64], "text": "'\"\\ü" });
+    Link { version: 7, doc: serde_json::from_value(doc).unwrap(), ..link }
 }
 
 async fn put(store: &Arc<dyn Store>, links: impl IntoIterator<Item = Link>) {
     for link in links {
-        assert!(store.put_if_absent(link).await.unwrap());
+        assert!(store.put_if_absent(link, History::default()).await.unwrap());
     }
+}
+
+async fn get(store: &Arc<dyn Store>, text: &str) -> Option<Link> {
+    store.get(&key(text)).await.unwrap().map(|record| (*record.link).clone())
 }
 
 async fn a_link_comes_back_as_it_was_put(store: Arc<dyn Store>) {
     for link in [link("plain", "https://example.com/ü?q=1#f"), full_link(&"_-9Z".repeat(16))] {
-        assert!(store.put_if_absent(link.clone()).await.unwrap());
-        assert_eq!(store.get(&link.key).await.unwrap().as_deref(), Some(&link));
-        let record = store.record(&link.key).await.unwrap().unwrap();
+        assert!(store.put_if_absent(link.clone(), History::default()).await.unwrap());
+        let record = store.get(&link.key).await.unwrap().unwrap();
         assert_eq!((&*record.link, record.clicks, record.visits), (&link, 0, 0));
     }
 }
@@ -126,19 +141,21 @@ async fn a_link_comes_back_as_it_was_put(store: Arc<dyn Store>) {
 async fn an_unknown_key_has_no_link(store: Arc<dyn Store>) {
     let key = key("nothing");
     assert_eq!(store.get(&key).await.unwrap(), None);
-    assert_eq!(store.record(&key).await.unwrap(), None);
     assert_eq!(store.update(link("nothing", "https://example.com"), 1).await.unwrap(), Change::Missing);
-    assert_eq!(store.delete(&key, None).await.unwrap(), Change::Missing);
+    assert_eq!(store.delete(&key, revision(1)).await.unwrap(), Change::Missing);
     assert!(!store.use_visit(&key).await.unwrap());
-    assert_eq!(store.day_counts(&key, date(2026, 1, 1), date(2026, 12, 31)).await.unwrap(), []);
+    assert_eq!(store.day_counts(&key, date(2026, 1, 1), date(2026, 12, 31)).await.unwrap(), BTreeMap::new());
 }
 
 async fn the_first_link_of_a_key_stays(store: Arc<dyn Store>) {
     let first = link("k", "https://first.example");
     put(&store, [first.clone()]).await;
-    assert!(!store.put_if_absent(link("k", "https://second.example")).await.unwrap());
-    assert!(store.put_if_absent(link("K", "https://other.example")).await.unwrap(), "case counts");
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&first));
+    assert!(!store.put_if_absent(link("k", "https://second.example"), History::default()).await.unwrap());
+    assert!(
+        store.put_if_absent(link("K", "https://other.example"), History::default()).await.unwrap(),
+        "case counts"
+    );
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&first));
 }
 
 async fn of_64_tasks_that_race_for_a_key_one_wins(store: Arc<dyn Store>) {
@@ -149,42 +166,51 @@ async fn of_64_tasks_that_race_for_a_key_one_wins(store: Arc<dyn Store>) {
             tokio::spawn(async move {
                 let link = link(&format!("race-{round}"), &format!("https://{task}.example"));
                 barrier.wait().await;
-                store.put_if_absent(link.clone()).await.unwrap().then_some(link)
+                store.put_if_absent(link.clone(), History::default()).await.unwrap().then_some(link)
             })
         });
         let winners: Vec<_> = join_all(tasks).await.into_iter().filter_map(Result::unwrap).collect();
         let [winner] = &winners[..] else { panic!("{} tasks won", winners.len()) };
-        assert_eq!(store.get(&winner.key).await.unwrap().as_deref(), Some(winner));
+        assert_eq!(get(&store, winner.key.as_str()).await.as_ref(), Some(winner));
     }
 }
 
 async fn many_links_are_put_at_once(store: Arc<dyn Store>) {
     let links: Vec<_> = (0..2000).map(|n| link(&format!("n{n}"), &format!("https://{n}.example"))).collect();
-    let put = join_all(links.iter().map(|link| store.put_if_absent(link.clone()))).await;
+    let put = join_all(links.iter().map(|link| store.put_if_absent(link.clone(), History::default()))).await;
     assert!(put.into_iter().all(|put| put.unwrap()));
     let found = join_all(links.iter().map(|link| store.get(&link.key))).await;
     for (link, found) in links.iter().zip(found) {
-        assert_eq!(found.unwrap().as_deref(), Some(link));
+        assert_eq!(found.unwrap().map(|record| (*record.link).clone()).as_ref(), Some(link));
     }
 }
 
-fn count(day: i8, facet: Facet, count: u64) -> DayCount {
-    DayCount { day: date(2026, 6, day), facet, count }
+/// The state of a link of [`link`] with this version.
+fn revision(version: u32) -> Revision {
+    Revision { version, ..link("k", "https://example.com").revision() }
 }
 
-/// The counts of June 2026 from one day to another, sorted.
-async fn june(store: &Arc<dyn Store>, text: &str, first: i8, last: i8) -> Vec<DayCount> {
-    let mut counts = store.day_counts(&key(text), date(2026, 6, first), date(2026, 6, last)).await.unwrap();
-    counts.sort_by_key(|counted| (counted.day, counted.facet.clone()));
-    counts
+/// The counts of a day, from their JSON.
+fn counts(text: &str) -> DayCounts {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Counts of days in June 2026.
+fn days<const N: usize>(days: [(i8, &str); N]) -> BTreeMap<Date, DayCounts> {
+    days.into_iter().map(|(day, text)| (date(2026, 6, day), counts(text))).collect()
+}
+
+/// The counts of June 2026 from one day to another.
+async fn june(store: &Arc<dyn Store>, text: &str, first: i8, last: i8) -> BTreeMap<Date, DayCounts> {
+    store.day_counts(&key(text), date(2026, 6, first), date(2026, 6, last)).await.unwrap()
 }
 
 async fn a_link_brings_its_history(store: Arc<dyn Store>) {
-    let days = vec![count(1, Facet::People, 3), count(2, Facet::People, 4), count(2, Facet::Bots, 5)];
+    let days = days([(1, r#"{"people":3}"#), (2, r#"{"people":4,"bots":5,"devices":{"tablet":4}}"#)]);
     let history = History { visits: 6, undated_clicks: 10, days: days.clone() };
-    assert!(store.put_with_history(link("k", "https://example.com"), history.clone()).await.unwrap());
-    assert!(!store.put_with_history(link("k", "https://example.com"), history).await.unwrap());
-    let record = store.record(&key("k")).await.unwrap().unwrap();
+    assert!(store.put_if_absent(link("k", "https://example.com"), history.clone()).await.unwrap());
+    assert!(!store.put_if_absent(link("k", "https://example.com"), history).await.unwrap());
+    let record = store.get(&key("k")).await.unwrap().unwrap();
     assert_eq!((record.clicks, record.visits), (17, 6), "what was refused the second time was not counted");
     assert_eq!(june(&store, "k", 1, 30).await, days);
 }
@@ -194,12 +220,12 @@ async fn an_edit_replaces_the_version_that_it_saw(store: Arc<dyn Store>) {
     put(&store, [old.clone()]).await;
     let edited = Link { version: 2, created_at: old.created_at, ..full_link("k") };
     assert_eq!(store.update(edited.clone(), 1).await.unwrap(), Change::Done);
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&edited));
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&edited));
     assert_eq!(store.update(Link { version: 2, ..old.clone() }, 1).await.unwrap(), Change::Conflict);
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&edited));
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&edited));
     let plain = Link { version: 3, ..old };
     assert_eq!(store.update(plain.clone(), 2).await.unwrap(), Change::Done);
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&plain), "options go as they came");
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&plain), "options go as they came");
 }
 
 async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
@@ -212,31 +238,31 @@ async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
     let done: Vec<_> = join_all(edits).await.into_iter().map(Result::unwrap).collect();
     let winners: Vec<_> = done.iter().filter(|(change, _)| *change == Change::Done).collect();
     let [(_, winner)] = &winners[..] else { panic!("{} edits won", winners.len()) };
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(winner));
+    assert_eq!(get(&store, "k").await.as_ref(), Some(winner));
 }
 
 async fn a_link_at_the_last_version_is_kept_and_removed_as_any_other(store: Arc<dyn Store>) {
     let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
     put(&store, [last.clone()]).await;
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&last));
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&last));
     assert_eq!(store.update(Link { version: 1, ..last.clone() }, 0).await.unwrap(), Change::Conflict);
-    assert_eq!(store.delete(&key("k"), Some(u32::MAX - 1)).await.unwrap(), Change::Conflict);
-    assert_eq!(store.get(&key("k")).await.unwrap().as_deref(), Some(&last));
-    assert_eq!(store.delete(&key("k"), Some(u32::MAX)).await.unwrap(), Change::Done);
+    assert_eq!(store.delete(&key("k"), revision(u32::MAX - 1)).await.unwrap(), Change::Conflict);
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&last));
+    assert_eq!(store.delete(&key("k"), revision(u32::MAX)).await.unwrap(), Change::Done);
 }
 
 async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
-    let history = History { visits: 1, undated_clicks: 1, days: vec![count(1, Facet::People, 1)] };
-    assert!(store.put_with_history(full_link("k"), history).await.unwrap());
-    assert_eq!(store.delete(&key("k"), Some(6)).await.unwrap(), Change::Conflict);
-    assert_eq!(store.delete(&key("k"), Some(7)).await.unwrap(), Change::Done);
-    assert_eq!(store.get(&key("k")).await.unwrap(), None);
-    assert_eq!(store.delete(&key("k"), None).await.unwrap(), Change::Missing);
+    let history = History { visits: 1, undated_clicks: 1, days: days([(1, r#"{"people":1}"#)]) };
+    assert!(store.put_if_absent(full_link("k"), history).await.unwrap());
+    assert_eq!(store.delete(&key("k"), revision(6)).await.unwrap(), Change::Conflict);
+    assert_eq!(store.delete(&key("k"), revision(7)).await.unwrap(), Change::Done);
+    assert_eq!(get(&store, "k").await, None);
+    assert_eq!(store.delete(&key("k"), revision(7)).await.unwrap(), Change::Missing);
     let again = link("k", "https://again.example");
     put(&store, [again.clone()]).await;
-    let record = store.record(&key("k")).await.unwrap().unwrap();
+    let record = store.get(&key("k")).await.unwrap().unwrap();
     assert_eq!((&*record.link, record.clicks, record.visits), (&again, 0, 0));
-    assert_eq!(june(&store, "k", 1, 30).await, []);
+    assert_eq!(june(&store, "k", 1, 30).await, BTreeMap::new());
     for order in [Order::Newest, Order::Oldest, Order::MostClicked] {
         let listed = store.scan(order, None, 10).await.unwrap().records;
         assert_eq!(listed.len(), usize::from(order != Order::MostClicked), "{order:?}");
@@ -244,7 +270,8 @@ async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
 }
 
 async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn Store>) {
-    let limited = Link { max_visits: NonZeroU32::new(10), ..link("k", "https://example.com") };
+    let limit = |visits| Options { max_visits: NonZeroU32::new(visits), ..Options::default() };
+    let limited = with(limit(10), link("k", "https://example.com"));
     put(&store, [limited.clone(), link("free", "https://example.com")]).await;
     let visits = (0..100).map(|_| {
         let store = store.clone();
@@ -252,8 +279,8 @@ async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn Store>) {
     });
     let used = join_all(visits).await.into_iter().filter(|used| *used.as_ref().unwrap()).count();
     assert_eq!(used, 10);
-    assert_eq!(store.record(&key("k")).await.unwrap().unwrap().visits, 10);
-    let raised = Link { max_visits: NonZeroU32::new(11), version: 2, ..limited };
+    assert_eq!(store.get(&key("k")).await.unwrap().unwrap().visits, 10);
+    let raised = Link { version: 2, ..with(limit(11), limited) };
     assert_eq!(store.update(raised, 1).await.unwrap(), Change::Done);
     assert!(store.use_visit(&key("k")).await.unwrap(), "a limit that was raised leaves visits again");
     assert!(!store.use_visit(&key("k")).await.unwrap());
@@ -265,23 +292,25 @@ async fn put_thirty(store: &Arc<dyn Store>) {
     for n in 0..30_u8 {
         let made = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
         let tag = if n % 2 == 0 { "even" } else { "odd" };
-        let new = Link {
-            created_at: made,
+        let options = Options {
             tags: Tags::parse([tag]).unwrap(),
             title: (n == 4).then(|| "The FOURTH".parse().unwrap()),
-            ..link(&format!("k{n:02}"), &format!("https://{n}.example"))
+            ..Options::default()
         };
+        let new = link(&format!("k{n:02}"), &format!("https://{n}.example"));
+        let new = Link { created_at: made, ..with(options, new) };
         let history =
             History { undated_clicks: if n % 3 == 0 { (n / 6).into() } else { 0 }, ..History::default() };
-        assert!(store.put_with_history(new, history).await.unwrap());
+        assert!(store.put_if_absent(new, history).await.unwrap());
     }
 }
 
 /// The numbers of the links that `put_thirty` has put, page by page.
 async fn pages(store: &Arc<dyn Store>, mut listing: Listing) -> Vec<Vec<u8>> {
+    let links = uncached(store.clone(), Arc::new(Metrics::new()));
     let mut pages = Vec::new();
     loop {
-        let page = list(&**store, listing.clone()).await.unwrap();
+        let page = links.list(listing.clone()).await.unwrap();
         let number = |key: &str| key[1..].parse::<u8>().unwrap();
         pages.push(page.records.iter().map(|record| number(record.link.key.as_str())).collect());
         match page.next {
@@ -333,37 +362,80 @@ async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {
     assert_eq!(*numbers.iter().max().unwrap(), FIRST_NUMBER + 10 + 1275 - 1);
 }
 
-fn tally(text: &str, counted: DayCount) -> Tally {
-    Tally { key: key(text), counted }
+/// A tally of a day in June 2026 for a link of [`link`].
+fn tally(text: &str, day: i8, counts: &str) -> Tally {
+    let Link { key, created_at, .. } = link(text, "https://example.com");
+    Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }
 }
 
-async fn clicks_add_up_by_day_and_facet(store: Arc<dyn Store>) {
+async fn clicks_add_up_by_day(store: Arc<dyn Store>) {
     put(&store, [link("a", "https://example.com"), link("b", "https://example.com")]).await;
-    let news = Facet::Referrer("news.example".parse().unwrap());
-    let mobile = Facet::Device(Device::Mobile);
-    let first = [count(1, Facet::People, 2), count(1, mobile.clone(), 2), count(1, news.clone(), 1)];
-    let mut tallies: Vec<_> = first.into_iter().map(|counted| tally("a", counted)).collect();
-    tallies.push(tally("b", count(1, Facet::Bots, 9)));
-    store.add_clicks(tallies).await.unwrap();
-    let second = [count(1, Facet::People, 3), count(1, news.clone(), 3), count(2, Facet::People, 1)];
-    store.add_clicks(second.into_iter().map(|counted| tally("a", counted)).collect()).await.unwrap();
+    let first = r#"{"people":2,"devices":{"mobile":2},"referrers":{"news.example":1}}"#;
+    store.add_clicks(vec![tally("a", 1, first), tally("b", 1, r#"{"bots":9}"#)]).await.unwrap();
+    let second = r#"{"people":3,"devices":{"mobile":1,"other":2},"referrers":{"news.example":3,"|:,\"":1}}"#;
+    store.add_clicks(vec![tally("a", 1, second), tally("a", 2, r#"{"people":1}"#)]).await.unwrap();
 
-    let first_day = [count(1, Facet::People, 5), count(1, mobile, 2), count(1, news, 4)];
-    assert_eq!(june(&store, "a", 1, 1).await, first_day);
-    assert_eq!(june(&store, "a", 2, 30).await, [count(2, Facet::People, 1)]);
-    assert_eq!(june(&store, "b", 1, 30).await, [count(1, Facet::Bots, 9)]);
-    assert_eq!(store.record(&key("a")).await.unwrap().unwrap().clicks, 6);
-    assert_eq!(store.record(&key("b")).await.unwrap().unwrap().clicks, 0, "bots are not people");
+    let sum = r#"{"people":5,"devices":{"mobile":3,"other":2},"referrers":{"news.example":4,"|:,\"":1}}"#;
+    assert_eq!(june(&store, "a", 1, 1).await, days([(1, sum)]));
+    assert_eq!(june(&store, "a", 2, 30).await, days([(2, r#"{"people":1}"#)]));
+    assert_eq!(june(&store, "b", 1, 30).await, days([(1, r#"{"bots":9}"#)]));
+    assert_eq!(june(&store, "a", 2, 1).await, BTreeMap::new());
+    assert_eq!(store.get(&key("a")).await.unwrap().unwrap().clicks, 6);
+    assert_eq!(store.get(&key("b")).await.unwrap().unwrap().clicks, 0, "bots are not people");
     let most_clicked = store.scan(Order::MostClicked, None, 10).await.unwrap().records;
     assert_eq!(most_clicked.len(), 1);
 }
 
 async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<dyn Store>) {
     put(&store, [link("a", "https://example.com")]).await;
-    let people = count(1, Facet::People, 7);
-    store.add_clicks(vec![tally("a", people.clone()), tally("gone", people.clone())]).await.unwrap();
-    assert_eq!(june(&store, "gone", 1, 30).await, []);
-    assert_eq!(june(&store, "a", 1, 30).await, [people]);
+    let people = r#"{"people":7}"#;
+    store.add_clicks(vec![tally("a", 1, people), tally("gone", 1, people)]).await.unwrap();
+    assert_eq!(june(&store, "gone", 1, 30).await, BTreeMap::new());
+    assert_eq!(june(&store, "a", 1, 30).await, days([(1, people)]));
+}
+
+async fn a_link_made_again_within_a_second_inherits_nothing(store: Arc<dyn Store>) {
+    let first = link("k", "https://example.com");
+    put(&store, [first.clone()]).await;
+    let visited = tally("k", 1, r#"{"people":1}"#);
+    store.add_clicks(vec![visited.clone()]).await.unwrap();
+    assert!(store.use_visit(&first.key).await.unwrap());
+    assert_eq!(store.delete(&first.key, first.revision()).await.unwrap(), Change::Done);
+
+    let second = Link { created_at: first.created_at + 1.milliseconds(), ..first.clone() };
+    put(&store, [second.clone()]).await;
+    store.add_clicks(vec![visited]).await.unwrap();
+    let record = store.get(&second.key).await.unwrap().unwrap();
+    assert_eq!((&*record.link, record.clicks, record.visits), (&second, 0, 0));
+    assert_eq!(june(&store, "k", 1, 30).await, BTreeMap::new());
+    let edited = Link { version: 2, ..first.clone() };
+    assert_eq!(store.update(edited, 1).await.unwrap(), Change::Conflict, "both are at version 1");
+    assert_eq!(store.delete(&first.key, first.revision()).await.unwrap(), Change::Conflict);
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&second));
+}
+
+async fn a_count_near_the_maximum_stays_there_and_stops_no_other(store: Arc<dyn Store>) {
+    let history = History {
+        visits: MAX_COUNT - 1,
+        undated_clicks: MAX_COUNT - 10,
+        days: days([(1, r#"{"people":9,"bots":9223372036854775807}"#)]),
+    };
+    assert!(store.put_if_absent(link("full", "https://example.com"), history).await.unwrap());
+    put(&store, [link("a", "https://example.com"), link("z", "https://example.com")]).await;
+    for _ in 0..2 {
+        let visited = r#"{"people":1,"bots":1}"#;
+        let tallies = ["a", "full", "z"].map(|text| tally(text, 1, visited));
+        store.add_clicks(tallies.into()).await.unwrap();
+    }
+    let record = store.get(&key("full")).await.unwrap().unwrap();
+    assert_eq!((record.clicks, record.visits), (MAX_COUNT, MAX_COUNT - 1));
+    assert_eq!(june(&store, "full", 1, 1).await, days([(1, r#"{"people":11,"bots":9223372036854775807}"#)]));
+    for text in ["a", "z"] {
+        assert_eq!(store.get(&key(text)).await.unwrap().unwrap().clicks, 2);
+    }
+    let listed = store.scan(Order::MostClicked, None, 10).await.unwrap().records;
+    let listed: Vec<_> = listed.iter().map(|record| record.link.key.as_str()).collect();
+    assert_eq!(listed, ["full", "z", "a"]);
 }
 
 async fn a_store_that_is_open_answers(store: Arc<dyn Store>) {
@@ -375,7 +447,7 @@ async fn a_closed_store_refuses_instead_of_hanging() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     store.close().await;
-    let refused = store.put_if_absent(link("k", "https://example.com")).await;
+    let refused = store.put_if_absent(link("k", "https://example.com"), History::default()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
 }
 
@@ -385,7 +457,7 @@ async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
     let store = open(&sqlite_in(directory.path())).await;
     put(&store, [link("good", "https://example.com"), link("bad", "https://example.com")]).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
-    file.execute("UPDATE links SET target = 'no url' WHERE key = 'bad'", ()).unwrap();
+    file.execute(r#"UPDATE links SET doc = '{"target":"no url"}' WHERE key = 'bad'"#, ()).unwrap();
     let (bad, good) = (key("bad"), key("good"));
     let (bad, good) = tokio::join!(store.get(&bad), store.get(&good));
     assert!(matches!(bad, Err(StoreError::Corrupt(_))), "{bad:?}");

@@ -14,18 +14,21 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{Timestamp, civil::date};
+use jiff::{
+    Timestamp,
+    civil::{Date, date},
+};
 use serde_json::{Value, json};
 use urlshort::{
-    clicks::{DayCount, Device, Facet},
+    clicks::DayCounts,
     link::{
         Link,
-        options::{PasswordHash, RedirectStatus, Tags},
+        options::{Options, PasswordHash, RedirectStatus, Tags},
     },
     store::{self, History, OpenOptions, Store},
 };
 
-use crate::support::{Process, key, link, sqlite_in};
+use crate::support::{Process, key, link, sqlite_in, with};
 
 /// The program with these arguments on the store at `url`.
 fn program(url: &str, arguments: &[&str]) -> Command {
@@ -64,16 +67,16 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
 }
 
-fn count(day: i8, facet: Facet, count: u64) -> DayCount {
-    DayCount { day: date(2026, 6, day), facet, count }
+/// Counts of a day in June 2026, from their JSON.
+fn counts(day: i8, text: &str) -> (Date, DayCounts) {
+    (date(2026, 6, day), serde_json::from_str(text).unwrap())
 }
 
-/// 3,000 links, so that pages and chunks are filled more than once, of which one bears everything.
+/// 3,000 links, so that pages and chunks are filled more than once, and one with everything.
 async fn fill(store: &dyn Store) {
-    let full = Link {
+    let options = Options {
         expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
         max_visits: NonZeroU32::new(10),
-        taken_down_at: Some("1969-12-31T23:59:59.999Z".parse().unwrap()),
         redirect: RedirectStatus::PermanentRedirect,
         forward_query: true,
         title: Some("=Ünïcode, \"title\" 😀".parse().unwrap()),
@@ -81,25 +84,25 @@ async fn fill(store: &dyn Store) {
         password: Some(PasswordHash::from_phc(
             "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
         )),
-        version: 7,
-        ..link("-full", &format!("https://example.com/{}", "x".repeat(2000)))
     };
-    let days = vec![
-        count(1, Facet::People, 3),
-        count(1, Facet::Bots, 5),
-        count(1, Facet::Device(Device::Mobile), 2),
-        count(1, Facet::Device(Device::Other), 1),
-        count(2, Facet::People, 4),
-        count(2, Facet::Referrer("news.example".parse().unwrap()), 4),
+    let full = link("-full", &format!("https://example.com/{}", "x".repeat(2000)));
+    let mut full = Link { version: 7, ..with(options, full) };
+    full.doc.taken_down_at = Some("1969-12-31T23:59:59.999Z".parse().unwrap());
+    let days = [
+        counts(1, r#"{"people":3,"bots":5,"devices":{"mobile":2,"other":1}}"#),
+        counts(2, r#"{"people":4,"referrers":{"news.example":4}}"#),
     ];
-    let history = History { visits: 6, undated_clicks: 10, days };
-    assert!(store.put_with_history(full, history).await.unwrap());
-    let bots = History { days: vec![count(3, Facet::Bots, 1)], ..History::default() };
-    assert!(store.put_with_history(link("bots", "https://example.com"), bots).await.unwrap());
+    let history = History { visits: 6, undated_clicks: 10, days: days.into() };
+    assert!(store.put_if_absent(full, history).await.unwrap());
+    let bots = History { days: [counts(3, r#"{"bots":1}"#)].into(), ..History::default() };
+    assert!(store.put_if_absent(link("bots", "https://example.com"), bots).await.unwrap());
     let links = (0..3000).map(|n| {
         // Of each time there are seven, so that keys have to break ties at the ends of pages.
         let created_at = Timestamp::from_millisecond(1_700_000_000_000 + n / 7).unwrap();
-        store.put_if_absent(Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) })
+        store.put_if_absent(
+            Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) },
+            History::default(),
+        )
     });
     assert!(futures_util::future::join_all(links).await.into_iter().all(|put| put.unwrap()));
 }
@@ -193,7 +196,7 @@ fn an_import_that_was_killed_is_run_again() {
     let expected = format!("{} added, {before} already there, 0 skipped", 20_000 - before);
     assert_eq!((status, counts), (0, expected));
     let lines = exported(&url);
-    assert!(lines.lines().all(|line| line.contains("\"undated_clicks\":1}")), "nothing was counted twice");
+    assert!(lines.lines().all(|line| line.contains("\"undated_clicks\":1,")), "nothing was counted twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,11 +205,11 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let url = sqlite_in(directory.path());
     let store = open(&url).await;
     fill(&*store).await;
-    let mut full = (*store.get(&key("-full")).await.unwrap().unwrap()).clone();
+    let mut full = (*store.get(&key("-full")).await.unwrap().unwrap().link).clone();
     full.key = key("-open");
-    full.password = None;
-    let history = History { visits: 6, undated_clicks: 17, days: Vec::new() };
-    store.put_with_history(full, history).await.unwrap();
+    full.doc.options.password = None;
+    let history = History { visits: 6, undated_clicks: 17, ..History::default() };
+    store.put_if_absent(full, history).await.unwrap();
     store.close().await;
     let file = directory.path().join("links.csv");
     let output = run(&url, &["export", "--format", "csv", "--output", file.to_str().unwrap()]);
@@ -215,8 +218,8 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
     let expected = format!(
-        "'-full,https://example.com/{},\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",taken_down,17,\
-         2026-01-02T03:04:05.678Z,2999-12-31T23:59:59.999Z,1969-12-31T23:59:59.999Z,10,6,308,true,true,7",
+        "'-full,https://example.com/{},taken_down,17,2026-01-02T03:04:05.678Z,1969-12-31T23:59:59.999Z,6,7,\
+         2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",true",
         "x".repeat(2000)
     );
     assert_eq!(row, expected);

@@ -1,17 +1,22 @@
-//! A link as those who manage it see it, and the fields in which they say what shall change.
+//! A link as its managers see it, and the patch with which they edit it.
 
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-use super::super::{
-    error::ApiError,
-    fields::{after, at, redirect, tags},
-    values::{present, text_or_number, words},
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, Type, schema::SchemaType},
 };
-use crate::{base_url::BaseUrl, link::LinkState, shortener::manage::Edit, store::Record};
+
+use super::super::{error::ApiError, fields::LinkFields};
+use crate::{
+    base_url::BaseUrl,
+    link::{Document, LinkState, Target, options::Options},
+    password::Password,
+    store::Record,
+};
 
 /// A link and what is counted about it.
 #[derive(Serialize, ToSchema)]
@@ -55,105 +60,111 @@ pub(in crate::api) enum State {
 impl LinkBody {
     pub(in crate::api) fn new(record: &Record, own: &BaseUrl, now: Timestamp) -> Self {
         let link = &*record.link;
+        let options = &link.doc.options;
         Self {
             key: link.key.to_string(),
             short_url: own.short_url(&link.key),
-            url: link.target.to_string(),
+            url: link.doc.target.to_string(),
             state: match link.state(now) {
                 LinkState::TakenDown => State::TakenDown,
                 LinkState::Expired => State::Expired,
                 LinkState::Active if record.is_used_up() => State::UsedUp,
                 LinkState::Active => State::Active,
             },
-            title: link.title.as_ref().map(|title| title.as_str().into()),
-            tags: link.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            title: options.title.as_ref().map(|title| title.as_str().into()),
+            tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             created_at: link.created_at,
-            expires_at: link.expires_at,
-            max_visits: link.max_visits,
+            expires_at: options.expires_at,
+            max_visits: options.max_visits,
             visits: record.visits,
             clicks: record.clicks,
-            redirect: link.redirect.code(),
-            forward_query: link.forward_query,
-            has_password: link.password.is_some(),
+            redirect: options.redirect.code(),
+            forward_query: options.forward_query,
+            has_password: options.password.is_some(),
             version: link.version,
         }
     }
 }
 
-/// What shall change. What is left out stays; `null` takes away.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::api) struct EditFields {
-    /// Where it shall lead.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, format = Uri)]
-    url: Option<String>,
-    /// When it shall end. Not together with `expires_in`.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = DateTime)]
-    expires_at: Option<Option<Timestamp>>,
-    /// After how long it shall end, from now: seconds, or a time such as `30d`.
-    #[serde(default, deserialize_with = "text_or_number")]
-    #[schema(value_type = Option<String>, example = "30d")]
-    expires_in: Option<String>,
-    /// How many visits by people it shall serve in all.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u32>, minimum = 1)]
-    max_visits: Option<Option<NonZeroU32>>,
-    /// How it shall redirect: 301, 302, 307 or 308.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = u16, example = 302)]
-    redirect: Option<u16>,
-    /// Whether the query of the short URL is added to the target's.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = bool)]
-    forward_query: Option<bool>,
-    /// What it is called, in 1 to 255 characters.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
-    title: Option<Option<String>>,
-    /// By what it is found: at most 20 words of 1 to 64 characters.
-    #[serde(default, deserialize_with = "some_words")]
-    #[schema(value_type = Vec<String>)]
-    tags: Option<Vec<String>>,
-    /// What a visitor shall have to know, in 1 to 128 bytes.
-    #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, format = Password)]
-    password: Option<Option<String>>,
-}
+/// A JSON merge patch (RFC 7396) of the fields with which a link is created, apart from its key.
+#[derive(Deserialize)]
+pub(in crate::api) struct LinkPatch(Map<String, Value>);
 
-fn some_words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    words(deserializer).map(Some)
-}
-
-impl EditFields {
-    /// Reads the fields, at `now`.
-    pub(in crate::api) fn read(self, now: Timestamp) -> Result<Edit, ApiError> {
-        let expires_at = match (self.expires_at, self.expires_in) {
-            (Some(_), Some(_)) => {
-                return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
+impl LinkPatch {
+    /// Returns the new password: `None` to keep it, `Some(None)` to remove it.
+    pub(in crate::api) fn password(&self) -> Result<Option<Option<Password>>, ApiError> {
+        match self.0.get("password") {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) => {
+                text.parse().map(|password| Some(Some(password))).map_err(ApiError::option)
             }
-            (time, None) => time.map(|time| time.map(at).transpose()).transpose()?,
-            (None, Some(time)) => Some(Some(after(now, &time)?)),
-        };
-        Ok(Edit {
-            target: self.url.map(|url| url.parse()).transpose()?,
-            expires_at,
-            max_visits: self.max_visits,
-            redirect: self.redirect.map(redirect).transpose()?,
-            forward_query: self.forward_query,
-            title: self
-                .title
-                .map(|title| title.map(|title| title.parse()).transpose())
-                .transpose()
-                .map_err(ApiError::option)?,
-            tags: self.tags.map(|words| tags(&words)).transpose()?,
-            password: self
-                .password
-                .map(|text| text.map(|text| text.parse()).transpose())
-                .transpose()
-                .map_err(ApiError::option)?,
-            taken_down: None,
-        })
+            Some(_) => Err(ApiError::UnexpectedBody("password: expected a string".into())),
+        }
+    }
+
+    /// Applies the patch to a link, and validates the result as the fields of a new link.
+    pub(in crate::api) fn apply(
+        &self,
+        doc: &Document,
+        now: Timestamp,
+    ) -> Result<(Target, Options), ApiError> {
+        if self.0.contains_key("key") {
+            return Err(ApiError::UnexpectedBody("a link keeps its key".into()));
+        }
+        let current = Options { password: None, ..doc.options.clone() };
+        let mut fields =
+            match serde_json::to_value(current).map_err(|error| ApiError::Internal(error.into()))? {
+                Value::Object(fields) => fields,
+                _ => Map::new(),
+            };
+        fields.insert("url".into(), doc.target.as_str().into());
+        if self.0.get("expires_in").is_some_and(|time| !time.is_null()) {
+            fields.remove("expires_at");
+        }
+        for (name, value) in &self.0 {
+            match value {
+                Value::Null => fields.remove(name),
+                value => fields.insert(name.clone(), value.clone()),
+            };
+        }
+        let fields = LinkFields::deserialize(Value::Object(fields));
+        let new = fields.map_err(|error| ApiError::UnexpectedBody(error.to_string()))?.read(now)?;
+        Ok((new.target, new.options))
+    }
+}
+
+impl ToSchema for LinkPatch {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        LinkFields::schemas(schemas);
+    }
+}
+
+impl PartialSchema for LinkPatch {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = LinkFields::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.description =
+                Some("The fields to change. A field that is left out stays; `null` removes it.".into());
+            object.properties.remove("key");
+            object.required.clear();
+            object
+                .properties
+                .iter_mut()
+                .filter(|(name, _)| *name != "url")
+                .for_each(|(_, field)| allow_null(field));
+        }
+        schema
+    }
+}
+
+fn allow_null(field: &mut RefOr<Schema>) {
+    let schema_type = match field {
+        RefOr::T(Schema::Object(object)) => &mut object.schema_type,
+        RefOr::T(Schema::Array(array)) => &mut array.schema_type,
+        _ => return,
+    };
+    if let SchemaType::Type(only) = schema_type {
+        *schema_type = SchemaType::from_iter([only.clone(), Type::Null]);
     }
 }

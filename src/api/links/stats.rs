@@ -1,9 +1,6 @@
 //! `GET /api/v1/links/{key}/stats`: what was counted about a link.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::State,
@@ -23,7 +20,7 @@ use crate::{
         extract::Query,
         json::Json,
     },
-    clicks::{DayCount, Facet},
+    clicks::{DayCounts, Referrer},
     shortener::Shortener,
 };
 
@@ -106,69 +103,60 @@ pub(in crate::api) async fn stats(
 ) -> Result<Response, ApiError> {
     let to = query.to.unwrap_or_else(|| shortener.clock.now().to_zoned(TimeZone::UTC).date());
     let from = query.from.map_or_else(|| to.checked_sub((DAYS - 1).days()).map_err(ApiError::query), Ok)?;
-    let record = shortener.store.record(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
-    let counts = shortener.store.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
+    let record = shortener.links.get(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
+    let counts = shortener.links.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
     Ok(match preferred(&headers, &["application/json", "text/csv"]) {
         "text/csv" => {
-            private(([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], csv(counts)))
+            private(([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], csv(&counts)))
         }
-        _ => private(Json(StatsBody {
-            key: key.to_string(),
-            from,
-            to,
-            clicks: record.clicks,
-            people: total(&counts, &Facet::People),
-            bots: total(&counts, &Facet::Bots),
-            days: days(&counts),
-            referrers: ranked(&counts, |facet| match facet {
-                Facet::Referrer(referrer) => Some(referrer.as_str().into()),
-                _ => None,
-            }),
-            devices: ranked(&counts, |facet| match facet {
-                Facet::Device(device) => Some(device.as_str().into()),
-                _ => None,
-            }),
-        })),
+        _ => {
+            let mut total = DayCounts::default();
+            counts.values().for_each(|counts| total.add(counts.clone()));
+            private(Json(StatsBody {
+                key: key.to_string(),
+                from,
+                to,
+                clicks: record.clicks,
+                people: total.people,
+                bots: total.bots,
+                days: days(&counts),
+                referrers: ranked(&total.referrers, Referrer::as_str),
+                devices: ranked(&total.devices, |device| device.as_str()),
+            }))
+        }
     })
 }
 
-fn total(counts: &[DayCount], facet: &Facet) -> u64 {
-    counts.iter().filter(|counted| counted.facet == *facet).map(|counted| counted.count).sum()
-}
-
-/// The counts of what `pick` names, by that name, the most first.
-fn ranked(counts: &[DayCount], pick: impl Fn(&Facet) -> Option<String>) -> Vec<NamedCount> {
-    let mut sums = HashMap::<String, u64>::new();
-    for counted in counts {
-        if let Some(name) = pick(&counted.facet) {
-            *sums.entry(name).or_default() += counted.count;
-        }
-    }
-    let mut ranked: Vec<_> = sums.into_iter().map(|(name, count)| NamedCount { name, count }).collect();
+/// Returns counts with their names, the largest first.
+fn ranked<N>(counts: &BTreeMap<N, u64>, name: impl Fn(&N) -> &str) -> Vec<NamedCount> {
+    let named = |(named, count): (&N, &u64)| NamedCount { name: name(named).into(), count: *count };
+    let mut ranked: Vec<_> = counts.iter().map(named).collect();
     ranked.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
     ranked
 }
 
-fn days(counts: &[DayCount]) -> Vec<DayBody> {
-    let mut days = BTreeMap::<Date, (u64, u64)>::new();
-    for DayCount { day, facet, count } in counts {
-        let (people, bots) = days.entry(*day).or_default();
-        match facet {
-            Facet::People => *people += count,
-            Facet::Bots => *bots += count,
-            Facet::Device(_) | Facet::Referrer(_) => {}
-        }
-    }
-    days.into_iter().map(|(date, (people, bots))| DayBody { date, people, bots }).collect()
+fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
+    let day = |(date, counts): (&Date, &DayCounts)| DayBody {
+        date: *date,
+        people: counts.people,
+        bots: counts.bots,
+    };
+    counts.iter().map(day).collect()
 }
 
-/// RFC 4180. None of the values has a comma, a quote or a line break in it, but a host may; so it is quoted.
-fn csv(mut counts: Vec<DayCount>) -> String {
-    counts.sort_unstable_by(|a, b| (a.day, &a.facet).cmp(&(b.day, &b.facet)));
+/// Writes counts as CSV (RFC 4180), one per line. A host may contain a comma or a quote, so values are quoted.
+fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
-    for DayCount { day, facet, count } in counts {
-        let (kind, value) = facet.as_pair();
-        text += &format!("{day},{kind},\"{}\",{count}\r\n", value.replace('"', "\"\""));
+    for (day, counts) in counts {
+        let mut line = |kind: &str, value: &str, count: u64| {
+            if count > 0 {
+                text += &format!("{day},{kind},\"{}\",{count}\r\n", value.replace('"', "\"\""));
+            }
+        };
+        line("visitor", "person", counts.people);
+        line("visitor", "bot", counts.bots);
+        counts.devices.iter().for_each(|(device, count)| line("device", device.as_str(), *count));
+        counts.referrers.iter().for_each(|(referrer, count)| line("referrer", referrer.as_str(), *count));
     }
     text
 }

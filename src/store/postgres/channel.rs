@@ -16,6 +16,9 @@ pub(super) const CHANNEL: &str = "urlshort_changes";
 /// Without a notification for so long, the listener asks whether its connection still works.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// The SQLSTATE of a statement on a table that the database does not have.
+pub(super) const UNDEFINED_TABLE: &str = "42P01";
+
 /// The SQLSTATE of a call of a function that the database does not have.
 pub(super) const UNDEFINED_FUNCTION: &str = "42883";
 

@@ -2,93 +2,75 @@
 
 use sqlx::{Connection, Executor, PgConnection, postgres::PgDatabaseError};
 
-use crate::store::{FIRST_NUMBER, StoreError};
+use super::channel::UNDEFINED_TABLE;
+use crate::store::{
+    StoreError,
+    schema::{Schema, written_before_schema_1},
+};
 
-/// The steps from an empty database to the newest schema; `schema_version` says how many it has taken.
-/// Times are milliseconds since the Unix epoch.
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE links (
-        key TEXT PRIMARY KEY,
-        target TEXT NOT NULL,
-        created_at BIGINT NOT NULL,
-        expires_at BIGINT,
-        max_visits BIGINT,
-        taken_down_at BIGINT,
-        redirect BIGINT NOT NULL,
-        forward_query BOOLEAN NOT NULL,
-        title TEXT,
-        tags TEXT NOT NULL,
-        password TEXT,
-        version BIGINT NOT NULL,
-        clicks BIGINT NOT NULL,
-        visits BIGINT NOT NULL
-    );
-    CREATE INDEX links_by_creation ON links (created_at, key);
-    CREATE INDEX links_by_clicks ON links (clicks, key) WHERE clicks > 0;
-    CREATE TABLE day_counts (
-        key TEXT NOT NULL,
-        day INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        value TEXT NOT NULL,
-        count BIGINT NOT NULL,
-        PRIMARY KEY (key, day, kind, value)
-    );
-    CREATE TABLE counters (name TEXT PRIMARY KEY, next BIGINT NOT NULL);
-"];
+/// The migrations in order, each with the oldest schema whose programs can still use a database after it.
+const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
 
-/// How often a step is tried again that failed because another instance took it at the same time.
+/// Attempts at a migration that fails because another instance applies it at the same time.
 const ATTEMPTS: u32 = 10;
 
-/// Brings the schema up to date. Instances that start at the same time may all try: each step is one transaction, of
-/// which one succeeds and the others find it done.
+/// Brings the schema up to date. Instances that start at the same time may all try: each migration is one transaction,
+/// of which one succeeds and the others find it done.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] where the schema is newer than this program, or can't be changed.
+/// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
 pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), StoreError> {
+    if has_table(connection, "schema_version").await? && !has_table(connection, "schema").await? {
+        return Err(written_before_schema_1());
+    }
     let mut attempt = 0;
-    loop {
+    let schema = loop {
         match migrate(connection).await {
             Err(sqlx::Error::Database(error)) if attempt < ATTEMPTS && was_concurrent(error.as_ref()) => {
                 attempt += 1
             }
-            Err(error) => return Err(error.into()),
-            Ok(version) if version > MIGRATIONS.len() => {
-                return Err(StoreError::unavailable(format!(
-                    "the database has schema version {version}, newer than this program's {}",
-                    MIGRATIONS.len()
-                )));
-            }
-            Ok(_) => return Ok(()),
+            result => break result?,
         }
+    };
+    schema.check(u32::try_from(MIGRATIONS.len()).map_err(StoreError::unavailable)?)
+}
+
+async fn has_table(connection: &mut PgConnection, name: &'static str) -> Result<bool, sqlx::Error> {
+    let select = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {name} WHERE false"));
+    match connection.execute(select).await {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-/// Takes the steps that are missing and returns the version that the schema then has.
-async fn migrate(connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)").await?;
+/// Applies the migrations that are missing, and returns the schema that the database then has.
+async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
+    // The primary key lets one instance alone apply a migration.
+    let table =
+        "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
+    connection.execute(table).await?;
     loop {
-        let mut step = connection.begin().await?;
-        let taken: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM schema_version").fetch_one(&mut *step).await?;
-        let taken = usize::try_from(taken).unwrap_or(0);
-        let Some(statements) = MIGRATIONS.get(taken) else { return Ok(taken) };
-        // The primary key lets one instance alone take this step.
-        let version = i64::try_from(taken + 1).unwrap_or(i64::MAX);
-        sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
-            .bind(version)
-            .execute(&mut *step)
+        let mut migration = connection.begin().await?;
+        let newest: Option<(i64, i64)> =
+            sqlx::query_as("SELECT version, readable_from FROM schema ORDER BY version DESC LIMIT 1")
+                .fetch_optional(&mut *migration)
+                .await?;
+        let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+        let (version, readable_from) = newest.unwrap_or_default();
+        let schema = Schema { version: number(version), readable_from: number(readable_from) };
+        let Some((sql, readable_from)) = MIGRATIONS.get(schema.version as usize) else { return Ok(schema) };
+        sqlx::query("INSERT INTO schema (version, readable_from) VALUES ($1, $2)")
+            .bind(version + 1)
+            .bind(i64::from(*readable_from))
+            .execute(&mut *migration)
             .await?;
-        step.execute(*statements).await?;
-        if taken == 0 {
-            let first = i64::try_from(FIRST_NUMBER).unwrap_or(i64::MAX);
-            let counter = sqlx::query("INSERT INTO counters (name, next) VALUES ('key', $1)");
-            counter.bind(first).execute(&mut *step).await?;
-        }
-        step.commit().await?;
+        migration.execute(*sql).await?;
+        migration.commit().await?;
     }
 }
 
-/// Whether a statement failed only because another instance did the same at the same time.
+/// Returns whether a statement failed only because another instance ran it at the same time.
 fn was_concurrent(error: &dyn sqlx::error::DatabaseError) -> bool {
     const UNIQUE_VIOLATION: &str = "23505";
     const DUPLICATE_TABLE: &str = "42P07";

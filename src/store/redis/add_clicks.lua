@@ -1,19 +1,37 @@
--- Adds to the counts of a link, unless the link has gone or this batch was added already: a batch is sent again where
--- its answer was lost.
--- KEYS: link, links by clicks, day counts
--- ARGV: number of the batch, key, offset of places, clicks by people, then day count, number…
-local link = redis.call('HMGET', KEYS[1], 'version', 'batch', 'clicks')
-if not link[1] or link[2] == ARGV[1] then
+-- Adds to the counts of a link, unless the link is gone or the batch was added before: a batch is sent again if its answer
+-- was lost. Sums stay at the largest integer.
+-- KEYS: link, links by clicks, days
+-- ARGV: number of the batch, key, creation time of the link, clicks by people, then field of a day, number, …
+local largest = '9223372036854775807'
+
+local function add(key, field, number)
+  local sum = redis.pcall('HINCRBY', key, field, number)
+  if type(sum) == 'table' and sum.err then
+    if not string.find(sum.err, 'overflow') then
+      error({ err = 'CORRUPT ' .. sum.err })
+    end
+    redis.call('HSET', key, field, largest)
+  end
+end
+
+-- Lua's numbers are exact up to 2^53 only, so the count stays the text that Redis has.
+local function place(clicks)
+  return string.rep('0', #largest - #clicks) .. clicks .. ':' .. ARGV[2]
+end
+
+local link = redis.call('HMGET', KEYS[1], 'created_at', 'batch', 'clicks')
+if link[1] ~= ARGV[3] or link[2] == ARGV[1] then
   return 0
 end
 redis.call('HSET', KEYS[1], 'batch', ARGV[1])
 if ARGV[4] ~= '0' then
-  local before = tonumber(link[3])
-  local after = redis.call('HINCRBY', KEYS[1], 'clicks', ARGV[4])
-  redis.call('ZREM', KEYS[2], string.format('%016.0f:%s', before + ARGV[3], ARGV[2]))
-  redis.call('ZADD', KEYS[2], 0, string.format('%016.0f:%s', after + ARGV[3], ARGV[2]))
+  add(KEYS[1], 'clicks', ARGV[4])
+  if link[3] then
+    redis.call('ZREM', KEYS[2], place(link[3]))
+  end
+  redis.call('ZADD', KEYS[2], 0, place(redis.call('HGET', KEYS[1], 'clicks')))
 end
 for i = 5, #ARGV, 2 do
-  redis.call('HINCRBY', KEYS[3], ARGV[i], ARGV[i + 1])
+  add(KEYS[3], ARGV[i], ARGV[i + 1])
 end
 return 1

@@ -1,16 +1,18 @@
--- Removes a link and all that was counted about it, and tells the other instances.
--- KEYS: link, links by creation, links by clicks, day counts
--- ARGV: expected version or '', channel, key, offset of places
--- Returns 1 when done, 0 for another version, -1 for no link.
-local link = redis.call('HMGET', KEYS[1], 'version', 'created_at', 'clicks')
+-- Removes a link and its counts if it is still in the expected state, and tells the other instances.
+-- KEYS: link, links by creation, links by clicks, days
+-- ARGV: expected creation time, expected version, key, place by creation, channel
+-- Returns 1 when done, 0 for another state, -1 for no link.
+local link = redis.call('HMGET', KEYS[1], 'created_at', 'version', 'clicks')
 if not link[1] then
   return -1
 end
-if ARGV[1] ~= '' and link[1] ~= ARGV[1] then
+if link[1] ~= ARGV[1] or link[2] ~= ARGV[2] then
   return 0
 end
-redis.call('ZREM', KEYS[2], string.format('%016.0f:%s', tonumber(link[2]) + ARGV[4], ARGV[3]))
-redis.call('ZREM', KEYS[3], string.format('%016.0f:%s', tonumber(link[3]) + ARGV[4], ARGV[3]))
+redis.call('ZREM', KEYS[2], ARGV[4])
+if link[3] then
+  redis.call('ZREM', KEYS[3], string.rep('0', 19 - #link[3]) .. link[3] .. ':' .. ARGV[3])
+end
 redis.call('DEL', KEYS[1], KEYS[4])
-redis.call('PUBLISH', ARGV[2], ARGV[3])
+redis.call('PUBLISH', ARGV[5], ARGV[3])
 return 1

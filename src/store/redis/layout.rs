@@ -1,18 +1,23 @@
-//! What stands under which key.
+//! The keys of a store.
 //!
-//! Links are spread over [`BUCKETS`] buckets by a hash of their key, and all keys of a bucket bear the same hash tag, so
-//! that a link, its counts and its place in the bucket's listings lie in one slot of a cluster. Listings are sorted
-//! sets in which every member has the score 0: their order is that of the text, `place:key`, and a page begins exactly
-//! where the one before has ended, however many links were made in one millisecond.
+//! Links are spread over [`BUCKETS`] buckets by a hash of their key. All keys of a bucket have the same hash tag, so that
+//! a link, its counts and its place in the bucket's listings are in one slot of a cluster. Listings are sorted sets in
+//! which every member has the score 0: their order is that of the text, `place:key`, and a page begins exactly where the
+//! one before has ended, however many links were made in one millisecond.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use redis::Cmd;
 
 use crate::{
-    clicks::{DayCount, Facet},
-    link::{Key, Link},
-    store::{History, Record, StoreError, columns::Columns, day, listing::Order},
+    clicks::{DayCounts, Device},
+    link::Key,
+    store::{
+        StoreError,
+        listing::Order,
+        row::{day, day_number, signed},
+    },
 };
 
 /// How many buckets there are. It can't change without moving every link.
@@ -21,24 +26,24 @@ const BUCKETS: u32 = 256;
 /// The counter of keys.
 pub(super) const COUNTER: &str = "urlshort:counter";
 
-/// The version of this layout.
+/// Hash of the schema's version and the oldest version that can use the store.
 pub(super) const SCHEMA: &str = "urlshort:schema";
 
 /// How many instances have used the store.
 pub(super) const INSTANCES: &str = "urlshort:instances";
 
-/// The channel on which instances tell each other of changes.
+/// The channel on which instances announce changes to each other.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
-/// Added to a place, so that times before 1970 sort as text as well; no timestamp is further from it than that.
-pub(super) const PLACE_OFFSET: i64 = 400_000_000_000_000;
+/// Added to a creation time, so that times before 1970 sort as text as well; no timestamp is further from it than that.
+const PLACE_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys that concern one link.
 pub(super) struct Keys {
     bucket: u32,
     /// Hash of its fields.
     pub(super) link: String,
-    /// Hash of `day|kind|value` to a number.
+    /// Hash of counts by day, see [`day_fields`].
     pub(super) days: String,
     /// Sorted set of its bucket's links.
     pub(super) by_creation: String,
@@ -92,9 +97,12 @@ pub(super) fn share_of(limit: usize) -> usize {
     limit.div_ceil(BUCKETS as usize) * 2 + 4
 }
 
-/// A member of a listing.
-pub(super) fn place(position: i64, key: &Key) -> String {
-    format!("{:016}:{key}", position.saturating_add(PLACE_OFFSET))
+/// Returns the member of a listing. Scripts make those by clicks as well.
+pub(super) fn place(order: Order, position: i64, key: &Key) -> String {
+    match order {
+        Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(PLACE_OFFSET)),
+        Order::MostClicked => format!("{position:019}:{key}"),
+    }
 }
 
 /// The key in a member of a listing.
@@ -132,78 +140,57 @@ pub(super) fn sort(order: Order, places: &mut [String]) {
     }
 }
 
-/// The fields of a new link.
-pub(super) fn fields(link: &Link, history: &History) -> Vec<(&'static str, String)> {
-    let (mut fields, _) = changed_fields(link);
-    fields.push(("created_at", link.created_at.as_millisecond().to_string()));
-    fields.push(("clicks", history.clicks().to_string()));
-    fields.push(("visits", history.visits.to_string()));
+/// Returns the fields of a day's counts: the number of the day, a letter, and the name of the device or referrer.
+///
+/// A field for each count lets the server add to it exactly. In a document, Lua would add up floating-point numbers.
+pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
+    let day = day_number(date);
+    let mut fields = Vec::new();
+    let mut push = |name: String, count: u64| {
+        if count > 0 {
+            fields.push((name, signed(count)));
+        }
+    };
+    push(format!("{day}p"), counts.people);
+    push(format!("{day}b"), counts.bots);
+    for (device, count) in &counts.devices {
+        push(format!("{day}d{}", device.as_str()), *count);
+    }
+    for (referrer, count) in &counts.referrers {
+        push(format!("{day}r{}", referrer.as_str()), *count);
+    }
     fields
 }
 
-/// The fields that an edit can change: those to set, and the names of those to remove.
-pub(super) fn changed_fields(link: &Link) -> (Vec<(&'static str, String)>, Vec<&'static str>) {
-    let columns = Columns::from(link);
-    let all = [
-        ("target", Some(columns.target)),
-        ("expires_at", columns.expires_at.map(|time| time.to_string())),
-        ("max_visits", columns.max_visits.map(|visits| visits.to_string())),
-        ("taken_down_at", columns.taken_down_at.map(|time| time.to_string())),
-        ("redirect", Some(columns.redirect.to_string())),
-        ("forward_query", columns.forward_query.then(|| "1".into())),
-        ("title", columns.title),
-        ("tags", Some(columns.tags).filter(|tags| !tags.is_empty())),
-        ("password", columns.password),
-        ("version", Some(columns.version.to_string())),
-    ];
-    let unset = all.iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
-    (all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(), unset)
-}
-
-/// A link and its counts from the fields of its hash.
+/// Reads counts by day from the fields that [`day_fields`] has written.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] where a field is missing or is none that this service has written.
-pub(super) fn record(key: &Key, mut fields: HashMap<String, String>) -> Result<Record, StoreError> {
-    let number = |fields: &HashMap<String, String>, name: &str| -> Result<Option<i64>, StoreError> {
-        fields.get(name).map(|value| value.parse()).transpose().map_err(StoreError::corrupt)
-    };
-    let required = |value: Option<i64>| value.ok_or_else(|| StoreError::corrupt("a field is missing"));
-    let counts = |value: Option<i64>| u64::try_from(required(value)?).map_err(StoreError::corrupt);
-    let clicks = counts(number(&fields, "clicks")?)?;
-    let visits = counts(number(&fields, "visits")?)?;
-    let columns = Columns {
-        key: key.to_string(),
-        created_at: required(number(&fields, "created_at")?)?,
-        expires_at: number(&fields, "expires_at")?,
-        max_visits: number(&fields, "max_visits")?,
-        taken_down_at: number(&fields, "taken_down_at")?,
-        redirect: required(number(&fields, "redirect")?)?,
-        forward_query: fields.contains_key("forward_query"),
-        version: required(number(&fields, "version")?)?,
-        target: fields.remove("target").unwrap_or_default(),
-        title: fields.remove("title"),
-        tags: fields.remove("tags").unwrap_or_default(),
-        password: fields.remove("password"),
-    };
-    Ok(Record { link: Arc::new(Link::try_from(columns)?), clicks, visits })
+/// [`StoreError::Corrupt`] for any other field.
+pub(super) fn read_days(
+    fields: impl IntoIterator<Item = (String, u64)>,
+) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+    let mut days = BTreeMap::<Date, DayCounts>::new();
+    for (field, count) in fields {
+        let unknown = || StoreError::corrupt(format!("unknown count {field:?}"));
+        let letter = field.find(|char: char| char.is_ascii_alphabetic()).ok_or_else(unknown)?;
+        let date = day(field[..letter].parse().map_err(StoreError::corrupt)?)?;
+        let counts = days.entry(date).or_default();
+        let name = &field[letter + 1..];
+        let counted = match &field[letter..=letter] {
+            "p" => &mut counts.people,
+            "b" => &mut counts.bots,
+            "d" => counts.devices.entry(device(name).ok_or_else(unknown)?).or_default(),
+            "r" => counts.referrers.entry(name.parse().map_err(StoreError::corrupt)?).or_default(),
+            _ => return Err(unknown()),
+        };
+        *counted = count;
+    }
+    Ok(days)
 }
 
-/// The field of a day's count.
-pub(super) fn day_field(counted: &DayCount) -> String {
-    let (kind, value) = counted.facet.as_pair();
-    format!("{}|{kind}|{value}", day::to_number(counted.day))
-}
-
-/// A day's count from its field and number.
-///
-/// # Errors
-/// [`StoreError::Corrupt`] where the field is none that [`day_field`] has written.
-pub(super) fn day_count(field: &str, count: u64) -> Result<DayCount, StoreError> {
-    let mut parts = field.splitn(3, '|');
-    let mut part = || parts.next().ok_or_else(|| StoreError::corrupt("a day's count has no name"));
-    let day = day::from_number(part()?.parse().map_err(StoreError::corrupt)?)?;
-    Ok(DayCount { day, facet: Facet::from_pair(part()?, part()?).map_err(StoreError::corrupt)?, count })
+fn device(name: &str) -> Option<Device> {
+    let known = [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other];
+    known.into_iter().find(|device| device.as_str() == name)
 }
 
 #[cfg(test)]
@@ -221,9 +208,27 @@ mod tests {
     #[test]
     fn places_sort_as_their_positions_do() {
         let key = "k".parse().unwrap();
-        let places =
-            [-377_705_023_201_000, -1, 0, 1, 9, 10, 253_402_207_200_999].map(|time| place(time, &key));
-        assert!(places.is_sorted(), "{places:?}");
-        assert!(places.iter().all(|place| key_text(place) == key.as_str()));
+        let times = [-377_705_023_201_000, -1, 0, 1, 9, 10, 253_402_207_200_999];
+        let clicks = [0, 1, 9, 10, 1 << 53, i64::MAX - 1, i64::MAX];
+        for places in
+            [times.map(|n| place(Order::Newest, n, &key)), clicks.map(|n| place(Order::MostClicked, n, &key))]
+        {
+            assert!(places.is_sorted(), "{places:?}");
+            assert!(places.iter().all(|place| key_text(place) == key.as_str()));
+        }
+    }
+
+    #[test]
+    fn counts_come_back_from_their_fields() {
+        let text =
+            r#"{"people":3,"bots":1,"devices":{"mobile":2,"tablet":1},"referrers":{"p|b:d.example":3}}"#;
+        let counts: DayCounts = serde_json::from_str(text).unwrap();
+        let dates = ["0000-01-01", "1969-12-31", "2026-06-01"].map(|date| date.parse::<Date>().unwrap());
+        let fields = dates.iter().flat_map(|date| day_fields(*date, &counts));
+        let fields = fields.map(|(name, count)| (name, count.unsigned_abs()));
+        assert_eq!(read_days(fields).unwrap(), dates.map(|date| (date, counts.clone())).into());
+        for field in ["", "20605", "p", "20605x", "20605dtoaster", "20605r", "999999999p"] {
+            assert!(read_days([(field.to_owned(), 1)]).is_err(), "{field:?}");
+        }
     }
 }

@@ -9,10 +9,13 @@ use super::{
     connection::Connection,
     layout::{INSTANCES, SCHEMA},
 };
-use crate::store::StoreError;
+use crate::store::{
+    StoreError,
+    schema::{Schema, written_before_schema_1},
+};
 
-/// The version of the layout that this program writes.
-const SCHEMA_VERSION: u32 = 1;
+/// The schema that this program writes.
+const SCHEMA_VERSION: Schema = Schema { version: 1, readable_from: 1 };
 
 /// Checks that the servers keep what they are given, and returns the number of this instance.
 ///
@@ -23,14 +26,26 @@ pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> 
         check_info(&info)?;
     }
     let mut connection = connection.clone();
-    let _: bool = redis::Cmd::set_nx(SCHEMA, SCHEMA_VERSION).query_async(&mut connection).await?;
-    let version: u32 = redis::Cmd::get(SCHEMA).query_async(&mut connection).await?;
-    if version > SCHEMA_VERSION {
-        return Err(StoreError::unavailable(format!(
-            "the store has schema version {version}, newer than this program's {SCHEMA_VERSION}"
-        )));
-    }
+    schema(&mut connection).await?.check(SCHEMA_VERSION.version)?;
     Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
+}
+
+/// Returns the schema of the store, which is this program's own if the store is new.
+async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
+    let prepared = async {
+        for (field, value) in
+            [("version", SCHEMA_VERSION.version), ("readable_from", SCHEMA_VERSION.readable_from)]
+        {
+            let _: bool = redis::Cmd::hset_nx(SCHEMA, field, value).query_async(connection).await?;
+        }
+        redis::cmd("HMGET").arg(SCHEMA).arg("version").arg("readable_from").query_async(connection).await
+    };
+    match prepared.await {
+        Ok((version, readable_from)) => Ok(Schema { version, readable_from }),
+        // Early builds had a string there.
+        Err(error) if error.code() == Some("WRONGTYPE") => Err(written_before_schema_1()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Asks whether the store serves every link, and takes new ones.

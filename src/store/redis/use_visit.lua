@@ -4,8 +4,17 @@
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 1
 end
-local link = redis.call('HMGET', KEYS[1], 'version', 'max_visits', 'visits')
-if not link[1] or link[2] and tonumber(link[3]) >= tonumber(link[2]) then
+local link = redis.call('HMGET', KEYS[1], 'doc', 'visits')
+if not link[1] then
+  return 0
+end
+local is_json, doc = pcall(cjson.decode, link[1])
+local limit = is_json and type(doc) == 'table' and (doc.max_visits or math.huge)
+local visits = tonumber(link[2] or '0')
+if type(limit) ~= 'number' or not visits then
+  return redis.error_reply('CORRUPT the link has no readable visit limit or count')
+end
+if visits >= limit then
   return 0
 end
 redis.call('HINCRBY', KEYS[1], 'visits', 1)

@@ -1,94 +1,93 @@
-//! The statements, and what their rows mean.
+//! The statements, and the values of their rows.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::civil::Date;
-use rusqlite::{Connection, Row, types::Type};
+use rusqlite::{Connection, OptionalExtension, Row, types::Type};
 
 use crate::{
-    clicks::{DayCount, Facet, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
     store::{
         History, MAX_DAMAGED, Record, Scan, StoreError,
-        columns::Columns,
-        day,
-        listing::{Cursor, Order},
+        listing::{Cursor, LAST_KEY, Order},
+        row::{self, DayColumns, day, day_number, signed, unsigned},
     },
 };
 
-/// The beginning of every statement that reads links, in the order that [`read`] expects.
-macro_rules! select {
+/// The columns of a link with its counts, in the order that [`read`] expects.
+macro_rules! columns {
     () => {
-        "SELECT key, target, created_at, expires_at, max_visits, taken_down_at, redirect, forward_query, title, tags, \
-         password, version, clicks, visits FROM links"
+        "links.key, links.created_at, version, doc, ifnull(clicks, 0), ifnull(visits, 0)"
     };
 }
-pub(super) use select;
 
-pub(super) fn insert(db: &Connection, link: &Columns, history: &History) -> rusqlite::Result<bool> {
-    let mut statement = db.prepare_cached(
-        "INSERT INTO links (key, target, created_at, expires_at, max_visits, taken_down_at, redirect, forward_query,
-             title, tags, password, version, clicks, visits)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+pub(super) fn insert(db: &Connection, link: &Link, doc: &str, history: &History) -> rusqlite::Result<bool> {
+    let key = link.key.as_str();
+    let created_at = link.created_at.as_millisecond();
+    let mut insert = db.prepare_cached(
+        "INSERT INTO links (key, created_at, version, doc) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )?;
-    let inserted = statement.execute((
-        &link.key,
-        &link.target,
-        link.created_at,
-        link.expires_at,
-        link.max_visits,
-        link.taken_down_at,
-        link.redirect,
-        link.forward_query,
-        &link.title,
-        &link.tags,
-        &link.password,
-        link.version,
-        history.clicks(),
-        history.visits,
+    if insert.execute((key, created_at, link.version, doc))? == 0 {
+        return Ok(false);
+    }
+    if *history != History::default() {
+        let mut counts =
+            db.prepare_cached("INSERT INTO counts (key, created_at, clicks, visits) VALUES (?, ?, ?, ?)")?;
+        counts.execute((key, created_at, signed(history.clicks()), signed(history.visits)))?;
+        for (day, counts) in &history.days {
+            add_day(db, &link.key, *day, counts)?;
+        }
+    }
+    Ok(true)
+}
+
+pub(super) fn get(db: &Connection, key: &Key) -> rusqlite::Result<Option<Record>> {
+    let mut statement = db.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM links LEFT JOIN counts USING (key, created_at) WHERE links.key = ?"
     ))?;
-    Ok(inserted == 1)
+    statement.query_row([key.as_str()], read).optional()
 }
 
-pub(super) fn update(db: &Connection, link: &Columns, expected: u32) -> rusqlite::Result<usize> {
+pub(super) fn update(db: &Connection, link: &Link, doc: &str, expected: u32) -> rusqlite::Result<usize> {
     let mut statement = db.prepare_cached(
-        "UPDATE links SET target = ?, expires_at = ?, max_visits = ?, taken_down_at = ?, redirect = ?,
-             forward_query = ?, title = ?, tags = ?, password = ?, version = ?
-         WHERE key = ? AND version = ?",
+        "UPDATE links SET version = ?, doc = ? WHERE key = ? AND created_at = ? AND version = ?",
     )?;
-    statement.execute((
-        &link.target,
-        link.expires_at,
-        link.max_visits,
-        link.taken_down_at,
-        link.redirect,
-        link.forward_query,
-        &link.title,
-        &link.tags,
-        &link.password,
-        link.version,
-        &link.key,
-        expected,
-    ))
+    let created_at = link.created_at.as_millisecond();
+    statement.execute((link.version, doc, link.key.as_str(), created_at, expected))
 }
 
-pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let columns = Columns {
-        key: row.get(0)?,
-        target: row.get(1)?,
-        created_at: row.get(2)?,
-        expires_at: row.get(3)?,
-        max_visits: row.get(4)?,
-        taken_down_at: row.get(5)?,
-        redirect: row.get(6)?,
-        forward_query: row.get(7)?,
-        title: row.get(8)?,
-        tags: row.get(9)?,
-        password: row.get(10)?,
-        version: row.get(11)?,
-    };
-    let link = Link::try_from(columns).map_err(|error| damaged(0, error))?;
-    Ok(Record { link: Arc::new(link), clicks: row.get(12)?, visits: row.get(13)? })
+pub(super) fn delete(db: &Connection, key: &Key, expected: Revision) -> rusqlite::Result<usize> {
+    let mut link = db.prepare_cached("DELETE FROM links WHERE key = ? AND created_at = ? AND version = ?")?;
+    let deleted = link.execute((key.as_str(), expected.created_at.as_millisecond(), expected.version))?;
+    if deleted > 0 {
+        db.prepare_cached("DELETE FROM counts WHERE key = ?")?.execute([key.as_str()])?;
+        db.prepare_cached("DELETE FROM days WHERE key = ?")?.execute([key.as_str()])?;
+    }
+    Ok(deleted)
+}
+
+/// Uses up a visit, if the link has one left.
+pub(super) fn use_visit(db: &Connection, key: &Key) -> rusqlite::Result<bool> {
+    let mut statement = db.prepare_cached(
+        "INSERT INTO counts (key, created_at, clicks, visits)
+         SELECT key, created_at, 0, 1 FROM links WHERE key = ?1
+         ON CONFLICT (key) DO UPDATE SET visits = visits + 1
+         WHERE visits < (SELECT ifnull(doc ->> 'max_visits', 9223372036854775807) FROM links WHERE key = ?1)",
+    )?;
+    Ok(statement.execute([key.as_str()])? > 0)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let text = |column| row.get_ref(column)?.as_str().map_err(|error| damaged(column, error));
+    let link = row::link(text(0)?, row.get(1)?, row.get(2)?, text(3)?).map_err(|error| damaged(3, error))?;
+    Ok(Record { link: Arc::new(link), clicks: count(row, 4)?, visits: count(row, 5)? })
+}
+
+fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    unsigned(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
 fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
@@ -101,24 +100,36 @@ pub(super) fn scan(
     after: Option<&Cursor>,
     limit: usize,
 ) -> rusqlite::Result<Scan> {
+    const LAST: (i64, &str) = (i64::MAX, LAST_KEY);
     let (sql, start) = match order {
         Order::Newest => (
             concat!(
-                select!(),
-                " WHERE (created_at, key) < (?, ?) ORDER BY created_at DESC, key DESC LIMIT ?"
+                "SELECT ",
+                columns!(),
+                " FROM links LEFT JOIN counts USING (key, created_at) WHERE (links.created_at, links.key) < (?, ?)
+                 ORDER BY links.created_at DESC, links.key DESC LIMIT ?"
             ),
-            (i64::MAX, ""),
+            LAST,
         ),
         Order::Oldest => (
-            concat!(select!(), " WHERE (created_at, key) > (?, ?) ORDER BY created_at, key LIMIT ?"),
+            concat!(
+                "SELECT ",
+                columns!(),
+                " FROM links LEFT JOIN counts USING (key, created_at) WHERE (links.created_at, links.key) > (?, ?)
+                 ORDER BY links.created_at, links.key LIMIT ?"
+            ),
             (i64::MIN, ""),
         ),
+        // The plus keeps SQLite from the index by creation time, which is the longer way to a link.
         Order::MostClicked => (
             concat!(
-                select!(),
-                " WHERE clicks > 0 AND (clicks, key) < (?, ?) ORDER BY clicks DESC, key DESC LIMIT ?"
+                "SELECT ",
+                columns!(),
+                " FROM counts JOIN links ON links.key = counts.key AND +links.created_at = counts.created_at
+                 WHERE clicks > 0 AND (clicks, counts.key) < (?, ?)
+                 ORDER BY clicks DESC, counts.key DESC LIMIT ?"
             ),
-            (i64::MAX, ""),
+            LAST,
         ),
     };
     let (position, key) = after.map_or(start, |cursor| (cursor.position, cursor.key.as_str()));
@@ -135,27 +146,63 @@ pub(super) fn scan(
     Ok(scan)
 }
 
-/// Adds to a link's counts, unless the link has gone.
-pub(super) fn add(db: &Connection, Tally { key, counted }: &Tally) -> rusqlite::Result<()> {
-    let is_known = db.prepare_cached("SELECT 1 FROM links WHERE key = ?")?.exists([key.as_str()])?;
-    if !is_known {
-        return Ok(());
+/// Adds to the counts of a link, unless the link is gone.
+pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
+    let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
+    let people = signed(tally.counts.people);
+    // A sum beyond the largest integer becomes a floating-point number, which is larger than that integer.
+    let mut update = db.prepare_cached(
+        "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
+    )?;
+    if update.execute((people, key, created_at))? == 0 {
+        let mut insert = db.prepare_cached(
+            "INSERT INTO counts (key, created_at, clicks, visits)
+             SELECT key, created_at, ?, 0 FROM links WHERE key = ? AND created_at = ?",
+        )?;
+        if insert.execute((people, key, created_at))? == 0 {
+            return Ok(());
+        }
     }
-    if counted.facet == Facet::People {
-        let mut clicks = db.prepare_cached("UPDATE links SET clicks = clicks + ? WHERE key = ?")?;
-        clicks.execute((counted.count, key.as_str()))?;
+    let mut counts = tally.counts.clone();
+    // Everything else is added up in the statement.
+    if !counts.referrers.is_empty() {
+        let mut select = db.prepare_cached("SELECT referrers FROM days WHERE key = ? AND day = ?")?;
+        let stored = select.query_row((key, day_number(tally.day)), |row| row.get::<_, Option<String>>(0));
+        if let Some(stored) = stored.optional()?.flatten() {
+            let stored = serde_json::from_str(&stored).map_err(|error| damaged(0, error))?;
+            counts.add(DayCounts { referrers: stored, ..DayCounts::default() });
+        }
     }
-    count(db, key, counted)
+    add_day(db, &tally.key, tally.day, &counts)
 }
 
-/// Adds to the counts by day, of a link that is known to be there.
-pub(super) fn count(db: &Connection, key: &Key, counted: &DayCount) -> rusqlite::Result<()> {
-    let (kind, value) = counted.facet.as_pair();
-    let mut statement = db.prepare_cached(
-        "INSERT INTO day_counts (key, day, kind, value, count) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (key, day, kind, value) DO UPDATE SET count = count + excluded.count",
-    )?;
-    statement.execute((key.as_str(), day::to_number(counted.day), kind, value, counted.count))?;
+/// Adds to the counts of a day, and replaces those by referrer if there are any.
+fn add_day(db: &Connection, key: &Key, day: Date, counts: &DayCounts) -> rusqlite::Result<()> {
+    macro_rules! sum {
+        ($($column:literal)*) => {
+            concat!($($column, " = min(", $column, " + excluded.", $column, ", 9223372036854775807), "),*)
+        };
+    }
+    let columns = DayColumns::try_from(counts).map_err(|error| damaged(8, error))?;
+    let mut upsert = db.prepare_cached(concat!(
+        "INSERT INTO days (key, day, people, bots, desktop, mobile, tablet, other, referrers)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (key, day) DO UPDATE SET ",
+        sum!("people" "bots" "desktop" "mobile" "tablet" "other"),
+        "referrers = ifnull(excluded.referrers, referrers)"
+    ))?;
+    let DayColumns { people, bots, desktop, mobile, tablet, other, referrers } = columns;
+    upsert.execute((
+        key.as_str(),
+        day_number(day),
+        people,
+        bots,
+        desktop,
+        mobile,
+        tablet,
+        other,
+        referrers,
+    ))?;
     Ok(())
 }
 
@@ -164,17 +211,24 @@ pub(super) fn day_counts(
     key: &Key,
     first: Date,
     last: Date,
-) -> rusqlite::Result<Vec<DayCount>> {
+) -> rusqlite::Result<BTreeMap<Date, DayCounts>> {
     let mut statement = db.prepare_cached(
-        "SELECT day, kind, value, count FROM day_counts WHERE key = ? AND day BETWEEN ? AND ?",
+        "SELECT day, people, bots, desktop, mobile, tablet, other, referrers FROM days
+         WHERE key = ? AND day BETWEEN ? AND ?",
     )?;
-    let rows = statement.query_map((key.as_str(), day::to_number(first), day::to_number(last)), |row| {
-        let (kind, value): (String, String) = (row.get(1)?, row.get(2)?);
-        Ok(DayCount {
-            day: day::from_number(row.get(0)?).map_err(|error: StoreError| damaged(0, error))?,
-            facet: Facet::from_pair(&kind, &value).map_err(|error| damaged(1, error))?,
-            count: row.get(3)?,
-        })
-    })?;
-    rows.collect()
+    statement.query_map((key.as_str(), day_number(first), day_number(last)), read_day)?.collect()
+}
+
+fn read_day(row: &Row<'_>) -> rusqlite::Result<(Date, DayCounts)> {
+    let columns = DayColumns {
+        people: row.get(1)?,
+        bots: row.get(2)?,
+        desktop: row.get(3)?,
+        mobile: row.get(4)?,
+        tablet: row.get(5)?,
+        other: row.get(6)?,
+        referrers: row.get(7)?,
+    };
+    let counts = columns.try_into().map_err(|error: StoreError| damaged(1, error))?;
+    Ok((day(row.get(0)?).map_err(|error| damaged(0, error))?, counts))
 }

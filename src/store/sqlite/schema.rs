@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::store::{FIRST_NUMBER, StoreError};
+use crate::store::{
+    StoreError,
+    schema::{Schema, written_before_schema_1},
+};
 
 /// `urls` in ASCII; marks a file as this service's own (`PRAGMA application_id`).
 const APPLICATION_ID: i32 = 0x7572_6c73;
@@ -14,38 +17,8 @@ const CHECKPOINT_PAGES: u32 = 4000;
 /// The writer's page cache, in KiB. New keys fall all over the index, so most of it should be at hand.
 const WRITER_CACHE_KIB: i32 = 8000;
 
-/// The steps from an empty file to the newest schema; `PRAGMA user_version` says how many a file has taken.
-/// Times are milliseconds since the Unix epoch.
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE links (
-        key TEXT PRIMARY KEY,
-        target TEXT NOT NULL,
-        created_at INTEGER NOT NULL,
-        expires_at INTEGER,
-        max_visits INTEGER,
-        taken_down_at INTEGER,
-        redirect INTEGER NOT NULL,
-        forward_query INTEGER NOT NULL,
-        title TEXT,
-        tags TEXT NOT NULL,
-        password TEXT,
-        version INTEGER NOT NULL,
-        clicks INTEGER NOT NULL,
-        visits INTEGER NOT NULL
-    ) STRICT;
-    CREATE INDEX links_by_creation ON links (created_at, key);
-    -- Links that nobody has followed are left out, so that making a link touches one random page, not two.
-    CREATE INDEX links_by_clicks ON links (clicks, key) WHERE clicks > 0;
-    CREATE TABLE day_counts (
-        key TEXT NOT NULL,
-        day INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        value TEXT NOT NULL,
-        count INTEGER NOT NULL,
-        PRIMARY KEY (key, day, kind, value)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
-"];
+/// The migrations in order, each with the oldest schema whose programs can still use a file after it.
+const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
 
 /// Returns whether the file belongs to another application. It has tables then, but not this service's mark.
 pub(super) fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
@@ -72,26 +45,33 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
 
-    let newest = i32::try_from(MIGRATIONS.len()).map_err(StoreError::unavailable)?;
+    migrate(connection, MIGRATIONS)
+}
+
+/// Applies the migrations that the file lacks, in one transaction.
+fn migrate(connection: &mut Connection, migrations: &[(&str, u32)]) -> Result<(), StoreError> {
     let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if is_foreign(&migration)? {
         return Err(foreign());
     }
-    let version: i32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
-    if version > newest {
-        return Err(StoreError::unavailable(format!(
-            "the file has schema version {version}, newer than this program's {newest}"
-        )));
+    // Early builds had their version here.
+    let early: u32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    if early > 0 {
+        return Err(written_before_schema_1());
     }
-    for step in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        migration.execute_batch(step)?;
-    }
-    if version == 0 {
-        migration.execute("INSERT INTO counters (name, next) VALUES ('key', ?)", [FIRST_NUMBER])?;
-    }
-    if version < newest {
-        migration.pragma_update(None, "application_id", APPLICATION_ID)?;
-        migration.pragma_update(None, "user_version", newest)?;
+    migration.pragma_update(None, "application_id", APPLICATION_ID)?;
+    migration.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL, readable_from INTEGER NOT NULL) STRICT;
+         INSERT INTO schema SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM schema)",
+    )?;
+    let applied = migration.query_row("SELECT version, readable_from FROM schema", (), |row| {
+        Ok(Schema { version: row.get(0)?, readable_from: row.get(1)? })
+    })?;
+    let newest = u32::try_from(migrations.len()).map_err(StoreError::unavailable)?;
+    applied.check(newest)?;
+    for (version, (sql, readable_from)) in (1..).zip(migrations).skip(applied.version as usize) {
+        migration.execute_batch(sql)?;
+        migration.execute("UPDATE schema SET version = ?, readable_from = ?", (version, readable_from))?;
     }
     Ok(migration.commit()?)
 }
@@ -100,25 +80,47 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
 mod tests {
     use super::*;
 
-    fn refusal(connection: &mut Connection) -> String {
-        let StoreError::Unavailable(reason) = prepare(connection).unwrap_err() else {
-            panic!("another error")
-        };
+    fn refusal(prepared: Result<(), StoreError>) -> String {
+        let Err(StoreError::Unavailable(reason)) = prepared else { panic!("another result: {prepared:?}") };
         reason.to_string()
     }
 
-    #[test]
-    fn a_file_of_another_kind_or_of_the_future_is_refused() {
-        let directory = tempfile::tempdir().unwrap();
+    fn schema(connection: &Connection) -> (u32, u32) {
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        connection.query_row("SELECT version, readable_from FROM schema", (), row).unwrap()
+    }
 
+    #[test]
+    fn a_file_of_another_application_or_an_early_build_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
         let mut foreign = Connection::open(directory.path().join("foreign.db")).unwrap();
         foreign.execute_batch("CREATE TABLE music (title TEXT)").unwrap();
-        assert_eq!(refusal(&mut foreign), "the file is the database of another application");
+        assert_eq!(refusal(prepare(&mut foreign)), "the file is the database of another application");
 
-        let mut newer = Connection::open(directory.path().join("newer.db")).unwrap();
-        prepare(&mut newer).unwrap();
-        newer.pragma_update(None, "user_version", 99).unwrap();
-        assert!(refusal(&mut newer).contains("schema version 99, newer than this program's"));
+        let mut early = Connection::open(directory.path().join("early.db")).unwrap();
+        early.execute_batch("CREATE TABLE links (key TEXT)").unwrap();
+        early.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        early.pragma_update(None, "user_version", 1).unwrap();
+        let advice = refusal(prepare(&mut early));
+        assert!(advice.contains("urlshort export") && advice.contains("urlshort import"), "{advice}");
+    }
+
+    #[test]
+    fn a_newer_file_is_refused_only_if_this_program_can_not_use_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = Connection::open(directory.path().join("links.db")).unwrap();
+        prepare(&mut connection).unwrap();
+        assert_eq!(schema(&connection), (1, 1));
+
+        let newer = [MIGRATIONS[0], ("ALTER TABLE links ADD COLUMN extra TEXT", 1)];
+        migrate(&mut connection, &newer).unwrap();
+        assert_eq!(schema(&connection), (2, 1));
+        prepare(&mut connection).unwrap();
+        assert_eq!(schema(&connection), (2, 1), "nothing is taken back");
+
+        let breaking = [newer[0], newer[1], ("DROP INDEX counts_by_clicks", 3)];
+        migrate(&mut connection, &breaking).unwrap();
+        assert!(refusal(prepare(&mut connection)).contains("needs a program of schema 3 or later"));
     }
 
     #[test]
@@ -126,9 +128,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut connection = Connection::open(directory.path().join("links.db")).unwrap();
         prepare(&mut connection).unwrap();
+        let next = |connection: &Connection| {
+            connection.query_row("SELECT next FROM counters", (), |row| row.get::<_, u64>(0)).unwrap()
+        };
+        assert_eq!(next(&connection), crate::store::FIRST_NUMBER);
         connection.execute("UPDATE counters SET next = 5000", ()).unwrap();
         prepare(&mut connection).unwrap();
-        let next: u64 = connection.query_row("SELECT next FROM counters", (), |row| row.get(0)).unwrap();
-        assert_eq!(next, 5000);
+        assert_eq!(next(&connection), 5000);
     }
 }

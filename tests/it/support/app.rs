@@ -13,6 +13,7 @@ use urlshort::{
     app::{App, Surroundings},
     clock::Clock,
     config::Cli,
+    links::Links,
     observability::metrics::Metrics,
     server::Workers,
     store::{Store, memory::MemoryStore},
@@ -23,8 +24,8 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
-    /// The store as the service sees it, its cache included.
-    pub(crate) store: Arc<dyn Store>,
+    /// The links as the service sees them.
+    pub(crate) links: Arc<Links>,
     clock: Arc<Mutex<Timestamp>>,
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
@@ -58,7 +59,7 @@ impl TestApp {
             rng: StdRng::seed_from_u64(7),
         };
         let app = App::new(&config, surroundings).unwrap();
-        let store = app.store();
+        let links = app.links();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -68,7 +69,7 @@ impl TestApp {
             let _ = stopped.await;
         }));
         let client = Client::builder().redirect(Policy::none()).build().unwrap();
-        Self { address, client, metrics, store, clock, stop, running }
+        Self { address, client, metrics, links, clock, stop, running }
     }
 
     /// Ends the service as a signal would.

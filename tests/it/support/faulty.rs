@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeMap,
     ops::Range,
     sync::{
         Arc, Mutex,
@@ -11,8 +12,8 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 use tokio::{sync::watch, time::sleep};
 use urlshort::{
-    clicks::{DayCount, Tally},
-    link::{Key, Link},
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
     store::{
         Change, Changed, History, Record, Scan, Store, StoreError,
         listing::{Cursor, Order},
@@ -70,6 +71,11 @@ impl FaultyStore {
         self.reads.load(Ordering::SeqCst)
     }
 
+    /// Looks a link up without being noticed.
+    pub(crate) async fn get_unseen(&self, key: &Key) -> Option<Record> {
+        self.inner.get(key).await.unwrap()
+    }
+
     /// Tells whoever watches of a change.
     pub(crate) fn tell(&self, changed: Changed) {
         self.changes.send_replace(Some(changed));
@@ -112,12 +118,12 @@ impl Store for FaultyStore {
         "faulty"
     }
 
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
+    async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
         self.gate().await?;
-        self.inner.put_with_history(link, history).await
+        self.inner.put_if_absent(link, history).await
     }
 
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
+    async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.gate().await?;
         match key.as_str() {
@@ -134,11 +140,6 @@ impl Store for FaultyStore {
         }
     }
 
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.gate().await?;
-        self.inner.record(key).await
-    }
-
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
         self.gate().await?;
         let change = self.inner.update(link, expected).await;
@@ -146,7 +147,7 @@ impl Store for FaultyStore {
         change
     }
 
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
+    async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
         self.gate().await?;
         let change = self.inner.delete(key, expected).await;
         self.delay_change().await;
@@ -168,12 +169,17 @@ impl Store for FaultyStore {
         self.inner.take_numbers(count).await
     }
 
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
+    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
         self.gate().await?;
         self.inner.add_clicks(tallies).await
     }
 
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
+    async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         self.gate().await?;
         self.inner.day_counts(key, first, last).await
     }

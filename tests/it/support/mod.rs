@@ -14,10 +14,16 @@ mod server;
 
 use std::{
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use urlshort::link::{Key, Link, Target};
+use urlshort::{
+    link::{Key, Link, Target, options::Options},
+    links::{CacheOptions, Links},
+    observability::metrics::Metrics,
+    store::Store,
+};
 
 pub(crate) use self::{
     app::{TestApp, assert_error},
@@ -36,6 +42,18 @@ pub(crate) use self::{
 #[track_caller]
 pub(crate) fn link(key: &str, target: &str) -> Link {
     Link::new(self::key(key), self::target(target), "2026-01-02T03:04:05.678Z".parse().unwrap())
+}
+
+/// The same link with these options.
+pub(crate) fn with(options: Options, mut link: Link) -> Link {
+    link.doc.options = options;
+    link
+}
+
+/// The links of a store without a cache.
+pub(crate) fn uncached(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Links {
+    let cache = CacheOptions { bytes: 0, lifetime: Duration::ZERO };
+    Links::new(store, Duration::from_secs(10), cache, metrics)
 }
 
 #[track_caller]

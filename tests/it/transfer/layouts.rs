@@ -28,10 +28,7 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
                 link["created_at"] = "now".into();
             }
             let members = link.as_object_mut().unwrap();
-            assert_eq!(
-                (members.remove("version"), members.remove("redirect")),
-                (Some(json!(1)), Some(json!(302)))
-            );
+            assert_eq!(members.remove("version"), Some(json!(1)));
         }
         let by_key = |link: &Value| link["key"].as_str().unwrap().to_owned();
         found.sort_by_key(by_key);
@@ -46,9 +43,9 @@ fn yourls() {
         include_str!("yourls-table.csv"),
         "yourls",
         &[
-            json!({"key": "docs", "target": "https://example.com/docs?a=1,2", "created_at": "2024-05-06T07:08:09Z",
+            json!({"key": "docs", "target": "https://example.com/docs?a=1,2", "created_at": "2024-05-06T07:08:09.000Z",
                 "title": "The \"docs\", at last", "undated_clicks": 42}),
-            json!({"key": "old", "target": "http://example.org/", "created_at": "2011-12-13T14:15:16Z"}),
+            json!({"key": "old", "target": "http://example.org/", "created_at": "2011-12-13T14:15:16.000Z"}),
         ],
         &[],
     );
@@ -56,9 +53,9 @@ fn yourls() {
         include_str!("yourls-mysql.tsv"),
         "yourls",
         &[
-            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09Z",
+            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09.000Z",
                 "title": "The docs", "undated_clicks": 42}),
-            json!({"key": "old", "target": "http://example.org/", "created_at": "2011-12-13T14:15:16Z"}),
+            json!({"key": "old", "target": "http://example.org/", "created_at": "2011-12-13T14:15:16.000Z"}),
         ],
         &[],
     );
@@ -80,8 +77,8 @@ fn shlink() {
         include_str!("shlink.csv"),
         "shlink",
         &[
-            json!({"key": "abc12", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05Z"}),
-            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T05:08:09Z",
+            json!({"key": "abc12", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z"}),
+            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T05:08:09.000Z",
                 "title": "The docs, at last", "tags": ["a tag", "handbook"], "undated_clicks": 42}),
         ],
         &["line 4: the key \"team/sub\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"],
@@ -91,10 +88,10 @@ fn shlink() {
 #[test]
 fn kutt() {
     let expected = [
-        json!({"key": "bad", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05Z",
-            "taken_down_at": "2023-01-03T00:00:00Z", "undated_clicks": 7}),
+        json!({"key": "bad", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z",
+            "taken_down_at": "2023-01-03T00:00:00.000Z", "undated_clicks": 7}),
         json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09.123Z",
-            "title": "The docs", "expires_at": "2030-01-01T00:00:00Z", "undated_clicks": 42}),
+            "title": "The docs", "expires_at": "2030-01-01T00:00:00.000Z", "undated_clicks": 42}),
     ];
     let reason = "it has a password that can not be taken over";
     check(include_str!("kutt-api.json"), "kutt", &expected, &[&format!("link 3: {reason}")]);
@@ -107,9 +104,9 @@ fn bitly() {
         include_str!("bitly-list.csv"),
         "bitly",
         &[
-            json!({"key": "3AbCdEf", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09Z",
+            json!({"key": "3AbCdEf", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09.000Z",
                 "title": "The docs, at last", "tags": ["a tag", "handbook"], "undated_clicks": 42}),
-            json!({"key": "spring", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05Z"}),
+            json!({"key": "spring", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z"}),
         ],
         &[],
     );
@@ -126,8 +123,8 @@ fn bitly() {
         include_str!("bitly-api.json"),
         "bitly",
         &[
-            json!({"key": "4BcDeFg", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05Z"}),
-            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09Z",
+            json!({"key": "4BcDeFg", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z"}),
+            json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09.000Z",
                 "title": "The docs", "tags": ["a tag", "handbook"]}),
         ],
         &[],
@@ -138,7 +135,7 @@ fn bitly() {
 fn chhoto() {
     let expected = [
         json!({"key": "docs", "target": "https://example.com/docs", "created_at": "now", "title": "The docs",
-            "expires_at": "2030-01-01T00:00:00Z", "undated_clicks": 42}),
+            "expires_at": "2030-01-01T00:00:00.000Z", "undated_clicks": 42}),
         json!({"key": "old", "target": "https://example.org/", "created_at": "now"}),
     ];
     check(include_str!("chhoto-api.json"), "chhoto", &expected, &[]);

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use urlshort::{
-    clicks::{Facet, Tally},
-    link::Key,
+    clicks::Tally,
+    link::{Key, Link},
     policy::TargetPolicy,
     store::{History, Store, memory::MemoryStore},
     transfer::{
@@ -23,7 +23,7 @@ use urlshort::{
     },
 };
 
-use super::{count, exported, fill, import, open};
+use super::{counts, exported, fill, import, open};
 use crate::support::{Postgres, Redis, key, link, sqlite_in};
 
 /// Exports, wipes, imports, and exports again.
@@ -121,18 +121,21 @@ async fn everything_comes_back_to_memory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clicks_that_come_meanwhile_are_neither_lost_nor_without_a_day() {
     let store = Arc::new(MemoryStore::default());
+    let one = counts(1, r#"{"people":1}"#);
     let keys: Vec<_> = (0..500).map(|n| key(&format!("k{n}"))).collect();
-    let history =
-        History { undated_clicks: 10, days: vec![count(1, Facet::People, 1)], ..History::default() };
+    let history = History { undated_clicks: 10, days: [one.clone()].into(), ..History::default() };
     for key in &keys {
         let link = link(key.as_str(), "https://example.com");
-        assert!(store.put_with_history(link, history.clone()).await.unwrap());
+        assert!(store.put_if_absent(link, history.clone()).await.unwrap());
     }
     let clicking = Arc::new(AtomicBool::new(true));
     let clicker = tokio::spawn({
         let (store, clicking) = (store.clone(), clicking.clone());
         async move {
-            let tally = |key: &Key| Tally { key: key.clone(), counted: count(1, Facet::People, 1) };
+            let tally = |key: &Key| {
+                let Link { key, created_at, .. } = link(key.as_str(), "https://example.com");
+                Tally { key, created_at, day: one.0, counts: one.1.clone() }
+            };
             for key in keys.iter().cycle().take_while(|_| clicking.load(Ordering::Relaxed)) {
                 store.add_clicks(vec![tally(key)]).await.unwrap();
                 tokio::task::yield_now().await;

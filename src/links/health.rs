@@ -1,8 +1,7 @@
-//! A deadline, metrics and a circuit breaker around every store.
+//! Deadlines, metrics and the circuit breaker of a store.
 
 use std::{
     collections::HashSet,
-    ops::Range,
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -11,22 +10,17 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use jiff::civil::Date;
 use prometheus::IntGauge;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep, timeout},
 };
 
-use super::{
-    Change, Changed, History, Record, Scan, Store, StoreError,
-    listing::{Cursor, Order},
-};
+use super::Found;
 use crate::{
-    clicks::{DayCount, Tally},
-    link::{Key, Link},
+    link::Key,
     observability::{logging::Chain, metrics::Metrics},
+    store::{Store, StoreError},
 };
 
 /// Pause between two probes of a store that works.
@@ -44,8 +38,8 @@ const LOGGED_DAMAGE: usize = 1000;
 /// this circuit breaker, and so do look-ups of which at least half fail; one alone may have met a bad sector that
 /// concerns no other link. The next probe that succeeds closes it. Other calls are always tried: a full disk fails
 /// writes alone.
-pub struct Supervised {
-    inner: Arc<dyn Store>,
+pub(super) struct Health {
+    store: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
     failing: AtomicBool,
@@ -53,14 +47,14 @@ pub struct Supervised {
     damaged: Mutex<HashSet<String>>,
 }
 
-impl Supervised {
-    /// Gives each call to `inner` at most `deadline`.
-    pub fn new(inner: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
-        let up = metrics.store_up.with_label_values(&[inner.name()]);
+impl Health {
+    /// Gives each call of `store` at most `deadline`.
+    pub(super) fn new(store: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
+        let up = metrics.store_up.with_label_values(&[store.name()]);
         up.set(1);
-        let meter = Meter { store: inner.name(), deadline, metrics };
+        let meter = Meter { store: store.name(), deadline, metrics };
         Self {
-            inner,
+            store,
             meter,
             up,
             failing: AtomicBool::new(false),
@@ -69,13 +63,18 @@ impl Supervised {
         }
     }
 
+    /// Returns the store itself.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// Returns whether the circuit breaker is open.
-    pub fn is_failing(&self) -> bool {
+    pub(super) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)
     }
 
     /// Probes the store until the end of the program.
-    pub async fn probe_regularly(self: Arc<Self>) {
+    pub(super) async fn probe_regularly(&self) {
         loop {
             sleep(if self.is_failing() { RETRY_INTERVAL } else { PROBE_INTERVAL }).await;
             // `check` itself acts on the result.
@@ -83,21 +82,25 @@ impl Supervised {
         }
     }
 
-    /// Runs a change to its end, even if its caller stops waiting or the deadline passes.
-    ///
-    /// A change that is dropped halfway may still be made by the store, and nobody would then forget what the cache
-    /// knows of the link. `change` gets the store and does what has to follow.
-    pub(super) async fn run_to_end<T, F>(
+    /// Runs a call within the deadline, and counts how it ends.
+    pub(super) async fn run<T>(
         &self,
         operation: &'static str,
-        change: impl FnOnce(Arc<dyn Store>) -> F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, StoreError>> + Send + 'static,
-    {
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.meter.run(operation, call).await
+    }
+
+    /// Runs a change to its end, even if its caller stops waiting or the deadline passes.
+    ///
+    /// The store may still make a change that is dropped halfway, and then nothing would drop the link from the cache.
+    pub(super) async fn run_to_end<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let (change, meter) = (change(self.inner.clone()), self.meter.clone());
+        let meter = self.meter.clone();
         tokio::spawn(async move {
             let mut change = pin!(change);
             let start = Instant::now();
@@ -114,10 +117,38 @@ impl Supervised {
         answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
+    /// Looks up a link, unless the circuit breaker is open.
+    pub(super) async fn look_up(&self, key: &Key) -> Found {
+        if self.is_failing() {
+            return Err(StoreError::unavailable("not asked: it failed a moment ago"));
+        }
+        let record = self.run("get", self.store.get(key)).await;
+        self.note_damage_of(key, &record);
+        let failure = match &record {
+            Ok(_) | Err(StoreError::Corrupt(_)) => None,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
+        };
+        let most_fail = self.look_ups.add(failure.is_some());
+        if let Some(error) = failure.filter(|_| most_fail) {
+            self.open_circuit(error);
+        }
+        Ok(record?.map(|record| record.link))
+    }
+
+    /// Asks the store whether it answers, and opens or closes the circuit breaker.
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let answer = self.run("check", self.store.check()).await;
+        match &answer {
+            Ok(()) => self.close_circuit(),
+            Err(error) => self.open_circuit(error),
+        }
+        answer
+    }
+
     fn open_circuit(&self, error: &StoreError) {
         if !self.failing.swap(true, Ordering::Relaxed) {
             self.up.set(0);
-            tracing::error!(store = self.name(), error = %Chain(error), "store unavailable");
+            tracing::error!(store = self.store.name(), error = %Chain(error), "store unavailable");
         }
     }
 
@@ -125,21 +156,21 @@ impl Supervised {
         if self.failing.swap(false, Ordering::Relaxed) {
             self.look_ups.clear();
             self.up.set(1);
-            tracing::info!(store = self.name(), "store available again");
+            tracing::info!(store = self.store.name(), "store available again");
         }
     }
 
-    /// Counts a link that the store can't read, and logs it the first time.
-    fn note_damage(&self, key: &str, error: &StoreError) {
+    /// Counts a link that the store can't read, and logs it once.
+    pub(super) fn note_damage(&self, key: &str, error: &StoreError) {
         self.meter.metrics.store_corrupt_links.inc();
         // A panic can't leave the set half changed, so a poisoned lock is still good.
         let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
         if damaged.len() < LOGGED_DAMAGE && damaged.insert(key.to_owned()) {
-            tracing::error!(store = self.name(), key, error = %Chain(error), "link damaged");
+            tracing::error!(store = self.store.name(), key, error = %Chain(error), "link damaged");
         }
     }
 
-    fn note_damage_of<T>(&self, key: &Key, result: &Result<T, StoreError>) {
+    pub(super) fn note_damage_of<T>(&self, key: &Key, result: &Result<T, StoreError>) {
         if let Err(error @ StoreError::Corrupt(_)) = result {
             self.note_damage(key.as_str(), error);
         }
@@ -200,97 +231,6 @@ impl Window {
 
     fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl Store for Supervised {
-    fn name(&self) -> &'static str {
-        self.inner.name()
-    }
-
-    async fn put_with_history(&self, link: Link, history: History) -> Result<bool, StoreError> {
-        let put = |store: Arc<dyn Store>| async move { store.put_with_history(link, history).await };
-        self.run_to_end("put", put).await
-    }
-
-    async fn get(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
-        if self.is_failing() {
-            return Err(StoreError::unavailable("not asked: it failed a moment ago"));
-        }
-        let link = self.meter.run("get", self.inner.get(key)).await;
-        self.note_damage_of(key, &link);
-        let failure = match &link {
-            Ok(_) | Err(StoreError::Corrupt(_)) => None,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
-        };
-        let most_fail = self.look_ups.add(failure.is_some());
-        if let Some(error) = failure.filter(|_| most_fail) {
-            self.open_circuit(error);
-        }
-        link
-    }
-
-    fn peek(&self, key: &Key) -> Option<Arc<Link>> {
-        self.inner.peek(key)
-    }
-
-    async fn record(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        let record = self.meter.run("record", self.inner.record(key)).await;
-        self.note_damage_of(key, &record);
-        record
-    }
-
-    async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
-        let update = |store: Arc<dyn Store>| async move { store.update(link, expected).await };
-        self.run_to_end("update", update).await
-    }
-
-    async fn delete(&self, key: &Key, expected: Option<u32>) -> Result<Change, StoreError> {
-        let key = key.clone();
-        let delete = |store: Arc<dyn Store>| async move { store.delete(&key, expected).await };
-        self.run_to_end("delete", delete).await
-    }
-
-    async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
-        self.meter.run("use_visit", self.inner.use_visit(key)).await
-    }
-
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
-        let scan = self.meter.run("scan", self.inner.scan(order, after, limit)).await?;
-        for damaged in &scan.damaged {
-            self.note_damage(&damaged.key, &damaged.error);
-        }
-        Ok(scan)
-    }
-
-    async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
-        self.meter.run("take_numbers", self.inner.take_numbers(count)).await
-    }
-
-    async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<(), StoreError> {
-        self.meter.run("add_clicks", self.inner.add_clicks(tallies)).await
-    }
-
-    async fn day_counts(&self, key: &Key, first: Date, last: Date) -> Result<Vec<DayCount>, StoreError> {
-        self.meter.run("day_counts", self.inner.day_counts(key, first, last)).await
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        let answer = self.meter.run("check", self.inner.check()).await;
-        match &answer {
-            Ok(()) => self.close_circuit(),
-            Err(error) => self.open_circuit(error),
-        }
-        answer
-    }
-
-    async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        self.inner.watch(changed).await
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 

@@ -1,0 +1,138 @@
+//! The document of a link: one JSON object with everything but its key, creation time and version.
+//!
+//! Stores and exports keep it as it is and know none of its fields, apart from `target` and `max_visits`. Defaults are
+//! not written. The API has a view of its own.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use super::{Target, options::Options, time};
+use crate::is_default;
+
+/// The highest [`Document::needs`] whose restrictions this program applies.
+const SUPPORTED: u32 = 0;
+
+/// The target, the state and the options of a link.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Document {
+    /// What the document needs beyond [`SUPPORTED`], or 0.
+    #[serde(default, rename = "needs", deserialize_with = "beyond_support")]
+    unsupported: u32,
+    /// Where the link redirects to.
+    pub target: Target,
+    /// The time at which the link was taken down.
+    #[serde(default, with = "time::optional")]
+    pub taken_down_at: Option<Timestamp>,
+    /// What its maker has set.
+    #[serde(flatten)]
+    pub options: Options,
+    /// Fields that a newer version of this program has written. They survive an edit by this one.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl Document {
+    /// Creates a document without options.
+    pub fn new(target: Target) -> Self {
+        Self { unsupported: 0, target, taken_down_at: None, options: Options::default(), unknown: Map::new() }
+    }
+
+    /// Returns the number that a program must support to follow the link.
+    ///
+    /// A program must not follow a link whose restrictions it does not know.
+    pub fn needs(&self) -> u32 {
+        self.options.needs().max(self.unsupported)
+    }
+
+    /// Returns whether this program knows all restrictions of the link.
+    pub fn is_supported(&self) -> bool {
+        self.unsupported == 0
+    }
+
+    /// Returns whether the link has a target and nothing else.
+    pub fn is_plain(&self) -> bool {
+        *self == Self::new(self.target.clone())
+    }
+
+    /// Returns the name of a field that this program does not know, if there is one.
+    pub fn unknown_field(&self) -> Option<&str> {
+        self.unknown.keys().next().map(String::as_str)
+    }
+}
+
+fn beyond_support<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    u32::deserialize(deserializer).map(|needs| if needs > SUPPORTED { needs } else { 0 })
+}
+
+impl Serialize for Document {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Stored<'a> {
+            #[serde(skip_serializing_if = "is_default")]
+            needs: u32,
+            target: &'a Target,
+            #[serde(with = "time::optional", skip_serializing_if = "is_default")]
+            taken_down_at: Option<Timestamp>,
+            #[serde(flatten)]
+            options: &'a Options,
+            #[serde(flatten)]
+            unknown: &'a Map<String, Value>,
+        }
+
+        let Self { target, taken_down_at, options, unknown, .. } = self;
+        Stored { needs: self.needs(), target, taken_down_at: *taken_down_at, options, unknown }
+            .serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn defaults_are_not_written() {
+        let plain = Document::new("https://example.com".parse().unwrap());
+        assert!(plain.is_plain());
+        assert_eq!(serde_json::to_string(&plain).unwrap(), r#"{"target":"https://example.com/"}"#);
+    }
+
+    #[test]
+    fn timestamps_are_written_so_that_they_sort_as_text() {
+        let text = r#"{"target":"https://example.com/","expires_at":"2026-01-02T03:04:05Z"}"#;
+        let written = serde_json::to_string(&document(text)).unwrap();
+        assert!(written.contains(r#""expires_at":"2026-01-02T03:04:05.000Z""#), "{written}");
+    }
+
+    #[test]
+    fn a_field_and_a_need_of_a_newer_version_survive_an_edit() {
+        let text =
+            r#"{"needs":99,"target":"https://example.com/","title":"old","colour":{"name":"red"},"size":1}"#;
+        let mut edited = document(text);
+        assert!(!edited.is_supported() && !edited.is_plain());
+        assert_eq!(edited.unknown_field(), Some("colour"));
+        edited.options.title = Some("new".parse().unwrap());
+        let written: Value = serde_json::to_value(&edited).unwrap();
+        let expected = text.replace("old", "new");
+        assert_eq!(written, serde_json::from_str::<Value>(&expected).unwrap());
+    }
+
+    #[test]
+    fn a_value_that_no_link_can_have_is_refused() {
+        for member in [
+            r#""target":"ftp://example.com""#,
+            r#""target":"https://example.com","redirect":303"#,
+            r#""target":"https://example.com","max_visits":0"#,
+            r#""target":"https://example.com","title":" ""#,
+            r#""target":"https://example.com","tags":["a,b"]"#,
+            r#""target":"https://example.com","expires_at":"9999-12-31T23:59:59Z""#,
+            r#""target":"https://example.com","expires_at":"tomorrow""#,
+        ] {
+            assert!(serde_json::from_str::<Document>(&format!("{{{member}}}")).is_err(), "{member}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The link store as this instance sees it: with a cache, deadlines, metrics and a circuit breaker.
+//!
+//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting, and the
+//! cache then drops the link: it may have been made although it failed.
+
+mod cache;
+mod health;
+mod list;
+
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+
+use jiff::civil::Date;
+
+use self::{cache::Cache, health::Health};
+pub use self::{
+    cache::{CacheOptions, Found},
+    list::{Listing, Page},
+};
+use crate::{
+    clicks::{DayCounts, Tally},
+    link::{Key, Link, Revision},
+    observability::metrics::Metrics,
+    store::{
+        Change, History, Record, Scan, Store, StoreError,
+        listing::{Cursor, Order},
+    },
+};
+
+/// The links of one store.
+pub struct Links {
+    health: Arc<Health>,
+    cache: Arc<Cache>,
+}
+
+impl Links {
+    /// Puts a cache in front of `store`, and gives each call at most `deadline`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        deadline: Duration,
+        cache: CacheOptions,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let health = Arc::new(Health::new(store, deadline, metrics.clone()));
+        let cache = Arc::new(Cache::new(health.clone(), cache, metrics));
+        Self { health, cache }
+    }
+
+    /// Returns the name of the store's technology.
+    pub fn store_name(&self) -> &'static str {
+        self.health.store().name()
+    }
+
+    /// Returns a link that is cached and fresh, without waiting. `None` says nothing about the link.
+    ///
+    /// The caller counts the hit once it has used the link.
+    pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        self.cache.peek(key)
+    }
+
+    /// Returns a link, from the cache if it is there.
+    ///
+    /// # Errors
+    /// Those of the store, if the link is not cached.
+    pub async fn find(&self, key: &Key) -> Found {
+        self.cache.find(key).await
+    }
+
+    /// Returns a link with its counts, as fresh as the store has them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        let record = self.health.run("record", self.health.store().get(key)).await;
+        self.health.note_damage_of(key, &record);
+        record
+    }
+
+    /// Adds a link and its history, unless its key is taken. See [`Store::put_if_absent`].
+    ///
+    /// # Errors
+    /// Those of the store. The link may have been added.
+    pub async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
+        let key = link.key.clone();
+        self.change("put", key, |store| async move { store.put_if_absent(link, history).await }).await
+    }
+
+    /// Replaces a link that still has the version `expected`. See [`Store::update`].
+    ///
+    /// # Errors
+    /// Those of the store. The link may have been replaced.
+    pub async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
+        let key = link.key.clone();
+        self.change("update", key, |store| async move { store.update(link, expected).await }).await
+    }
+
+    /// Removes a link that is still in the state `expected`. See [`Store::delete`].
+    ///
+    /// # Errors
+    /// Those of the store. The link may have been removed.
+    pub async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
+        let deleted = key.clone();
+        let delete = |store: Arc<dyn Store>| async move { store.delete(&deleted, expected).await };
+        self.change("delete", key.clone(), delete).await
+    }
+
+    async fn change<T, F>(
+        &self,
+        operation: &'static str,
+        key: Key,
+        change: impl FnOnce(Arc<dyn Store>) -> F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let forgets = self.cache.forget_on_drop(key);
+        let change = change(self.health.store().clone());
+        let change_and_forget = async move {
+            let _forgets = forgets;
+            change.await
+        };
+        self.health.run_to_end(operation, change_and_forget).await
+    }
+
+    /// Drops a link from the cache.
+    pub fn forget(&self, key: &Key) {
+        self.cache.forget(key);
+    }
+
+    /// Uses up one of a link's visits. See [`Store::use_visit`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
+        self.health.run("use_visit", self.health.store().use_visit(key)).await
+    }
+
+    /// Returns the next links in an order. See [`Store::scan`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
+        let scan = self.health.run("scan", self.health.store().scan(order, after, limit)).await?;
+        for damaged in &scan.damaged {
+            self.health.note_damage(&damaged.key, &damaged.error);
+        }
+        Ok(scan)
+    }
+
+    /// Takes numbers of the store's counter. See [`Store::take_numbers`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
+        self.health.run("take_numbers", self.health.store().take_numbers(count)).await
+    }
+
+    /// Adds to the counts, and returns the links for which that failed. See [`Store::add_clicks`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
+        self.health.run("add_clicks", self.health.store().add_clicks(tallies)).await
+    }
+
+    /// Returns the counts of a link by day, from `first` to `last` inclusive.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn day_counts(
+        &self,
+        key: &Key,
+        first: Date,
+        last: Date,
+    ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+        self.health.run("day_counts", self.health.store().day_counts(key, first, last)).await
+    }
+
+    /// Asks the store whether it answers, and opens or closes the circuit breaker.
+    ///
+    /// # Errors
+    /// The reason why the store does not answer.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.health.check().await
+    }
+
+    /// Probes the store until the end of the program.
+    pub async fn probe_regularly(&self) {
+        self.health.probe_regularly().await;
+    }
+
+    /// Drops links from the cache that other instances change, until the end of the program.
+    pub async fn watch_regularly(&self) {
+        self.cache.watch_regularly().await;
+    }
+
+    /// Closes the store. Every later call fails.
+    pub async fn close(&self) {
+        self.health.store().close().await;
+    }
+}

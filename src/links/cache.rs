@@ -1,0 +1,326 @@
+//! Links in memory in front of a store, so that most redirects do not wait for it.
+//!
+//! An edit or a removal shows at once on the instance that made it, as soon as the store reports it on the others, and
+//! after `lifetime` in any case. Many requests for a link share one fetch. While the store fails, cached links go on
+//! redirecting. The cache never holds more than its bytes.
+
+use std::{
+    collections::HashMap,
+    io,
+    mem::size_of,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use quick_cache::{Weighter, sync};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::health::Health;
+use crate::{
+    link::{Document, Key, Link},
+    observability::{logging::Chain, metrics::Metrics},
+    store::{Changed, StoreError},
+};
+
+/// The answer to a look-up.
+pub type Found = Result<Option<Arc<Link>>, StoreError>;
+
+/// Lifetime of an entry for a key without a link. Short: another instance may create that link at any time.
+const MISSING_LIFETIME: Duration = Duration::from_secs(1);
+
+/// How long to wait for a refresh before serving a stale link.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Pause before the cache subscribes to changes again after the channel has broken.
+const WATCH_PAUSE: Duration = Duration::from_millis(500);
+
+/// The size of a cache, and the lifetime of its entries.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheOptions {
+    /// Bytes at most; 0 for no cache.
+    pub bytes: u64,
+    /// Time after which an entry is stale.
+    pub lifetime: Duration,
+}
+
+/// Links in memory.
+pub(super) struct Cache {
+    health: Arc<Health>,
+    entries: sync::Cache<Key, Entry, ByBytes>,
+    fetches: Mutex<HashMap<Key, Fetch>>,
+    next_fetch: AtomicU64,
+    lifetime: Duration,
+    /// Entries count their age from here.
+    start: Instant,
+    /// Entries from before this moment may have changed unnoticed; milliseconds since `start`.
+    doubtful_before: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+/// The answer of the store about a key.
+#[derive(Clone)]
+struct Entry {
+    link: Option<Arc<Link>>,
+    /// Milliseconds since the cache's start.
+    fetched_at: u64,
+    /// Bytes on the heap.
+    weight: usize,
+}
+
+impl Entry {
+    fn new(key: &Key, link: Option<Arc<Link>>, fetched_at: u64) -> Self {
+        /// An entry's slot in the cache, and the counts of an `Arc`.
+        const SLOT: usize = 2 * size_of::<Key>() + size_of::<Entry>() + 48;
+        let document = link.as_ref().map_or(0, |link| size_of::<Link>() + length(&link.doc));
+        Self { link, fetched_at, weight: SLOT + 2 * key.heap_size() + document }
+    }
+}
+
+/// Returns the bytes of a document as a store keeps it, which is about what it takes in memory.
+fn length(doc: &Document) -> usize {
+    struct Length(usize);
+
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut length = Length(0);
+    // Neither the document nor the counter can fail.
+    let _ = serde_json::to_writer(&mut length, doc);
+    length.0
+}
+
+/// Freshness of a cache entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    Fresh,
+    /// Still fresh, but due for a refresh in the background, so that a link in constant use never waits for the store.
+    Ageing,
+    Stale,
+}
+
+/// A fetch in progress, and the means to wait for it.
+#[derive(Clone)]
+struct Fetch {
+    number: u64,
+    start: Instant,
+    answer: Shared<BoxFuture<'static, Found>>,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<Key, Entry> for ByBytes {
+    fn weight(&self, _: &Key, entry: &Entry) -> u64 {
+        entry.weight as u64
+    }
+}
+
+impl Cache {
+    /// Creates an empty cache.
+    pub(super) fn new(health: Arc<Health>, options: CacheOptions, metrics: Arc<Metrics>) -> Self {
+        /// Weight of a usual link, by which the cache sizes its tables.
+        const USUAL_WEIGHT: u64 = 512;
+        let CacheOptions { bytes, lifetime } = options;
+        let items = usize::try_from(bytes / USUAL_WEIGHT).unwrap_or(usize::MAX);
+        Self {
+            health,
+            entries: sync::Cache::with_weighter(items, bytes, ByBytes),
+            fetches: Mutex::default(),
+            next_fetch: AtomicU64::new(0),
+            lifetime,
+            start: Instant::now(),
+            doubtful_before: AtomicU64::new(0),
+            metrics,
+        }
+    }
+
+    /// Returns a link that is fresh and needs no refresh. It is not counted: the caller may have to look further.
+    pub(super) fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+        let entry = self.entries.get(key)?;
+        if self.freshness(&entry) != Freshness::Fresh {
+            return None;
+        }
+        entry.link
+    }
+
+    /// Returns a link, from the store if it is not cached.
+    pub(super) async fn find(self: &Arc<Self>, key: &Key) -> Found {
+        let entry = self.entries.get(key);
+        let freshness = entry.as_ref().map_or(Freshness::Stale, |entry| self.freshness(entry));
+        if let Some(entry) = &entry
+            && freshness != Freshness::Stale
+        {
+            if freshness == Freshness::Ageing && !self.health.is_failing() {
+                drop(self.fetch(key));
+            }
+            self.count(if entry.link.is_some() { "hit" } else { "negative" });
+            return Ok(entry.link.clone());
+        }
+        let Some(stale) = entry.and_then(|entry| entry.link) else {
+            self.count("miss");
+            return self.fetch(key).answer.await;
+        };
+        if self.health.is_failing() {
+            self.count("stale");
+            return Ok(Some(stale));
+        }
+        let fetch = self.fetch(key);
+        match timeout_at(fetch.start + PATIENCE, fetch.answer).await {
+            Ok(answer @ (Ok(_) | Err(StoreError::Corrupt(_)))) => {
+                self.count("miss");
+                answer
+            }
+            Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_))) | Err(_) => {
+                self.count("stale");
+                Ok(Some(stale))
+            }
+        }
+    }
+
+    /// Takes over changes by other instances until the end of the program.
+    pub(super) async fn watch_regularly(&self) {
+        // Logged when the channel breaks, not for each attempt to mend it.
+        let is_watching = AtomicBool::new(true);
+        loop {
+            let take_over = |changed| {
+                is_watching.store(true, Ordering::Relaxed);
+                self.take_over(changed);
+            };
+            let error = self.health.store().watch(&take_over).await;
+            if is_watching.swap(false, Ordering::Relaxed) {
+                tracing::warn!(error = %Chain(&error), "lost the change feed; other instances' edits may show late");
+            }
+            sleep(WATCH_PAUSE).await;
+        }
+    }
+
+    fn take_over(&self, changed: Changed) {
+        match changed {
+            Changed::Link(key) => self.forget(&key),
+            Changed::Anything => {
+                self.fetches().clear();
+                self.doubtful_before.store(self.now() + 1, Ordering::Release);
+            }
+        }
+    }
+
+    /// Drops a link, and any fetch in progress, whose answer may be older than the change.
+    pub(super) fn forget(&self, key: &Key) {
+        let mut fetches = self.fetches();
+        fetches.remove(key);
+        self.entries.remove(key);
+        self.weigh();
+    }
+
+    /// Returns a guard that drops a link from the cache when it is dropped itself.
+    pub(super) fn forget_on_drop(self: &Arc<Self>, key: Key) -> ForgetOnDrop {
+        ForgetOnDrop { cache: self.clone(), key }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn freshness(&self, entry: &Entry) -> Freshness {
+        let lifetime = if entry.link.is_some() { self.lifetime } else { MISSING_LIFETIME.min(self.lifetime) };
+        let age = Duration::from_millis(self.now().saturating_sub(entry.fetched_at));
+        if age >= lifetime || entry.fetched_at < self.doubtful_before.load(Ordering::Acquire) {
+            Freshness::Stale
+        } else if entry.link.is_some() && age >= lifetime * 3 / 4 {
+            Freshness::Ageing
+        } else {
+            Freshness::Fresh
+        }
+    }
+
+    /// Fetches a link, or joins a fetch in progress.
+    fn fetch(self: &Arc<Self>, key: &Key) -> Fetch {
+        let mut fetches = self.fetches();
+        if let Some(fetch) = fetches.get(key) {
+            return fetch.clone();
+        }
+        let number = self.next_fetch.fetch_add(1, Ordering::Relaxed);
+        let registration = Registration { cache: self.clone(), key: key.clone(), number };
+        // A task of its own runs to its end, even if every caller stops waiting.
+        let task = tokio::spawn(async move {
+            let Registration { cache, key, .. } = &registration;
+            let fetched_at = cache.now();
+            let answer = cache.health.look_up(key).await;
+            if let Ok(link) = &answer {
+                registration.keep(Entry::new(key, link.clone(), fetched_at));
+            }
+            answer
+        });
+        let answer = task.map(|answer| answer.unwrap_or_else(|error| Err(StoreError::unavailable(error))));
+        let fetch = Fetch { number, start: Instant::now(), answer: answer.boxed().shared() };
+        fetches.insert(key.clone(), fetch.clone());
+        fetch
+    }
+
+    fn count(&self, result: &str) {
+        self.metrics.cache_requests.with_label_values(&[result]).inc();
+    }
+
+    fn weigh(&self) {
+        self.metrics.cache_bytes.set(i64::try_from(self.entries.weight()).unwrap_or(i64::MAX));
+    }
+
+    /// A panic can't leave the map half changed, so a poisoned lock is still good.
+    fn fetches(&self) -> MutexGuard<'_, HashMap<Key, Fetch>> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops a link from the cache when it is dropped itself.
+pub(super) struct ForgetOnDrop {
+    cache: Arc<Cache>,
+    key: Key,
+}
+
+impl Drop for ForgetOnDrop {
+    fn drop(&mut self) {
+        self.cache.forget(&self.key);
+    }
+}
+
+/// A fetch's place among those in progress. It leaves on drop, so that a panic leaves no fetch that never ends.
+struct Registration {
+    cache: Arc<Cache>,
+    key: Key,
+    number: u64,
+}
+
+impl Registration {
+    /// Caches an answer, unless the link has been changed since.
+    fn keep(&self, entry: Entry) {
+        let fetches = self.cache.fetches();
+        if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {
+            self.cache.entries.insert(self.key.clone(), entry);
+            self.cache.weigh();
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut fetches = self.cache.fetches();
+        if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {
+            fetches.remove(&self.key);
+        }
+    }
+}

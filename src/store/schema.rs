@@ -1,0 +1,56 @@
+//! The version of a store's schema, and which programs can use it.
+
+use super::StoreError;
+
+/// The schema of a file or a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Schema {
+    /// The number of migrations that were applied.
+    pub(super) version: u32,
+    /// The oldest version whose programs can read and write it.
+    pub(super) readable_from: u32,
+}
+
+impl Schema {
+    /// Checks that a program of schema `newest` can use the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the store needs a newer program.
+    pub(super) fn check(self, newest: u32) -> Result<(), StoreError> {
+        let Self { version, readable_from } = self;
+        if readable_from > newest {
+            return Err(StoreError::unavailable(format!(
+                "the store has schema {version}, which needs a program of schema {readable_from} or later; this one \
+                 has {newest}: upgrade urlshort"
+            )));
+        }
+        if version > newest {
+            tracing::info!(version, newest, "store has a newer schema that this program can use");
+        }
+        Ok(())
+    }
+}
+
+/// Returns the refusal of a store that a build before schema 1 has written.
+pub(super) fn written_before_schema_1() -> StoreError {
+    StoreError::unavailable(
+        "an early build of urlshort has written this store, and this program can't read it. Run `urlshort export \
+         --output links.jsonl` with that build, then `urlshort import links.jsonl` with this one and a new store",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_needs_a_newer_program_is_refused() {
+        assert!(Schema { version: 1, readable_from: 1 }.check(1).is_ok());
+        assert!(Schema { version: 3, readable_from: 1 }.check(1).is_ok());
+        let StoreError::Unavailable(reason) = Schema { version: 3, readable_from: 2 }.check(1).unwrap_err()
+        else {
+            panic!("another error")
+        };
+        assert!(reason.to_string().contains("schema 3, which needs a program of schema 2"), "{reason}");
+    }
+}
