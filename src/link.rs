@@ -48,6 +48,8 @@ pub struct Revision {
 pub enum LinkState {
     /// It redirects.
     Active,
+    /// Its start is still to come.
+    Scheduled,
     /// Its expiry has passed.
     Expired,
     /// It was taken down by hand.
@@ -59,6 +61,7 @@ impl LinkState {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Scheduled => "scheduled",
             Self::Expired => "expired",
             Self::TakenDown => "taken_down",
         }
@@ -82,6 +85,8 @@ impl Link {
             LinkState::TakenDown
         } else if self.doc.options.expires_at.is_some_and(|expiry| expiry <= now) {
             LinkState::Expired
+        } else if self.doc.options.starts_at.is_some_and(|start| start > now) {
+            LinkState::Scheduled
         } else {
             LinkState::Active
         }
@@ -305,12 +310,16 @@ mod tests {
     }
 
     #[test]
-    fn a_link_expires_at_its_very_moment() {
+    fn a_link_starts_and_expires_at_its_very_moment() {
         let made = Timestamp::UNIX_EPOCH;
         let expiry = Timestamp::from_millisecond(1000).unwrap();
         let mut link = Link::new("k".parse().unwrap(), "https://example.com".parse().unwrap(), made);
         link.doc.options.expires_at = Some(expiry);
         assert_eq!(link.state(Timestamp::from_millisecond(999).unwrap()), LinkState::Active);
+        assert_eq!(link.state(expiry), LinkState::Expired);
+        link.doc.options.starts_at = Some(Timestamp::from_millisecond(500).unwrap());
+        assert_eq!(link.state(Timestamp::from_millisecond(499).unwrap()), LinkState::Scheduled);
+        assert_eq!(link.state(Timestamp::from_millisecond(500).unwrap()), LinkState::Active);
         assert_eq!(link.state(expiry), LinkState::Expired);
         link.doc.taken_down_at = Some(made);
         assert_eq!(link.state(made), LinkState::TakenDown);

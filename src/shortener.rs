@@ -115,7 +115,7 @@ impl Follower {
 /// The link is not followed.
 #[derive(Debug, Error)]
 pub enum FollowError {
-    /// No link has this key.
+    /// No link has this key, or its start is still to come.
     #[error("not found")]
     NotFound,
     /// The link has expired, was taken down, or is used up.
@@ -367,6 +367,7 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     }
     match link.state(now) {
         LinkState::Active => Ok(()),
+        LinkState::Scheduled => Err(FollowError::NotFound),
         LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
     }
 }

@@ -30,6 +30,10 @@ pub(super) struct LinkFields {
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     key: Option<String>,
+    /// When it starts to redirect. Until then it answers 404.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2029-12-01T00:00:00Z")]
+    starts_at: Option<Timestamp>,
     /// When it shall end. Not together with `expires_in`.
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
@@ -83,10 +87,15 @@ impl LinkFields {
             (time, None) => time.map(at).transpose()?,
             (None, Some(time)) => Some(after(now, &time)?),
         };
+        let starts_at = self.starts_at.map(at).transpose()?;
+        if starts_at.zip(expires_at).is_some_and(|(start, expiry)| start >= expiry) {
+            return Err(ApiError::InvalidOption("starts_at must be before the expiry".into()));
+        }
         Ok(NewLink {
             target: self.url.unwrap_or_default().parse()?,
             key: self.key.map(|key| key.parse()).transpose()?,
             options: Options {
+                starts_at,
                 expires_at,
                 max_visits: self.max_visits,
                 redirect: self.redirect.map(redirect).transpose()?.unwrap_or_default(),

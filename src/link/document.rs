@@ -11,7 +11,7 @@ use super::{Target, options::Options, time};
 use crate::is_default;
 
 /// The highest [`Document::needs`] whose restrictions this program applies.
-const SUPPORTED: u32 = 0;
+const SUPPORTED: u32 = 1;
 
 /// The target, the state and the options of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -20,6 +20,9 @@ use crate::is_default;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
+    /// The first moment at which the link redirects.
+    #[serde(with = "time::optional", skip_serializing_if = "is_default")]
+    pub starts_at: Option<Timestamp>,
     /// The first moment at which the link no longer redirects.
     #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub expires_at: Option<Timestamp>,
@@ -48,7 +51,7 @@ impl Options {
     ///
     /// It is 0 for the options of the first release. Each option that came later and restricts following has its own.
     pub fn needs(&self) -> u32 {
-        0
+        if self.starts_at.is_some() { 1 } else { 0 }
     }
 }
 

@@ -142,7 +142,7 @@ async fn a_link_shows_all_that_it_bears() {
     let expected = json!({
         "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active",
         "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z",
-        "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
+        "starts_at": null, "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
         "forward_query": true, "has_password": true, "version": 1,
     });
     assert_eq!(made, expected);
@@ -181,6 +181,7 @@ async fn an_edit_changes_what_it_names_and_null_takes_away() {
         (json!({ "redirect": 300 }), "invalid_option"),
         (json!({ "max_visits": 0 }), "invalid_body"),
         (json!({ "expires_at": "2020-01-01T00:00:00Z" }), "invalid_option"),
+        (json!({ "starts_at": "2999-01-01T00:00:00Z", "expires_in": 5 }), "invalid_option"),
         (json!({ "expires_in": 5, "expires_at": "2030-01-01T00:00:00Z" }), "invalid_option"),
         (json!({ "tags": ["a,b"] }), "invalid_option"),
         (json!({ "title": "" }), "invalid_option"),

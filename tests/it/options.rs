@@ -76,6 +76,11 @@ async fn options_that_make_no_sense_are_refused() {
     for (option, code) in [
         (json!({ "expires_at": "2026-06-01T12:00:00Z" }), "invalid_option"),
         (json!({ "expires_at": "tomorrow" }), "invalid_body"),
+        (
+            json!({ "starts_at": "2026-07-02T00:00:00Z", "expires_at": "2026-07-01T00:00:00Z" }),
+            "invalid_option",
+        ),
+        (json!({ "starts_at": "2026-07-02T00:00:00Z", "expires_in": 60 }), "invalid_option"),
         (json!({ "expires_in": "soon" }), "invalid_option"),
         (json!({ "expires_in": -5 }), "invalid_body"),
         (json!({ "expires_in": "99999999999d" }), "invalid_option"),
@@ -98,6 +103,30 @@ async fn a_link_with_options_is_never_given_out_for_a_plain_one() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
     make(&app, json!({ "url": "https://example.com", "max_visits": 1 })).await;
     make(&app, json!({ "url": "https://example.com" })).await;
+}
+
+#[tokio::test]
+async fn a_link_is_not_found_until_it_starts_also_from_the_cache() {
+    let app = TestApp::start().await;
+    let body = json!({
+        "url": "https://example.com", "key": "k", "redirect": 308,
+        "starts_at": "2026-06-01T12:01:00Z", "expires_at": "2026-06-01T12:02:00Z",
+    });
+    make(&app, body).await;
+    for path in ["/k", "/k", "/k+", "/k/qr"] {
+        let early = app.get(path).await;
+        assert_eq!(early.headers()[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_error(early, 404, "not_found").await;
+    }
+    app.advance(Duration::from_secs(59));
+    assert_error(app.get("/k").await, 404, "not_found").await;
+    app.advance(Duration::from_secs(1));
+    let started = app.get("/k").await;
+    assert_eq!(started.status(), 308);
+    assert_eq!(started.headers()[header::CACHE_CONTROL], "private, max-age=60");
+    app.advance(Duration::from_secs(60));
+    assert_error(app.get("/k").await, 410, "gone").await;
+    assert_eq!(app.metric(r#"cache_requests_total{result="miss"}"#), 1.0, "the cached link is enough");
 }
 
 /// On every instance, whatever it has in its cache.

@@ -104,6 +104,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
 /// A link with every option, and with fields that only a newer version knows.
 fn full_link(key: &str) -> Link {
     let options = Options {
+        starts_at: Some("1000-01-01T00:00:00.001Z".parse().unwrap()),
         expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
         max_visits: NonZeroU32::new(u32::MAX),
         redirect: RedirectStatus::PermanentRedirect,

@@ -75,6 +75,7 @@ fn counts(day: i8, text: &str) -> (Date, DayCounts) {
 /// 3,000 links, so that pages and chunks are filled more than once, and one with everything.
 async fn fill(store: &dyn Store) {
     let options = Options {
+        starts_at: Some("2026-02-03T04:05:06Z".parse().unwrap()),
         expires_at: Some("2999-12-31T23:59:59.999Z".parse().unwrap()),
         max_visits: NonZeroU32::new(10),
         redirect: RedirectStatus::PermanentRedirect,
@@ -219,7 +220,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
     let expected = format!(
         "'-full,https://example.com/{},taken_down,17,2026-01-02T03:04:05.678Z,1969-12-31T23:59:59.999Z,6,7,\
-         2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",true",
+         2026-02-03T04:05:06.000Z,2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",true",
         "x".repeat(2000)
     );
     assert_eq!(row, expected);

@@ -34,6 +34,8 @@ pub(in crate::api) struct LinkBody {
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    starts_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
     expires_at: Option<Timestamp>,
     #[schema(value_type = Option<u32>, required = true)]
     max_visits: Option<NonZeroU32>,
@@ -52,6 +54,7 @@ pub(in crate::api) struct LinkBody {
 #[serde(rename_all = "snake_case")]
 pub(in crate::api) enum State {
     Active,
+    Scheduled,
     Expired,
     UsedUp,
     TakenDown,
@@ -68,12 +71,14 @@ impl LinkBody {
             state: match link.state(now) {
                 LinkState::TakenDown => State::TakenDown,
                 LinkState::Expired => State::Expired,
+                LinkState::Scheduled => State::Scheduled,
                 LinkState::Active if record.is_used_up() => State::UsedUp,
                 LinkState::Active => State::Active,
             },
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             created_at: link.created_at,
+            starts_at: options.starts_at,
             expires_at: options.expires_at,
             max_visits: options.max_visits,
             visits: record.visits,
