@@ -69,7 +69,7 @@ tests_in_process() {
   cargo test --locked --lib &&
     cargo test --locked --test it -- --skip alerting:: --skip canary:: --skip cli:: --skip clients:: --skip crash:: \
       --skip hostile:: --skip monitoring:: --skip pooler:: --skip promotion:: --skip readme:: --skip restore:: \
-      --skip rolling:: --skip rotation:: --skip shutdown:: --skip silence::
+      --skip rollback:: --skip rolling:: --skip rotation:: --skip shutdown:: --skip silence::
 }
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
@@ -98,6 +98,7 @@ missing sqlite3 'sqlite3 (backup)' && apt sqlite3
 find_llvm_tools
 missing cargo-llvm-cov 'cargo-llvm-cov (coverage)' && cargo_install cargo-llvm-cov
 check docs docs
+check previous-version tests/checks/previous.sh
 check tests-and-coverage tests_and_coverage
 check api-schema tests/checks/schemathesis.sh
 check fuzz tests/checks/fuzz.sh

@@ -34,6 +34,7 @@ mod readme;
 mod redirect;
 mod restore;
 mod retries;
+mod rollback;
 mod rolling;
 mod rotation;
 mod servers;

@@ -1,5 +1,6 @@
 use std::{
     io::{BufRead, BufReader},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
         Arc,
@@ -40,6 +41,13 @@ impl Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urlshort"));
         configure(&mut command, variables);
         command
+    }
+
+    /// Starts another program of the same kind with these variables.
+    pub(crate) fn start_other(program: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program);
+        configure(&mut command, variables);
+        Self::spawn(&mut command)
     }
 
     /// Starts it by way of a shell that first runs `prelude`.
