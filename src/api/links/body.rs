@@ -65,9 +65,9 @@ impl LinkBody {
         let link = &*record.link;
         let options = &link.doc.options;
         Self {
-            key: link.key.to_string(),
+            key: link.key.as_str().into(),
             short_url: own.short_url(&link.key),
-            url: link.doc.target.to_string(),
+            url: link.doc.target.as_str().into(),
             state: match link.state(now) {
                 LinkState::TakenDown => State::TakenDown,
                 LinkState::Expired => State::Expired,
