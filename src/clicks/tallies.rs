@@ -104,15 +104,19 @@ impl Clicks {
         // Neighbours in a batch share the pages that a store has to write. Two instances that write at the same time
         // lock links in the same order, and so never wait for each other in a circle.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
-        let mut batches: Vec<_> = waiting.chunks(BATCH).rev().map(<[_]>::to_vec).collect();
-        let mut kept = Vec::new();
-        while let Some(batch) = batches.pop() {
+        let mut waiting = waiting.into_iter();
+        let (mut halves, mut kept) = (Vec::new(), Vec::new());
+        loop {
+            let mut batch: Batch = halves.pop().unwrap_or_else(|| waiting.by_ref().take(BATCH).collect());
+            if batch.is_empty() {
+                break;
+            }
             match links.add_clicks(self.tallies(&batch)).await {
                 Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
                 // One damaged row must not keep the others from being counted.
                 Err(StoreError::Corrupt(_)) if batch.len() > 1 => {
-                    let (first, second) = batch.split_at(batch.len() / 2);
-                    batches.extend([second.to_vec(), first.to_vec()]);
+                    let second = batch.split_off(batch.len() / 2);
+                    halves.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
                 // It is not known whether the batch was written. A count that is too low, and says so, is better than one
@@ -128,7 +132,7 @@ impl Clicks {
                 }
             }
         }
-        for (visit, count) in kept.into_iter().chain(batches.into_iter().flatten()) {
+        for (visit, count) in kept.into_iter().chain(halves.into_iter().flatten()).chain(waiting) {
             self.leave_pending(1);
             self.add(visit, count);
         }
