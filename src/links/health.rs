@@ -43,6 +43,8 @@ pub(super) struct Health {
     meter: Meter,
     up: IntGauge,
     failing: AtomicBool,
+    /// How often the circuit breaker was closed. A look-up from before the last time says nothing about the store now.
+    recoveries: AtomicU64,
     look_ups: Window,
     damaged: Mutex<HashSet<String>>,
 }
@@ -58,6 +60,7 @@ impl Health {
             meter,
             up,
             failing: AtomicBool::new(false),
+            recoveries: AtomicU64::new(0),
             look_ups: Window::default(),
             damaged: Mutex::default(),
         }
@@ -122,13 +125,15 @@ impl Health {
         if self.is_failing() {
             return Err(StoreError::unavailable("not asked: it failed a moment ago"));
         }
+        let recoveries = self.recoveries.load(Ordering::Relaxed);
         let record = self.run("get", self.store.get(key)).await;
         self.note_damage_of(key, &record);
         let failure = match &record {
             Ok(_) | Err(StoreError::Corrupt(_)) => None,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
         };
-        let most_fail = self.look_ups.add(failure.is_some());
+        let is_current = self.recoveries.load(Ordering::Relaxed) == recoveries;
+        let most_fail = is_current && self.look_ups.add(failure.is_some());
         if let Some(error) = failure.filter(|_| most_fail) {
             self.open_circuit(error);
         }
@@ -153,8 +158,10 @@ impl Health {
     }
 
     fn close_circuit(&self) {
-        if self.failing.swap(false, Ordering::Relaxed) {
+        if self.is_failing() {
+            self.recoveries.fetch_add(1, Ordering::Relaxed);
             self.look_ups.clear();
+            self.failing.store(false, Ordering::Relaxed);
             self.up.set(1);
             tracing::info!(store = self.store.name(), "store available again");
         }

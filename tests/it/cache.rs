@@ -236,6 +236,27 @@ async fn one_look_up_that_fails_does_not_refuse_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn look_ups_from_before_a_recovery_do_not_refuse_those_after_it() {
+    let setup = Arc::new(setup());
+    let hanging = (0..16).map(|number| {
+        let setup = setup.clone();
+        tokio::spawn(async move { setup.target(&format!("hang-{number}")).await })
+    });
+    let hanging: Vec<_> = hanging.collect();
+    sleep(Duration::from_millis(100)).await;
+    setup.store.set_mood(Mood::Broken);
+    sleep(Duration::from_millis(1000)).await;
+    assert!(setup.target("unknown").await.is_err(), "a probe has failed");
+    setup.store.set_mood(Mood::Fine);
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(setup.target("unknown").await.unwrap(), None, "another one has not");
+    for look_up in hanging {
+        assert!(matches!(look_up.await.unwrap(), Err(StoreError::Timeout(_))));
+    }
+    assert_eq!(setup.target("another").await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
     let setup = setup();
     for _ in 0..2 {

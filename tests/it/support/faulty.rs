@@ -21,7 +21,7 @@ use urlshort::{
     },
 };
 
-/// A store that misbehaves on demand: for the keys `panic` and `hang`, and in all it does while it is told to. It tells
+/// A store that misbehaves on demand: for the key `panic` and those that begin with `hang`, and in all it does while it is told to. It tells
 /// of changes by hand only, whatever is behind it.
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
@@ -128,7 +128,7 @@ impl Store for FaultyStore {
         self.gate().await?;
         match key.as_str() {
             "panic" => panic!("as the test wished"),
-            "hang" => std::future::pending().await,
+            text if text.starts_with("hang") => std::future::pending().await,
             _ => {
                 let answer = self.inner.get(key).await;
                 if *self.holds_answers.borrow() {
