@@ -24,7 +24,7 @@ use futures_util::{
     future::{join_all, try_join_all},
 };
 use jiff::civil::Date;
-use redis::{Cmd, ErrorKind, RedisError, Script, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::time::{sleep, timeout};
 
 use self::{
@@ -158,8 +158,12 @@ impl RedisStore {
         format!("{}.{}", self.instance, self.next_write.fetch_add(1, Ordering::Relaxed))
     }
 
-    async fn query<T: redis::FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
+    async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         Ok(command.query_async(&mut self.connection.clone()).await?)
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+        Ok(script.invoke_async(&mut self.connection.clone()).await?)
     }
 
     /// Adds all tallies of one link.
@@ -177,7 +181,7 @@ impl RedisStore {
         for (field, count) in tallies.iter().flat_map(|tally| layout::day_fields(tally.day, &tally.counts)) {
             script.arg(field).arg(count);
         }
-        let _: i64 = script.invoke_async(&mut self.connection.clone()).await?;
+        let _: i64 = self.run(&script).await?;
         Ok(())
     }
 }
@@ -223,7 +227,7 @@ impl Store for RedisStore {
         script.key(Keys::new(&link.key).link);
         script.arg(link.created_at.as_millisecond()).arg(expected).arg(link.version);
         script.arg(row::encode(&link.doc)?).arg(CHANNEL).arg(link.key.as_str());
-        change(script.invoke_async(&mut self.connection.clone()).await?)
+        change(self.run(&script).await?)
     }
 
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
@@ -232,14 +236,14 @@ impl Store for RedisStore {
         script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
         script.arg(created_at).arg(expected.version).arg(key.as_str());
         script.arg(layout::place(Order::Newest, created_at, key)).arg(CHANNEL);
-        change(script.invoke_async(&mut self.connection.clone()).await?)
+        change(self.run(&script).await?)
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
         let keys = Keys::new(key);
         let mut script = self.scripts.use_visit.prepare_invoke();
         script.key(&keys.link).key(keys.visit(&self.write_number()));
-        Ok(script.invoke_async(&mut self.connection.clone()).await?)
+        self.run(&script).await
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
@@ -279,8 +283,10 @@ impl Store for RedisStore {
         let failed = by_link.keys().zip(join_all(added).await);
         let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
         let failed: Vec<_> = failed.collect();
+        // A failure of the call says that nothing was added, but a damaged link may be counted in part.
+        let is_damaged = failed.iter().any(|(_, error)| matches!(error, StoreError::Corrupt(_)));
         match failed.first() {
-            Some((_, error)) if failed.len() == by_link.len() => Err(error.clone()),
+            Some((_, error)) if failed.len() == by_link.len() && !is_damaged => Err(error.clone()),
             _ => Ok(failed),
         }
     }
@@ -322,13 +328,10 @@ fn change(answer: i64) -> Result<Change, StoreError> {
 
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
-        match error.kind() {
-            // A script has found a value that it can't read, or a key holds another type than this service stores there.
-            _ if error.code() == Some("CORRUPT") => Self::corrupt(error),
-            ErrorKind::UnexpectedReturnType => Self::corrupt(error),
-            ErrorKind::Server(ServerErrorKind::ResponseError) if error.code() == Some("WRONGTYPE") => {
-                Self::corrupt(error)
-            }
+        match error.code() {
+            // A key holds another type than this service stores there, or a script has found a value that it can't read.
+            Some("WRONGTYPE" | "CORRUPT") => Self::corrupt(error),
+            _ if error.kind() == ErrorKind::UnexpectedReturnType => Self::corrupt(error),
             _ => Self::unavailable(error),
         }
     }

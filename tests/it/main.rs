@@ -32,6 +32,7 @@ mod properties;
 mod qr;
 mod readme;
 mod redirect;
+mod redis_layout;
 mod restore;
 mod retries;
 mod rollback;

@@ -3,14 +3,17 @@
 -- KEYS: link, links by clicks, days
 -- ARGV: number of the batch, key, creation time of the link, clicks by people, then field of a day, number, …
 local largest = '9223372036854775807'
+local damage
 
+-- Adds to one count. A damaged one stays as it is and keeps no other from being counted.
 local function add(key, field, number)
   local sum = redis.pcall('HINCRBY', key, field, number)
   if type(sum) == 'table' and sum.err then
-    if not string.find(sum.err, 'overflow') then
-      error({ err = 'CORRUPT ' .. sum.err })
+    if string.find(sum.err, 'overflow') then
+      redis.call('HSET', key, field, largest)
+    else
+      damage = sum.err
     end
-    redis.call('HSET', key, field, largest)
   end
 end
 
@@ -26,12 +29,14 @@ end
 redis.call('HSET', KEYS[1], 'batch', ARGV[1])
 if ARGV[4] ~= '0' then
   add(KEYS[1], 'clicks', ARGV[4])
-  if link[3] then
-    redis.call('ZREM', KEYS[2], place(link[3]))
+  if not damage then
+    if link[3] then
+      redis.call('ZREM', KEYS[2], place(link[3]))
+    end
+    redis.call('ZADD', KEYS[2], 0, place(redis.call('HGET', KEYS[1], 'clicks')))
   end
-  redis.call('ZADD', KEYS[2], 0, place(redis.call('HGET', KEYS[1], 'clicks')))
 end
 for i = 5, #ARGV, 2 do
   add(KEYS[3], ARGV[i], ARGV[i + 1])
 end
-return 1
+return damage and redis.error_reply('CORRUPT ' .. damage) or 1

@@ -4,20 +4,24 @@
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 1
 end
-local link = redis.call('HMGET', KEYS[1], 'doc', 'visits')
+local link = redis.call('HMGET', KEYS[1], 'created_at', 'doc', 'visits')
 if not link[1] then
   return 0
 end
-local is_json, doc = pcall(cjson.decode, link[1])
+local is_json, doc = pcall(cjson.decode, link[2])
 local limit = is_json and type(doc) == 'table' and (doc.max_visits or math.huge)
-local visits = tonumber(link[2] or '0')
+if limit == cjson.null then
+  limit = math.huge
+end
+local visits = string.match(link[3] or '0', '^%d+$')
 if type(limit) ~= 'number' or not visits then
   return redis.error_reply('CORRUPT the link has no readable visit limit or count')
 end
-if visits >= limit then
+if tonumber(visits) >= limit then
   return 0
 end
-redis.call('HINCRBY', KEYS[1], 'visits', 1)
+-- It fails only at the largest integer, where the count stays.
+redis.pcall('HINCRBY', KEYS[1], 'visits', 1)
 -- Longer than any answer is waited for.
 redis.call('SET', KEYS[2], '', 'EX', 60)
 return 1

@@ -1,0 +1,86 @@
+//! Damaged values in Redis.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use jiff::civil::{Date, date};
+use urlshort::{
+    clicks::{Clicks, DayCounts, Device, Tally, Visitor},
+    link::options::Options,
+    observability::metrics::Metrics,
+    store::{self, History, OpenOptions, Store, StoreError},
+};
+
+use crate::support::{PATIENCE, Redis, key, link, uncached, with};
+
+const DAY: Date = date(2026, 6, 1);
+
+async fn open(server: &Redis, deadline: Duration) -> Arc<dyn Store> {
+    let options = OpenOptions { deadline, ..OpenOptions::default() };
+    store::open(&server.url().parse().unwrap(), &options).await.unwrap()
+}
+
+/// Returns the Redis key of a link's hash (`link`) or of its counts by day (`days`).
+fn stored(server: &Redis, kind: &str, key: &str) -> String {
+    server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]).trim().to_owned()
+}
+
+fn person(device: Device) -> Visitor {
+    Visitor::Person { device, referrer: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_count_keeps_no_other_from_being_counted_once() {
+    let server = Redis::start();
+    let store = open(&server, PATIENCE).await;
+    let metrics = Arc::new(Metrics::new());
+    let (links, clicks) = (uncached(store.clone(), metrics.clone()), Clicks::new(&metrics));
+    let link = link("k", "https://example.com");
+    assert!(store.put_if_absent(link.clone(), History::default()).await.unwrap());
+    let visit = || {
+        for device in [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other] {
+            clicks.record(&link, DAY, person(device));
+        }
+    };
+    visit();
+    clicks.flush(&links).await;
+    let days = stored(&server, "days", "k");
+    server.cli(&["HSET", &days, "20605dmobile", "many"]);
+    visit();
+    clicks.flush(&links).await;
+    assert_eq!(metrics.clicks_dropped.get(), 4);
+    assert_eq!(store.get(&key("k")).await.unwrap().unwrap().clicks, 8);
+    let stored = |field| server.cli(&["HGET", &days, field]).trim().to_owned();
+    assert_eq!(["20605p", "20605dmobile", "20605dother"].map(stored), ["8", "many", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_another_type_is_damage_and_no_outage() {
+    let server = Redis::start();
+    let store = open(&server, PATIENCE).await;
+    let limit = Options { max_visits: NonZeroU32::new(5), ..Options::default() };
+    let made = with(limit, link("k", "https://example.com"));
+    assert!(store.put_if_absent(made.clone(), History::default()).await.unwrap());
+    let hash = stored(&server, "link", "k");
+    for visits in ["1.5", "0x10", "inf", "-1", "", "many"] {
+        server.cli(&["HSET", &hash, "visits", visits]);
+        let used = store.use_visit(&key("k")).await;
+        assert!(matches!(used, Err(StoreError::Corrupt(_))), "{visits}: {used:?}");
+    }
+    server.cli(&["SET", &hash, "text"]);
+    let tally = Tally {
+        key: key("k"),
+        created_at: made.created_at,
+        day: DAY,
+        counts: DayCounts { people: 1, ..DayCounts::default() },
+    };
+    let failures = [
+        ("get", store.get(&key("k")).await.err()),
+        ("use_visit", store.use_visit(&key("k")).await.err()),
+        ("update", store.update(made.clone(), 1).await.err()),
+        ("delete", store.delete(&key("k"), made.revision()).await.err()),
+        ("add_clicks", store.add_clicks(vec![tally]).await.unwrap_or_default().pop().map(|(_, error)| error)),
+    ];
+    for (call, error) in failures {
+        assert!(matches!(error, Some(StoreError::Corrupt(_))), "{call}: {error:?}");
+    }
+}
