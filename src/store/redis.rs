@@ -159,11 +159,16 @@ impl RedisStore {
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        Ok(command.query_async(&mut self.connection.clone()).await?)
+        command.query_async(&mut self.connection.clone()).await.map_err(|error| self.failure(error))
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        Ok(script.invoke_async(&mut self.connection.clone()).await?)
+        script.invoke_async(&mut self.connection.clone()).await.map_err(|error| self.failure(error))
+    }
+
+    /// Tells a timeout apart from other failures: the server may still do what it was asked.
+    fn failure(&self, error: RedisError) -> StoreError {
+        if error.is_timeout() { StoreError::Timeout(self.connection.deadline()) } else { error.into() }
     }
 
     /// Adds all tallies of one link.

@@ -1,4 +1,4 @@
-//! Damaged values in Redis.
+//! Damaged values in Redis, and answers of it that come too late.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use urlshort::{
     store::{self, History, OpenOptions, Store, StoreError},
 };
 
-use crate::support::{PATIENCE, Redis, key, link, uncached, with};
+use crate::support::{PATIENCE, Redis, RemoteServer, eventually, key, link, uncached, with};
 
 const DAY: Date = date(2026, 6, 1);
 
@@ -83,4 +83,30 @@ async fn a_value_of_another_type_is_damage_and_no_outage() {
     for (call, error) in failures {
         assert!(matches!(error, Some(StoreError::Corrupt(_))), "{call}: {error:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn visits_are_counted_once_at_most_by_a_server_that_answers_too_late() {
+    let mut server = Redis::start();
+    let store = open(&server, Duration::from_secs(1)).await;
+    let metrics = Arc::new(Metrics::new());
+    let (links, clicks) = (uncached(store.clone(), metrics.clone()), Clicks::new(&metrics));
+    let link = link("k", "https://example.com");
+    assert!(store.put_if_absent(link.clone(), History::default()).await.unwrap());
+    let counted = async || store.get(&key("k")).await.map(|record| record.map_or(0, |record| record.clicks));
+    clicks.record(&link, DAY, person(Device::Mobile));
+    clicks.flush(&links).await;
+    assert_eq!(counted().await.unwrap(), 1, "the script is known to the server");
+
+    clicks.record(&link, DAY, person(Device::Mobile));
+    server.freeze();
+    clicks.flush(&links).await;
+    server.thaw();
+    eventually(PATIENCE, async || {
+        let counted = counted().await;
+        if matches!(counted, Ok(2)) { Ok(()) } else { Err(format!("{counted:?}")) }
+    })
+    .await;
+    clicks.flush(&links).await;
+    assert_eq!(counted().await.unwrap(), 2);
 }
