@@ -27,6 +27,7 @@ mod options;
 mod outage;
 mod passwords;
 mod pooler;
+mod postgres_layout;
 mod promotion;
 mod properties;
 mod qr;

@@ -107,9 +107,16 @@ impl Pool {
                     sleep(longest_pause.mul_f64(rand::random())).await;
                     longest_pause = (longest_pause + CONFLICT_PAUSE).min(MAX_CONFLICT_PAUSE);
                 }
-                result @ (Ok(_) | Err(StoreError::Corrupt(_))) => {
+                Ok(done) => {
                     self.give_back(lent);
-                    return result;
+                    return Ok(done);
+                }
+                Err(error @ StoreError::Corrupt(_)) => {
+                    // The ping sends the rollback of the transaction, which keeps its locks until then.
+                    if lent.kept.connection.ping().await.is_ok() {
+                        self.give_back(lent);
+                    }
+                    return Err(error);
                 }
                 result => return result,
             }

@@ -1,0 +1,192 @@
+//! What the tables of PostgreSQL promise beyond what holds for every store: schemas, locks, and damaged rows.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use futures_util::future::join_all;
+use jiff::{
+    ToSpan,
+    civil::{Date, date},
+};
+use sqlx::{Connection, Executor, PgConnection};
+use tokio::join;
+use urlshort::{
+    clicks::{DayCounts, Tally},
+    link::{Link, options::Options},
+    store::{self, Change, History, OpenOptions, Store, StoreError},
+};
+
+use crate::support::{Postgres, key, link, with};
+
+const DAY: Date = date(2026, 6, 1);
+
+async fn open(server: &Postgres) -> Arc<dyn Store> {
+    store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap()
+}
+
+async fn run(server: &Postgres, sql: &'static str) {
+    PgConnection::connect(&server.url()).await.unwrap().execute(sql).await.unwrap();
+}
+
+/// The sentence with which the store is refused.
+async fn refusal(server: &Postgres) -> String {
+    match store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.map(drop) {
+        Err(StoreError::Unavailable(reason)) => reason.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn people(link: &Link, people: u64) -> Tally {
+    let counts = DayCounts { people, ..DayCounts::default() };
+    Tally { key: link.key.clone(), created_at: link.created_at, day: DAY, counts }
+}
+
+fn limited(text: &str, max_visits: u32) -> Link {
+    let options = Options { max_visits: NonZeroU32::new(max_visits), ..Options::default() };
+    with(options, link(text, "https://example.com"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_an_early_build_is_refused_and_stays_as_it_is() {
+    let server = Postgres::start();
+    let tables =
+        "CREATE TABLE schema_version (version BIGINT PRIMARY KEY); INSERT INTO schema_version VALUES (1);
+                  CREATE TABLE links (key TEXT PRIMARY KEY, target TEXT NOT NULL)";
+    run(&server, tables).await;
+    let advice = refusal(&server).await;
+    assert!(advice.contains("urlshort export") && advice.contains("urlshort import"), "{advice}");
+    let mut admin = PgConnection::connect(&server.url()).await.unwrap();
+    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut admin).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
+    let server = Postgres::start();
+    open(&server).await.close().await;
+    run(&server, "CREATE TABLE schema_version (version BIGINT PRIMARY KEY)").await;
+    open(&server).await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_schema_is_refused_only_if_it_needs_a_newer_program() {
+    let server = Postgres::start();
+    open(&server).await.close().await;
+    run(&server, "INSERT INTO schema VALUES (2, 1)").await;
+    open(&server).await.close().await;
+    run(&server, "INSERT INTO schema VALUES (3, 2)").await;
+    assert!(refusal(&server).await.contains("schema 3, which needs a program of schema 2 or later"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_that_start_at_the_same_time_make_the_tables_once() {
+    let server = Postgres::start();
+    let stores = join_all((0..8).map(|_| open(&server))).await;
+    let blocks = join_all(stores.iter().map(|store| store.take_numbers(1))).await;
+    let mut firsts: Vec<_> = blocks.into_iter().map(|block| block.unwrap().start).collect();
+    firsts.sort_unstable();
+    assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
+}
+
+/// The link whose day is damaged can still be removed by another instance, and visits to it don't make others wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
+    let server = Postgres::start();
+    let (one, other) = (open(&server).await, open(&server).await);
+    let (bad, good) = (link("bad", "https://example.com"), link("good", "https://example.com"));
+    for link in [&bad, &good] {
+        assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
+    }
+    one.add_clicks(vec![people(&bad, 1), people(&good, 1)]).await.unwrap();
+    run(&server, "UPDATE days SET people = -1 WHERE key = 'bad'").await;
+    let failed = one.add_clicks(vec![people(&bad, 1), people(&good, 1)]).await;
+    assert!(matches!(failed, Err(StoreError::Corrupt(_))), "{failed:?}");
+    other.add_clicks(vec![people(&good, 1)]).await.unwrap();
+    assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "nothing of the failed call is kept");
+    assert_eq!(other.delete(&bad.key, bad.revision()).await.unwrap(), Change::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_never_grant_more_visits_than_there_are() {
+    let server = Postgres::start();
+    let (one, other) = (open(&server).await, open(&server).await);
+    for round in 0..20 {
+        // The row of counts is missing at first.
+        let link = limited(&format!("k{round}"), 10);
+        assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
+        let visits = (0..60).map(|n| {
+            let (store, key) = (if n % 2 == 0 { one.clone() } else { other.clone() }, link.key.clone());
+            tokio::spawn(async move { store.use_visit(&key).await.unwrap() })
+        });
+        let clicks = async {
+            for _ in 0..5 {
+                other.add_clicks(vec![people(&link, 1)]).await.unwrap();
+            }
+        };
+        let (used, ()) = join!(join_all(visits), clicks);
+        assert_eq!(used.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 10);
+        let record = one.get(&link.key).await.unwrap().unwrap();
+        assert_eq!((record.visits, record.clicks), (10, 5));
+    }
+}
+
+/// Clicks on the old link are written while it is removed and made again by another instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_made_again_during_a_flush_inherits_nothing() {
+    let server = Postgres::start();
+    let (one, other) = (open(&server).await, open(&server).await);
+    for round in 0..100 {
+        let old = link(&format!("k{round}"), "https://example.com/old");
+        let new = Link { created_at: old.created_at + 1.millisecond(), ..old.clone() };
+        let history = History { undated_clicks: u64::from(round % 2 == 0), ..History::default() };
+        assert!(one.put_if_absent(old.clone(), history).await.unwrap());
+        let flush = async {
+            for _ in 0..4 {
+                one.add_clicks(vec![people(&old, 1)]).await.unwrap();
+            }
+        };
+        let replace = async {
+            assert_eq!(other.delete(&old.key, old.revision()).await.unwrap(), Change::Done);
+            assert!(other.put_if_absent(new.clone(), History::default()).await.unwrap());
+        };
+        join!(flush, replace);
+        let record = one.get(&old.key).await.unwrap().unwrap();
+        assert_eq!((&*record.link, record.clicks, record.visits), (&new, 0, 0));
+        assert!(one.day_counts(&old.key, DAY, DAY).await.unwrap().is_empty());
+        let mut admin = PgConnection::connect(&server.url()).await.unwrap();
+        let rows =
+            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM counts").fetch_one(&mut admin).await.unwrap();
+        assert_eq!(rows, 0, "round {round}");
+    }
+}
+
+/// Flushes, visits, edits and removals of the same links on two instances end without a conflict that is seen outside.
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_two_instances_wait_for_each_other_in_no_circle() {
+    let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);
+    let (one, other) = (open(&server).await, open(&server).await);
+    let links: Vec<_> = (0..20).map(|n| limited(&format!("k{n:02}"), 1_000_000)).collect();
+    for link in &links {
+        assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
+    }
+    let work = |store: Arc<dyn Store>| {
+        let links = links.clone();
+        async move {
+            for _ in 0..20 {
+                let tallies = links.iter().map(|link| people(link, 1)).collect();
+                let flush = async { store.add_clicks(tallies).await.unwrap() };
+                let visits = join_all(links.iter().rev().map(|link| store.use_visit(&link.key)));
+                let (_, used) = join!(flush, visits);
+                assert!(used.into_iter().all(|used| used.unwrap()));
+            }
+        }
+    };
+    join!(work(one.clone()), work(other.clone()));
+    for link in &links {
+        let record = one.get(&link.key).await.unwrap().unwrap();
+        assert_eq!((record.clicks, record.visits), (40, 40));
+    }
+    let mut admin = PgConnection::connect(&server.url()).await.unwrap();
+    admin.execute("SELECT pg_stat_force_next_flush()").await.unwrap();
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'postgres'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(deadlocks).fetch_one(&mut admin).await.unwrap(), 0);
+}
