@@ -15,7 +15,7 @@ use urlshort::{
     store::{self, Change, History, OpenOptions, Store, StoreError},
 };
 
-use crate::support::{Postgres, key, link, with};
+use crate::support::{Postgres, link, with};
 
 const DAY: Date = date(2026, 6, 1);
 
@@ -103,6 +103,40 @@ async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
     other.add_clicks(vec![people(&good, 1)]).await.unwrap();
     assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "nothing of the failed call is kept");
     assert_eq!(other.delete(&bad.key, bad.revision()).await.unwrap(), Change::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_visits_fail_only_their_own_link() {
+    let server = Postgres::start();
+    let store = open(&server).await;
+    for (n, damage) in [
+        "UPDATE counts SET visits = -5 WHERE key LIKE 'bad%'",
+        "UPDATE counts SET visits = -9223372036854775808 WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '-1') WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '0') WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '1.5') WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '4294967296') WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '99999999999999999999') WHERE key LIKE 'bad%'",
+        "UPDATE links SET doc = jsonb_set(doc, '{max_visits}', '\"many\"') WHERE key LIKE 'bad%'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let links = ["bad", "good"].map(|text| limited(&format!("{text}{n}"), 1000));
+        for link in &links {
+            let history = History { visits: 1, ..History::default() };
+            assert!(store.put_if_absent(link.clone(), history).await.unwrap());
+        }
+        run(&server, damage).await;
+        // Many at once, so that some of them go together.
+        let [bad, good] = links.map(|link| link.key);
+        let (bad, good) = join!(
+            join_all((0..20).map(|_| store.use_visit(&bad))),
+            join_all((0..20).map(|_| store.use_visit(&good))),
+        );
+        assert!(bad.iter().all(|used| matches!(used, Err(StoreError::Corrupt(_)))), "{damage}: {bad:?}");
+        assert!(good.iter().all(|used| matches!(used, Ok(true))), "{damage}: {good:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

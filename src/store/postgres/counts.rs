@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    num::NonZeroU32,
     sync::Arc,
 };
 
@@ -63,7 +64,7 @@ async fn grant(
     let mut granted = HashMap::new();
     let (mut keys, mut created, mut counts, mut limits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (key, created_at, limit) in links {
-        match limit.map_or(Ok(i64::MAX), |limit| limit.parse()) {
+        match limit.map_or(Ok(i64::MAX), |limit| limit.parse().map(|limit: NonZeroU32| limit.get().into())) {
             Ok(limit) => {
                 counts.push(wanted[key.as_str()]);
                 keys.push(key);
@@ -73,20 +74,22 @@ async fn grant(
             Err(error) => drop(granted.insert(key, Err(StoreError::corrupt(error)))),
         }
     }
-    let visits = sqlx::query_as::<_, (String, i64)>(
+    // A negative number of visits is damage: nothing is granted then, and no difference overflows.
+    let visits = sqlx::query_as::<_, (String, Option<i64>)>(
         "WITH granted AS (
-             SELECT key, created_at, LEAST(wanted.visits, wanted.max - coalesce(counts.visits, 0)) AS visits
+             SELECT key, created_at, CASE WHEN coalesce(counts.visits, 0) >= 0
+                 THEN LEAST(wanted.visits, wanted.max - coalesce(counts.visits, 0)) END AS visits
              FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) AS wanted (key, created_at, visits, max)
              LEFT JOIN counts USING (key, created_at)),
          used AS (
              INSERT INTO counts (key, created_at, clicks, visits)
              SELECT key, created_at, 0, visits FROM granted WHERE visits > 0 ORDER BY key
              ON CONFLICT (key) DO UPDATE SET visits = counts.visits + excluded.visits)
-         SELECT key, visits FROM granted WHERE visits > 0",
+         SELECT key, visits FROM granted WHERE visits > 0 OR visits IS NULL",
     );
     let visits = visits.bind(keys).bind(created).bind(counts).bind(limits);
     for (key, visits) in visits.fetch_all(&mut *transaction).await? {
-        granted.insert(key, Ok(visits));
+        granted.insert(key, visits.ok_or_else(|| StoreError::corrupt("the visits are a negative number")));
     }
     transaction.commit().await?;
     Ok(granted)
