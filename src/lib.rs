@@ -4,9 +4,9 @@
 //! A request comes in at [`server`], which bounds connections and drains them at the end. [`api`] holds the routes
 //! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
 //! ask a [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a
-//! [`policy`] and count [`clicks`]. [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where every option is declared,
-//! [`command`] what the program does with them, [`transfer`] how links come and go in files, [`observability`] what the
-//! program tells about itself.
+//! [`policy`] and count [`clicks`]. [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where
+//! every option is declared, [`command`] what the program does with them, [`transfer`] how links come and go in files,
+//! [`observability`] what the program tells about itself.
 //!
 //! # Invariants
 //! - Nothing outside [`api`] names axum; [`shortener`], [`store`] and [`keygen`] know no HTTP.
@@ -25,6 +25,7 @@ pub mod clicks;
 pub mod clock;
 pub mod command;
 pub mod config;
+mod field_names;
 pub mod gate;
 pub mod keygen;
 pub mod link;

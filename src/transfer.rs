@@ -81,6 +81,9 @@ pub enum Flaw {
     /// It has a password that can't be taken over; without it, the link would be open to everyone.
     #[error("it has a password that can not be taken over")]
     Password,
+    /// A newer version has restricted the link in a way that this one does not know.
+    #[error("it needs a newer version of this program")]
+    Unsupported,
     /// More was counted than any store can count.
     #[error("its counts are too large")]
     Counts,

@@ -143,12 +143,11 @@ impl Clicks {
         let (failures, written): (Batch, Batch) =
             batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));
         self.leave_pending(written.len());
-        let (kept, lost): (Batch, Batch) = failures
-            .into_iter()
-            .partition(|(visit, _)| matches!(failed.get(&visit.key), Some(StoreError::Unavailable(_))));
-        for (key, error) in failed.iter().filter(|(_, error)| !matches!(error, StoreError::Unavailable(_))) {
-            let visits: Batch = lost.iter().filter(|(visit, _)| visit.key == *key).cloned().collect();
-            self.lose(&visits, error);
+        let is_unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
+        let (kept, lost): (Batch, Batch) =
+            failures.into_iter().partition(|(visit, _)| failed.get(&visit.key).is_some_and(is_unavailable));
+        if let Some(error) = failed.values().find(|error| !is_unavailable(error)) {
+            self.lose(&lost, error);
         }
         kept
     }

@@ -1,7 +1,7 @@
 //! The document of a link: one JSON object with everything but its key, creation time and version.
 //!
-//! Stores and exports keep it as it is and know none of its fields, apart from `target` and `max_visits`. Defaults are
-//! not written. The API has a view of its own.
+//! Stores keep it as it is and know none of its fields but `max_visits`. Exports write it as it is. Defaults are not
+//! written. The API has a view of its own.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -10,13 +10,10 @@ use serde_json::{Map, Value};
 use super::{Target, options::Options, time};
 use crate::is_default;
 
-/// The highest [`Document::needs`] whose restrictions this program applies.
-const SUPPORTED: u32 = 1;
-
 /// The target, the state and the options of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
-    /// What the document needs beyond [`SUPPORTED`], or 0.
+    /// What the document needs beyond [`Document::SUPPORTED`], or 0.
     #[serde(default, rename = "needs", deserialize_with = "beyond_support")]
     unsupported: u32,
     /// Where the link redirects to.
@@ -33,6 +30,9 @@ pub struct Document {
 }
 
 impl Document {
+    /// The highest [`Document::needs`] whose restrictions this program applies.
+    pub const SUPPORTED: u32 = 1;
+
     /// Creates a document without options.
     pub fn new(target: Target) -> Self {
         Self { unsupported: 0, target, taken_down_at: None, options: Options::default(), unknown: Map::new() }
@@ -62,7 +62,7 @@ impl Document {
 }
 
 fn beyond_support<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    u32::deserialize(deserializer).map(|needs| if needs > SUPPORTED { needs } else { 0 })
+    u32::deserialize(deserializer).map(|needs| if needs > Document::SUPPORTED { needs } else { 0 })
 }
 
 impl Serialize for Document {

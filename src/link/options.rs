@@ -55,7 +55,16 @@ impl Options {
     }
 }
 
-/// Reads a boolean, in any case where a spreadsheet has written it.
+/// Reads a boolean from the text that a spreadsheet or a database tool has written.
+pub(crate) fn parse_flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "t" | "1" | "yes" => Some(true),
+        "false" | "f" | "0" | "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a boolean, or the text of one.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct Flag;
 
@@ -70,16 +79,8 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
             Ok(value)
         }
 
-        fn visit_u64<E: Error>(self, value: u64) -> Result<bool, E> {
-            self.visit_str(&value.to_string())
-        }
-
         fn visit_str<E: Error>(self, text: &str) -> Result<bool, E> {
-            match text.to_ascii_lowercase().as_str() {
-                "true" | "t" | "1" | "yes" => Ok(true),
-                "false" | "f" | "0" | "no" => Ok(false),
-                _ => Err(E::custom(format!("{text:?} is not true or false"))),
-            }
+            parse_flag(text).ok_or_else(|| E::custom(format!("{text:?} is not true or false")))
         }
     }
 

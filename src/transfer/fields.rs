@@ -8,7 +8,7 @@ use super::{Entry, Flaw};
 use crate::{
     link::{
         Key, Link, Target,
-        options::{Tags, Title},
+        options::{Tags, Title, parse_flag},
         time::whole_milliseconds,
     },
     store::History,
@@ -59,7 +59,7 @@ impl<'a> Fields<'a> {
 
     /// The same for a value that may be null, as database tools write it. A key may well be `NULL`.
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
-        self.text(names).filter(|value| !matches!(*value, "NULL" | "\\N"))
+        self.text(names).filter(|value| !is_null(value))
     }
 
     /// A value of some type, if there is one. What it is meant to be, `wanted`, goes into the message.
@@ -83,12 +83,7 @@ impl<'a> Fields<'a> {
 
     /// Yes or no; no where nothing is said.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, Flaw> {
-        let flag = |text: &str| match text.to_ascii_lowercase().as_str() {
-            "true" | "t" | "1" | "yes" => Some(true),
-            "false" | "f" | "0" | "no" => Some(false),
-            _ => None,
-        };
-        Ok(self.read(&[name], "true or false", flag)?.unwrap_or(false))
+        Ok(self.read(&[name], "true or false", parse_flag)?.unwrap_or(false))
     }
 
     fn read<T>(
@@ -103,6 +98,11 @@ impl<'a> Fields<'a> {
             None => Err(Flaw::Value { name: names[0], value: excerpt(text), wanted }),
         }
     }
+}
+
+/// Returns whether a database tool has written a missing value.
+pub(super) fn is_null(text: &str) -> bool {
+    matches!(text, "NULL" | "\\N")
 }
 
 /// A name as it is compared.

@@ -64,8 +64,11 @@ pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
 pub(super) fn read(line: &[u8], now: Timestamp) -> Result<Entry, Flaw> {
     let line: Line = serde_json::from_slice(line).map_err(|error| Flaw::Json(error.to_string()))?;
     let mut doc = line.doc;
-    if let Some(name) = doc.unknown_field().or(Some("needs").filter(|_| !doc.is_supported())) {
+    if let Some(name) = doc.unknown_field() {
         return Err(Flaw::Json(format!("unknown field `{name}`")));
+    }
+    if !doc.is_supported() {
+        return Err(Flaw::Unsupported);
     }
     if let Some(hash) = &doc.options.password {
         doc.options.password = Some(password::imported(hash.as_phc().into()).ok_or(Flaw::Password)?);
@@ -125,7 +128,7 @@ mod tests {
     fn what_no_link_can_have_is_refused() {
         for (member, reason) in [
             (r#""colour":"red""#, "unknown field `colour`"),
-            (r#""needs":99"#, "unknown field `needs`"),
+            (r#""needs":99"#, "it needs a newer version"),
             (r#""redirect":303"#, "a redirect is 301, 302, 307 or 308"),
             (r#""max_visits":0"#, "invalid value: integer `0`"),
             (r#""title":" ""#, "a title is 1 to 255 characters"),

@@ -5,14 +5,9 @@
 //! file comes back. Passwords are only said to exist, so a link that has one does not come back: it would be open to
 //! everyone.
 
-use std::{borrow::Cow, io::Write};
+use std::{borrow::Cow, io::Write, sync::LazyLock};
 
 use jiff::Timestamp;
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, Visitor, value},
-    forward_to_deserialize_any,
-};
 use serde_json::Value;
 use url::form_urlencoded;
 
@@ -20,17 +15,23 @@ use super::{
     Entry, Flaw,
     fields::{self, Fields, Layout, simplified},
 };
-use crate::{link::options::Options, store::History};
+use crate::{
+    field_names::field_names,
+    link::{Document, options::Options},
+    store::History,
+};
 
 pub(super) const LAYOUT: Layout = Layout { marks: &[&["key", "target"], &["key", "url"]], entry };
 
 /// The columns before those of the options.
-const COLUMNS: [&str; 8] =
-    ["key", "target", "state", "clicks", "created_at", "taken_down_at", "visits", "version"];
+const COLUMNS: [&str; 9] =
+    ["key", "target", "state", "clicks", "created_at", "taken_down_at", "visits", "version", "needs"];
+
+static OPTION_NAMES: LazyLock<&[&str]> = LazyLock::new(field_names::<Options>);
 
 /// Returns the names of the columns.
 pub(super) fn header() -> impl Iterator<Item = &'static str> {
-    COLUMNS.into_iter().chain(option_names().iter().copied())
+    COLUMNS.into_iter().chain(OPTION_NAMES.iter().copied())
 }
 
 /// Writes a link as a row.
@@ -45,12 +46,13 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
         link.doc.taken_down_at.map_or_else(String::new, |time| time.to_string()).into(),
         history.visits.to_string().into(),
         link.version.to_string().into(),
+        link.doc.needs().to_string().into(),
     ];
     let options = serde_json::to_value(&link.doc.options).map_err(std::io::Error::from)?;
     for cell in &row {
         output.write_field(cell.as_bytes())?;
     }
-    for name in option_names() {
+    for name in OPTION_NAMES.iter() {
         let cell = match &options[name] {
             Value::Null => String::new(),
             Value::String(_) if *name == "password" => "true".into(),
@@ -68,6 +70,9 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
     if fields.flag("password")? {
         return Err(Flaw::Password);
     }
+    if fields.count(&["needs"])? > Document::SUPPORTED.into() {
+        return Err(Flaw::Unsupported);
+    }
     let created_at = fields.time(&["createdat"])?;
     let key = fields::key(text(&["key"]))?;
     let mut link = fields::link(key, fields::target(text(&["target", "url"]))?, created_at, now);
@@ -83,8 +88,8 @@ fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
 /// [`fields::time`] reads.
 fn options(fields: &Fields<'_>) -> Result<Options, Flaw> {
     let mut form = form_urlencoded::Serializer::new(String::new());
-    for name in option_names().iter().copied().filter(|name| *name != "password") {
-        let Some(cell) = fields.text(&[&simplified(name)]).map(unguarded) else { continue };
+    for name in OPTION_NAMES.iter().copied().filter(|name| *name != "password") {
+        let Some(cell) = fields.optional(&[&simplified(name)]).map(unguarded) else { continue };
         if name.ends_with("_at") {
             form.append_pair(name, &fields::time_of(name, cell)?.to_string());
         } else {
@@ -94,51 +99,19 @@ fn options(fields: &Fields<'_>) -> Result<Options, Flaw> {
     serde_html_form::from_str(&form.finish()).map_err(|error| Flaw::Json(error.to_string()))
 }
 
-/// Returns the names of all options, in the order of their declaration.
-fn option_names() -> &'static [&'static str] {
-    /// A deserializer that only takes the names of a struct's fields.
-    struct Names<'a>(&'a mut &'static [&'static str]);
-
-    impl<'de> Deserializer<'de> for Names<'_> {
-        type Error = value::Error;
-
-        fn deserialize_struct<V: Visitor<'de>>(
-            self,
-            _: &'static str,
-            fields: &'static [&'static str],
-            visitor: V,
-        ) -> Result<V::Value, value::Error> {
-            *self.0 = fields;
-            self.deserialize_any(visitor)
-        }
-
-        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, value::Error> {
-            Err(value::Error::custom("there are only names"))
-        }
-
-        forward_to_deserialize_any! {
-            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit unit_struct
-            newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-        }
-    }
-
-    let mut names: &'static [&'static str] = &[];
-    let _ = Options::deserialize(Names(&mut names));
-    names
-}
-
-/// Returns whether a spreadsheet would evaluate this text. Apostrophes before it count as part of the guard, so that a text
-/// with one of its own comes back with it.
-fn is_formula(text: &str) -> bool {
-    text.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
+/// Returns whether a spreadsheet would evaluate this text, or an import take it for a missing value. Apostrophes before it
+/// count as part of the guard, so that a text with one of its own comes back with it.
+fn is_special(text: &str) -> bool {
+    let text = text.trim_start_matches('\'');
+    text.starts_with(['=', '+', '-', '@', '\t', '\r']) || fields::is_null(text)
 }
 
 fn guarded(text: &str) -> Cow<'_, str> {
-    if is_formula(text) { format!("'{text}").into() } else { text.into() }
+    if is_special(text) { format!("'{text}").into() } else { text.into() }
 }
 
 fn unguarded(cell: &str) -> &str {
-    cell.strip_prefix('\'').filter(|text| is_formula(text)).unwrap_or(cell)
+    cell.strip_prefix('\'').filter(|text| is_special(text)).unwrap_or(cell)
 }
 
 #[cfg(test)]
@@ -146,12 +119,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_formula_is_guarded_and_comes_back() {
+    fn a_link_that_needs_a_newer_program_is_refused() {
+        let read = |needs: &'static str| {
+            let mut fields = Fields::default();
+            for (name, value) in [("key", "k"), ("target", "https://example.com"), ("needs", needs)] {
+                fields.push(name, value);
+            }
+            entry(&fields, Timestamp::UNIX_EPOCH)
+        };
+        assert!(read("").is_ok() && read("0").is_ok() && read("1").is_ok());
+        assert_eq!(read("99"), Err(Flaw::Unsupported));
+    }
+
+    #[test]
+    fn a_formula_and_a_null_are_guarded_and_come_back() {
         for (text, cell) in [
             ("=1+1", "'=1+1"),
             ("-x", "'-x"),
             ("@x", "'@x"),
             ("'=1", "''=1"),
+            ("NULL", "'NULL"),
             ("plain", "plain"),
             ("'quoted'", "'quoted'"),
             ("", ""),

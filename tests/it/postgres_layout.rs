@@ -68,16 +68,6 @@ async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_newer_schema_is_refused_only_if_it_needs_a_newer_program() {
-    let server = Postgres::start();
-    open(&server).await.close().await;
-    run(&server, "INSERT INTO schema VALUES (2, 1)").await;
-    open(&server).await.close().await;
-    run(&server, "INSERT INTO schema VALUES (3, 2)").await;
-    assert!(refusal(&server).await.contains("schema 3, which needs a program of schema 2 or later"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn instances_that_start_at_the_same_time_make_the_tables_once() {
     let server = Postgres::start();
     let stores = join_all((0..8).map(|_| open(&server))).await;

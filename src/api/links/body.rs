@@ -13,6 +13,7 @@ use utoipa::{
 use super::super::{error::ApiError, fields::LinkFields};
 use crate::{
     base_url::BaseUrl,
+    field_names::field_names,
     link::{Document, LinkState, Target, options::Options},
     password::Password,
     store::Record,
@@ -108,14 +109,16 @@ impl LinkPatch {
         }
     }
 
-    /// Applies the patch to a link, and validates the result as the fields of a new link.
+    /// Applies the patch, but for the password, to a link, and validates the result as the fields of a new link.
     pub(in crate::api) fn apply(
         &self,
         doc: &Document,
         now: Timestamp,
     ) -> Result<(Target, Options), ApiError> {
-        if self.0.contains_key("key") {
-            return Err(ApiError::UnexpectedBody("a link keeps its key".into()));
+        let known = field_names::<LinkFields>();
+        // A field that `null` removes is not seen by the validation below.
+        if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
+            return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
         }
         let current = Options { password: None, ..doc.options.clone() };
         let mut fields =
@@ -127,7 +130,7 @@ impl LinkPatch {
         if self.0.get("expires_in").is_some_and(|time| !time.is_null()) {
             fields.remove("expires_at");
         }
-        for (name, value) in &self.0 {
+        for (name, value) in self.0.iter().filter(|(name, _)| *name != "password") {
             match value {
                 Value::Null => fields.remove(name),
                 value => fields.insert(name.clone(), value.clone()),

@@ -125,18 +125,17 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     let is_present =
         |tally: &&Tally| present.contains(&(tally.key.as_str(), tally.created_at.as_millisecond()));
 
-    let days: Vec<_> = tallies.iter().filter(is_present).collect();
-    let mut stored = days_of(&mut transaction, &days).await?;
-    let sums = days.iter().map(|tally| {
+    let present: Vec<_> = tallies.iter().filter(is_present).collect();
+    let mut stored = days_of(&mut transaction, &present).await?;
+    let sums = present.iter().map(|tally| {
         let (key, day) = (tally.key.as_str(), day_number(tally.day));
         let mut counts = tally.counts.clone();
         if let Some(stored) = stored.remove(&(key.to_owned(), day)) {
             counts.add(stored);
         }
-        (key, day, counts)
+        Ok((key, day, DayColumns::try_from(&counts)?))
     });
-    let sums: Vec<_> = sums.collect();
-    let sums: Vec<_> = sums.iter().map(|(key, day, counts)| (*key, *day, counts)).collect();
+    let sums = sums.collect::<Result<Vec<_>, StoreError>>()?;
     replace_days(&mut transaction, &sums).await?;
     Ok(transaction.commit().await?)
 }
@@ -160,13 +159,14 @@ async fn days_of(
 /// Writes the counts of days in the place of those that are stored.
 pub(super) async fn replace_days(
     connection: &mut PgConnection,
-    days: &[(&str, i32, &DayCounts)],
+    days: &[(&str, i32, DayColumns)],
 ) -> Result<(), StoreError> {
-    let columns = days.iter().map(|(_, _, counts)| DayColumns::try_from(*counts));
-    let columns = columns.collect::<Result<Vec<_>, _>>()?;
+    if days.is_empty() {
+        return Ok(());
+    }
     macro_rules! column {
         ($field:ident) => {
-            columns.iter().map(|columns| columns.$field.clone()).collect::<Vec<_>>()
+            days.iter().map(|(_, _, columns)| columns.$field.clone()).collect::<Vec<_>>()
         };
     }
     sqlx::query(

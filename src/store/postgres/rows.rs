@@ -17,7 +17,7 @@ use crate::{
     store::{
         History, Record, Scan, StoreError,
         listing::{Cursor, LAST_KEY, Order},
-        row::{self, day_number, signed, unsigned},
+        row::{self, DayColumns, day_number, signed, unsigned},
     },
 };
 
@@ -80,7 +80,9 @@ async fn insert_history<'a>(
         created.push(link.created_at.as_millisecond());
         clicks.push(signed(history.clicks()));
         visits.push(signed(history.visits));
-        days.extend(history.days.iter().map(|(day, counts)| (link.key.as_str(), day_number(*day), counts)));
+        for (day, counts) in &history.days {
+            days.push((link.key.as_str(), day_number(*day), DayColumns::try_from(counts)?));
+        }
     }
     let insert = sqlx::query(
         "INSERT INTO counts (key, created_at, clicks, visits)

@@ -9,6 +9,13 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 use redis::Cmd;
+use serde::{
+    Deserialize,
+    de::{
+        IntoDeserializer,
+        value::{self, StrDeserializer},
+    },
+};
 
 use crate::{
     clicks::{DayCounts, Device},
@@ -189,8 +196,8 @@ pub(super) fn read_days(
 }
 
 fn device(name: &str) -> Option<Device> {
-    let known = [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other];
-    known.into_iter().find(|device| device.as_str() == name)
+    let name: StrDeserializer<'_, value::Error> = name.into_deserializer();
+    Device::deserialize(name).ok()
 }
 
 #[cfg(test)]

@@ -150,11 +150,18 @@ pub(super) fn scan(
 pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
     let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
     let people = signed(tally.counts.people);
-    // A sum beyond the largest integer becomes a floating-point number, which is larger than that integer.
-    let mut update = db.prepare_cached(
-        "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
-    )?;
-    if update.execute((people, key, created_at))? == 0 {
+    let is_counted = if people == 0 {
+        // Visits by bots alone leave the row and its index as they are.
+        let mut select = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
+        select.exists((key, created_at))?
+    } else {
+        // A sum beyond the largest integer becomes a floating-point number, which is larger than that integer.
+        let mut update = db.prepare_cached(
+            "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
+        )?;
+        update.execute((people, key, created_at))? > 0
+    };
+    if !is_counted {
         let mut insert = db.prepare_cached(
             "INSERT INTO counts (key, created_at, clicks, visits)
              SELECT key, created_at, ?, 0 FROM links WHERE key = ? AND created_at = ?",
@@ -163,15 +170,16 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
             return Ok(());
         }
     }
+    // Everything but referrers is added up in the statement.
+    if tally.counts.referrers.is_empty() {
+        return add_day(db, &tally.key, tally.day, &tally.counts);
+    }
+    let mut select = db.prepare_cached("SELECT referrers FROM days WHERE key = ? AND day = ?")?;
+    let stored = select.query_row((key, day_number(tally.day)), |row| row.get::<_, Option<String>>(0));
     let mut counts = tally.counts.clone();
-    // Everything else is added up in the statement.
-    if !counts.referrers.is_empty() {
-        let mut select = db.prepare_cached("SELECT referrers FROM days WHERE key = ? AND day = ?")?;
-        let stored = select.query_row((key, day_number(tally.day)), |row| row.get::<_, Option<String>>(0));
-        if let Some(stored) = stored.optional()?.flatten() {
-            let stored = serde_json::from_str(&stored).map_err(|error| damaged(0, error))?;
-            counts.add(DayCounts { referrers: stored, ..DayCounts::default() });
-        }
+    if let Some(stored) = stored.optional()?.flatten() {
+        let referrers = serde_json::from_str(&stored).map_err(|error| damaged(0, error))?;
+        counts.add(DayCounts { referrers, ..DayCounts::default() });
     }
     add_day(db, &tally.key, tally.day, &counts)
 }

@@ -59,11 +59,14 @@ fn migrate(connection: &mut Connection, migrations: &[(&str, u32)]) -> Result<()
     if early > 0 {
         return Err(written_before_schema_1());
     }
-    migration.pragma_update(None, "application_id", APPLICATION_ID)?;
-    migration.execute_batch(
-        "CREATE TABLE IF NOT EXISTS schema (version INTEGER NOT NULL, readable_from INTEGER NOT NULL) STRICT;
-         INSERT INTO schema SELECT 0, 0 WHERE NOT EXISTS (SELECT 1 FROM schema)",
-    )?;
+    // Only what is missing is written: a commit makes every other process doubt what it has cached.
+    if !migration.table_exists(None, "schema")? {
+        migration.pragma_update(None, "application_id", APPLICATION_ID)?;
+        migration.execute_batch(
+            "CREATE TABLE schema (version INTEGER NOT NULL, readable_from INTEGER NOT NULL) STRICT;
+             INSERT INTO schema VALUES (0, 0)",
+        )?;
+    }
     let applied = migration.query_row("SELECT version, readable_from FROM schema", (), |row| {
         Ok(Schema { version: row.get(0)?, readable_from: row.get(1)? })
     })?;
@@ -132,8 +135,13 @@ mod tests {
             connection.query_row("SELECT next FROM counters", (), |row| row.get::<_, u64>(0)).unwrap()
         };
         assert_eq!(next(&connection), crate::store::FIRST_NUMBER);
+        let observer = Connection::open(directory.path().join("links.db")).unwrap();
+        let data_version =
+            || observer.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)).unwrap();
         connection.execute("UPDATE counters SET next = 5000", ()).unwrap();
+        let before = data_version();
         prepare(&mut connection).unwrap();
+        assert_eq!(data_version(), before, "nothing is written");
         assert_eq!(next(&connection), 5000);
     }
 }
