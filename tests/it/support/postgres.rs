@@ -2,12 +2,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::server::{RemoteServer, Server, drop_privileges, free_port, give_away, run};
+use super::{
+    PATIENCE,
+    server::{RemoteServer, Server, drop_privileges, free_port, give_away, run},
+};
 
 /// A PostgreSQL server of the test's own, which asks for a password. It trusts the operating system to keep what it
 /// has written (`fsync=off`): the tests end processes, not machines.
@@ -78,7 +82,17 @@ impl Postgres {
     fn restart_until(&mut self, ready: &str) {
         // The next server can't tell an old lock from that of a process which has the same number by now.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
-        self.server = Server::start(command(&self.data(), self.port, &self.extra), ready).unwrap();
+        let start = Instant::now();
+        self.server = loop {
+            match Server::start(command(&self.data(), self.port, &self.extra), ready) {
+                Ok(server) => break server,
+                // A killed process of the server before has not ended yet.
+                Err(printed) if printed.contains("shared memory block") => {
+                    assert!(start.elapsed() < PATIENCE, "{printed}");
+                }
+                Err(printed) => panic!("{printed}"),
+            }
+        };
     }
 
     fn data(&self) -> PathBuf {
@@ -116,8 +130,9 @@ impl RemoteServer for Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         // An immediate shutdown gives back the shared memory that a kill would leave behind.
-        self.server.signal(Signal::CONT);
-        self.server.end(Signal::QUIT);
+        if self.server.is_running() {
+            self.server.end(Signal::QUIT);
+        }
     }
 }
 

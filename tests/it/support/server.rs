@@ -68,15 +68,24 @@ impl Server {
         }
     }
 
-    /// Sends `signal` to the server, and then to all that it has started, be they in groups of their own.
+    /// Sends `signal` to the server and to all processes that it has started.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).unwrap();
+        // A stopped server starts no process that the list would miss, and a dead one has no list.
+        kill_process(pid, Signal::STOP).unwrap();
         let children = format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero());
         for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
             // One that has ended meanwhile needs no signal any more.
             let _ = kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), signal);
         }
+        kill_process(pid, signal).unwrap();
+        if signal != Signal::STOP {
+            kill_process(pid, Signal::CONT).unwrap();
+        }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Ends it by `signal` and waits for that.
@@ -88,8 +97,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.child.try_wait().unwrap().is_none() {
-            self.signal(Signal::CONT);
+        if self.is_running() {
             self.end(Signal::KILL);
         }
     }
