@@ -11,7 +11,6 @@ use hyper::{HeaderMap, Method, Request, StatusCode, header, service::Service};
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use urlshort::{
-    api::visitor,
     app::{App, Surroundings},
     clicks::Clicks,
     clock::Clock,
@@ -19,6 +18,7 @@ use urlshort::{
     link::Link,
     observability::metrics::Metrics,
     store::{self, History, OpenOptions},
+    web::visitor,
 };
 
 #[global_allocator]

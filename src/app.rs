@@ -10,7 +10,6 @@ use tokio::{
 };
 
 use crate::{
-    api::{self, AppState, Draining, HttpService, InFlight, Settings},
     clicks::Clicks,
     clock::Clock,
     config::Config,
@@ -22,6 +21,12 @@ use crate::{
     server::{self, Limits, Workers},
     shortener::Shortener,
     store::Store,
+    web::{
+        HttpService,
+        middleware::in_flight::InFlight,
+        router,
+        state::{AppState, Draining, Settings},
+    },
 };
 
 /// The time that the last clicks and the store's close may take after the drain.
@@ -84,7 +89,7 @@ impl App {
             strategy_name: config.key_strategy,
             policy: Arc::new(policy),
             clicks: Arc::new(Clicks::new(&metrics)),
-            reserved: api::reserved_keys(),
+            reserved: router::reserved_keys(),
             clock,
             passwords: Passwords::default(),
             metrics: metrics.clone(),
@@ -118,7 +123,7 @@ impl App {
 
     /// The service for everybody, without a listener.
     pub fn public_service(&self) -> HttpService {
-        api::public(&self.state)
+        router::public(&self.state)
     }
 
     /// Serves on `workers` until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if
@@ -141,7 +146,7 @@ impl App {
         let public = server::run(listener, self.public_service(), workers.clone(), self.limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
-                let service = api::operations(&self.state);
+                let service = router::operations(&self.state);
                 let connections = OPERATIONS_CONNECTIONS.min(self.limits.connections);
                 let limits = Limits { connections, by_client: false, ..self.limits };
                 server::run(listener, service, workers, limits, stopped()).await;

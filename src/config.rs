@@ -18,13 +18,13 @@ use clap::{
 use tracing_subscriber::filter::Targets;
 
 use crate::{
-    api::RateLimit,
     base_url::BaseUrl,
     command::{export::ExportOptions, import::ImportOptions},
     keygen::StrategyName,
     observability::logging::LogFormat,
     store::StoreUrl,
     tokens::{InvalidTokens, Tokens},
+    web::middleware::rate_limit::RateLimit,
 };
 
 /// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.

@@ -18,7 +18,6 @@
 //! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees it.
 //! - A link that was acknowledged is never lost by a durable store. Counting and logging never block or fail a redirect.
 
-pub mod api;
 pub mod app;
 pub mod base_url;
 pub mod clicks;
@@ -40,6 +39,7 @@ pub mod store;
 mod strategies;
 pub mod tokens;
 pub mod transfer;
+pub mod web;
 
 /// Returns whether `value` is its type's default. Documents leave such values out.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

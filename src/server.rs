@@ -22,7 +22,7 @@ use self::{
     connection::{Stage, serve_connection},
     connections::Connections,
 };
-use crate::api::{HttpService, client_network};
+use crate::web::{HttpService, extract::client::client_network};
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]

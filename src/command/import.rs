@@ -19,7 +19,6 @@ use super::{
     transfer::{self, Missing},
 };
 use crate::{
-    api,
     clock::Clock,
     config::Config,
     policy::TargetPolicy,
@@ -28,6 +27,7 @@ use crate::{
         import::{Format, Importer, Outcome, Skip},
         reader::{self, Place, ReadError, Row},
     },
+    web::router,
 };
 
 /// Links that go into the store at the same time. A commit then has many of them.
@@ -86,7 +86,7 @@ pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn
         let store = transfer::open_store(config, missing).await?;
         let importer = Importer {
             store: store.clone(),
-            reserved: api::reserved_keys(),
+            reserved: router::reserved_keys(),
             policy,
             own: config.base_url.clone(),
             dry_run: options.dry_run,

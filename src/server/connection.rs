@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{Limits, activity::Activity, sliced::Sliced, socket::Socket};
-use crate::api::HttpService;
+use crate::web::router::HttpService;
 
 /// The largest request head, and the most output buffered before a body continues, in bytes.
 const BUFFER: usize = 16 << 10;

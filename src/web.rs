@@ -1,0 +1,50 @@
+//! Everything that knows HTTP: the router, its middleware, its routes and what they share.
+//!
+//! A request passes [`router`], then the middleware, then one of the routes, which calls a use case of
+//! [`crate::shortener`]. `extract` reads requests for the routes, `respond` writes their answers.
+
+pub(crate) mod extract {
+    //! What the routes and the middleware read from a request.
+    pub(crate) mod accept;
+    pub(crate) mod body;
+    pub(crate) mod client;
+    pub(crate) mod conditional;
+    pub(crate) mod field_values;
+    pub(crate) mod link_fields;
+    pub(crate) mod request_id;
+    pub(crate) mod token;
+    pub(crate) mod trace_id;
+    pub(crate) mod visitor;
+}
+pub(crate) mod middleware {
+    //! What every request passes on its way to a route.
+    pub(crate) mod access_log;
+    pub(crate) mod in_flight;
+    pub(crate) mod password_attempts;
+    pub(crate) mod rate_limit;
+}
+#[cfg(test)]
+mod properties;
+pub(crate) mod respond {
+    //! What answers have in common.
+    pub(crate) mod error;
+    pub(crate) mod headers;
+    pub(crate) mod json;
+    pub(crate) mod page;
+}
+pub mod router;
+mod routes {
+    //! The routes, a file for each resource.
+    pub(crate) mod fast_path;
+    pub(crate) mod health;
+    pub(crate) mod home;
+    pub(crate) mod links;
+    pub(crate) mod openapi;
+    pub(crate) mod preview;
+    pub(crate) mod qr;
+    pub(crate) mod redirect;
+    pub(crate) mod shorten;
+}
+pub mod state;
+
+pub use self::{extract::visitor::visitor, router::HttpService};

@@ -1,0 +1,67 @@
+//! Which of several representations a client prefers (RFC 9110, section 12.5.1).
+
+use axum::http::{HeaderMap, header};
+
+/// The offer that the `Accept` header ranks highest, the earlier one in a tie. Where the header is missing or takes
+/// none of them, the first offer: a representation that was not asked for helps more than a refusal.
+pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
+    let accepted: Vec<_> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(parse_range)
+        .collect();
+    let mut best = (offers[0], 0.0);
+    for offer in offers {
+        let quality = quality(&accepted, offer);
+        if quality > best.1 {
+            best = (offer, quality);
+        }
+    }
+    best.0
+}
+
+/// A media range and its weight.
+fn parse_range(text: &str) -> (&str, f32) {
+    let mut parts = text.split(';').map(str::trim);
+    let range = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+    (range, weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
+}
+
+/// The weight of the most specific range that `offer` falls into.
+fn quality(accepted: &[(&str, f32)], offer: &str) -> f32 {
+    let main_type = offer.split('/').next().unwrap_or_default();
+    let weight_of = |wanted: &str| {
+        accepted.iter().find(|(range, _)| range.eq_ignore_ascii_case(wanted)).map(|(_, weight)| *weight)
+    };
+    weight_of(offer)
+        .or_else(|| weight_of(&format!("{main_type}/*")))
+        .or_else(|| weight_of("*/*"))
+        .unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_weight_wins_and_the_first_offer_breaks_ties() {
+        for (accept, chosen) in [
+            ("", "application/json"),
+            ("*/*", "application/json"),
+            ("text/plain", "text/plain"),
+            ("TEXT/plain; charset=utf-8", "text/plain"),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
+            ("text/*;q=0.5, application/json;q=0.4", "text/plain"),
+            ("application/json;q=0, */*;q=0.1", "text/plain"),
+            ("image/png", "application/json"),
+            ("text/plain;q=nonsense", "application/json"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            assert_eq!(preferred(&headers, &["application/json", "text/plain"]), chosen, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Readers for fields that take values of several types. They keep nothing but the value that is wanted; an untagged enum
+//! would first copy the client's input, at many times its size.
+
+use std::fmt;
+
+use serde::{
+    Deserializer,
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::link::options::InvalidTags;
+
+/// The most words that are read for one link, repeated ones included.
+const MAX_WORDS: usize = 100;
+
+/// Reads a string; anything else counts as missing.
+pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    struct StringOrNothing;
+
+    impl<'de> Visitor<'de> for StringOrNothing {
+        type Value = Option<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.into()))
+        }
+
+        fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            while list.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Self::Value, A::Error> {
+            while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+
+    deserializer.deserialize_any(StringOrNothing)
+}
+
+/// Reads a string or a whole number, which a form can't tell from one.
+pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    struct TextOrNumber;
+
+    impl<'de> Visitor<'de> for TextOrNumber {
+        type Value = Option<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a string or a whole number")
+        }
+
+        fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+            value.deserialize_any(self)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(text.into()))
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
+            Ok(Some(number.to_string()))
+        }
+    }
+
+    deserializer.deserialize_option(TextOrNumber)
+}
+
+/// Reads a list of words, or one string in which commas separate them.
+pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Words;
+
+    fn bounded<E: Error>(words: Vec<String>) -> Result<Vec<String>, E> {
+        if words.len() > MAX_WORDS { Err(E::custom(InvalidTags::TooMany)) } else { Ok(words) }
+    }
+
+    impl<'de> Visitor<'de> for Words {
+        type Value = Vec<String>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of strings, or a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            let words = text.split(',').filter(|word| !word.trim().is_empty());
+            bounded(words.take(MAX_WORDS + 1).map(Into::into).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut words = Vec::new();
+            while let Some(word) = list.next_element()? {
+                words.push(word);
+                words = bounded(words)?;
+            }
+            Ok(words)
+        }
+    }
+
+    deserializer.deserialize_any(Words)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_value_of_another_type_is_nothing_or_refused() {
+        for (value, expected) in [
+            (json!("x"), Some("x")),
+            (json!(null), None),
+            (json!(true), None),
+            (json!(-1), None),
+            (json!(1.5), None),
+            (json!([["x"]]), None),
+            (json!({ "a": { "b": "x" } }), None),
+        ] {
+            assert_eq!(string_or_nothing(&value).unwrap().as_deref(), expected, "{value}");
+        }
+        assert_eq!(text_or_number(&json!(60)).unwrap().as_deref(), Some("60"));
+        assert_eq!(text_or_number(&json!("30d")).unwrap().as_deref(), Some("30d"));
+        assert_eq!(text_or_number(&Value::Null).unwrap(), None);
+        for value in [json!(-1), json!(1.5), json!([]), json!({}), json!(true)] {
+            assert!(text_or_number(&value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn words_end_at_a_bound() {
+        assert_eq!(words(&json!(["a", "b"])).unwrap(), ["a", "b"]);
+        assert_eq!(words(&json!("a,,b,")).unwrap(), ["a", "b"]);
+        for count in [MAX_WORDS, MAX_WORDS + 1] {
+            let list = vec!["a"; count];
+            assert_eq!(words(&json!(list)).is_ok(), count == MAX_WORDS);
+            assert_eq!(words(&json!(list.join(","))).is_ok(), count == MAX_WORDS);
+        }
+        assert!(words(&json!([1])).is_err() && words(&json!(1)).is_err());
+    }
+}

@@ -1,0 +1,341 @@
+//! The outermost layer: gives each request its id and its client, and when it is over writes the log line and counts
+//! it, whatever became of it.
+
+use std::{
+    convert::Infallible,
+    future::{Ready, ready as ready_now},
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use axum::{
+    extract::MatchedPath,
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use futures_util::future::Either;
+use pin_project_lite::pin_project;
+use prometheus::{Histogram, IntCounter};
+use tower::Service;
+use tracing::Level;
+
+use crate::{
+    link::Key,
+    observability::{metrics::Metrics, request_line::RequestLine},
+    shortener::Shortener,
+    web::{
+        extract::{
+            client::{ClientIp, client_ip, has_valid_host},
+            request_id::{RequestIds, X_REQUEST_ID},
+            trace_id::TraceId,
+        },
+        respond::error::{ApiError, Cause},
+        routes::{fast_path::Quick, redirect},
+        state::{AppState, Draining},
+    },
+};
+
+/// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// The route of a request that no route took.
+const UNMATCHED: &str = "unmatched";
+
+/// What the service level indicator tells apart among the answers to a request for a link.
+const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
+
+/// A service that is observed. [`AccessLog::for_peer`] makes one for each connection.
+#[derive(Clone)]
+pub struct AccessLog<S> {
+    inner: S,
+    observer: Arc<Observer>,
+    peer: Option<IpAddr>,
+}
+
+/// What all connections share.
+pub(crate) struct Observer {
+    /// Whom to ask first, on the listener where links are followed.
+    quick: Option<Quick>,
+    metrics: Arc<Metrics>,
+    shortener: Arc<Shortener>,
+    draining: Draining,
+    trusted_proxies: usize,
+    /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
+    strict_transport: bool,
+    ids: RequestIds,
+    /// The series of what happens most, found once for all: a GET that is redirected with 302.
+    redirected: IntCounter,
+    redirected_seconds: Histogram,
+}
+
+impl Observer {
+    pub(crate) fn new(quick: Option<Quick>, state: &AppState) -> Self {
+        let settings = &state.settings;
+        for outcome in REDIRECT_OUTCOMES {
+            // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
+            // instance would count for nothing.
+            state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
+        }
+        let redirected = [redirect::ROUTE, "GET", "302"];
+        Self {
+            quick,
+            redirected: state.metrics.http_requests.with_label_values(&redirected),
+            redirected_seconds: state
+                .metrics
+                .http_request_duration
+                .with_label_values(&[redirect::ROUTE, outcome(StatusCode::FOUND)]),
+            metrics: state.metrics.clone(),
+            shortener: state.shortener.clone(),
+            draining: state.draining.clone(),
+            trusted_proxies: settings.trusted_proxies,
+            strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
+            ids: RequestIds::new(settings.request_id_key),
+        }
+    }
+
+    /// Records a request that was answered, or given up by its client.
+    fn record(&self, seen: &Seen<'_>, route: &str, status: StatusCode, error: Option<&str>) {
+        let duration = seen.start.elapsed();
+        if route == redirect::ROUTE && status == StatusCode::FOUND && seen.method == Method::GET {
+            self.redirected.inc();
+            self.redirected_seconds.observe(duration.as_secs_f64());
+        } else {
+            let labels = [route, method_label(seen.method), status.as_str()];
+            self.metrics.http_requests.with_label_values(&labels).inc();
+            let duration_seconds =
+                self.metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
+            duration_seconds.observe(duration.as_secs_f64());
+        }
+        let line = RequestLine {
+            method: seen.method.as_str(),
+            path: seen.uri.path(),
+            route,
+            status: status.as_u16(),
+            duration,
+            request_id: seen.request_id.to_str().unwrap_or_default(),
+            trace_id: seen.trace_id.map(TraceId::as_str),
+            client_ip: seen.client.0,
+            user_agent: seen.user_agent.and_then(|agent| agent.to_str().ok()),
+            error,
+        };
+        line.log(match route {
+            _ if status.is_server_error() => Level::ERROR,
+            "/healthz" | "/readyz" | "/metrics" => Level::DEBUG,
+            _ => Level::INFO,
+        });
+    }
+
+    /// Adds what every answer bears.
+    fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
+        headers.insert(X_REQUEST_ID, request_id);
+        if self.strict_transport {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+        }
+        if self.draining.has_begun() {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+    }
+}
+
+/// What is to be said of a request, wherever that is kept.
+struct Seen<'a> {
+    start: Instant,
+    method: &'a Method,
+    uri: &'a Uri,
+    user_agent: Option<&'a HeaderValue>,
+    request_id: &'a HeaderValue,
+    trace_id: Option<&'a TraceId>,
+    client: ClientIp,
+}
+
+impl<S> AccessLog<S> {
+    pub(crate) fn new(inner: S, observer: Observer) -> Self {
+        Self { inner, observer: Arc::new(observer), peer: None }
+    }
+
+    /// Where connections are counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.observer.metrics
+    }
+
+    /// Logs and counts a request that could not be parsed and was answered with `status`.
+    pub fn record_malformed(&self, status: StatusCode, error: &hyper::Error) {
+        let labels = [UNMATCHED, "other", status.as_str()];
+        self.observer.metrics.http_requests.with_label_values(&labels).inc();
+        tracing::info!(
+            status = status.as_u16(),
+            peer = self.peer.map(tracing::field::display),
+            %error,
+            "malformed request"
+        );
+    }
+}
+
+impl<S: Clone> AccessLog<S> {
+    /// The same service for a connection from `peer`.
+    pub fn for_peer(&self, peer: IpAddr) -> Self {
+        Self { peer: Some(peer), ..self.clone() }
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<B>> for AccessLog<S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, Observed<S::Future>>;
+
+    fn call(&self, mut request: Request<B>) -> Self::Future {
+        let (start, observer) = (Instant::now(), &self.observer);
+        let peer = self.peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let client = client_ip(peer, request.headers(), observer.trusted_proxies);
+        let request_id = observer.ids.of(request.headers());
+        let trace_id = TraceId::of(request.headers());
+        let at_once = if has_valid_host(request.version(), request.headers()) {
+            let redirect = observer.quick.as_ref().and_then(|quick| quick.answer(&request));
+            redirect.map(|response| (response, redirect::ROUTE))
+        } else {
+            Some((ApiError::InvalidHost.into_response(), UNMATCHED))
+        };
+        if let Some((mut response, route)) = at_once {
+            let seen = Seen {
+                start,
+                method: request.method(),
+                uri: request.uri(),
+                user_agent: request.headers().get(header::USER_AGENT),
+                request_id: &request_id,
+                trace_id: trace_id.as_ref(),
+                client,
+            };
+            observer.record(&seen, route, response.status(), None);
+            observer.complete(response.headers_mut(), request_id);
+            return Either::Left(ready_now(Ok(response)));
+        }
+        observer.metrics.http_requests_in_flight.inc();
+        let exchange = Exchange {
+            observer: observer.clone(),
+            start,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            user_agent: request.headers().get(header::USER_AGENT).cloned(),
+            request_id,
+            trace_id,
+            client,
+            ended: false,
+        };
+        request.extensions_mut().insert(client);
+        // A router has no state that would have to be ready.
+        Either::Right(Observed { response: self.inner.clone().call(request), exchange: Some(exchange) })
+    }
+}
+
+pin_project! {
+    /// The response of an observed service.
+    pub struct Observed<F> {
+        #[pin]
+        response: F,
+        exchange: Option<Exchange>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(mut response) = ready!(this.response.poll(context));
+        if let Some(exchange) = this.exchange.take() {
+            exchange.end(&mut response);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// One request on its long way. Where it is dropped without an answer, the client has gone, and that is what is recorded.
+struct Exchange {
+    observer: Arc<Observer>,
+    start: Instant,
+    method: Method,
+    uri: Uri,
+    user_agent: Option<HeaderValue>,
+    request_id: HeaderValue,
+    trace_id: Option<TraceId>,
+    client: ClientIp,
+    ended: bool,
+}
+
+impl Exchange {
+    fn end(mut self, response: &mut Response) {
+        self.ended = true;
+        let matched = response.extensions_mut().remove::<MatchedPath>();
+        let cause = response.extensions_mut().remove::<Cause>();
+        let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
+        let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
+        self.observer.complete(response.headers_mut(), request_id);
+    }
+
+    fn record(&self, route: &str, status: StatusCode, error: Option<&str>) {
+        self.observer.metrics.http_requests_in_flight.dec();
+        let seen = Seen {
+            start: self.start,
+            method: &self.method,
+            uri: &self.uri,
+            user_agent: self.user_agent.as_ref(),
+            request_id: &self.request_id,
+            trace_id: self.trace_id.as_ref(),
+            client: self.client,
+        };
+        self.observer.record(&seen, route, status, error);
+    }
+
+    /// The route of a request that was given up before its answer could tell. Redirects have to be among the rest: a
+    /// client that waits in vain for one is what the service level is about.
+    fn probable_route(&self) -> &'static str {
+        let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
+        let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
+            && key.is_some_and(|key| !self.observer.shortener.reserved.contains(key.as_str()));
+        if is_redirect { redirect::ROUTE } else { UNMATCHED }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
+        {
+            self.record(self.probable_route(), status, None);
+        }
+    }
+}
+
+/// The method as a label; methods can be invented, labels must be bounded.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [Method; 8] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::TRACE,
+    ];
+    const LABELS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
+    KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
+}
+
+/// The kind of answer.
+fn outcome(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        CLIENT_CLOSED_REQUEST => "abandoned",
+        100..300 => "success",
+        300..400 => "redirect",
+        400..500 => "client_error",
+        _ => "server_error",
+    }
+}

@@ -1,0 +1,276 @@
+//! Every error that a client can see, in one envelope: `{"error": sentence, "code": snake_case}`.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use thiserror::Error;
+use utoipa::ToSchema;
+
+use crate::{
+    gate::WorkError,
+    keygen::KeygenError,
+    link::{InvalidKey, InvalidTarget},
+    observability::logging::Chain,
+    password::HashError,
+    policy::Refusal,
+    shortener::{FollowError, ShortenError, manage::EditError},
+    store::StoreError,
+    web::respond::json::Json,
+};
+
+/// Seconds after which it is worth asking again where nothing better is known.
+const RETRY_SECONDS: u64 = 1;
+
+/// A request that is not answered as its client wished. The text is for the client; what a client should not see
+/// stays in the source, for the log.
+#[derive(Debug, Error)]
+pub(crate) enum ApiError {
+    #[error(transparent)]
+    InvalidUrl(#[from] InvalidTarget),
+    #[error(transparent)]
+    RefusedUrl(Refusal),
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    #[error("this key is a path of the service itself")]
+    ReservedKey,
+    #[error("this key is taken")]
+    KeyTaken,
+    #[error("could not allocate a key")]
+    NoFreeKey,
+    #[error("the request body is malformed")]
+    MalformedBody,
+    #[error("the request body is not as expected: {0}")]
+    UnexpectedBody(String),
+    #[error("the request body did not arrive in full")]
+    IncompleteBody,
+    #[error("the request body did not arrive in time")]
+    SlowBody,
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    #[error("send application/json or application/x-www-form-urlencoded")]
+    UnsupportedMediaType,
+    #[error("the request names no valid host")]
+    InvalidHost,
+    #[error("{0}")]
+    InvalidOption(String),
+    #[error("the query is not as expected: {0}")]
+    InvalidQuery(String),
+    #[error("an Idempotency-Key is 1 to 255 visible ASCII characters")]
+    InvalidIdempotencyKey,
+    #[error("a valid bearer token is required")]
+    Unauthorized,
+    #[error("this token does not allow that")]
+    Forbidden,
+    #[error("the link was changed meanwhile")]
+    Changed,
+    #[error("this link asks for a password")]
+    PasswordNeeded,
+    #[error("this password is wrong")]
+    WrongPassword,
+    #[error("this link has a limited number of visits, which are for people")]
+    OnlyPeople,
+    #[error("a newer version of this service has restricted this link; this instance can't follow it")]
+    UnsupportedLink(#[source] FollowError),
+    #[error("not found")]
+    NotFound,
+    #[error("this link is no longer there")]
+    Gone,
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    #[error("too many requests")]
+    RateLimited(Duration),
+    #[error("the service is busy, try again shortly")]
+    Overloaded,
+    #[error("the service did not answer in time")]
+    Timeout(Duration),
+    #[error("the service can't reach its links, try again shortly")]
+    Store(#[source] StoreError),
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A handler has panicked. The panic itself is logged where it happens.
+    #[error("internal error")]
+    Panic,
+}
+
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// What is wrong, for a person.
+    #[schema(example = "a valid http(s) url is required")]
+    error: String,
+    /// What is wrong, for a program.
+    #[schema(example = "invalid_url")]
+    code: &'static str,
+}
+
+/// What is behind a 5xx, on its way to the log. Never sent.
+#[derive(Clone)]
+pub(crate) struct Cause(pub(crate) Arc<str>);
+
+impl ApiError {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::InvalidUrl(_) => (StatusCode::BAD_REQUEST, "invalid_url"),
+            Self::RefusedUrl(Refusal::Loop) => (StatusCode::BAD_REQUEST, "invalid_url"),
+            Self::RefusedUrl(Refusal::BlockedHost | Refusal::PrivateHost) => {
+                (StatusCode::FORBIDDEN, "target_refused")
+            }
+            Self::InvalidKey(_) | Self::ReservedKey => (StatusCode::BAD_REQUEST, "invalid_key"),
+            Self::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
+            Self::NoFreeKey => (StatusCode::SERVICE_UNAVAILABLE, "no_key"),
+            Self::MalformedBody | Self::UnexpectedBody(_) | Self::IncompleteBody => {
+                (StatusCode::BAD_REQUEST, "invalid_body")
+            }
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::InvalidHost => (StatusCode::BAD_REQUEST, "invalid_host"),
+            Self::InvalidOption(_) => (StatusCode::BAD_REQUEST, "invalid_option"),
+            Self::InvalidQuery(_) => (StatusCode::BAD_REQUEST, "invalid_query"),
+            Self::InvalidIdempotencyKey => (StatusCode::BAD_REQUEST, "invalid_idempotency_key"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Changed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
+            Self::PasswordNeeded => (StatusCode::FORBIDDEN, "password_needed"),
+            Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),
+            Self::OnlyPeople => (StatusCode::FORBIDDEN, "only_people"),
+            Self::UnsupportedLink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unsupported_link"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Gone => (StatusCode::GONE, "gone"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+            Self::Timeout(_) => (StatusCode::GATEWAY_TIMEOUT, "timeout"),
+            Self::Store(StoreError::Unavailable(_) | StoreError::Timeout(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable")
+            }
+            Self::Store(StoreError::Corrupt(_)) | Self::Internal(_) | Self::Panic => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        }
+    }
+
+    /// An option that does not say what it should.
+    pub(crate) fn option(error: impl std::fmt::Display) -> Self {
+        Self::InvalidOption(error.to_string())
+    }
+
+    /// A query that does not say what it should.
+    pub(crate) fn query(error: impl std::fmt::Display) -> Self {
+        Self::InvalidQuery(error.to_string())
+    }
+
+    /// The error as one of many results. One that is not the client's is logged here: the answer as a whole is none.
+    pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
+        let (status, code) = self.status_and_code();
+        if status.is_server_error() {
+            tracing::error!(status = status.as_u16(), error = self.cause(), "a link of a batch failed");
+        }
+        (status, ErrorBody { error: self.to_string(), code })
+    }
+
+    /// When to ask again, in whole seconds (RFC 9110, section 10.2.3).
+    fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),
+            Self::NoFreeKey | Self::Overloaded | Self::Store(_) | Self::UnsupportedLink(_) => {
+                Some(RETRY_SECONDS)
+            }
+            _ => None,
+        }
+    }
+
+    fn cause(&self) -> String {
+        match self {
+            Self::Store(error) => Chain(error).to_string(),
+            Self::Timeout(limit) => format!("the request took longer than {limit:?}"),
+            Self::Panic => "a handler has panicked".into(),
+            error => Chain(error).to_string(),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, code) = self.status_and_code();
+        let mut response = (status, Json(ErrorBody { error: self.to_string(), code })).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.retry_after() {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Self::Unauthorized = self {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status.is_server_error() {
+            response.extensions_mut().insert(Cause(self.cause().into()));
+        }
+        response
+    }
+}
+
+impl From<HashError> for ApiError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Overloaded,
+            HashError::Failed(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<WorkError> for ApiError {
+    fn from(error: WorkError) -> Self {
+        match error {
+            WorkError::Full(_) => Self::Overloaded,
+            WorkError::Panic(_) => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<ShortenError> for ApiError {
+    fn from(error: ShortenError) -> Self {
+        match error {
+            ShortenError::Refused(refusal) => Self::RefusedUrl(refusal),
+            ShortenError::KeyReserved => Self::ReservedKey,
+            ShortenError::KeyTaken => Self::KeyTaken,
+            ShortenError::NoFreeKey => Self::NoFreeKey,
+            ShortenError::Keygen(KeygenError::Store(error)) | ShortenError::Store(error) => {
+                Self::Store(error)
+            }
+            ShortenError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
+            ShortenError::ExpiryPassed => Self::option(error),
+            ShortenError::Hash(error) => error.into(),
+        }
+    }
+}
+
+impl From<FollowError> for ApiError {
+    fn from(error: FollowError) -> Self {
+        match error {
+            FollowError::NotFound => Self::NotFound,
+            FollowError::Gone => Self::Gone,
+            FollowError::PasswordNeeded => Self::PasswordNeeded,
+            FollowError::WrongPassword => Self::WrongPassword,
+            FollowError::OnlyPeople => Self::OnlyPeople,
+            error @ FollowError::Unsupported(_) => Self::UnsupportedLink(error),
+            FollowError::Hash(error) => error.into(),
+            FollowError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<EditError> for ApiError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotFound => Self::NotFound,
+            EditError::Changed => Self::Changed,
+            EditError::Refused(refusal) => Self::RefusedUrl(refusal),
+            EditError::ExpiryPassed => Self::option(error),
+            EditError::Hash(error) => error.into(),
+            EditError::Store(error) => Self::Store(error),
+        }
+    }
+}

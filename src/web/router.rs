@@ -1,0 +1,127 @@
+//! The routes, and the one stack of middleware around them.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    http::HeaderMap,
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
+};
+use tokio::time::timeout;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::{
+    router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt},
+    routes,
+};
+
+use super::{
+    middleware::{
+        access_log::{AccessLog, Observer},
+        in_flight,
+        rate_limit::{self, RateLimiter},
+    },
+    respond::{error::ApiError, headers::secure_headers, page},
+    routes::{fast_path::Quick, health, home, links, openapi, qr, redirect, shorten},
+    state::AppState,
+};
+
+/// Everything that answers a request, from the access log inwards. Cheap to clone.
+pub type HttpService = AccessLog<Router>;
+
+/// The service for everybody.
+pub fn public(state: &AppState) -> HttpService {
+    let settings = &state.settings;
+    let limiter = || Some(RateLimiter::new(settings.rate_limit?, state.metrics.clone()));
+    let mut routes = public_routes(limiter)
+        .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
+        .layer(from_fn(in_flight::finish_changes))
+        .merge(health_routes());
+    if !settings.separate_operations {
+        routes = routes.merge(operations_routes());
+    }
+    serve(routes, Some(Quick::new(state.shortener.clone())), state)
+}
+
+/// The service for whoever operates it, where that has a listener of its own.
+pub fn operations(state: &AppState) -> HttpService {
+    serve(operations_routes().merge(health_routes()), None, state)
+}
+
+/// Keys that would hide a path of the service's own: the first segment of each route.
+pub fn reserved_keys() -> HashSet<String> {
+    let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
+    let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
+    segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
+}
+
+/// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
+fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
+    let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
+        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
+        None => routes,
+    };
+    let batch_layers =
+        (axum::Extension(links::batch::Turns::default()), DefaultBodyLimit::max(links::batch::MAX_BODY));
+    let batch = routes!(links::batch::create_many).layer(batch_layers);
+    OpenApiRouter::with_openapi(openapi::description())
+        .routes(limited(routes!(shorten::shorten)))
+        .routes(routes!(home::home))
+        .routes(routes!(redirect::redirect, redirect::unlock))
+        .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
+        .routes(routes!(links::index, links::create))
+        .routes(links::batch::with_the_link_of_that_name(batch))
+        .routes(routes!(links::show, links::edit, links::remove))
+        .routes(routes!(links::take_down))
+        .routes(routes!(links::restore))
+        .routes(routes!(links::stats::stats))
+        .routes(routes!(openapi::document))
+}
+
+/// These take no slot: a busy service is alive, and its metrics say that it is busy.
+fn health_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::healthz))
+}
+
+fn operations_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
+}
+
+/// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
+/// panics or is refused is still logged and counted.
+fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
+    let (routes, openapi) = routes.split_for_parts();
+    let settings = &state.settings;
+    let middleware = tower::ServiceBuilder::new()
+        .layer(from_fn(tag_route))
+        .layer(map_response(secure))
+        .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
+        .layer(from_fn_with_state(settings.request_timeout, limit_time))
+        .layer(DefaultBodyLimit::max(settings.max_body));
+    let router = routes
+        .fallback(async |headers: HeaderMap| page::error(ApiError::NotFound, &headers))
+        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .layer(middleware)
+        .layer(axum::Extension(openapi::Document::new(&openapi)))
+        .with_state(state.clone());
+    AccessLog::new(router, Observer::new(quick, state))
+}
+
+/// Lets the access log, which stands outside the router, know which route was taken.
+async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+async fn secure<B>(mut response: Response<B>) -> Response<B> {
+    secure_headers(response.headers_mut());
+    response
+}
+
+async fn limit_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    timeout(limit, next.run(request)).await.unwrap_or_else(|_| ApiError::Timeout(limit).into_response())
+}

@@ -1,0 +1,86 @@
+//! Questions that load balancers, Prometheus and operators ask.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    links::Links,
+    observability::{logging::Chain, metrics::Metrics},
+    web::{
+        respond::{error::ApiError, json::Json},
+        state::Draining,
+    },
+};
+
+/// Nobody in between may answer for the service.
+const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+
+#[derive(Serialize, ToSchema)]
+struct Health {
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+/// Whether the process lives
+///
+/// Depends on nothing: a store that is down is no reason to end the process.
+#[utoipa::path(get, path = "/healthz", responses((status = OK, body = Health)))]
+pub(crate) async fn healthz() -> Response {
+    (NO_STORE, Json(Health { status: "ok" })).into_response()
+}
+
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// `ready`, `unready` or `draining`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    store: StoreReadiness,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StoreReadiness {
+    /// Which store it is.
+    #[schema(example = "sqlite")]
+    name: &'static str,
+    /// `ok`, or why it is not.
+    #[schema(example = "ok")]
+    status: String,
+}
+
+/// Whether requests are welcome
+///
+/// Names each dependency and what is wrong with it.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = OK, body = Readiness),
+        (status = SERVICE_UNAVAILABLE, description = "A dependency fails, or the service is about to end", body = Readiness),
+    ),
+)]
+pub(crate) async fn readyz(State(links): State<Arc<Links>>, State(draining): State<Draining>) -> Response {
+    let check = links.check().await;
+    let (code, status) = match &check {
+        _ if draining.has_begun() => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        Ok(()) => (StatusCode::OK, "ready"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "unready"),
+    };
+    let store_status = check.map_or_else(|error| Chain(&error).to_string(), |()| "ok".into());
+    let readiness =
+        Readiness { status, store: StoreReadiness { name: links.store_name(), status: store_status } };
+    (code, NO_STORE, Json(readiness)).into_response()
+}
+
+/// Metrics for Prometheus
+#[utoipa::path(get, path = "/metrics", responses((status = OK, body = String, content_type = "text/plain")))]
+pub(crate) async fn metrics(State(metrics): State<Arc<Metrics>>) -> Result<Response, ApiError> {
+    let text = metrics.render().map_err(|error| ApiError::Internal(error.into()))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], NO_STORE, text).into_response())
+}

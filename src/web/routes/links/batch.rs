@@ -1,0 +1,207 @@
+//! `POST /api/v1/links/batch`: many links in one request.
+
+use std::{fmt, sync::Arc};
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use futures_util::{StreamExt, stream};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
+use utoipa::ToSchema;
+use utoipa_axum::router::UtoipaMethodRouter;
+
+use crate::{
+    base_url::BaseUrl,
+    gate::Gate,
+    shortener::{Shortened, Shortener},
+    store::Record,
+    web::{
+        extract::{body::Payload, client::OwnBase, link_fields::LinkFields, token::Writer},
+        respond::{
+            error::{ApiError, ErrorBody},
+            json::Json,
+        },
+        routes::links::{body::LinkBody, log_change, refusals::BodyRefusals},
+        state::AppState,
+    },
+};
+
+/// The most links in one request.
+const MAX_LINKS: usize = 1000;
+
+const WRONG_NUMBER: &str = "links has 1 to 1000 entries";
+
+/// The largest body, in bytes.
+pub(crate) const MAX_BODY: usize = 8 << 20;
+
+/// Links that are made at a time, so that the store can take them together.
+const AT_A_TIME: usize = 64;
+
+/// Links with passwords that are made at a time. Two are hashed at a time, so this keeps the hashing busy, and a visitor
+/// who sends a password waits behind few of them.
+const HASHED_AT_A_TIME: usize = 4;
+
+/// Batches with passwords that may wait. They take turns: a batch that is sent again while its first run goes on would
+/// hash the same passwords twice.
+const WAITING: usize = 16;
+
+/// Lets batches with passwords take turns.
+#[derive(Clone)]
+pub(crate) struct Turns(Arc<Gate>);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self(Arc::new(Gate::new(1, WAITING)))
+    }
+}
+
+/// The links to make.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchFields {
+    /// 1 to 1,000 links.
+    #[serde(deserialize_with = "bounded")]
+    #[schema(min_items = 1, max_items = 1000)]
+    links: Vec<LinkFields>,
+}
+
+/// Reads a list, and stops at the first link that is too many: a body can hold millions of empty ones.
+fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>, D::Error> {
+    struct Links;
+
+    impl<'de> Visitor<'de> for Links {
+        type Value = Vec<LinkFields>;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of links")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut links = Vec::new();
+            while let Some(link) = list.next_element()? {
+                if links.len() == MAX_LINKS {
+                    return Err(A::Error::custom(WRONG_NUMBER));
+                }
+                links.push(link);
+            }
+            if links.is_empty() { Err(A::Error::custom(WRONG_NUMBER)) } else { Ok(links) }
+        }
+    }
+
+    deserializer.deserialize_seq(Links)
+}
+
+/// What became of each of them, in the same order.
+#[derive(Serialize, ToSchema)]
+struct BatchBody {
+    results: Vec<ItemBody>,
+}
+
+/// What became of one of them.
+#[derive(Serialize, ToSchema)]
+struct ItemBody {
+    /// The status that it would have had alone.
+    #[schema(example = 201)]
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<LinkBody>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
+}
+
+/// Make many links
+///
+/// Each is made or refused by itself. With an `Idempotency-Key` the same request can be sent again, also after an answer
+/// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
+/// follow from the token, the `Idempotency-Key` and the place in the list. `expires_in` is refused then, since it would mean
+/// another time.
+#[utoipa::path(
+    post,
+    path = "/api/v1/links/batch",
+    tag = "manage",
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible characters that no other request of this token bears")),
+    request_body(content((BatchFields = "application/json"))),
+    security(("token" = ["write"])),
+    responses(
+        (status = OK, description = "Each link's own result", body = BatchBody),
+        BodyRefusals,
+    ),
+)]
+pub(crate) async fn create_many(
+    Writer(token): Writer,
+    State(shortener): State<Arc<Shortener>>,
+    Extension(Turns(turns)): Extension<Turns>,
+    OwnBase(own): OwnBase,
+    headers: HeaderMap,
+    Payload(BatchFields { links }): Payload<BatchFields>,
+) -> Result<Response, ApiError> {
+    let identity = idempotency_key(&headers)?.map(|key| format!("{token}\0{key}"));
+    if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
+        let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
+        return Err(ApiError::InvalidOption(reason.into()));
+    }
+    let has_passwords = links.iter().any(LinkFields::have_password);
+    let (_turn, at_a_time) = if has_passwords {
+        (Some(turns.enter().await.map_err(|_| ApiError::Overloaded)?), HASHED_AT_A_TIME)
+    } else {
+        (None, AT_A_TIME)
+    };
+    let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
+        let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
+        let result = make(&shortener, &own, fields, identity).await;
+        if let Ok(Shortened::Created(link)) = &result {
+            log_change(&token, &link.key, "created");
+        }
+        item(result, &own, &shortener)
+    });
+    let results = results.buffered(at_a_time).collect().await;
+    Ok(Json(BatchBody { results }).into_response())
+}
+
+/// Adds what the routes of a single link do, for the link whose key is `batch`: this path hides it from them.
+pub(crate) fn with_the_link_of_that_name(
+    (schemas, paths, methods): UtoipaMethodRouter<AppState>,
+) -> UtoipaMethodRouter<AppState> {
+    (schemas, paths, methods.get(super::show).patch(super::edit).delete(super::remove))
+}
+
+async fn make(
+    shortener: &Shortener,
+    own: &BaseUrl,
+    fields: LinkFields,
+    identity: Option<String>,
+) -> Result<Shortened, ApiError> {
+    let new = fields.read(shortener.clock.now())?;
+    Ok(match identity {
+        Some(identity) => shortener.shorten_once(new, own, identity.as_bytes()).await?,
+        None => shortener.shorten(new, own).await?,
+    })
+}
+
+fn item(result: Result<Shortened, ApiError>, own: &BaseUrl, shortener: &Shortener) -> ItemBody {
+    let (status, link) = match result {
+        Ok(Shortened::Created(link)) => (StatusCode::CREATED, link),
+        Ok(Shortened::Existing(link)) => (StatusCode::OK, link),
+        Err(error) => {
+            let (status, body) = error.into_item();
+            return ItemBody { status: status.as_u16(), link: None, error: Some(body) };
+        }
+    };
+    let record = Record { link, clicks: 0, visits: 0 };
+    let link = LinkBody::new(&record, own, shortener.clock.now());
+    ItemBody { status: status.as_u16(), link: Some(link), error: None }
+}
+
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    key.filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
+        .map(Some)
+        .ok_or(ApiError::InvalidIdempotencyKey)
+}

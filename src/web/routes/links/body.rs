@@ -1,0 +1,174 @@
+//! A link as its managers see it, and the patch with which they edit it.
+
+use std::num::NonZeroU32;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{RefOr, Schema, Type, schema::SchemaType},
+};
+
+use crate::{
+    base_url::BaseUrl,
+    field_names::field_names,
+    link::{Document, LinkState, Target, options::Options},
+    password::Password,
+    store::Record,
+    web::{extract::link_fields::LinkFields, respond::error::ApiError},
+};
+
+/// A link and what is counted about it.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LinkBody {
+    #[schema(example = "q0V8fYz")]
+    key: String,
+    #[schema(format = Uri, example = "https://sho.rt/q0V8fYz")]
+    short_url: String,
+    #[schema(format = Uri, example = "https://example.com/a/long/path")]
+    url: String,
+    state: State,
+    #[schema(required = true)]
+    title: Option<String>,
+    tags: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    starts_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime, required = true)]
+    expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<u32>, required = true)]
+    max_visits: Option<NonZeroU32>,
+    /// How many of them are used up.
+    visits: u64,
+    /// How often people have followed it.
+    clicks: u64,
+    redirect: u16,
+    forward_query: bool,
+    has_password: bool,
+    version: u32,
+}
+
+/// Whether a link redirects, and if not, why.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Active,
+    Scheduled,
+    Expired,
+    UsedUp,
+    TakenDown,
+}
+
+impl LinkBody {
+    pub(crate) fn new(record: &Record, own: &BaseUrl, now: Timestamp) -> Self {
+        let link = &*record.link;
+        let options = &link.doc.options;
+        Self {
+            key: link.key.as_str().into(),
+            short_url: own.short_url(&link.key),
+            url: link.doc.target.as_str().into(),
+            state: match link.state(now) {
+                LinkState::TakenDown => State::TakenDown,
+                LinkState::Expired => State::Expired,
+                LinkState::Scheduled => State::Scheduled,
+                LinkState::Active if record.is_used_up() => State::UsedUp,
+                LinkState::Active => State::Active,
+            },
+            title: options.title.as_ref().map(|title| title.as_str().into()),
+            tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            created_at: link.created_at,
+            starts_at: options.starts_at,
+            expires_at: options.expires_at,
+            max_visits: options.max_visits,
+            visits: record.visits,
+            clicks: record.clicks,
+            redirect: options.redirect.code(),
+            forward_query: options.forward_query,
+            has_password: options.password.is_some(),
+            version: link.version,
+        }
+    }
+}
+
+/// A JSON merge patch (RFC 7396) of the fields with which a link is created, apart from its key.
+#[derive(Deserialize)]
+pub(crate) struct LinkPatch(Map<String, Value>);
+
+impl LinkPatch {
+    /// Returns the new password: `None` to keep it, `Some(None)` to remove it.
+    pub(crate) fn password(&self) -> Result<Option<Option<Password>>, ApiError> {
+        match self.0.get("password") {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(None)),
+            Some(Value::String(text)) => {
+                text.parse().map(|password| Some(Some(password))).map_err(ApiError::option)
+            }
+            Some(_) => Err(ApiError::UnexpectedBody("password: expected a string".into())),
+        }
+    }
+
+    /// Applies the patch, but for the password, to a link, and validates the result as the fields of a new link.
+    pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {
+        let known = field_names::<LinkFields>();
+        // A field that `null` removes is not seen by the validation below.
+        if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
+            return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
+        }
+        let current = Options { password: None, ..doc.options.clone() };
+        let mut fields =
+            match serde_json::to_value(current).map_err(|error| ApiError::Internal(error.into()))? {
+                Value::Object(fields) => fields,
+                _ => Map::new(),
+            };
+        fields.insert("url".into(), doc.target.as_str().into());
+        if self.0.get("expires_in").is_some_and(|time| !time.is_null()) {
+            fields.remove("expires_at");
+        }
+        for (name, value) in self.0.iter().filter(|(name, _)| *name != "password") {
+            match value {
+                Value::Null => fields.remove(name),
+                value => fields.insert(name.clone(), value.clone()),
+            };
+        }
+        let fields = LinkFields::deserialize(Value::Object(fields));
+        let new = fields.map_err(|error| ApiError::UnexpectedBody(error.to_string()))?.read(now)?;
+        Ok((new.target, new.options))
+    }
+}
+
+impl ToSchema for LinkPatch {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        LinkFields::schemas(schemas);
+    }
+}
+
+impl PartialSchema for LinkPatch {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = LinkFields::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            object.description =
+                Some("The fields to change. A field that is left out stays; `null` removes it.".into());
+            object.properties.remove("key");
+            object.required.clear();
+            object
+                .properties
+                .iter_mut()
+                .filter(|(name, _)| *name != "url")
+                .for_each(|(_, field)| allow_null(field));
+        }
+        schema
+    }
+}
+
+fn allow_null(field: &mut RefOr<Schema>) {
+    let schema_type = match field {
+        RefOr::T(Schema::Object(object)) => &mut object.schema_type,
+        RefOr::T(Schema::Array(array)) => &mut array.schema_type,
+        _ => return,
+    };
+    if let SchemaType::Type(only) = schema_type {
+        *schema_type = SchemaType::from_iter([only.clone(), Type::Null]);
+    }
+}

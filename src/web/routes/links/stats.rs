@@ -1,0 +1,162 @@
+//! `GET /api/v1/links/{key}/stats`: what was counted about a link.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::Response,
+};
+use jiff::{ToSpan, civil::Date, tz::TimeZone};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    clicks::{DayCounts, Referrer},
+    shortener::Shortener,
+    web::{
+        extract::{accept::preferred, body::Query, token::Reader},
+        respond::{
+            error::{ApiError, ErrorBody},
+            json::Json,
+        },
+        routes::links::{KeyPath, private, refusals::ReadRefusals},
+    },
+};
+
+/// Days that are told where the client does not say.
+const DAYS: i32 = 30;
+
+/// Which days, by UTC.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StatsQuery {
+    /// The first day; by default 29 days before the last.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = Date)]
+    from: Option<Date>,
+    /// The last day; by default today.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = Date)]
+    to: Option<Date>,
+}
+
+/// What was counted. Prefetches, link previews and HEAD are never people.
+#[derive(Serialize, ToSchema)]
+struct StatsBody {
+    key: String,
+    #[schema(value_type = String, format = Date)]
+    from: Date,
+    #[schema(value_type = String, format = Date)]
+    to: Date,
+    /// People in all, on whatever day.
+    clicks: u64,
+    /// People on these days.
+    people: u64,
+    /// Bots on these days.
+    bots: u64,
+    /// Those of these days on which something was counted.
+    days: Vec<DayBody>,
+    /// People by the host of the page that led here, the most first.
+    referrers: Vec<NamedCount>,
+    /// People by kind of device, the most first.
+    devices: Vec<NamedCount>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DayBody {
+    #[schema(value_type = String, format = Date)]
+    date: Date,
+    people: u64,
+    bots: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct NamedCount {
+    name: String,
+    count: u64,
+}
+
+/// What was counted about a link
+///
+/// As JSON, or with `Accept: text/csv` each count in a line of `date,kind,value,count`.
+#[utoipa::path(
+    get,
+    path = "/api/v1/links/{key}/stats",
+    tag = "manage",
+    params(("key" = String, Path, description = "The key of the link"), StatsQuery),
+    security(("token" = ["read"])),
+    responses(
+        (status = OK, content((StatsBody = "application/json"), (String = "text/csv"))),
+        (status = BAD_REQUEST, description = "`invalid_query`", body = ErrorBody),
+        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
+        ReadRefusals,
+    ),
+)]
+pub(crate) async fn stats(
+    _reader: Reader,
+    State(shortener): State<Arc<Shortener>>,
+    headers: HeaderMap,
+    KeyPath(key): KeyPath,
+    Query(query): Query<StatsQuery>,
+) -> Result<Response, ApiError> {
+    let to = query.to.unwrap_or_else(|| shortener.clock.now().to_zoned(TimeZone::UTC).date());
+    let from = query.from.map_or_else(|| to.checked_sub((DAYS - 1).days()).map_err(ApiError::query), Ok)?;
+    let record = shortener.links.get(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
+    let counts = shortener.links.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
+    Ok(match preferred(&headers, &["application/json", "text/csv"]) {
+        "text/csv" => {
+            private(([(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")], csv(&counts)))
+        }
+        _ => {
+            let mut total = DayCounts::default();
+            counts.values().for_each(|counts| total.add(counts.clone()));
+            private(Json(StatsBody {
+                key: key.to_string(),
+                from,
+                to,
+                clicks: record.clicks,
+                people: total.people,
+                bots: total.bots,
+                days: days(&counts),
+                referrers: ranked(&total.referrers, Referrer::as_str),
+                devices: ranked(&total.devices, |device| device.as_str()),
+            }))
+        }
+    })
+}
+
+/// Returns counts with their names, the largest first.
+fn ranked<N>(counts: &BTreeMap<N, u64>, name: impl Fn(&N) -> &str) -> Vec<NamedCount> {
+    let named = |(named, count): (&N, &u64)| NamedCount { name: name(named).into(), count: *count };
+    let mut ranked: Vec<_> = counts.iter().map(named).collect();
+    ranked.sort_unstable_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+    ranked
+}
+
+fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
+    let day = |(date, counts): (&Date, &DayCounts)| DayBody {
+        date: *date,
+        people: counts.people,
+        bots: counts.bots,
+    };
+    counts.iter().map(day).collect()
+}
+
+/// Writes counts as CSV (RFC 4180), one per line. A host may contain a comma or a quote, so values are quoted.
+fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
+    let mut text = String::from("date,kind,value,count\r\n");
+    for (day, counts) in counts {
+        let mut line = |kind: &str, value: &str, count: u64| {
+            if count > 0 {
+                text += &format!("{day},{kind},\"{}\",{count}\r\n", value.replace('"', "\"\""));
+            }
+        };
+        line("visitor", "person", counts.people);
+        line("visitor", "bot", counts.bots);
+        counts.devices.iter().for_each(|(device, count)| line("device", device.as_str(), *count));
+        counts.referrers.iter().for_each(|(referrer, count)| line("referrer", referrer.as_str(), *count));
+    }
+    text
+}

@@ -1,0 +1,186 @@
+//! `GET /{key}/qr`: the short URL as a QR code.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use qrcode::{Color, EcLevel, QrCode, types::QrError};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    gate::Gate,
+    shortener::Shortener,
+    web::{
+        extract::{accept::preferred, body::Query, client::OwnBase},
+        respond::error::{ApiError, ErrorBody},
+        routes::links::KeyPath,
+    },
+};
+
+/// Modules of a QR code, 177 at most with the margin of both sides.
+const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
+
+/// Modules around the code; ISO/IEC 18004 asks for four.
+const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
+
+/// Codes that may wait to be drawn, one at a time. Each takes a few milliseconds of a core.
+const WAITING: usize = 64;
+
+/// Draws QR codes one by one, away from the threads of connections.
+#[derive(Clone)]
+pub(crate) struct Drawing(Arc<Gate>);
+
+impl Default for Drawing {
+    fn default() -> Self {
+        Self(Arc::new(Gate::new(1, WAITING)))
+    }
+}
+
+/// What the code looks like.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct QrQuery {
+    /// `svg` or `png`; otherwise what `Accept` prefers.
+    #[serde(default)]
+    #[param(inline)]
+    format: Option<Format>,
+    /// Width and height in pixels at most; a PNG's modules have whole pixels.
+    #[serde(default)]
+    #[param(minimum = 64, maximum = 2048, default = 300)]
+    size: Option<u16>,
+    /// Modules left blank around it.
+    #[serde(default)]
+    #[param(minimum = 0, maximum = 16, default = 4)]
+    margin: Option<u16>,
+    /// How much of it may be damaged: 7, 15, 25 or 30 %.
+    #[serde(default)]
+    #[param(inline, default = "M")]
+    ecc: Correction,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Svg,
+    Png,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+pub(crate) enum Correction {
+    L,
+    #[default]
+    M,
+    Q,
+    H,
+}
+
+/// The short URL as a QR code
+#[utoipa::path(
+    get,
+    path = "/{key}/qr",
+    params(("key" = String, Path, description = "The key of the link"), QrQuery),
+    responses(
+        (status = OK, content((String = "image/svg+xml"), (Vec<u8> = "image/png"))),
+        (status = BAD_REQUEST, description = "`invalid_query` or `invalid_host`", body = ErrorBody),
+        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
+        (status = GONE, description = "`gone`", body = ErrorBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
+        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn qr(
+    State(shortener): State<Arc<Shortener>>,
+    Extension(Drawing(gate)): Extension<Drawing>,
+    OwnBase(own): OwnBase,
+    headers: HeaderMap,
+    KeyPath(key): KeyPath,
+    Query(query): Query<QrQuery>,
+) -> Result<Response, ApiError> {
+    let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
+    if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
+        return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
+    }
+    let link = shortener.find(&key).await?;
+    let level = match query.ecc {
+        Correction::L => EcLevel::L,
+        Correction::M => EcLevel::M,
+        Correction::Q => EcLevel::Q,
+        Correction::H => EcLevel::H,
+    };
+    let format = query.format.unwrap_or_else(|| match preferred(&headers, &["image/svg+xml", "image/png"]) {
+        "image/png" => Format::Png,
+        _ => Format::Svg,
+    });
+    let short_url = own.short_url(&link.key);
+    let image = gate.run(move || draw(&short_url, level, format, size, margin)).await??;
+    let media_type = match format {
+        Format::Svg => "image/svg+xml",
+        Format::Png => "image/png",
+    };
+    let headers =
+        [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache"), (header::VARY, "Accept")];
+    Ok((headers, image).into_response())
+}
+
+fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> Result<Vec<u8>, ApiError> {
+    let code = QrCode::with_error_correction_level(text, level).map_err(|error| match error {
+        QrError::DataTooLong => {
+            ApiError::InvalidQuery("the short URL is too long for a code with this ecc".into())
+        }
+        error => ApiError::Internal(error.into()),
+    })?;
+    match format {
+        Format::Svg => Ok(svg(&code, size, margin).into_bytes()),
+        Format::Png => png(&code, size, margin).map_err(|error| ApiError::Internal(error.into())),
+    }
+}
+
+/// One path of black squares; the picture scales to `size` pixels.
+fn svg(code: &QrCode, size: u16, margin: u16) -> String {
+    let (width, margin) = (code.width(), usize::from(margin));
+    let whole = width + 2 * margin;
+    let mut path = String::new();
+    for (index, color) in code.to_colors().into_iter().enumerate() {
+        if color == Color::Dark {
+            path += &format!("M{} {}h1v1h-1z", index % width + margin, index / width + margin);
+        }
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{size}\" height=\"{size}\" viewBox=\"0 0 {whole} {whole}\" \
+         shape-rendering=\"crispEdges\"><path fill=\"#fff\" d=\"M0 0h{whole}v{whole}H0z\"/>\
+         <path d=\"{path}\"/></svg>\n"
+    )
+}
+
+/// Black and white, a bit for each pixel.
+fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingError> {
+    let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
+    let scale = (usize::from(size) / (width + 2 * margin)).max(1);
+    let pixels = (width + 2 * margin) * scale;
+    let mut rows = Vec::with_capacity(pixels.div_ceil(8) * pixels);
+    for line in 0..width + 2 * margin {
+        let is_dark = |column: usize| {
+            let inside = |at: usize| at.checked_sub(margin).filter(|at| *at < width);
+            let (Some(column), Some(line)) = (inside(column), inside(line)) else { return false };
+            colors[line * width + column] == Color::Dark
+        };
+        let mut row = vec![0xff_u8; pixels.div_ceil(8)];
+        for x in (0..pixels).filter(|x| is_dark(x / scale)) {
+            row[x / 8] &= !(0x80 >> (x % 8));
+        }
+        (0..scale).for_each(|_| rows.extend_from_slice(&row));
+    }
+    let mut file = Vec::new();
+    let side = u32::try_from(pixels).expect("a picture of at most 2,048 pixels, or one for each module");
+    let mut encoder = png::Encoder::new(&mut file, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::One);
+    encoder.write_header()?.write_image_data(&rows)?;
+    Ok(file)
+}
