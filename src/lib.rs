@@ -1,7 +1,7 @@
 //! A URL shortener.
 //!
 //! # Map
-//! A request comes in at [`server`], which bounds connections and drains them at the end. [`api`] holds the routes
+//! A request comes in at [`server`], which bounds connections and drains them at the end. [`web`] holds the routes
 //! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
 //! ask a [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a
 //! [`policy`] and count [`clicks`]. [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where
@@ -9,7 +9,7 @@
 //! [`observability`] what the program tells about itself.
 //!
 //! # Invariants
-//! - Nothing outside [`api`] names axum; [`shortener`], [`store`] and [`keygen`] know no HTTP.
+//! - Only [`web`] and [`server`] name HTTP types, only [`web`] names axum.
 //! - Stores never import each other, nor do strategies; adding one is one new file and one line in its factory.
 //! - Only [`config`] reads the environment. No globals: registry, clock and randomness come in from outside.
 //! - A connection stays on one thread, so nothing computes for long there: passwords, QR codes and large bodies go to

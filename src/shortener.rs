@@ -68,16 +68,22 @@ pub enum Shortened {
     Existing(Arc<Link>),
 }
 
-/// No link was made.
+/// A link was not made or changed.
 #[derive(Debug, Error)]
-pub enum ShortenError {
-    /// The target is not welcome.
+pub enum ChangeError {
+    /// No link has this key.
+    #[error("not found")]
+    NotFound,
+    /// Others kept changing the link at the same time.
+    #[error("the link was changed meanwhile")]
+    Conflict,
+    /// The policy refuses the target.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The wanted key is a path of the service's own.
+    /// The requested key is a path of the service's own.
     #[error("the key is reserved")]
     KeyReserved,
-    /// The wanted key stands for another link.
+    /// Another link has the requested key.
     #[error("the key is taken")]
     KeyTaken,
     /// Every proposed key was taken.
@@ -86,13 +92,13 @@ pub enum ShortenError {
     /// No key could be proposed.
     #[error("no key could be proposed")]
     Keygen(#[from] KeygenError),
-    /// Its expiry has come already.
+    /// The new expiry has passed already.
     #[error("the link would expire at once")]
     ExpiryPassed,
-    /// Its password could not be hashed.
+    /// The password could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// The store failed. The link may stand or not.
+    /// The store failed. The change may have been made or not.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -145,11 +151,11 @@ impl Shortener {
     /// Makes a link that is durable when this returns. `own` is where the service itself is reached.
     ///
     /// # Errors
-    /// See [`ShortenError`]; nothing was promised then.
-    pub async fn shorten(&self, new: NewLink, own: &BaseUrl) -> Result<Shortened, ShortenError> {
+    /// See [`ChangeError`]; nothing was promised then.
+    pub async fn shorten(&self, new: NewLink, own: &BaseUrl) -> Result<Shortened, ChangeError> {
         self.policy.check(&new.target, own)?;
         if new.options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
-            return Err(ShortenError::ExpiryPassed);
+            return Err(ChangeError::ExpiryPassed);
         }
         if let Some(key) = &new.key {
             self.check_key(key, new.password.is_some()).await?;
@@ -162,18 +168,18 @@ impl Shortener {
     }
 
     /// Refuses a wanted key that can't be had, before a password is hashed for nothing.
-    async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ShortenError> {
+    async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ChangeError> {
         if self.is_reserved(key) {
-            return Err(ShortenError::KeyReserved);
+            return Err(ChangeError::KeyReserved);
         }
         if has_password && self.links.get(key).await?.is_some() {
-            return Err(ShortenError::KeyTaken);
+            return Err(ChangeError::KeyTaken);
         }
         Ok(())
     }
 
     /// Options that are ready to be kept.
-    async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ShortenError> {
+    async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ChangeError> {
         let password = match password {
             Some(password) => Some(self.passwords.hash(password).await?),
             None => None,
@@ -181,14 +187,14 @@ impl Shortener {
         Ok(Options { password, ..options })
     }
 
-    async fn shorten_as(&self, key: Key, target: Target, draft: Options) -> Result<Shortened, ShortenError> {
+    async fn shorten_as(&self, key: Key, target: Target, draft: Options) -> Result<Shortened, ChangeError> {
         match self.put(key, target, draft, "custom").await? {
             Some(link) => Ok(Shortened::Created(link)),
-            None => Err(ShortenError::KeyTaken),
+            None => Err(ChangeError::KeyTaken),
         }
     }
 
-    async fn shorten_freely(&self, target: Target, draft: Options) -> Result<Shortened, ShortenError> {
+    async fn shorten_freely(&self, target: Target, draft: Options) -> Result<Shortened, ChangeError> {
         let is_plain = draft == Options::default();
         for attempt in 0..ATTEMPTS {
             let key = self.strategy.propose(&target, attempt).await?;
@@ -209,7 +215,7 @@ impl Shortener {
             }
             self.metrics.key_collisions.inc();
         }
-        Err(ShortenError::NoFreeKey)
+        Err(ChangeError::NoFreeKey)
     }
 
     /// Keeps a new link, or returns `None` where the key is taken.

@@ -11,6 +11,7 @@ pub(crate) mod extract {
     pub(crate) mod conditional;
     pub(crate) mod field_values;
     pub(crate) mod link_fields;
+    pub(crate) mod link_key;
     pub(crate) mod request_id;
     pub(crate) mod token;
     pub(crate) mod trace_id;
@@ -44,6 +45,7 @@ mod routes {
     pub(crate) mod qr;
     pub(crate) mod redirect;
     pub(crate) mod shorten;
+    pub(crate) mod unlock;
 }
 pub mod state;
 

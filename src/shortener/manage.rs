@@ -1,42 +1,16 @@
 //! The use cases of people who manage links: edit, take down, restore, remove, create many.
 
-use thiserror::Error;
-
-use super::{NewLink, ShortenError, Shortened, Shortener};
+use super::{ChangeError, NewLink, Shortened, Shortener};
 use crate::{
     base_url::BaseUrl,
     keygen,
     link::{Document, Key, Link, Target, options::Options},
-    password::{HashError, Password},
-    policy::Refusal,
-    store::{Change, Record, StoreError},
+    password::Password,
+    store::{Change, Record},
 };
 
 /// Attempts at an edit without a condition while others edit the same link.
 const ATTEMPTS: u32 = 5;
-
-/// A link was not changed.
-#[derive(Debug, Error)]
-pub enum EditError {
-    /// No link has this key.
-    #[error("not found")]
-    NotFound,
-    /// The link is not as the client has seen it.
-    #[error("the link was changed meanwhile")]
-    Changed,
-    /// The target is not welcome.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// Its new expiry has come already.
-    #[error("the link would expire at once")]
-    ExpiryPassed,
-    /// Its password could not be hashed.
-    #[error(transparent)]
-    Hash(#[from] HashError),
-    /// The store failed. The change may have been made or not.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 impl Shortener {
     /// Replaces the target and the options of a link, and returns the link as it then is.
@@ -45,8 +19,8 @@ impl Shortener {
     /// error ends the edit. The options' password is not its business: `password` sets it, or removes it, or leaves it.
     ///
     /// # Errors
-    /// Those of `revise`, and [`EditError`]. Nothing was changed then, unless the store failed.
-    pub async fn edit<E: From<EditError>>(
+    /// Those of `revise`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
+    pub async fn edit<E: From<ChangeError>>(
         &self,
         key: &Key,
         base_url: &BaseUrl,
@@ -54,7 +28,9 @@ impl Shortener {
         revise: impl Fn(&Link) -> Result<(Target, Options), E>,
     ) -> Result<Record, E> {
         let password = match password {
-            Some(Some(password)) => Some(Some(self.passwords.hash(password).await.map_err(EditError::from)?)),
+            Some(Some(password)) => {
+                Some(Some(self.passwords.hash(password).await.map_err(ChangeError::from)?))
+            }
             Some(None) => Some(None),
             None => None,
         };
@@ -63,11 +39,11 @@ impl Shortener {
             let (target, mut options) = revise(link)?;
             let before = &link.doc;
             if target != before.target {
-                self.policy.check(&target, base_url).map_err(EditError::from)?;
+                self.policy.check(&target, base_url).map_err(ChangeError::from)?;
             }
             let expires_at = options.expires_at.filter(|_| options.expires_at != before.options.expires_at);
             if expires_at.is_some_and(|expiry| expiry <= now) {
-                return Err(EditError::ExpiryPassed.into());
+                return Err(ChangeError::ExpiryPassed.into());
             }
             options.password = password.clone().unwrap_or_else(|| before.options.password.clone());
             let mut doc = before.clone();
@@ -80,8 +56,8 @@ impl Shortener {
     /// Takes a link down or restores it, if `check` accepts its current state. A link that is down keeps its time.
     ///
     /// # Errors
-    /// Those of `check`, and [`EditError`]. Nothing was changed then, unless the store failed.
-    pub async fn set_taken_down<E: From<EditError>>(
+    /// Those of `check`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
+    pub async fn set_taken_down<E: From<ChangeError>>(
         &self,
         key: &Key,
         is_taken_down: bool,
@@ -98,7 +74,7 @@ impl Shortener {
     }
 
     /// Replaces the document of a link, again after each conflict with another change.
-    async fn change<E: From<EditError>>(
+    async fn change<E: From<ChangeError>>(
         &self,
         key: &Key,
         revise: impl Fn(&Link) -> Result<Document, E>,
@@ -115,20 +91,20 @@ impl Shortener {
             let version = record.link.version.saturating_add(1);
             let link = Link { version, doc, ..(*record.link).clone() };
             let update = self.links.update(link.clone(), record.link.version);
-            match update.await.map_err(EditError::from)? {
+            match update.await.map_err(ChangeError::from)? {
                 Change::Done => return Ok(Record { link: link.into(), ..record }),
-                Change::Missing => return Err(EditError::NotFound.into()),
+                Change::Missing => return Err(ChangeError::NotFound.into()),
                 Change::Conflict => {}
             }
         }
-        Err(EditError::Changed.into())
+        Err(ChangeError::Conflict.into())
     }
 
     /// Removes a link and its counts, if `check` accepts its current state.
     ///
     /// # Errors
-    /// Those of `check`, and [`EditError`]. Nothing was removed then, unless the store failed.
-    pub async fn remove<E: From<EditError>>(
+    /// Those of `check`, and [`ChangeError`]. Nothing was removed then, unless the store failed.
+    pub async fn remove<E: From<ChangeError>>(
         &self,
         key: &Key,
         check: impl Fn(&Link) -> Result<(), E>,
@@ -137,56 +113,52 @@ impl Shortener {
             let record = self.record_to_change(key).await?;
             check(&record.link)?;
             let delete = self.links.delete(key, record.link.revision());
-            match delete.await.map_err(EditError::from)? {
+            match delete.await.map_err(ChangeError::from)? {
                 Change::Done => return Ok(()),
-                Change::Missing => return Err(EditError::NotFound.into()),
+                Change::Missing => return Err(ChangeError::NotFound.into()),
                 Change::Conflict => {}
             }
         }
-        Err(EditError::Changed.into())
+        Err(ChangeError::Conflict.into())
     }
 
     /// Returns a link as the store has it. If it has none, the cache drops the link.
-    async fn record_to_change(&self, key: &Key) -> Result<Record, EditError> {
+    async fn record_to_change(&self, key: &Key) -> Result<Record, ChangeError> {
         let record = self.links.get(key).await?;
         if record.is_none() {
             self.links.forget(key);
         }
-        record.ok_or(EditError::NotFound)
+        record.ok_or(ChangeError::NotFound)
     }
 
     /// Makes a link so that the same request, sent again, finds what it made before: `identity` takes the place of
     /// the strategy, and says nothing about the link to those who don't know it.
     ///
     /// # Errors
-    /// See [`ShortenError`].
+    /// See [`ChangeError`].
     pub async fn shorten_once(
         &self,
         new: NewLink,
         own: &BaseUrl,
         identity: &[u8],
-    ) -> Result<Shortened, ShortenError> {
+    ) -> Result<Shortened, ChangeError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
         // Before anything else is checked or hashed: a repeated request finds what it made, and soon.
         if let Some(record) = self.links.get(&key).await? {
             return made_before(record, &new);
         }
         match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, own).await {
-            Err(ShortenError::KeyTaken) => match self.links.get(&key).await? {
+            Err(ChangeError::KeyTaken) => match self.links.get(&key).await? {
                 Some(record) => made_before(record, &new),
-                None => Err(ShortenError::KeyTaken),
+                None => Err(ChangeError::KeyTaken),
             },
             other => other,
         }
     }
 }
 
-fn made_before(record: Record, new: &NewLink) -> Result<Shortened, ShortenError> {
-    if is_that(&record.link, new) {
-        Ok(Shortened::Existing(record.link))
-    } else {
-        Err(ShortenError::KeyTaken)
-    }
+fn made_before(record: Record, new: &NewLink) -> Result<Shortened, ChangeError> {
+    if is_that(&record.link, new) { Ok(Shortened::Existing(record.link)) } else { Err(ChangeError::KeyTaken) }
 }
 
 /// Returns whether `link` is what `new` asks for. Passwords can't be compared, but whether there is one can.

@@ -5,7 +5,6 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::HeaderMap,
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
@@ -23,7 +22,7 @@ use super::{
         rate_limit::{self, RateLimiter},
     },
     respond::{error::ApiError, headers::secure_headers, page},
-    routes::{fast_path::Quick, health, home, links, openapi, qr, redirect, shorten},
+    routes::{fast_path::Quick, health, home, links, openapi, qr, redirect, shorten, unlock},
     state::AppState,
 };
 
@@ -68,13 +67,13 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
     OpenApiRouter::with_openapi(openapi::description())
         .routes(limited(routes!(shorten::shorten)))
         .routes(routes!(home::home))
-        .routes(routes!(redirect::redirect, redirect::unlock))
+        .routes(routes!(redirect::redirect, unlock::unlock))
         .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
         .routes(routes!(links::index, links::create))
         .routes(links::batch::with_the_link_of_that_name(batch))
-        .routes(routes!(links::show, links::edit, links::remove))
-        .routes(routes!(links::take_down))
-        .routes(routes!(links::restore))
+        .routes(routes!(links::show, links::change::edit, links::change::remove))
+        .routes(routes!(links::change::take_down))
+        .routes(routes!(links::change::restore))
         .routes(routes!(links::stats::stats))
         .routes(routes!(openapi::document))
 }
@@ -96,12 +95,13 @@ fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState
     let middleware = tower::ServiceBuilder::new()
         .layer(from_fn(tag_route))
         .layer(map_response(secure))
+        .layer(from_fn(page::show_errors))
         .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
         .layer(from_fn_with_state(settings.request_timeout, limit_time))
         .layer(DefaultBodyLimit::max(settings.max_body));
     let router = routes
-        .fallback(async |headers: HeaderMap| page::error(ApiError::NotFound, &headers))
-        .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
+        .fallback(async || ApiError::NotFound)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(middleware)
         .layer(axum::Extension(openapi::Document::new(&openapi)))
         .with_state(state.clone());

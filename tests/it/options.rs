@@ -232,7 +232,7 @@ async fn a_preview_shows_where_a_link_leads_and_counts_nobody() {
     );
     let html = page(browse(&app, "/k+").await, 200).await;
     assert!(!html.contains("For the team"), "titles are for those who manage links: {html}");
-    assert!(html.contains("href=\"https://example.com/?a=%22%3Cb%3E&amp;c=%27d%27\""), "{html}");
+    assert!(html.contains("href=\"https://example.com/?a=%22%3Cb%3E&#38;c=%27d%27\""), "{html}");
     assert_eq!(app.get("/k").await.status(), 302, "the visit is still there");
     assert_error(app.get("/none+").await, 404, "not_found").await;
     assert_error(app.get("/+").await, 404, "not_found").await;

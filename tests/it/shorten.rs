@@ -131,7 +131,7 @@ async fn no_path_of_the_services_own_can_be_a_key() {
 /// The reserved keys come from the OpenAPI document, so a route that is not in it would not be reserved.
 #[test]
 fn every_route_is_added_by_the_macro_that_documents_it() {
-    let router = include_str!("../../src/api.rs");
+    let router = include_str!("../../src/web/router.rs");
     for undocumented in [".route(", ".route_service(", ".nest(", ".nest_service(", ".fallback_service("] {
         assert!(!router.contains(undocumented), "{undocumented}");
     }

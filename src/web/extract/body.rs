@@ -1,18 +1,17 @@
-//! Reading a request's body, JSON or a form, and its query, with every refusal in the common envelope.
-
-use std::sync::Arc;
+//! The body of a request, JSON or a form, and its query.
 
 use axum::{
     RequestExt,
     body::Body,
-    extract::{FromRef, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, header, request::Parts},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::request::Parts,
 };
+use axum_extra::headers::{ContentType, HeaderMapExt, Mime};
 use http_body_util::{BodyExt, LengthLimitError};
 use serde::de::DeserializeOwned;
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
-use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::Settings};
+use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::AppState};
 
 /// The size of a body, in bytes, that takes well under a millisecond to decode.
 const LARGE: usize = 64 << 10;
@@ -20,23 +19,19 @@ const LARGE: usize = 64 << 10;
 /// A body of type `T`, sent as a JSON object or as a form.
 pub(crate) struct Payload<T>(pub(crate) T);
 
-impl<S, T> FromRequest<S> for Payload<T>
-where
-    S: Send + Sync,
-    Arc<Settings>: FromRef<S>,
-    T: DeserializeOwned + Send + 'static,
-{
+impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let decode = match media_type(request.headers()) {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let media_type: Option<Mime> = request.headers().typed_get::<ContentType>().map(Into::into);
+        let decode = match media_type.as_ref().map(Mime::essence_str) {
             Some("application/json" | "application/merge-patch+json") => from_json,
             Some("application/x-www-form-urlencoded") => from_form,
             _ => return Err(ApiError::UnsupportedMediaType),
         };
         let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
         // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
-        let limit = Arc::<Settings>::from_ref(state).request_timeout / 2;
+        let limit = state.settings.request_timeout / 2;
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
         let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
         decoded(body, decode).await.map(Self)
@@ -72,14 +67,6 @@ async fn decoded<T: Send + 'static>(
     }
     let task = tokio::task::spawn_blocking(move || decode(&body));
     task.await.map_err(|panic| ApiError::Internal(panic.into()))?
-}
-
-/// The media type without its parameters, in the spelling that clients use by far the most.
-fn media_type(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    let known = ["application/json", "application/x-www-form-urlencoded", "application/merge-patch+json"];
-    known.into_iter().find(|known| essence.eq_ignore_ascii_case(known))
 }
 
 /// The query of a request, as type `T`.

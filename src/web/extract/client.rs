@@ -4,17 +4,19 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
 };
 
 use axum::{
-    extract::{FromRef, FromRequestParts},
+    extract::FromRequestParts,
     http::{HeaderMap, HeaderName, HeaderValue, Version, header, request::Parts},
 };
 
 use crate::{
     base_url::BaseUrl,
-    web::{respond::error::ApiError, state::Settings},
+    web::{
+        respond::error::ApiError,
+        state::{AppState, Settings},
+    },
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -35,7 +37,7 @@ impl ClientIp {
 }
 
 /// Returns the address that limits are kept for: one IPv4 address, or the /64 network that one IPv6 customer has.
-pub fn client_network(address: IpAddr) -> IpAddr {
+pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -99,23 +101,18 @@ fn is_host(host: &[u8]) -> bool {
     host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 
-/// Where this service is reached: `BASE_URL`, or else what the request itself says.
-pub(crate) struct OwnBase(pub(crate) BaseUrl);
+/// The base of short URLs: `BASE_URL`, or else the address that the request was sent to.
+pub(crate) struct ServiceUrl(pub(crate) BaseUrl);
 
-impl<S> FromRequestParts<S> for OwnBase
-where
-    S: Send + Sync,
-    Arc<Settings>: FromRef<S>,
-{
+impl FromRequestParts<AppState> for ServiceUrl {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        own_base(parts, &Arc::<Settings>::from_ref(state)).map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        service_url(parts, &state.settings).map(Self)
     }
 }
 
-/// What [`OwnBase`] holds, for handlers that seldom need it.
-pub(crate) fn own_base(parts: &Parts, settings: &Settings) -> Result<BaseUrl, ApiError> {
+fn service_url(parts: &Parts, settings: &Settings) -> Result<BaseUrl, ApiError> {
     if let Some(base) = &settings.base_url {
         return Ok(base.clone());
     }

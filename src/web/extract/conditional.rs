@@ -1,35 +1,54 @@
 //! Entity tags of links, and the conditions that clients put on them (RFC 9110, sections 8.8.3 and 13.1).
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::convert::Infallible;
 
-use crate::{link::Link, web::respond::error::ApiError};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts},
+};
+use utoipa::IntoParams;
 
-/// The entity tag of a link: another for each version, and for a link that took the place of one that was removed.
+use crate::{
+    link::Link,
+    web::{respond::error::ApiError, state::AppState},
+};
+
+/// Returns the entity tag of a link. It changes with each version, and when the key is used again.
 pub(crate) fn etag(link: &Link) -> HeaderValue {
     let text = format!("\"{:x}-{}\"", link.created_at.as_millisecond(), link.version);
     HeaderValue::from_str(&text).expect("hexadecimal digits make a header")
 }
 
-/// What a client has seen of a link that it wants to change.
-pub(crate) enum Condition {
-    /// Whatever it is like.
-    Any,
-    /// One of these.
-    Seen(Vec<String>),
+/// The entity tags of the link that a client wants to change.
+///
+/// Only a missing header is no condition. One that is empty or can't be read lists no tag that could match, so it fails
+/// for each link: its client wants to be protected from changes by others. (The typed header of `axum-extra` asserts that
+/// tags have no space in them, which a client can send.)
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IfMatch {
+    /// Change the link only if this is its entity tag
+    #[param(rename = "If-Match", value_type = Option<String>)]
+    tags: Option<Vec<String>>,
 }
 
-impl Condition {
-    /// Reads `If-Match`.
-    ///
-    /// Only a missing field is no condition. One that is empty or can't be read lists no tag that could match, so it holds
-    /// for no link: its client wants to be protected from changes by others.
+/// The entity tags of the link that a client has cached.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IfNoneMatch {
+    /// Answer 304 if this is the link's entity tag
+    #[param(rename = "If-None-Match", value_type = Option<String>)]
+    tags: Vec<String>,
+}
+
+impl IfMatch {
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let tags = list(headers, &header::IF_MATCH);
         let is_any = !headers.contains_key(header::IF_MATCH) || tags == ["*"];
-        if is_any { Self::Any } else { Self::Seen(tags) }
+        Self { tags: if is_any { None } else { Some(tags) } }
     }
 
-    /// Checks that `link` is what the client has seen.
+    /// Checks that `link` is the one that the client has seen.
     ///
     /// # Errors
     /// [`ApiError::Changed`].
@@ -37,19 +56,37 @@ impl Condition {
         if self.holds(link) { Ok(()) } else { Err(ApiError::Changed) }
     }
 
-    /// Returns whether `link` is what the client has seen. Weak tags never match.
+    /// Returns whether one of the tags is that of `link`. Weak tags never match.
     fn holds(&self, link: &Link) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Seen(tags) => tags.iter().any(|tag| etag(link) == tag.as_str()),
-        }
+        self.tags.as_ref().is_none_or(|tags| tags.iter().any(|tag| etag(link) == tag.as_str()))
     }
 }
 
-/// Whether the client has this representation of `link` already, by `If-None-Match`.
-pub(crate) fn is_known(headers: &HeaderMap, link: &Link) -> bool {
-    let tags = list(headers, &header::IF_NONE_MATCH);
-    tags.iter().any(|tag| tag == "*" || etag(link) == tag.strip_prefix("W/").unwrap_or(tag))
+impl IfNoneMatch {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
+        Self { tags: list(headers, &header::IF_NONE_MATCH) }
+    }
+
+    /// Returns whether the client has cached `link` as it is.
+    pub(crate) fn knows(&self, link: &Link) -> bool {
+        self.tags.iter().any(|tag| tag == "*" || etag(link) == tag.strip_prefix("W/").unwrap_or(tag))
+    }
+}
+
+impl FromRequestParts<AppState> for IfMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Infallible> {
+        Ok(Self::from_headers(&parts.headers))
+    }
+}
+
+impl FromRequestParts<AppState> for IfNoneMatch {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, Infallible> {
+        Ok(Self::from_headers(&parts.headers))
+    }
 }
 
 /// The elements of a list of entity tags; those that this service gives out have no comma in them.
@@ -84,11 +121,11 @@ mod tests {
         ] {
             let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
             let headers = HeaderMap::from_iter([(header::IF_MATCH, value.clone())]);
-            assert_eq!(Condition::from_headers(&headers).holds(&link), holds, "{value:?}");
+            assert_eq!(IfMatch::from_headers(&headers).holds(&link), holds, "{value:?}");
         }
-        assert!(Condition::from_headers(&HeaderMap::new()).holds(&link));
+        assert!(IfMatch::from_headers(&HeaderMap::new()).holds(&link));
         let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, "W/\"0-1\"".parse().unwrap())]);
-        assert!(is_known(&headers, &link));
-        assert!(!is_known(&HeaderMap::new(), &link));
+        assert!(IfNoneMatch::from_headers(&headers).knows(&link));
+        assert!(!IfNoneMatch::from_headers(&HeaderMap::new()).knows(&link));
     }
 }

@@ -3,72 +3,59 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRef, FromRequestParts},
-    http::{HeaderMap, header, request::Parts},
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
 };
+use axum_extra::headers::{Authorization, HeaderMapExt, authorization::Bearer};
 
 use crate::{
     tokens::{Scope, Tokens},
-    web::{respond::error::ApiError, state::Settings},
+    web::{respond::error::ApiError, state::AppState},
 };
 
-/// Whoever may look at links. The name is that of the token.
-pub(crate) struct Reader;
+/// A client that may look at links.
+pub(crate) struct MayRead;
 
-/// Whoever may change them.
-pub(crate) struct Writer(pub(crate) Arc<str>);
+/// A client that may change links, by the name of its token.
+pub(crate) struct MayWrite(pub(crate) Arc<str>);
 
-/// Whoever may make one: everybody, or only those who may change them.
-pub(crate) struct Maker;
+/// A client that may make a link: any client, or only one that may change links.
+pub(crate) struct MayShorten;
 
-impl<S> FromRequestParts<S> for Reader
-where
-    S: Send + Sync,
-    Arc<Settings>: FromRef<S>,
-{
+impl FromRequestParts<AppState> for MayRead {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        authorize(&Arc::<Settings>::from_ref(state).tokens, &parts.headers, Scope::Read).map(|_| Self)
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        authorize(&state.settings.tokens, &parts.headers, Scope::Read).map(|_| Self)
     }
 }
 
-impl<S> FromRequestParts<S> for Writer
-where
-    S: Send + Sync,
-    Arc<Settings>: FromRef<S>,
-{
+impl FromRequestParts<AppState> for MayWrite {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        authorize(&Arc::<Settings>::from_ref(state).tokens, &parts.headers, Scope::Write).map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        authorize(&state.settings.tokens, &parts.headers, Scope::Write).map(Self)
     }
 }
 
-impl<S> FromRequestParts<S> for Maker
-where
-    S: Send + Sync,
-    Arc<Settings>: FromRef<S>,
-{
+impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let settings = Arc::<Settings>::from_ref(state);
-        if settings.public_shorten {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        if state.settings.public_shorten {
             return Ok(Self);
         }
-        authorize(&settings.tokens, &parts.headers, Scope::Write).map(|_| Self)
+        authorize(&state.settings.tokens, &parts.headers, Scope::Write).map(|_| Self)
     }
 }
 
-/// The name of the token that the request bears, if it allows what is `needed`.
+/// Returns the name of the request's token.
+///
+/// # Errors
+/// [`ApiError::Unauthorized`] without a valid token, [`ApiError::Forbidden`] if its scope is less than `needed`.
 pub(crate) fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Scope) -> Result<Arc<str>, ApiError> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let (scheme, token) = value.and_then(|value| value.split_once(' ')).ok_or(ApiError::Unauthorized)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(ApiError::Unauthorized);
-    }
-    match tokens.find(token.trim()) {
+    let bearer = headers.typed_get::<Authorization<Bearer>>().ok_or(ApiError::Unauthorized)?;
+    match tokens.find(bearer.token().trim()) {
         Some((name, scope)) if scope >= needed => Ok(name.into()),
         Some(_) => Err(ApiError::Forbidden),
         None => Err(ApiError::Unauthorized),

@@ -32,7 +32,7 @@ use crate::{
             request_id::{RequestIds, X_REQUEST_ID},
             trace_id::TraceId,
         },
-        respond::error::{ApiError, Cause},
+        respond::error::{ApiError, Failed},
         routes::{fast_path::Quick, redirect},
         state::{AppState, Draining},
     },
@@ -272,9 +272,11 @@ impl Exchange {
     fn end(mut self, response: &mut Response) {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
-        let cause = response.extensions_mut().remove::<Cause>();
+        let failed = response.extensions_mut().remove::<Failed>();
         let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        self.record(route, response.status(), cause.as_ref().map(|Cause(cause)| &**cause));
+        let server_error = failed.filter(|_| response.status().is_server_error());
+        let cause = server_error.map(|Failed(error)| error.cause());
+        self.record(route, response.status(), cause.as_deref());
         let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
         self.observer.complete(response.headers_mut(), request_id);
     }

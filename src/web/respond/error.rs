@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 use thiserror::Error;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
     gate::WorkError,
@@ -17,7 +17,7 @@ use crate::{
     observability::logging::Chain,
     password::HashError,
     policy::Refusal,
-    shortener::{FollowError, ShortenError, manage::EditError},
+    shortener::{ChangeError, FollowError},
     store::StoreError,
     web::respond::json::Json,
 };
@@ -107,9 +107,21 @@ pub(crate) struct ErrorBody {
     code: &'static str,
 }
 
-/// What is behind a 5xx, on its way to the log. Never sent.
+/// The error behind a response, for the log and for pages. Its cause is never sent.
 #[derive(Clone)]
-pub(crate) struct Cause(pub(crate) Arc<str>);
+pub(crate) struct Failed(pub(crate) Arc<ApiError>);
+
+/// Errors of every route, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document is made from the declaration")]
+pub(crate) enum ErrorResponses {
+    /// The request is refused; `code` says why
+    #[response(status = "4XX")]
+    Client(ErrorBody),
+    /// The service failed or is busy; `Retry-After` says when it is worth trying again
+    #[response(status = "5XX")]
+    Server(ErrorBody),
+}
 
 impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
@@ -154,6 +166,10 @@ impl ApiError {
         }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status_and_code().0
+    }
+
     /// An option that does not say what it should.
     pub(crate) fn option(error: impl std::fmt::Display) -> Self {
         Self::InvalidOption(error.to_string())
@@ -184,7 +200,8 @@ impl ApiError {
         }
     }
 
-    fn cause(&self) -> String {
+    /// Returns the cause, for the log.
+    pub(crate) fn cause(&self) -> String {
         match self {
             Self::Store(error) => Chain(error).to_string(),
             Self::Timeout(limit) => format!("the request took longer than {limit:?}"),
@@ -202,12 +219,10 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if let Self::Unauthorized = self {
+        if matches!(self, Self::Unauthorized) {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status.is_server_error() {
-            response.extensions_mut().insert(Cause(self.cause().into()));
-        }
+        response.extensions_mut().insert(Failed(Arc::new(self)));
         response
     }
 }
@@ -230,19 +245,19 @@ impl From<WorkError> for ApiError {
     }
 }
 
-impl From<ShortenError> for ApiError {
-    fn from(error: ShortenError) -> Self {
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
         match error {
-            ShortenError::Refused(refusal) => Self::RefusedUrl(refusal),
-            ShortenError::KeyReserved => Self::ReservedKey,
-            ShortenError::KeyTaken => Self::KeyTaken,
-            ShortenError::NoFreeKey => Self::NoFreeKey,
-            ShortenError::Keygen(KeygenError::Store(error)) | ShortenError::Store(error) => {
-                Self::Store(error)
-            }
-            ShortenError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
-            ShortenError::ExpiryPassed => Self::option(error),
-            ShortenError::Hash(error) => error.into(),
+            ChangeError::NotFound => Self::NotFound,
+            ChangeError::Conflict => Self::Changed,
+            ChangeError::Refused(refusal) => Self::RefusedUrl(refusal),
+            ChangeError::KeyReserved => Self::ReservedKey,
+            ChangeError::KeyTaken => Self::KeyTaken,
+            ChangeError::NoFreeKey => Self::NoFreeKey,
+            ChangeError::Keygen(KeygenError::Store(error)) | ChangeError::Store(error) => Self::Store(error),
+            ChangeError::Keygen(error @ KeygenError::Exhausted(_)) => Self::Internal(error.into()),
+            ChangeError::ExpiryPassed => Self::option(error),
+            ChangeError::Hash(error) => error.into(),
         }
     }
 }
@@ -258,19 +273,6 @@ impl From<FollowError> for ApiError {
             error @ FollowError::Unsupported(_) => Self::UnsupportedLink(error),
             FollowError::Hash(error) => error.into(),
             FollowError::Store(error) => Self::Store(error),
-        }
-    }
-}
-
-impl From<EditError> for ApiError {
-    fn from(error: EditError) -> Self {
-        match error {
-            EditError::NotFound => Self::NotFound,
-            EditError::Changed => Self::Changed,
-            EditError::Refused(refusal) => Self::RefusedUrl(refusal),
-            EditError::ExpiryPassed => Self::option(error),
-            EditError::Hash(error) => error.into(),
-            EditError::Store(error) => Self::Store(error),
         }
     }
 }

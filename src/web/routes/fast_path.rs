@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, header},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 
 use crate::{
     shortener::{Follower, Shortener},
     web::{
         extract::{request_id::X_REQUEST_ID, visitor::visitor},
-        respond::{headers::secure_headers, page},
+        respond::headers::secure_headers,
         routes::redirect,
     },
 };
@@ -50,6 +50,6 @@ impl Quick {
         let link = self.shortener.try_follow(&key, || Follower::Visitor(visitor(headers)))?;
         let response =
             redirect::to_target(&link, request.uri().query(), &self.shortener, self.headers.clone());
-        Some(response.unwrap_or_else(|error| page::error(error, headers)))
+        Some(response.unwrap_or_else(IntoResponse::into_response))
     }
 }

@@ -1,11 +1,22 @@
 //! `GET /`: what this is and how to use it.
 
+use askama::Template;
 use axum::{
     http::{HeaderMap, header},
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
 };
 
-use crate::web::extract::{accept::preferred, client::OwnBase};
+use crate::web::{
+    extract::{accept::preferred, client::ServiceUrl},
+    respond::page::page,
+};
+
+#[derive(Template)]
+#[template(path = "home.html", config = "src/web/ui/askama.toml")]
+struct HomePage {
+    title: &'static str,
+    usage: String,
+}
 
 /// How to use the service
 #[utoipa::path(
@@ -16,26 +27,16 @@ use crate::web::extract::{accept::preferred, client::OwnBase};
         (String = "text/html"),
     ))),
 )]
-pub(crate) async fn home(OwnBase(own): OwnBase, headers: HeaderMap) -> Response {
+pub(crate) async fn home(ServiceUrl(base_url): ServiceUrl, headers: HeaderMap) -> Response {
     let usage = format!(
         "urlshort makes short links.\n\
-         Shorten:        curl -d url=https://example.com {own}shorten\n\
-         With a key:     curl -d url=https://example.com -d key=mine {own}shorten\n\
-         Only the link:  curl -H 'Accept: text/plain' -d url=https://example.com {own}shorten\n\
-         Description:    {own}openapi.json\n"
+         Shorten:        curl -d url=https://example.com {base_url}shorten\n\
+         With a key:     curl -d url=https://example.com -d key=mine {base_url}shorten\n\
+         Only the link:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
+         Description:    {base_url}openapi.json\n"
     );
-    let vary = [(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")];
-    match preferred(&headers, &["text/plain", "text/html"]) {
-        "text/html" => (vary, Html(page(&usage))).into_response(),
-        _ => (vary, usage).into_response(),
+    if preferred(&headers, &["text/plain", "text/html"]) == "text/html" {
+        return page(&HomePage { title: "urlshort", usage });
     }
-}
-
-/// `usage` holds nothing that HTML would read as markup: a host has no `<`, `>` or `&` in it.
-fn page(usage: &str) -> String {
-    format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>urlshort</title></head>\
-         <body><main><h1>urlshort</h1><pre>{usage}</pre></main></body></html>\n"
-    )
+    ([(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")], usage).into_response()
 }

@@ -1,52 +1,62 @@
-//! `/api/v1/links`: what those who manage links see and change. Every change is logged with the token's name.
+//! `/api/v1/links`: the links as those who manage them see them.
 
 pub(crate) mod batch;
 pub(crate) mod body;
-mod refusals;
+pub(crate) mod change;
 pub(crate) mod stats;
 
 use std::sync::Arc;
 
 use axum::{
-    extract::{MatchedPath, Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
+use self::body::LinkBody;
 use crate::{
     base_url::BaseUrl,
-    link::{Key, Link},
+    link::Key,
     links::{Links, Listing},
     shortener::{Shortened, Shortener},
     store::{Record, listing::Order},
     web::{
         extract::{
             body::{Payload, Query},
-            client::OwnBase,
-            conditional::{Condition, etag, is_known},
+            client::ServiceUrl,
+            conditional::{IfNoneMatch, etag},
             link_fields::LinkFields,
-            token::{Reader, Writer},
+            link_key::LinkKey,
+            token::{MayRead, MayWrite},
         },
         respond::{
-            error::{ApiError, ErrorBody},
+            error::{ApiError, ErrorBody, ErrorResponses},
             json::Json,
-        },
-        routes::links::{
-            body::{LinkBody, LinkPatch},
-            refusals::{BodyRefusals, ChangeRefusals, ReadRefusals},
         },
     },
 };
 
-/// Links on a page where the client does not say.
+/// Links on a page by default.
 const PAGE: u16 = 50;
 
 /// The most links on a page.
 const MAX_PAGE: u16 = 500;
 
-/// What is to be listed.
+/// The errors of managing a link that clients must tell apart, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document is made from the declaration")]
+pub(crate) enum LinkErrors {
+    /// `unauthorized`
+    #[response(status = UNAUTHORIZED)]
+    Unauthorized(ErrorBody),
+    /// `not_found`: no link has this key
+    #[response(status = NOT_FOUND)]
+    NotFound(ErrorBody),
+}
+
+/// Order, filters and place of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -97,17 +107,13 @@ struct LinkPage {
     tag = "manage",
     params(ListQuery),
     security(("token" = ["read"])),
-    responses(
-        (status = OK, body = LinkPage),
-        (status = BAD_REQUEST, description = "`invalid_query`", body = ErrorBody),
-        ReadRefusals,
-    ),
+    responses((status = OK, body = LinkPage), ErrorResponses),
 )]
 pub(crate) async fn index(
-    _reader: Reader,
+    _: MayRead,
     State(links): State<Arc<Links>>,
     State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
+    ServiceUrl(base_url): ServiceUrl,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     let limit = query.limit.unwrap_or(PAGE);
@@ -127,7 +133,7 @@ pub(crate) async fn index(
     };
     let page = links.list(listing).await.map_err(ApiError::Store)?;
     let now = shortener.clock.now();
-    let links = page.records.iter().map(|record| LinkBody::new(record, &own, now)).collect();
+    let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, now)).collect();
     Ok(private(Json(LinkPage { links, next: page.next.map(|cursor| cursor.to_string()) })))
 }
 
@@ -142,17 +148,17 @@ pub(crate) async fn index(
         (status = CREATED, description = "The link stands and is durable", body = LinkBody),
         (status = OK, description = "The same link stood already (strategy `hash`)", body = LinkBody),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
-        BodyRefusals,
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn create(
-    Writer(token): Writer,
+    MayWrite(token): MayWrite,
     State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
+    ServiceUrl(base_url): ServiceUrl,
     Payload(fields): Payload<LinkFields>,
 ) -> Result<Response, ApiError> {
     let now = shortener.clock.now();
-    let shortened = shortener.shorten(fields.read(now)?, &own).await?;
+    let shortened = shortener.shorten(fields.read(now)?, &base_url).await?;
     let status = match &shortened {
         Shortened::Created(link) => {
             log_change(&token, &link.key, "created");
@@ -163,7 +169,7 @@ pub(crate) async fn create(
     let (Shortened::Created(link) | Shortened::Existing(link)) = shortened;
     let location = [(header::LOCATION, format!("/api/v1/links/{}", link.key))];
     let record = Record { link, clicks: 0, visits: 0 };
-    Ok((status, location, show_record(&record, &own, &shortener)).into_response())
+    Ok((status, location, show_record(&record, &base_url, &shortener)).into_response())
 }
 
 /// Show a link
@@ -171,191 +177,40 @@ pub(crate) async fn create(
     get,
     path = "/api/v1/links/{key}",
     tag = "manage",
-    params(("key" = String, Path, description = "The key of the link"), ("If-None-Match" = Option<String>, Header)),
+    params(LinkKey, IfNoneMatch),
     security(("token" = ["read"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
         (status = NOT_MODIFIED, description = "It is as the client knows it"),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        ReadRefusals,
+        LinkErrors,
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn show(
-    _reader: Reader,
+    _: MayRead,
     State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
-    headers: HeaderMap,
-    KeyPath(key): KeyPath,
+    ServiceUrl(base_url): ServiceUrl,
+    if_none_match: IfNoneMatch,
+    LinkKey { key }: LinkKey,
 ) -> Result<Response, ApiError> {
     let record = shortener.links.get(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
-    if is_known(&headers, &record.link) {
+    if if_none_match.knows(&record.link) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record.link))]).into_response());
     }
-    Ok(show_record(&record, &own, &shortener))
+    Ok(show_record(&record, &base_url, &shortener))
 }
 
-/// Edit a link
-///
-/// What is left out stays; `null` takes away (RFC 7396). A target that was taken over by others is
-/// protected by `If-Match`.
-#[utoipa::path(
-    patch,
-    path = "/api/v1/links/{key}",
-    tag = "manage",
-    params(
-        ("key" = String, Path, description = "The key of the link"),
-        ("If-Match" = Option<String>, Header, description = "Only where the link is still so"),
-    ),
-    request_body(content((LinkPatch = "application/json"), (LinkPatch = "application/merge-patch+json"))),
-    security(("token" = ["write"])),
-    responses(
-        (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
-        BodyRefusals,
-        ChangeRefusals,
-    ),
-)]
-pub(crate) async fn edit(
-    Writer(token): Writer,
-    State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
-    headers: HeaderMap,
-    KeyPath(key): KeyPath,
-    Payload(patch): Payload<LinkPatch>,
-) -> Result<Response, ApiError> {
-    let condition = Condition::from_headers(&headers);
-    let now = shortener.clock.now();
-    let revise = |link: &Link| condition.check(link).and_then(|()| patch.apply(&link.doc, now));
-    let record = shortener.edit(&key, &own, patch.password()?, revise).await?;
-    log_change(&token, &key, "edited");
-    Ok(show_record(&record, &own, &shortener))
-}
-
-/// Remove a link
-///
-/// All that was counted about it goes with it. To only stop it, take it down.
-#[utoipa::path(
-    delete,
-    path = "/api/v1/links/{key}",
-    tag = "manage",
-    params(
-        ("key" = String, Path, description = "The key of the link"),
-        ("If-Match" = Option<String>, Header, description = "Only where the link is still so"),
-    ),
-    security(("token" = ["write"])),
-    responses(
-        (status = NO_CONTENT, description = "It has gone"),
-        ChangeRefusals,
-    ),
-)]
-pub(crate) async fn remove(
-    Writer(token): Writer,
-    State(shortener): State<Arc<Shortener>>,
-    headers: HeaderMap,
-    KeyPath(key): KeyPath,
-) -> Result<StatusCode, ApiError> {
-    let condition = Condition::from_headers(&headers);
-    shortener.remove(&key, |link| condition.check(link)).await?;
-    log_change(&token, &key, "removed");
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Take a link down
-///
-/// From then on it answers 410, until it is restored.
-#[utoipa::path(
-    post,
-    path = "/api/v1/links/{key}/take-down",
-    tag = "manage",
-    params(
-        ("key" = String, Path, description = "The key of the link"),
-        ("If-Match" = Option<String>, Header, description = "Only where the link is still so"),
-    ),
-    security(("token" = ["write"])),
-    responses(
-        (status = OK, body = LinkBody),
-        ChangeRefusals,
-    ),
-)]
-pub(crate) async fn take_down(
-    Writer(token): Writer,
-    State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
-    headers: HeaderMap,
-    KeyPath(key): KeyPath,
-) -> Result<Response, ApiError> {
-    set_taken_down(&shortener, &token, &key, true, &own, &headers).await
-}
-
-/// Restore a link that was taken down
-#[utoipa::path(
-    post,
-    path = "/api/v1/links/{key}/restore",
-    tag = "manage",
-    params(
-        ("key" = String, Path, description = "The key of the link"),
-        ("If-Match" = Option<String>, Header, description = "Only where the link is still so"),
-    ),
-    security(("token" = ["write"])),
-    responses(
-        (status = OK, body = LinkBody),
-        ChangeRefusals,
-    ),
-)]
-pub(crate) async fn restore(
-    Writer(token): Writer,
-    State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
-    headers: HeaderMap,
-    KeyPath(key): KeyPath,
-) -> Result<Response, ApiError> {
-    set_taken_down(&shortener, &token, &key, false, &own, &headers).await
-}
-
-async fn set_taken_down(
-    shortener: &Shortener,
-    token: &str,
-    key: &Key,
-    is_taken_down: bool,
-    own: &BaseUrl,
-    headers: &HeaderMap,
-) -> Result<Response, ApiError> {
-    let condition = Condition::from_headers(headers);
-    let record = shortener.set_taken_down(key, is_taken_down, |link| condition.check(link)).await?;
-    log_change(token, key, if is_taken_down { "taken down" } else { "restored" });
-    Ok(show_record(&record, own, shortener))
-}
-
-/// Who did what to which link; where it leads is nobody's business here.
-fn log_change(token: &str, key: &Key, what: &'static str) {
+/// Logs who changed which link. Where the link leads is not logged.
+pub(crate) fn log_change(token: &str, key: &Key, what: &'static str) {
     tracing::info!(token, %key, what, "link changed");
 }
 
-fn show_record(record: &Record, own: &BaseUrl, shortener: &Shortener) -> Response {
-    let body = Json(LinkBody::new(record, own, shortener.clock.now()));
+fn show_record(record: &Record, base_url: &BaseUrl, shortener: &Shortener) -> Response {
+    let body = Json(LinkBody::new(record, base_url, shortener.clock.now()));
     ([(header::ETAG, etag(&record.link))], private(body)).into_response()
 }
 
-/// An answer that nobody in between may keep.
-fn private(body: impl IntoResponse) -> Response {
+/// Forbids shared caches to keep a response.
+pub(crate) fn private(body: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], body).into_response()
-}
-
-/// The key in the path. Anything else is the key of no link.
-pub(crate) struct KeyPath(pub(crate) Key);
-
-impl<S: Send + Sync> axum::extract::FromRequestParts<S> for KeyPath {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut axum::http::request::Parts, state: &S) -> Result<Self, ApiError> {
-        let path: Result<Path<String>, PathRejection> = Path::from_request_parts(parts, state).await;
-        let key = match (&path, parts.extensions.get::<MatchedPath>()) {
-            (Ok(Path(key)), _) => key,
-            // A route without a parameter ends with its key, see `batch::with_the_link_of_that_name`.
-            (Err(_), Some(route)) if !route.as_str().contains('{') => {
-                route.as_str().rsplit('/').next().unwrap_or_default()
-            }
-            (Err(_), _) => return Err(ApiError::NotFound),
-        };
-        key.parse().map(Self).map_err(|_| ApiError::NotFound)
-    }
 }

@@ -14,10 +14,13 @@ use utoipa::{
     },
 };
 
+use crate::web::respond::error::ErrorBody;
+
 #[derive(OpenApi)]
 #[openapi(
     info(title = "urlshort", description = "A URL shortener.", license(name = "MIT", identifier = "MIT")),
     tags((name = "manage", description = "For those who have a token")),
+    components(schemas(ErrorBody)),
     modifiers(&Security)
 )]
 struct Info;

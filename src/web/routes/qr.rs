@@ -16,9 +16,9 @@ use crate::{
     gate::Gate,
     shortener::Shortener,
     web::{
-        extract::{accept::preferred, body::Query, client::OwnBase},
-        respond::error::{ApiError, ErrorBody},
-        routes::links::KeyPath,
+        extract::{accept::preferred, body::Query, client::ServiceUrl, link_key::LinkKey},
+        respond::error::{ApiError, ErrorBody, ErrorResponses},
+        routes::redirect::FollowErrors,
     },
 };
 
@@ -84,22 +84,20 @@ pub(crate) enum Correction {
 #[utoipa::path(
     get,
     path = "/{key}/qr",
-    params(("key" = String, Path, description = "The key of the link"), QrQuery),
+    params(LinkKey, QrQuery),
     responses(
         (status = OK, content((String = "image/svg+xml"), (Vec<u8> = "image/png"))),
-        (status = BAD_REQUEST, description = "`invalid_query` or `invalid_host`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        (status = GONE, description = "`gone`", body = ErrorBody),
+        FollowErrors,
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable` or `overloaded`", body = ErrorBody),
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn qr(
     State(shortener): State<Arc<Shortener>>,
     Extension(Drawing(gate)): Extension<Drawing>,
-    OwnBase(own): OwnBase,
+    ServiceUrl(base_url): ServiceUrl,
     headers: HeaderMap,
-    KeyPath(key): KeyPath,
+    LinkKey { key }: LinkKey,
     Query(query): Query<QrQuery>,
 ) -> Result<Response, ApiError> {
     let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
@@ -117,7 +115,7 @@ pub(crate) async fn qr(
         "image/png" => Format::Png,
         _ => Format::Svg,
     });
-    let short_url = own.short_url(&link.key);
+    let short_url = base_url.short_url(&link.key);
     let image = gate.run(move || draw(&short_url, level, format, size, margin)).await??;
     let media_type = match format {
         Format::Svg => "image/svg+xml",

@@ -1,50 +1,56 @@
-//! `GET /{key}`: what the service does a million times for each thing else.
+//! `GET /{key}`: the hot path, follow a short link.
 
 use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Path, RawQuery, Request, State, rejection::PathRejection},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::Response,
 };
 use jiff::Timestamp;
-use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::IntoResponses;
 
 use crate::{
     link::Link,
-    shortener::{FollowError, Follower, Shortener},
+    shortener::{Follower, Shortener},
     web::{
         extract::{
-            body::Payload,
-            client::{ClientIp, own_base},
+            client::ServiceUrl,
+            link_key::{LinkKey, ShortPath},
             visitor::visitor,
         },
-        middleware::password_attempts::Attempt,
-        respond::{
-            error::{ApiError, ErrorBody},
-            page,
-        },
-        routes::{
-            links::KeyPath,
-            preview::{PreviewBody, preview},
-        },
-        state::{AppState, Settings},
+        respond::error::{ApiError, ErrorBody, ErrorResponses},
+        routes::preview::{PreviewBody, preview},
     },
 };
 
 /// A link may be edited or taken down at any time, and each visit is to be counted.
-const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// How long clients may remember a permanent redirect, in seconds: so long does an edit take to reach all of them.
+/// How long clients may cache a permanent redirect, in seconds: an edit takes that long to reach all of them.
 const PERMANENT: i64 = 24 * 60 * 60;
 
 /// The route, as metrics and logs name it.
 pub(crate) const ROUTE: &str = "/{key}";
 
-/// Headers that a redirect bears in the end, so that there is room for all of them from the start.
+/// The headers of a complete redirect, to allocate room for all of them at once.
 pub(crate) const HEADERS: usize = 8;
+
+/// The errors of following a link that clients must tell apart, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document is made from the declaration")]
+pub(crate) enum FollowErrors {
+    /// `password_needed`, `wrong_password` or `only_people`
+    #[response(status = FORBIDDEN)]
+    Forbidden(ErrorBody),
+    /// `not_found`: no link has this key
+    #[response(status = NOT_FOUND)]
+    NotFound(ErrorBody),
+    /// `gone`: the link has expired, is used up, or was taken down
+    #[response(status = GONE)]
+    Gone(ErrorBody),
+}
 
 /// Follow a short link
 ///
@@ -55,51 +61,36 @@ pub(crate) const HEADERS: usize = 8;
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
-    params(("key" = String, Path, description = "The key of the link", example = "q0V8fYz")),
+    params(LinkKey),
     responses(
         (status = OK, description = "Where the link leads, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
-        (status = MOVED_PERMANENTLY, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = FOUND, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = TEMPORARY_REDIRECT, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = PERMANENT_REDIRECT, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = FORBIDDEN, description = "`password_needed` or `only_people`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = NOT_FOUND, description = "`not_found`: no link has this key", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = GONE, description = "`gone`: the link has expired, is used up, or was taken down", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable`, `overloaded` or `unsupported_link`", body = ErrorBody),
+        (status = "3XX", description = "The way to the target: 301, 302, 307 or 308, as the link says", headers(("Location" = String, description = "The target"))),
+        FollowErrors,
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn redirect(
     State(shortener): State<Arc<Shortener>>,
-    State(settings): State<Arc<Settings>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    let (parts, _) = request.into_parts();
-    answer(&shortener, &settings, path, &parts)
-        .await
-        .unwrap_or_else(|error| page::error(error, &parts.headers))
-}
-
-async fn answer(
-    shortener: &Shortener,
-    settings: &Settings,
-    path: Result<Path<String>, PathRejection>,
-    parts: &Parts,
+    base_url: Result<ServiceUrl, ApiError>,
+    path: ShortPath,
+    method: Method,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let Path(path) = path.map_err(|_| ApiError::NotFound)?;
-    let follower = match parts.method {
+    let follower = match method {
         Method::HEAD => Follower::Preview,
-        _ => Follower::Visitor(visitor(&parts.headers)),
+        _ => Follower::Visitor(visitor(&headers)),
     };
-    if let Ok(key) = path.parse() {
-        let link = shortener.follow(&key, follower, None).await?;
-        return to_target(&link, parts.uri.query(), shortener, HeaderMap::with_capacity(HEADERS));
+    match path {
+        ShortPath::Follow(key) => {
+            let link = shortener.follow(&key, follower, None).await?;
+            to_target(&link, query.as_deref(), &shortener, HeaderMap::with_capacity(HEADERS))
+        }
+        ShortPath::Preview(key) => preview(&shortener, &base_url?.0, &key, &follower, &headers).await,
     }
-    let key = path.strip_suffix('+').and_then(|key| key.parse().ok()).ok_or(ApiError::NotFound)?;
-    preview(shortener, &own_base(parts, settings)?, &key, &follower, &parts.headers).await
 }
 
-/// The answer that leads on to the target, as the link says, with these headers besides.
+/// Returns the redirect of a link, with these headers besides its own.
 pub(crate) fn to_target(
     link: &Link,
     query: Option<&str>,
@@ -107,7 +98,7 @@ pub(crate) fn to_target(
     mut headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     headers.insert(header::LOCATION, location(link, query)?);
-    headers.insert(header::CACHE_CONTROL, lifetime(link, || shortener.clock.now()));
+    headers.insert(header::CACHE_CONTROL, cache_control(link, || shortener.clock.now()));
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::from_u16(link.doc.options.redirect.code())
         .map_err(|error| ApiError::Internal(error.into()))?;
@@ -115,8 +106,8 @@ pub(crate) fn to_target(
     Ok(response)
 }
 
-/// The target, with the query of the request where the link says so.
-fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
+/// Returns the target, with the query of the request if the link forwards it.
+pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
     let location = match query.filter(|query| link.doc.options.forward_query && !query.is_empty()) {
         Some(query) => HeaderValue::from_str(&link.doc.target.with_query(query)),
         None => HeaderValue::from_str(link.doc.target.as_str()),
@@ -124,77 +115,12 @@ fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
     location.map_err(|error| ApiError::Internal(error.into()))
 }
 
-/// How long a client may go by what it has heard: not at all where each visit counts, and never past the link's end.
-fn lifetime(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
+/// Lets clients cache only permanent redirects, not if each visit counts, and never past the link's expiry.
+fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     let options = &link.doc.options;
     if !options.redirect.is_permanent() || options.max_visits.is_some() {
         return NO_STORE;
     }
     let left = options.expires_at.map_or(PERMANENT, |expiry| expiry.as_second() - now().as_second());
     HeaderValue::from_str(&format!("private, max-age={}", left.clamp(0, PERMANENT))).unwrap_or(NO_STORE)
-}
-
-/// What a visitor knows.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Unlock {
-    /// The link's password.
-    #[schema(format = Password)]
-    password: String,
-}
-
-/// Follow a short link that asks for a password
-///
-/// The password comes in the body, so that no log and no history keeps it. A client that fails too often at one link has to
-/// wait; right passwords are not limited.
-#[utoipa::path(
-    post,
-    path = "/{key}",
-    params(("key" = String, Path, description = "The key of the link", example = "q0V8fYz")),
-    request_body(content((Unlock = "application/x-www-form-urlencoded"), (Unlock = "application/json"))),
-    responses(
-        (status = SEE_OTHER, description = "The way to the target", headers(("Location" = String, description = "The target"))),
-        (status = BAD_REQUEST, description = "`invalid_body`", body = ErrorBody),
-        (status = FORBIDDEN, description = "`wrong_password` or `only_people`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = NOT_FOUND, description = "`not_found`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = GONE, description = "`gone`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
-        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", content((ErrorBody = "application/json"), (String = "text/html"))),
-        (status = SERVICE_UNAVAILABLE, description = "`store_unavailable`, `overloaded` or `unsupported_link`", body = ErrorBody),
-    ),
-)]
-pub(crate) async fn unlock(
-    State(state): State<AppState>,
-    client: ClientIp,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-    KeyPath(key): KeyPath,
-    request: Request,
-) -> Response {
-    let AppState { shortener, attempts, .. } = &state;
-    let answer = async {
-        // Nothing is read for a link that can't be followed, or from a client that has to wait.
-        let has_password = shortener.find(&key).await?.doc.options.password.is_some();
-        if has_password {
-            attempts.check(client, &key)?;
-        }
-        let Payload(Unlock { password }) = Payload::from_request(request, &state).await?;
-        let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
-        let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
-        let visitor = Follower::Visitor(visitor(&headers));
-        let followed = shortener.follow(&key, visitor, Some(password)).await;
-        match &followed {
-            Ok(_) => attempt.map(Attempt::succeed),
-            // It was charged when it began.
-            Err(FollowError::WrongPassword) => None,
-            Err(_) => attempt.map(Attempt::forgive),
-        };
-        let link = followed?;
-        let location = location(&link, query.as_deref())?;
-        // 303: the password stays here, whatever status the link redirects with.
-        Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)])
-            .into_response())
-    };
-    answer.await.unwrap_or_else(|error| page::error(error, &headers))
 }

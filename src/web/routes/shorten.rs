@@ -14,9 +14,11 @@ use crate::{
     link::InvalidTarget,
     shortener::{Shortened, Shortener},
     web::{
-        extract::{accept::preferred, body::Payload, client::OwnBase, link_fields::LinkFields, token::Maker},
+        extract::{
+            accept::preferred, body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayShorten,
+        },
         respond::{
-            error::{ApiError, ErrorBody},
+            error::{ApiError, ErrorBody, ErrorResponses},
             json::Json,
         },
     },
@@ -56,20 +58,15 @@ struct ShortenResponse<'a> {
             ),
         ),
         (status = OK, description = "The same link stood already (strategy `hash`)", body = ShortenResponse<'static>),
-        (status = BAD_REQUEST, description = "`invalid_url`, `invalid_key`, `invalid_option`, `invalid_body` or `invalid_host`", body = ErrorBody),
-        (status = UNAUTHORIZED, description = "`unauthorized`, where only tokens may shorten", body = ErrorBody),
-        (status = FORBIDDEN, description = "`target_refused`, or `forbidden`", body = ErrorBody),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
-        (status = PAYLOAD_TOO_LARGE, description = "`body_too_large`", body = ErrorBody),
-        (status = UNSUPPORTED_MEDIA_TYPE, description = "`unsupported_media_type`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
-        (status = SERVICE_UNAVAILABLE, description = "`no_key`, `store_unavailable` or `overloaded`", body = ErrorBody),
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn shorten(
-    _maker: Maker,
+    _: MayShorten,
     State(shortener): State<Arc<Shortener>>,
-    OwnBase(own): OwnBase,
+    ServiceUrl(base_url): ServiceUrl,
     headers: HeaderMap,
     payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
@@ -78,11 +75,11 @@ pub(crate) async fn shorten(
         error => error,
     })?;
     let new = fields.read(shortener.clock.now())?;
-    let (status, link) = match shortener.shorten(new, &own).await? {
+    let (status, link) = match shortener.shorten(new, &base_url).await? {
         Shortened::Created(link) => (StatusCode::CREATED, link),
         Shortened::Existing(link) => (StatusCode::OK, link),
     };
-    let short_url = own.short_url(&link.key);
+    let short_url = base_url.short_url(&link.key);
     let location = [(header::LOCATION, short_url.clone()), (header::CACHE_CONTROL, "no-store".into())];
     let body = match preferred(&headers, &["application/json", "text/plain"]) {
         "text/plain" => format!("{short_url}\n").into_response(),

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use axum::{
     Extension,
-    extract::State,
-    http::{HeaderMap, StatusCode},
+    extract::{FromRequestParts, State},
+    http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
@@ -13,7 +13,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, SeqAccess, Visitor},
 };
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::{
@@ -22,12 +22,12 @@ use crate::{
     shortener::{Shortened, Shortener},
     store::Record,
     web::{
-        extract::{body::Payload, client::OwnBase, link_fields::LinkFields, token::Writer},
+        extract::{body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayWrite},
         respond::{
-            error::{ApiError, ErrorBody},
+            error::{ApiError, ErrorBody, ErrorResponses},
             json::Json,
         },
-        routes::links::{body::LinkBody, log_change, refusals::BodyRefusals},
+        routes::links::{body::LinkBody, change, log_change},
         state::AppState,
     },
 };
@@ -125,23 +125,23 @@ struct ItemBody {
     post,
     path = "/api/v1/links/batch",
     tag = "manage",
-    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible characters that no other request of this token bears")),
+    params(IdempotencyKey),
     request_body(content((BatchFields = "application/json"))),
     security(("token" = ["write"])),
     responses(
         (status = OK, description = "Each link's own result", body = BatchBody),
-        BodyRefusals,
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn create_many(
-    Writer(token): Writer,
+    MayWrite(token): MayWrite,
     State(shortener): State<Arc<Shortener>>,
     Extension(Turns(turns)): Extension<Turns>,
-    OwnBase(own): OwnBase,
-    headers: HeaderMap,
+    ServiceUrl(base_url): ServiceUrl,
+    IdempotencyKey { idempotency_key }: IdempotencyKey,
     Payload(BatchFields { links }): Payload<BatchFields>,
 ) -> Result<Response, ApiError> {
-    let identity = idempotency_key(&headers)?.map(|key| format!("{token}\0{key}"));
+    let identity = idempotency_key.map(|key| format!("{token}\0{key}"));
     if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
         let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
@@ -154,11 +154,11 @@ pub(crate) async fn create_many(
     };
     let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
         let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
-        let result = make(&shortener, &own, fields, identity).await;
+        let result = make(&shortener, &base_url, fields, identity).await;
         if let Ok(Shortened::Created(link)) = &result {
             log_change(&token, &link.key, "created");
         }
-        item(result, &own, &shortener)
+        item(result, &base_url, &shortener)
     });
     let results = results.buffered(at_a_time).collect().await;
     Ok(Json(BatchBody { results }).into_response())
@@ -168,23 +168,23 @@ pub(crate) async fn create_many(
 pub(crate) fn with_the_link_of_that_name(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {
-    (schemas, paths, methods.get(super::show).patch(super::edit).delete(super::remove))
+    (schemas, paths, methods.get(super::show).patch(change::edit).delete(change::remove))
 }
 
 async fn make(
     shortener: &Shortener,
-    own: &BaseUrl,
+    base_url: &BaseUrl,
     fields: LinkFields,
     identity: Option<String>,
 ) -> Result<Shortened, ApiError> {
     let new = fields.read(shortener.clock.now())?;
     Ok(match identity {
-        Some(identity) => shortener.shorten_once(new, own, identity.as_bytes()).await?,
-        None => shortener.shorten(new, own).await?,
+        Some(identity) => shortener.shorten_once(new, base_url, identity.as_bytes()).await?,
+        None => shortener.shorten(new, base_url).await?,
     })
 }
 
-fn item(result: Result<Shortened, ApiError>, own: &BaseUrl, shortener: &Shortener) -> ItemBody {
+fn item(result: Result<Shortened, ApiError>, base_url: &BaseUrl, shortener: &Shortener) -> ItemBody {
     let (status, link) = match result {
         Ok(Shortened::Created(link)) => (StatusCode::CREATED, link),
         Ok(Shortened::Existing(link)) => (StatusCode::OK, link),
@@ -194,14 +194,33 @@ fn item(result: Result<Shortened, ApiError>, own: &BaseUrl, shortener: &Shortene
         }
     };
     let record = Record { link, clicks: 0, visits: 0 };
-    let link = LinkBody::new(&record, own, shortener.clock.now());
+    let link = LinkBody::new(&record, base_url, shortener.clock.now());
     ItemBody { status: status.as_u16(), link: Some(link), error: None }
 }
 
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
-    key.filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
-        .map(Some)
-        .ok_or(ApiError::InvalidIdempotencyKey)
+/// Lets a request be sent again without making its links twice.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyKey {
+    /// 1 to 255 visible ASCII characters that no other request with this token has
+    #[param(rename = "Idempotency-Key", pattern = "^[!-~]{1,255}$")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+impl FromRequestParts<AppState> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
+        Self::from_headers(&parts.headers)
+    }
+}
+
+impl IdempotencyKey {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let Some(value) = headers.get("idempotency-key") else { return Ok(Self { idempotency_key: None }) };
+        let is_valid =
+            |key: &&str| (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+        let key = value.to_str().ok().filter(is_valid).ok_or(ApiError::InvalidIdempotencyKey)?;
+        Ok(Self { idempotency_key: Some(key.into()) })
+    }
 }

@@ -62,12 +62,12 @@ pub(crate) enum State {
 }
 
 impl LinkBody {
-    pub(crate) fn new(record: &Record, own: &BaseUrl, now: Timestamp) -> Self {
+    pub(crate) fn new(record: &Record, base_url: &BaseUrl, now: Timestamp) -> Self {
         let link = &*record.link;
         let options = &link.doc.options;
         Self {
             key: link.key.as_str().into(),
-            short_url: own.short_url(&link.key),
+            short_url: base_url.short_url(&link.key),
             url: link.doc.target.as_str().into(),
             state: match link.state(now) {
                 LinkState::TakenDown => State::TakenDown,

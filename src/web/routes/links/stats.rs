@@ -15,12 +15,12 @@ use crate::{
     clicks::{DayCounts, Referrer},
     shortener::Shortener,
     web::{
-        extract::{accept::preferred, body::Query, token::Reader},
+        extract::{accept::preferred, body::Query, link_key::LinkKey, token::MayRead},
         respond::{
-            error::{ApiError, ErrorBody},
+            error::{ApiError, ErrorResponses},
             json::Json,
         },
-        routes::links::{KeyPath, private, refusals::ReadRefusals},
+        routes::links::{LinkErrors, private},
     },
 };
 
@@ -85,20 +85,19 @@ struct NamedCount {
     get,
     path = "/api/v1/links/{key}/stats",
     tag = "manage",
-    params(("key" = String, Path, description = "The key of the link"), StatsQuery),
+    params(LinkKey, StatsQuery),
     security(("token" = ["read"])),
     responses(
         (status = OK, content((StatsBody = "application/json"), (String = "text/csv"))),
-        (status = BAD_REQUEST, description = "`invalid_query`", body = ErrorBody),
-        (status = NOT_FOUND, description = "`not_found`", body = ErrorBody),
-        ReadRefusals,
+        LinkErrors,
+        ErrorResponses,
     ),
 )]
 pub(crate) async fn stats(
-    _reader: Reader,
+    _: MayRead,
     State(shortener): State<Arc<Shortener>>,
     headers: HeaderMap,
-    KeyPath(key): KeyPath,
+    LinkKey { key }: LinkKey,
     Query(query): Query<StatsQuery>,
 ) -> Result<Response, ApiError> {
     let to = query.to.unwrap_or_else(|| shortener.clock.now().to_zoned(TimeZone::UTC).date());

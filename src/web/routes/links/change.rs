@@ -1,0 +1,142 @@
+//! `/api/v1/links/{key}`: edit, remove, take down and restore a link. Every change is logged with the token's name.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+    response::Response,
+};
+use utoipa::IntoResponses;
+
+use super::{LinkErrors, body::LinkPatch, log_change, show_record};
+use crate::{
+    base_url::BaseUrl,
+    link::{Key, Link},
+    shortener::Shortener,
+    web::{
+        extract::{
+            body::Payload, client::ServiceUrl, conditional::IfMatch, link_key::LinkKey, token::MayWrite,
+        },
+        respond::error::{ApiError, ErrorBody, ErrorResponses},
+        routes::links::body::LinkBody,
+        state::AppState,
+    },
+};
+
+/// A link that the client may change, and the condition under which it wants to.
+pub(crate) struct LinkToChange {
+    token: Arc<str>,
+    key: Key,
+    if_match: IfMatch,
+    base_url: BaseUrl,
+    shortener: Arc<Shortener>,
+}
+
+impl FromRequestParts<AppState> for LinkToChange {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let MayWrite(token) = MayWrite::from_request_parts(parts, state).await?;
+        let ServiceUrl(base_url) = ServiceUrl::from_request_parts(parts, state).await?;
+        let LinkKey { key } = LinkKey::from_request_parts(parts, state).await?;
+        let if_match = IfMatch::from_headers(&parts.headers);
+        Ok(Self { token, key, if_match, base_url, shortener: state.shortener.clone() })
+    }
+}
+
+/// The error of a change whose condition fails, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document is made from the declaration")]
+#[response(status = PRECONDITION_FAILED, description = "`precondition_failed`")]
+pub(crate) struct PreconditionFailed(ErrorBody);
+
+/// Edit a link
+///
+/// What is left out stays; `null` takes away (RFC 7396). A target that was taken over by others is
+/// protected by `If-Match`.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/links/{key}",
+    tag = "manage",
+    params(LinkKey, IfMatch),
+    request_body(content((LinkPatch = "application/json"), (LinkPatch = "application/merge-patch+json"))),
+    security(("token" = ["write"])),
+    responses(
+        (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
+        LinkErrors,
+        PreconditionFailed,
+        ErrorResponses,
+    ),
+)]
+pub(crate) async fn edit(
+    link: LinkToChange,
+    Payload(patch): Payload<LinkPatch>,
+) -> Result<Response, ApiError> {
+    let LinkToChange { token, key, if_match, base_url, shortener } = link;
+    let now = shortener.clock.now();
+    let revise = |link: &Link| if_match.check(link).and_then(|()| patch.apply(&link.doc, now));
+    let record = shortener.edit(&key, &base_url, patch.password()?, revise).await?;
+    log_change(&token, &key, "edited");
+    Ok(show_record(&record, &base_url, &shortener))
+}
+
+/// Remove a link
+///
+/// All that was counted about it goes with it. To only stop it, take it down.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/links/{key}",
+    tag = "manage",
+    params(LinkKey, IfMatch),
+    security(("token" = ["write"])),
+    responses(
+        (status = NO_CONTENT, description = "It has gone"),
+        LinkErrors,
+        PreconditionFailed,
+        ErrorResponses,
+    ),
+)]
+pub(crate) async fn remove(link: LinkToChange) -> Result<StatusCode, ApiError> {
+    let LinkToChange { token, key, if_match, shortener, .. } = link;
+    shortener.remove(&key, |link| if_match.check(link)).await?;
+    log_change(&token, &key, "removed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a link down
+///
+/// From then on it answers 410, until it is restored.
+#[utoipa::path(
+    post,
+    path = "/api/v1/links/{key}/take-down",
+    tag = "manage",
+    params(LinkKey, IfMatch),
+    security(("token" = ["write"])),
+    responses((status = OK, body = LinkBody), LinkErrors, PreconditionFailed, ErrorResponses),
+)]
+pub(crate) async fn take_down(link: LinkToChange) -> Result<Response, ApiError> {
+    link.set_taken_down(true).await
+}
+
+/// Restore a link that was taken down
+#[utoipa::path(
+    post,
+    path = "/api/v1/links/{key}/restore",
+    tag = "manage",
+    params(LinkKey, IfMatch),
+    security(("token" = ["write"])),
+    responses((status = OK, body = LinkBody), LinkErrors, PreconditionFailed, ErrorResponses),
+)]
+pub(crate) async fn restore(link: LinkToChange) -> Result<Response, ApiError> {
+    link.set_taken_down(false).await
+}
+
+impl LinkToChange {
+    async fn set_taken_down(self, is_taken_down: bool) -> Result<Response, ApiError> {
+        let Self { token, key, if_match, base_url, shortener } = self;
+        let record = shortener.set_taken_down(&key, is_taken_down, |link| if_match.check(link)).await?;
+        log_change(&token, &key, if is_taken_down { "taken down" } else { "restored" });
+        Ok(show_record(&record, &base_url, &shortener))
+    }
+}

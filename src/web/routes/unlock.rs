@@ -1,0 +1,75 @@
+//! `POST /{key}`: follow a short link with its password.
+
+use axum::{
+    extract::{FromRequest, RawQuery, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    shortener::{FollowError, Follower},
+    web::{
+        extract::{body::Payload, client::ClientIp, link_key::LinkKey, visitor::visitor},
+        middleware::password_attempts::Attempt,
+        respond::error::{ApiError, ErrorBody, ErrorResponses},
+        routes::redirect::{FollowErrors, NO_STORE, location},
+        state::AppState,
+    },
+};
+
+/// What a visitor knows.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unlock {
+    /// The link's password.
+    #[schema(format = Password)]
+    password: String,
+}
+
+/// Follow a short link that asks for a password
+///
+/// The password comes in the body, so that no log and no history keeps it. A client that fails too often at one link has to
+/// wait; right passwords are not limited.
+#[utoipa::path(
+    post,
+    path = "/{key}",
+    params(LinkKey),
+    request_body(content((Unlock = "application/x-www-form-urlencoded"), (Unlock = "application/json"))),
+    responses(
+        (status = SEE_OTHER, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        FollowErrors,
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
+        ErrorResponses,
+    ),
+)]
+pub(crate) async fn unlock(
+    State(state): State<AppState>,
+    client: ClientIp,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    LinkKey { key }: LinkKey,
+    request: Request,
+) -> Result<(StatusCode, [(HeaderName, HeaderValue); 2]), ApiError> {
+    let AppState { shortener, attempts, .. } = &state;
+    // Nothing is read for a link that can't be followed, or from a client that has to wait.
+    let has_password = shortener.find(&key).await?.doc.options.password.is_some();
+    if has_password {
+        attempts.check(client, &key)?;
+    }
+    let Payload(Unlock { password }) = Payload::from_request(request, &state).await?;
+    let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
+    let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
+    let visitor = Follower::Visitor(visitor(&headers));
+    let followed = shortener.follow(&key, visitor, Some(password)).await;
+    match &followed {
+        Ok(_) => attempt.map(Attempt::succeed),
+        // It was charged when it began.
+        Err(FollowError::WrongPassword) => None,
+        Err(_) => attempt.map(Attempt::forgive),
+    };
+    let link = followed?;
+    let location = location(&link, query.as_deref())?;
+    // 303: the password stays here, whatever status the link redirects with.
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)]))
+}
