@@ -1,26 +1,26 @@
-//! Links in and out of files: what an export writes, what an import takes, and what the exports of other services
-//! look like.
+//! Import and export of links as files.
 //!
-//! Files are read and written link by link, in memory that does not grow with their number. A layout is one file
-//! here and one line in [`import::Format`].
+//! An export turns each link of a store into an [`Entry`] and writes it. An import reads a file as rows, parses each row
+//! into an [`Entry`], and puts that into a store. Both work row by row: memory does not grow with the number of links.
+//!
+//! To read the files of another service, add a variant to [`Format`], a row to the table in `layouts.rs`, and a parse
+//! function next to it.
+#![expect(missing_docs, reason = "the names of fields and the texts of errors say it")]
 
-mod bitly;
-mod chhoto;
 pub mod export;
 mod fields;
 pub mod import;
-mod input;
 mod jsonl;
-mod kutt;
+mod layouts;
 mod objects;
 #[cfg(test)]
 mod properties;
 pub mod reader;
-mod shlink;
 mod spreadsheet;
-mod table;
-mod yourls;
 
+use std::fmt;
+
+use clap::ValueEnum;
 use thiserror::Error;
 
 use crate::{
@@ -29,71 +29,86 @@ use crate::{
     store::History,
 };
 
-/// A link as a file has it, with what was counted about it.
+/// A file format, under its name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// An import detects the format from the start of the file.
+    Auto,
+    /// The format of backups: a JSON object per line, with everything.
+    Jsonl,
+    /// For spreadsheets, without passwords and clicks by day.
+    Csv,
+    Yourls,
+    Shlink,
+    Kutt,
+    Bitly,
+    Chhoto,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| formatter.write_str(value.get_name()))
+    }
+}
+
+/// A link and its counts, as a file holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The link.
     pub link: Link,
-    /// What was counted about it.
     pub history: History,
 }
 
 impl Entry {
-    /// Puts the two together.
+    /// Combines a link with its counts.
     ///
     /// # Errors
-    /// [`Flaw::Counts`] for more than any store can count.
-    fn new(link: Link, history: History) -> Result<Self, Flaw> {
+    /// [`RowError::Counts`] if a store can't hold the counts.
+    fn new(link: Link, history: History) -> Result<Self, RowError> {
         let days = history.days.values().flat_map(|counts| {
             let details = counts.devices.values().chain(counts.referrers.values()).copied();
             details.chain([counts.people, counts.bots])
         });
         let sum = days.chain([history.undated_clicks]).fold(0_u64, u64::saturating_add);
-        if sum.max(history.visits) > MAX_COUNT { Err(Flaw::Counts) } else { Ok(Self { link, history }) }
+        if sum.max(history.visits) > MAX_COUNT { Err(RowError::Counts) } else { Ok(Self { link, history }) }
     }
 }
 
-/// Why something in a file is no link.
+/// The reason why a row of a file is not a link.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum Flaw {
-    /// A field is missing.
-    #[error("it has no {0}")]
+pub enum RowError {
+    #[error("missing {0}")]
     Missing(&'static str),
-    /// Its key is none.
-    #[error("the key {0:?}: {1}")]
+    #[error("invalid key {0:?}: {1}")]
     Key(String, InvalidKey),
-    /// Its target is none.
     #[error(transparent)]
     Target(#[from] InvalidTarget),
-    /// Its tags are none.
     #[error(transparent)]
     Tags(#[from] InvalidTags),
-    /// Another field is not what it should be.
-    #[error("{name}: {value:?} is not {wanted}")]
-    Value {
-        /// The field.
-        name: &'static str,
-        /// What it holds.
-        value: String,
-        /// What it should hold.
-        wanted: &'static str,
-    },
-    /// It has a password that can't be taken over; without it, the link would be open to everyone.
-    #[error("it has a password that can not be taken over")]
+    #[error("{name}: {value:?} is not {expected}")]
+    Value { name: &'static str, value: String, expected: &'static str },
+    /// Without its password, the link would be open to everyone.
+    #[error("the link has a password that can't be imported")]
     Password,
-    /// A newer version has restricted the link in a way that this one does not know.
-    #[error("it needs a newer version of this program")]
+    #[error("the link needs a newer version of urlshort")]
     Unsupported,
-    /// More was counted than any store can count.
-    #[error("its counts are too large")]
+    #[error("the counts exceed {MAX_COUNT}")]
     Counts,
-    /// It is longer than [`reader::MAX_ENTRY`].
-    #[error("it is longer than {} bytes", reader::MAX_ENTRY)]
+    #[error("longer than {} bytes", reader::MAX_ROW)]
     TooLong,
-    /// It is not text.
-    #[error("it is not UTF-8")]
+    #[error("not valid UTF-8")]
     Encoding,
-    /// It is not the JSON that it should be.
     #[error("{0}")]
     Json(String),
+}
+
+impl RowError {
+    /// Returns the error for a field with an invalid value.
+    fn value(name: &'static str, value: &str, expected: &'static str) -> Self {
+        Self::Value { name, value: excerpt(value), expected }
+    }
+}
+
+/// Returns the start of a value, short enough for an error message.
+fn excerpt(text: &str) -> String {
+    text.chars().take(80).collect()
 }

@@ -1,4 +1,4 @@
-//! `urlshort export`: every link of the store to a file.
+//! `urlshort export`: writes all links of the store to a file.
 
 use std::{
     cell::Cell,
@@ -9,26 +9,32 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::Args;
+use clap::{
+    Args, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use thiserror::Error;
 
 use super::{
     terminal::Printable,
-    transfer::{self, Missing},
+    transfer::{self, MissingFile},
 };
 use crate::{
     clock::Clock,
     config::Config,
     observability::logging::Chain,
     store::Store,
-    transfer::export::{self, ExportError, Format, Progress},
+    transfer::{
+        Format,
+        export::{self, ExportError, Progress},
+    },
 };
 
-/// What is exported, and where to.
+/// The options of `urlshort export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportOptions {
     /// jsonl has everything, hashes of passwords included; csv is for spreadsheets
-    #[arg(long, value_enum, default_value_t = Format::Jsonl, hide_possible_values = true)]
+    #[arg(long, value_parser = format_parser(), default_value = "jsonl", hide_possible_values = true)]
     pub format: Format,
 
     /// File to write, readable for its owner alone; standard output where none is given
@@ -36,7 +42,12 @@ pub struct ExportOptions {
     pub output: Option<PathBuf>,
 }
 
-/// Links were left out of an export.
+/// Accepts only the formats that can be exported.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(["jsonl", "csv"]).try_map(|name| Format::from_str(&name, false))
+}
+
+/// The number of links that an export left out.
 #[derive(Debug, Error)]
 #[error("{0} damaged links were not exported")]
 struct DamagedLinks(u64);
@@ -44,10 +55,10 @@ struct DamagedLinks(u64);
 /// Writes all links that can be read.
 ///
 /// # Errors
-/// Failures of the store and of the output, and damaged links.
+/// Those of the store and of the output, and damaged links.
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
-        let store = transfer::open_store(config, Missing::IsAnError).await?;
+        let store = transfer::open_store(config, MissingFile::Fail).await?;
         let exported = match &options.output {
             None => write(&*store, options.format, io::stdout().lock()).await,
             Some(file) => write_file(&*store, options.format, file).await,
@@ -60,18 +71,19 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes a file that gets its name once it is complete.
+/// Writes a file under a temporary name, and renames it once it is complete.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u64, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
-    let output = create_private(Path::new(&partial)).map_err(ExportError::Output)?;
+    let output = create_private(Path::new(&partial))?;
     let damaged = write(store, format, &output).await?;
-    output.sync_all().and_then(|()| fs::rename(&partial, file)).map_err(ExportError::Output)?;
+    output.sync_all().and_then(|()| fs::rename(&partial, file))?;
     Ok(damaged)
 }
 
-/// Creates a file that only its owner can read. A file of that name is removed first: an old one would keep its mode,
-/// and a link would have its target overwritten.
+/// Creates a file that only its owner can read.
+///
+/// An existing file is removed first: it would keep its mode, and the target of a symbolic link would be overwritten.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -79,7 +91,7 @@ fn create_private(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Writes all links, and returns how many were left out because they are damaged.
+/// Writes all links, and returns the number of damaged ones that were left out.
 async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<u64, ExportError> {
     let (bar, damaged) = (transfer::counter(), Cell::new(0));
     let output = BufWriter::with_capacity(transfer::BUFFER, output);
@@ -104,7 +116,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     #[tokio::test]
-    async fn a_file_is_for_its_owner_alone_and_replaces_the_last_one() {
+    async fn a_new_file_is_private_and_replaces_the_last_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("links.csv");
         std::fs::write(&file, "old").unwrap();
@@ -115,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_an_earlier_run_or_somebody_else_has_left_is_neither_kept_nor_followed() {
+    async fn a_partial_file_or_symbolic_link_is_removed_first() {
         let directory = tempfile::tempdir().unwrap();
         let (file, partial) = (directory.path().join("links"), directory.path().join("links.partial"));
         let precious = directory.path().join("precious");

@@ -1,4 +1,4 @@
-//! `urlshort import`: the links of a file into the store.
+//! `urlshort import`: puts the links of a file into the store.
 
 use std::{
     error::Error,
@@ -9,14 +9,13 @@ use std::{
 };
 
 use clap::Args;
-use indicatif::ProgressBar;
 use serde_json::json;
 use thiserror::Error;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     terminal::Printable,
-    transfer::{self, Missing},
+    transfer::{self, MissingFile},
 };
 use crate::{
     clock::Clock,
@@ -24,22 +23,23 @@ use crate::{
     policy::TargetPolicy,
     store::StoreError,
     transfer::{
-        import::{Format, Importer, Outcome, Skip},
-        reader::{self, Place, ReadError, Row},
+        Format,
+        import::{Importer, Outcome, Skip},
+        reader::{self, Position, ReadError, Row},
     },
     web::router,
 };
 
-/// Links that go into the store at the same time. A commit then has many of them.
-const CHUNK: usize = 512;
+/// The most rows in a batch. They go into the store concurrently, so that one commit has many of them.
+const BATCH: usize = 512;
 
-/// Bytes of a file that go into the store at the same time, as soon as they are more.
-const CHUNK_BYTES: usize = 4 << 20;
+/// Bytes after which a batch is complete.
+const BATCH_BYTES: usize = 4 << 20;
 
-/// Skipped links that are shown; `--report` has them all.
+/// Skipped rows that are printed. `--report` has all of them.
 const SHOWN: usize = 20;
 
-/// What is imported, and how.
+/// The options of `urlshort import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportOptions {
     /// auto, jsonl, csv, yourls, shlink, kutt, bitly or chhoto
@@ -64,16 +64,16 @@ enum ImportError {
     Open(PathBuf, #[source] io::Error),
     #[error("{} can't be written", .0.display())]
     Report(PathBuf, #[source] io::Error),
-    #[error("the import stopped at {place}; run it again to go on")]
-    Store { place: Place, source: StoreError },
+    #[error("the import stopped at {position}; run it again to continue")]
+    Store { position: Position, source: StoreError },
     #[error(transparent)]
     Read(#[from] ReadError),
 }
 
-/// Takes over the links of a file. 0: all of them are in the store now. 1: some were skipped.
+/// Imports a file. The exit code is 0 if all links are in the store now, and 1 if some were skipped.
 ///
 /// # Errors
-/// Where the file can't be read to its end, or the store fails. What is in the store by then stays there.
+/// Those of the file and of the store. Links that are in the store by then stay there.
 pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn Error>> {
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;
@@ -82,13 +82,13 @@ pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn
         if let Some(file) = &config.blocked_hosts {
             policy = policy.with_blocked_hosts(file.clone())?;
         }
-        let missing = if options.dry_run { Missing::IsAnError } else { Missing::IsMade };
+        let missing = if options.dry_run { MissingFile::Fail } else { MissingFile::Create };
         let store = transfer::open_store(config, missing).await?;
         let importer = Importer {
             store: store.clone(),
             reserved: router::reserved_keys(),
             policy,
-            own: config.base_url.clone(),
+            base_url: config.base_url.clone(),
             dry_run: options.dry_run,
         };
         let imported = import(importer, input, size, options.format, report).await;
@@ -117,24 +117,26 @@ async fn import(
     format: Format,
     mut report: Report,
 ) -> Result<ExitCode, ImportError> {
-    let progress = size.map_or_else(transfer::counter, transfer::meter);
-    let input = Metered { input, progress: size.is_some().then(|| progress.clone()) };
-    // One chunk waits while another goes into the store and a third is read.
-    let (chunks, mut waiting) = mpsc::channel(1);
-    let reader = spawn_blocking(move || read(input, format, chunks));
+    let (progress, input): (_, Box<dyn Read + Send>) = match size.map(transfer::meter) {
+        Some(progress) => (progress.clone(), Box::new(progress.wrap_read(input))),
+        None => (transfer::counter(), input),
+    };
+    // While one batch goes into the store, the next one waits, and the one after that is read.
+    let (batches, mut waiting) = mpsc::channel(1);
+    let reader = spawn_blocking(move || read(input, format, batches));
     let mut result = Ok(());
     while let Some(rows) = waiting.recv().await {
-        let first = rows.first().map_or(Place::Line(0), |row: &Row| row.place);
-        match importer.take(rows).await {
+        let position = rows.first().map_or(Position::Line(0), |row: &Row| row.position);
+        match importer.import(rows).await {
             Ok(outcomes) => report.add(outcomes)?,
             Err(source) => {
-                result = Err(ImportError::Store { place: first, source });
+                result = Err(ImportError::Store { position, source });
                 break;
             }
         }
-        progress.set_message(format!("{} links", report.taken()));
+        progress.set_message(format!("{} links", report.total()));
         if size.is_none() {
-            progress.set_position(report.taken());
+            progress.set_position(report.total());
         }
     }
     drop(waiting);
@@ -146,44 +148,28 @@ async fn import(
     Ok(if report.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the file and sends its rows in chunks, until nobody takes them any more.
-fn read(input: impl Read, format: Format, chunks: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
-    let (mut chunk, mut bytes) = (Vec::new(), 0);
+/// Reads the file, and sends its rows in batches until the receiver is dropped.
+fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
     let send =
-        |chunk: &mut Vec<Row>| chunks.blocking_send(std::mem::take(chunk)).map_err(|_| ReadError::Stopped);
+        |batch: &mut Vec<Row>| batches.blocking_send(std::mem::take(batch)).map_err(|_| ReadError::Stopped);
     let read = reader::read(input, format, Clock::system().now(), |row| {
         bytes += row.size;
-        chunk.push(row);
-        if chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
+        batch.push(row);
+        if batch.len() == BATCH || bytes >= BATCH_BYTES {
             bytes = 0;
-            send(&mut chunk)?;
+            send(&mut batch)?;
         }
         Ok(())
     });
-    // What came before the file turned out to be broken is as good as the rest.
-    if !chunk.is_empty() {
-        send(&mut chunk)?;
+    // Rows in front of an error are imported.
+    if !batch.is_empty() {
+        send(&mut batch)?;
     }
     read
 }
 
-/// A reader that moves a progress bar.
-struct Metered<R> {
-    input: R,
-    progress: Option<ProgressBar>,
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        if let Some(progress) = &self.progress {
-            progress.inc(count as u64);
-        }
-        Ok(count)
-    }
-}
-
-/// What became of the rows so far.
+/// The counts of an import, and its skipped rows.
 #[derive(Default)]
 struct Report {
     added: u64,
@@ -200,7 +186,7 @@ impl Report {
         Ok(Self { file: Some((path.into(), BufWriter::new(file))), ..Self::default() })
     }
 
-    fn taken(&self) -> u64 {
+    fn total(&self) -> u64 {
         self.added + self.present + self.skipped
     }
 
@@ -215,33 +201,33 @@ impl Report {
         Ok(())
     }
 
-    fn skip(&mut self, Skip { place, key, reason }: &Skip) -> Result<(), ImportError> {
+    fn skip(&mut self, Skip { position, key, reason }: &Skip) -> Result<(), ImportError> {
         self.skipped += 1;
         let key = key.as_ref().map(ToString::to_string);
         if self.shown.len() < SHOWN {
             let key = key.as_ref().map_or_else(String::new, |key| format!(", {key}"));
-            self.shown.push(format!("{place}{key}: {}", Printable(reason)));
+            self.shown.push(format!("{position}{key}: {}", Printable(reason)));
         }
         if let Some((path, file)) = &mut self.file {
-            let (word, number) = place.as_pair();
-            let line = json!({ word: number, "key": key, "reason": Printable(reason).to_string() });
+            let (unit, number) = position.as_pair();
+            let line = json!({ unit: number, "key": key, "reason": Printable(reason).to_string() });
             writeln!(file, "{line}").map_err(|error| ImportError::Report(path.clone(), error))?;
         }
         Ok(())
     }
 
-    /// Shows what was skipped on standard error, and the counts on standard output.
+    /// Prints skipped rows to standard error, and the counts to standard output.
     fn finish(&mut self, dry_run: bool) -> Result<(), ImportError> {
         let hidden = self.skipped - self.shown.len() as u64;
         for line in &self.shown {
             eprintln!("urlshort: skipped {line}");
         }
         if hidden > 0 {
-            eprintln!("urlshort: skipped {hidden} more; --report FILE tells of all of them");
+            eprintln!("urlshort: skipped {hidden} more; --report FILE lists all of them");
         }
         let verb = if dry_run { "to add" } else { "added" };
         let Self { added, present, skipped, .. } = self;
-        // Nothing is left to do where standard output is closed.
+        // A closed standard output is no failure: the links are in the store.
         let _ = writeln!(io::stdout(), "{added} {verb}, {present} already there, {skipped} skipped");
         match &mut self.file {
             None => Ok(()),

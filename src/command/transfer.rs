@@ -1,4 +1,4 @@
-//! What `export` and `import` share.
+//! What the commands `export` and `import` share.
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,62 +11,64 @@ use crate::{
     store::{self, OpenOptions, Store, StoreError, StoreUrl},
 };
 
-/// Bytes that are read or written at a time.
+/// Bytes in one write to the output.
 pub(super) const BUFFER: usize = 1 << 18;
 
-/// How long a call may take at least. Nobody waits for a single answer here, and a store that has so much to do at a
-/// time may well be slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The shortest deadline of a call to the store.
+///
+/// No client waits for the answer here, and a bulk transfer can slow the store down.
+const MIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// There is no store to work with.
+/// The reason why the store of `STORE_URL` can't be used.
 #[derive(Debug, Error)]
-enum NoStore {
-    #[error(
-        "STORE_URL: the store memory: ends with each program, so nothing can be moved out of it or into it"
-    )]
+enum OpenError {
+    #[error("STORE_URL: the memory: store ends with its process, so it has no links to export or import")]
     Memory,
     #[error("STORE_URL: there is no file {}", .0.display())]
     Missing(PathBuf),
     #[error("STORE_URL: the {0:?} store can't be opened")]
-    Closed(StoreUrl, #[source] StoreError),
+    Store(StoreUrl, #[source] StoreError),
 }
 
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-/// What to do about a store that is not there yet.
+/// The handling of an SQLite file that does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Missing {
-    IsMade,
-    /// A file with a wrong name would be an empty export, and nobody would notice.
-    IsAnError,
+pub(super) enum MissingFile {
+    Create,
+    /// A misspelt name must not give an empty export.
+    Fail,
 }
 
-pub(super) async fn open_store(config: &Config, missing: Missing) -> Result<Arc<dyn Store>, Box<dyn Error>> {
+pub(super) async fn open_store(
+    config: &Config,
+    missing: MissingFile,
+) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     match &config.store_url {
-        StoreUrl::Memory => return Err(NoStore::Memory.into()),
-        StoreUrl::Sqlite(path) if missing == Missing::IsAnError && !path.exists() => {
-            return Err(NoStore::Missing(path.clone()).into());
+        StoreUrl::Memory => return Err(OpenError::Memory.into()),
+        StoreUrl::Sqlite(path) if missing == MissingFile::Fail && !path.exists() => {
+            return Err(OpenError::Missing(path.clone()).into());
         }
         _ => {}
     }
-    let deadline = config.store_timeout.max(PATIENCE);
+    let deadline = config.store_timeout.max(MIN_DEADLINE);
     let options = OpenOptions {
         connections: config.store_connections,
         deadline,
         password_file: config.pgpassword_file.clone(),
     };
     let store = store::open(&config.store_url, &options).await;
-    Ok(store.map_err(|error| NoStore::Closed(config.store_url.clone(), error))?)
+    Ok(store.map_err(|error| OpenError::Store(config.store_url.clone(), error))?)
 }
 
-/// Counts links on a terminal; where standard error is none, it shows nothing.
+/// Returns a counter of links. It shows only on a terminal.
 pub(super) fn counter() -> ProgressBar {
     bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")
 }
 
-/// Shows how far a file of `size` bytes has been read, and a message.
+/// Returns a progress bar for a file of `size` bytes. It shows only on a terminal.
 pub(super) fn meter(size: u64) -> ProgressBar {
     bar(ProgressBar::new(size), "{wide_bar} {percent} %, {msg}, {eta} left")
 }

@@ -1,11 +1,10 @@
-//! Writing every link of a store to a file.
+//! Writing all links of a store to a file.
 
 use std::{
     collections::BTreeMap,
     io::{self, Write},
 };
 
-use clap::ValueEnum;
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::{
     Timestamp,
@@ -13,53 +12,50 @@ use jiff::{
 };
 use thiserror::Error;
 
-use super::{Entry, jsonl, spreadsheet};
+use super::{Entry, Format, jsonl, spreadsheet};
 use crate::{
     clicks::DayCounts,
     store::{Damaged, History, Record, Store, StoreError, listing::Order},
 };
 
-/// What an export looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A JSON object a line, with everything.
-    Jsonl,
-    /// For spreadsheets, without what was counted by day and without passwords.
-    Csv,
-}
-
-/// Links that are asked of the store at a time.
+/// Links in one page of the store's listing.
 const PAGE: usize = 1000;
 
-/// Links whose counts are asked for at the same time.
+/// Links whose counts are fetched concurrently.
 const CONCURRENCY: usize = 32;
 
-/// The days that a store can keep.
+/// The first and the last day that a store can hold.
 const DAYS: (Date, Date) = (date(0, 1, 1), date(9999, 12, 31));
 
-/// An export could not be finished.
+/// A failure that ends an export.
 #[derive(Debug, Error)]
 pub enum ExportError {
-    /// The store failed.
+    #[error("can't export as {0} (use jsonl or csv)")]
+    Format(Format),
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The output failed.
-    #[error("the output can not be written")]
-    Output(#[source] io::Error),
+    #[error("can't write the output")]
+    Output(#[from] io::Error),
 }
 
-/// What an export tells on its way.
+impl From<csv::Error> for ExportError {
+    fn from(error: csv::Error) -> Self {
+        Self::Output(error.into())
+    }
+}
+
+/// An event of a running export.
 pub enum Progress<'a> {
-    /// So many links are written.
+    /// The number of links written so far.
     Written(u64),
-    /// A link can't be read and is left out.
+    /// A link that can't be read, and is left out.
     Damaged(&'a Damaged),
 }
 
-/// Writes all links, the oldest first, and returns how many they are. Damaged ones are told of and left out.
+/// Writes all links as JSONL or CSV, the oldest first, and returns their number.
 ///
-/// Links that are made meanwhile come at the end, so each link that stands all the time is written once. States are
-/// those at `now`. `output` may block: nothing else has to be done meanwhile.
+/// New links come last, so every link that exists throughout the export is written once. Damaged links are reported and
+/// left out. States are those at `now`. `output` can block, because no other task runs meanwhile.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -100,15 +96,15 @@ pub async fn export(
     Ok(count)
 }
 
-/// Adds what was counted by day; `None` where the link has gone meanwhile.
+/// Adds the counts by day. Returns `None` if the link was deleted meanwhile.
 async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>, StoreError> {
     loop {
         let days = store.day_counts(&record.link.key, DAYS.0, DAYS.1).await?;
         if days.is_empty() {
             return Ok(Some(entry(record, days)));
         }
-        // Clicks that came between the two questions would be missing in one of them. They come once a second, so the
-        // next time is the last one.
+        // Clicks that are flushed between the two calls show in only one of them. Flushes are a second apart, so the
+        // second try succeeds.
         let Some(later) = store.get(&record.link.key).await? else { return Ok(None) };
         let is_same = later.clicks == record.clicks;
         record = later;
@@ -131,33 +127,29 @@ enum Writer<W: Write> {
 
 impl<W: Write> Writer<W> {
     fn new(format: Format, now: Timestamp, output: W) -> Result<Self, ExportError> {
-        Ok(match format {
-            Format::Jsonl => Self::Jsonl(output),
+        match format {
+            Format::Jsonl => Ok(Self::Jsonl(output)),
             Format::Csv => {
                 let mut rows =
                     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(output);
-                rows.write_record(spreadsheet::header()).map_err(failure)?;
-                Self::Csv { rows: Box::new(rows), now }
+                rows.write_record(spreadsheet::header())?;
+                Ok(Self::Csv { rows: Box::new(rows), now })
             }
-        })
+            _ => Err(ExportError::Format(format)),
+        }
     }
 
     fn write(&mut self, entry: Entry) -> Result<(), ExportError> {
         match self {
-            Self::Jsonl(output) => jsonl::write(entry, output).map_err(ExportError::Output),
-            Self::Csv { rows, now } => spreadsheet::write(&entry, *now, rows).map_err(failure),
+            Self::Jsonl(output) => Ok(jsonl::write(entry, output)?),
+            Self::Csv { rows, now } => Ok(spreadsheet::write(&entry, *now, rows)?),
         }
     }
 
-    fn finish(&mut self) -> Result<(), ExportError> {
-        let flushed = match self {
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
             Self::Jsonl(output) => output.flush(),
             Self::Csv { rows, .. } => rows.flush(),
-        };
-        flushed.map_err(ExportError::Output)
+        }
     }
-}
-
-fn failure(error: csv::Error) -> ExportError {
-    ExportError::Output(error.into())
 }

@@ -1,4 +1,4 @@
-//! The service's own layout: a JSON object per line with a link, as a store keeps it, and its counts.
+//! The format of backups: a JSON object per line with a link, as a store keeps it, and its counts.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,7 @@ use std::{
 use jiff::{Timestamp, civil::Date};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, Flaw, fields};
+use super::{Entry, RowError, fields};
 use crate::{
     clicks::DayCounts,
     is_default,
@@ -18,7 +18,7 @@ use crate::{
     store::History,
 };
 
-/// A line. Timestamps are in RFC 3339.
+/// The JSON of a line. Timestamps are in RFC 3339.
 #[derive(Debug, Deserialize, Serialize)]
 struct Line {
     key: String,
@@ -41,7 +41,7 @@ fn first() -> NonZeroU32 {
     NonZeroU32::MIN
 }
 
-/// Writes a link as a line.
+/// Writes an entry as a line.
 pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
     let Entry { link, history } = entry;
     let line = Line {
@@ -57,24 +57,24 @@ pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
     output.write_all(b"\n")
 }
 
-/// Reads a line.
+/// Parses a line.
 ///
 /// # Errors
-/// See [`Flaw`]. A field that this version does not know is one: the link would lose it.
-pub(super) fn read(line: &[u8], now: Timestamp) -> Result<Entry, Flaw> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| Flaw::Json(error.to_string()))?;
+/// See [`RowError`]. A field that this version does not know is an error, because the link would lose it.
+pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
+    let line: Line = serde_json::from_slice(line).map_err(|error| RowError::Json(error.to_string()))?;
     let mut doc = line.doc;
     if let Some(name) = doc.unknown_field() {
-        return Err(Flaw::Json(format!("unknown field `{name}`")));
+        return Err(RowError::Json(format!("unknown field `{name}`")));
     }
     if !doc.is_supported() {
-        return Err(Flaw::Unsupported);
+        return Err(RowError::Unsupported);
     }
     if let Some(hash) = &doc.options.password {
-        doc.options.password = Some(password::imported(hash.as_phc().into()).ok_or(Flaw::Password)?);
+        doc.options.password = Some(password::imported(hash.as_phc().into()).ok_or(RowError::Password)?);
     }
     if let Some(day) = line.days.keys().find(|day| day.year() < 0) {
-        return Err(Flaw::Value { name: "days", value: day.to_string(), wanted: "a day of our era" });
+        return Err(RowError::value("days", &day.to_string(), "a day of the years 0 to 9999"));
     }
     let days = line.days.into_iter().filter(|(_, counts)| !is_default(counts)).collect();
     let link = Link {
@@ -86,7 +86,7 @@ pub(super) fn read(line: &[u8], now: Timestamp) -> Result<Entry, Flaw> {
     Entry::new(link, History { visits: line.visits, undated_clicks: line.undated_clicks, days })
 }
 
-/// Returns whether the beginning of a file looks like this layout.
+/// Returns whether the start of a file looks like this format.
 pub(super) fn fits(head: &str) -> bool {
     head.starts_with('{') && head.contains("\"key\"") && head.contains("\"target\"")
 }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     fn round_trip(line: &str) -> String {
-        let entry = read(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+        let entry = parse(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
         let mut written = Vec::new();
         write(entry, &mut written).unwrap();
         String::from_utf8(written).unwrap().trim_end().to_owned()
@@ -125,43 +125,36 @@ mod tests {
     }
 
     #[test]
-    fn what_no_link_can_have_is_refused() {
+    fn an_invalid_member_is_refused_with_its_reason() {
         for (member, reason) in [
             (r#""colour":"red""#, "unknown field `colour`"),
-            (r#""needs":99"#, "it needs a newer version"),
+            (r#""needs":99"#, "the link needs a newer version"),
             (r#""redirect":303"#, "a redirect is 301, 302, 307 or 308"),
             (r#""max_visits":0"#, "invalid value: integer `0`"),
             (r#""title":" ""#, "a title is 1 to 255 characters"),
             (r#""tags":["a,b"]"#, "a tag is 1 to 64 characters"),
-            (r#""password":"secret""#, "it has a password that can not be taken over"),
+            (r#""password":"secret""#, "the link has a password that can't be imported"),
             (
                 r#""password":"$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0""#,
-                "it has a password that can not be",
+                "a password that can't be imported",
             ),
             (r#""created_at":"yesterday""#, "failed to parse"),
             (r#""days":{"2026-06-01":{"devices":{"toaster":1}}}"#, "unknown variant `toaster`"),
-            (r#""days":{"-000001-06-01":{"people":1}}"#, "is not a day of our era"),
-            (r#""undated_clicks":18446744073709551615"#, "its counts are too large"),
-            (r#""visits":9223372036854775808"#, "its counts are too large"),
+            (r#""days":{"-000001-06-01":{"people":1}}"#, "is not a day of the years 0 to 9999"),
+            (r#""undated_clicks":18446744073709551615"#, "the counts exceed"),
+            (r#""visits":9223372036854775808"#, "the counts exceed"),
         ] {
             let line = format!(r#"{{"key":"k","target":"https://example.com",{member}}}"#);
-            let flaw = read(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err().to_string();
-            assert!(flaw.contains(reason), "{member}: {flaw}");
+            let error = parse(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+            assert!(error.contains(reason), "{member}: {error}");
         }
     }
 
     #[test]
     fn hosts_that_differ_in_case_are_counted_together() {
         let line = r#"{"key":"k","target":"https://example.com","days":{"2026-06-01":{"referrers":{"A.example":1,"a.example":2}}}}"#;
-        let entry = read(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
-        assert_eq!(
-            entry
-                .history
-                .days
-                .into_values()
-                .flat_map(|counts| counts.referrers.into_values())
-                .collect::<Vec<_>>(),
-            [3]
-        );
+        let entry = parse(line.as_bytes(), Timestamp::UNIX_EPOCH).unwrap();
+        let counts = entry.history.days.into_values().flat_map(|counts| counts.referrers.into_values());
+        assert_eq!(counts.collect::<Vec<_>>(), [3]);
     }
 }

@@ -1,66 +1,65 @@
-//! JSON documents that list objects: an array, or an object with an array named `data` or `links`. Several may stand
-//! one after the other, as pages do that were fetched in turn. They are read object by object.
+//! Lists of JSON objects, as the APIs of other services return them.
+//!
+//! A document is an array, or an object with an array named `data` or `links`. A file can hold several documents, such as
+//! the pages of a list. They are read object by object, so their length does not matter.
 
 use std::{
     fmt,
-    io::{BufRead, BufReader, Read},
+    io::{BufReader, Read},
 };
 
+use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::{
+    Format,
     fields::{Fields, simplified},
-    input::{Budget, Limited},
-    reader::ReadError,
+    layouts::Layout,
+    reader::{Position, ReadError, Row, RowBudget},
 };
 
-/// Names that lists have in the answers of the APIs that are known here.
+/// The names of arrays of links.
 const LISTS: [&str; 2] = ["data", "links"];
 
-/// Hands each object to `take`, with its number, the first being 1, and its size.
+/// Hands each object of `input` to `take`. The first one decides the layout.
 pub(super) fn read(
     input: impl Read,
-    budget: &Budget,
-    mut take: impl FnMut(u64, usize, &Fields<'_>) -> Result<(), ReadError>,
+    format: Format,
+    now: Timestamp,
+    mut take: impl FnMut(Row) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
-    let mut input = BufReader::new(Limited::new(input, budget.clone()));
-    let (mut number, mut stopped) = (0, None);
-    let mut each = |object: &Value| {
+    let budget = RowBudget::default();
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(budget.limit(input)));
+    let (mut number, mut layout) = (0, None);
+    let mut take_object = |object: &Value| {
+        let fields = fields(object);
+        let layout = match layout {
+            Some(layout) => layout,
+            None => *layout.insert(Layout::of(&fields, format)?),
+        };
         number += 1;
-        let taken = take(number, budget.renew(), &fields(object));
-        taken.map_err(|error| stopped = Some(error)).is_ok()
+        take(Row {
+            position: Position::Link(number),
+            size: budget.next_row(),
+            entry: (layout.parse)(&fields, now),
+        })
     };
-    while !at_end(&mut input)? {
-        let mut document = serde_json::Deserializer::from_reader(&mut input);
-        if let Err(error) = Objects(&mut each).deserialize(&mut document) {
-            return Err(stopped.unwrap_or(ReadError::Json(error)));
-        }
-    }
-    Ok(())
-}
-
-/// Passes over white space, and tells whether nothing follows it.
-fn at_end(input: &mut impl BufRead) -> Result<bool, ReadError> {
     loop {
-        let available = input.fill_buf().map_err(ReadError::Io)?;
-        if available.is_empty() {
-            return Ok(true);
+        match json.end() {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_io() => return Err(error.into()),
+            Err(_another_document) => {}
         }
-        match available.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => {
-                input.consume(at);
-                return Ok(false);
-            }
-            None => {
-                let count = available.len();
-                input.consume(count);
-            }
+        let mut failure = None;
+        let each = &mut |object: &Value| take_object(object).map_err(|error| failure = Some(error)).is_ok();
+        if let Err(error) = Objects(each).deserialize(&mut json) {
+            return Err(failure.unwrap_or_else(|| error.into()));
         }
     }
 }
 
-/// The members of an object that are text, numbers or truths; of a list, those that are text.
+/// Returns the members of an object as text: an array as its strings, null and nested objects as no value.
 fn fields(object: &Value) -> Fields<'_> {
     let mut fields = Fields::default();
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -77,7 +76,7 @@ fn fields(object: &Value) -> Fields<'_> {
     fields
 }
 
-/// Calls a function for each object of a document while that returns true.
+/// Calls a function for each object of a document, until the function returns false.
 struct Objects<'a, F>(&'a mut F);
 
 impl<'de, F: FnMut(&Value) -> bool> DeserializeSeed<'de> for Objects<'_, F> {
@@ -120,34 +119,37 @@ impl<'de, F: FnMut(&Value) -> bool> Visitor<'de> for Objects<'_, F> {
 mod tests {
     use super::*;
 
+    /// Returns the key of each object, or the reason why there is none.
     fn keys(json: &str) -> Result<Vec<String>, ReadError> {
         let mut keys = Vec::new();
-        read(json.as_bytes(), &Budget::new(1000), |number, _, fields| {
-            assert_eq!(number, keys.len() as u64 + 1);
-            keys.push(fields.text(&["key"]).unwrap_or("?").to_owned());
+        let json = json.replace("\"k\"", "\"target\":\"http://a\",\"key\"");
+        read(json.as_bytes(), Format::Csv, Timestamp::UNIX_EPOCH, |row| {
+            assert_eq!(row.position, Position::Link(keys.len() as u64 + 1));
+            keys.push(row.entry.map_or_else(|error| error.to_string(), |entry| entry.link.key.to_string()));
             Ok(())
         })?;
         Ok(keys)
     }
 
     #[test]
-    fn objects_are_found_wherever_apis_list_them() {
-        assert_eq!(keys(r#"[{"key":"a"},{"key":1}]"#).unwrap(), ["a", "1"]);
-        assert_eq!(keys(r#"{"total":2,"x":[{"key":"n"}],"data":[{"key":"a"}]}"#).unwrap(), ["a"]);
+    fn objects_are_found_in_the_lists_of_apis() {
+        assert_eq!(keys(r#"[{"k":"a"},{"k":1}]"#).unwrap(), ["a", "1"]);
+        assert_eq!(keys(r#"{"total":2,"x":[{"k":"n"}],"data":[{"k":"a"}]}"#).unwrap(), ["a"]);
         assert_eq!(
-            keys("{\"links\":[{\"key\":\"a\"}]}\n {\"links\":[{\"key\":[\"b\",\"c\"]}]}\n").unwrap(),
-            ["a", "b,c"]
+            keys("{\"links\":[{\"k\":\"a\"}]}\n {\"links\":[{\"k\":[\"b\"]},{\"k\":\"c\"}]}\n").unwrap(),
+            ["a", "b", "c"]
         );
         assert_eq!(keys("[]").unwrap(), Vec::<String>::new());
-        assert_eq!(keys("[1,{\"key\":null}]").unwrap(), ["?", "?"]);
+        assert_eq!(
+            keys("[{\"k\":\"a\"},1,{\"k\":null}][{\"k\":[\"b\",\"c\"]}]").unwrap()[1..3],
+            ["missing key", "missing key"]
+        );
     }
 
     #[test]
-    fn broken_and_endless_documents_are_errors() {
-        for json in ["[{\"key\":", "[} ", "7", "[{}] x"] {
+    fn a_broken_document_is_an_error() {
+        for json in ["[{\"k\":", "[} ", "7", "[{\"k\":\"a\"}] x"] {
             assert!(matches!(keys(json), Err(ReadError::Json(_))), "{json}");
         }
-        let endless = format!("[{{\"key\":\"{}\"}}]", "x".repeat(2000));
-        assert!(keys(&endless).is_err());
     }
 }

@@ -1,5 +1,4 @@
-//! Properties of everything that reads a file of links: no bytes make it panic, each row is a link or a reason, and the
-//! service's own layouts bring back what they wrote.
+//! Property tests: no file makes a reader panic, and both export formats survive a round trip.
 
 use std::{collections::BTreeMap, io::Write, num::NonZeroU32};
 
@@ -8,9 +7,7 @@ use jiff::{Timestamp, civil::date};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
-    Entry, Flaw,
-    import::Format,
-    jsonl,
+    Entry, Format, RowError, jsonl,
     reader::{ReadError, Row, read},
     spreadsheet,
 };
@@ -48,7 +45,7 @@ fn format() -> impl Strategy<Value = Format> {
     select(Format::value_variants().to_vec())
 }
 
-/// Reads a whole file, and checks of each row what a store relies on.
+/// Reads a whole file, and checks what a store expects of each link.
 fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), TestCaseError> {
     let mut rows = Vec::new();
     let end = read(file, format, NOW, |row| {
@@ -221,14 +218,14 @@ proptest! {
         jsonl::write(entry(&after), &mut file).unwrap();
         let (rows, end) = rows(&file, Format::Jsonl)?;
         prop_assert!(end.is_none());
-        let entries: Vec<Result<Entry, Flaw>> = rows.into_iter().map(|row| row.entry).collect();
+        let entries: Vec<Result<Entry, RowError>> = rows.into_iter().map(|row| row.entry).collect();
         prop_assert_eq!(entries.len(), if is_blank { 2 } else { 3 });
         prop_assert_eq!(entries.first().unwrap(), &Ok(entry(&before)));
         prop_assert_eq!(entries.last().unwrap(), &Ok(entry(&after)));
     }
 
     #[test]
-    fn jsonl_brings_everything_back(link in link(), history in history()) {
+    fn jsonl_keeps_everything(link in link(), history in history()) {
         let entry = Entry { link, history };
         let mut file = Vec::new();
         jsonl::write(entry.clone(), &mut file).unwrap();
@@ -240,7 +237,7 @@ proptest! {
     }
 
     #[test]
-    fn csv_brings_every_link_back(link in link(), clicks in 0..u64::from(u32::MAX), visits in 0..u64::from(u32::MAX)) {
+    fn csv_keeps_every_link(link in link(), clicks in 0..u64::from(u32::MAX), visits in 0..u64::from(u32::MAX)) {
         let entry = Entry { link, history: History { visits, undated_clicks: clicks, days: BTreeMap::new() } };
         let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
         table.write_record(spreadsheet::header()).unwrap();

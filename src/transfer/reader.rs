@@ -1,41 +1,42 @@
-//! Reading a file of links of any layout, row by row.
+//! Reading a file of any format, row by row.
 
 use std::{
+    cell::Cell,
     fmt,
     io::{self, BufRead, BufReader, Cursor, Read},
+    rc::Rc,
 };
 
 use jiff::Timestamp;
 use thiserror::Error;
 
 use super::{
-    Entry, Flaw,
-    fields::{Fields, Layout},
-    import::Format,
-    input::{Budget, Line, read_line},
-    jsonl, objects, table,
+    Entry, Format, RowError,
+    fields::{Fields, simplified},
+    jsonl,
+    layouts::Layout,
+    objects,
 };
 
-/// The largest link in a file, in bytes. Only counts of many days and referrers come near it.
-pub const MAX_ENTRY: usize = 16 << 20;
+/// The largest row, in bytes. Only a link with counts of many days and referrers comes near it.
+pub const MAX_ROW: usize = 16 << 20;
 
-/// As much of a file as is looked at to see what it is.
+/// The number of bytes that are read to detect the format.
 const HEAD: u64 = 64 << 10;
 
-/// U+FEFF in UTF-8, with which some programs begin a text.
+/// U+FEFF in UTF-8. Some programs start a text file with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Where something stands in a file. The first is 1.
+/// The position of a row in its file. The first is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// In this line.
+pub enum Position {
     Line(u64),
-    /// The link of this number, where lines say nothing.
+    /// The number of the link, in files without meaningful lines.
     Link(u64),
 }
 
-impl Place {
-    /// The word and the number.
+impl Position {
+    /// Returns the unit and the number.
     pub fn as_pair(self) -> (&'static str, u64) {
         match self {
             Self::Line(number) => ("line", number),
@@ -44,86 +45,72 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, number) = self.as_pair();
-        write!(formatter, "{word} {number}")
+        let (unit, number) = self.as_pair();
+        write!(formatter, "{unit} {number}")
     }
 }
 
-/// What stands in one place.
+/// One row of a file: a line, a row of a table, or a JSON object.
 #[derive(Clone, Debug)]
 pub struct Row {
-    /// Where.
-    pub place: Place,
-    /// Its bytes in the file, as near as they are known.
+    pub position: Position,
+    /// Approximate bytes in the file: parsers read ahead, a buffer at a time.
     pub size: usize,
-    /// The link, or why there is none.
-    pub entry: Result<Entry, Flaw>,
+    pub entry: Result<Entry, RowError>,
 }
 
-/// A file can't be read to its end.
+/// A failure that ends the reading of a file.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// The system's reason, or a link that is larger than [`MAX_ENTRY`].
-    #[error("the file can not be read")]
-    Io(#[source] io::Error),
-    /// A table's row is broken.
-    #[error("line {line} is no row of a table")]
-    Table {
-        /// The line.
-        line: u64,
-    },
-    /// The JSON is broken.
-    #[error("the file is not the JSON that it begins as")]
+    /// An error of the system, or a row of a table or list that is longer than [`MAX_ROW`].
+    #[error("can't read the file")]
+    Io(#[from] io::Error),
+    #[error("invalid JSON")]
     Json(#[source] serde_json::Error),
-    /// Its fields are those of no layout.
-    #[error("the file has not the fields of {wanted}; it has: {found}")]
-    Unknown {
-        /// The layout that was asked for, or all of them.
-        wanted: &'static str,
-        /// The fields of the file.
-        found: String,
-    },
-    /// Whoever took the rows wants no more.
+    #[error(
+        "not a {} export: expected columns {expected}; found {found}",
+        if *format == Format::Auto { "known".to_owned() } else { format.to_string() }
+    )]
+    Layout { format: Format, expected: String, found: String },
+    /// The receiver of the rows takes no more of them.
     #[error("stopped")]
     Stopped,
 }
 
-/// Reads `input` and hands each row to `take` until that fails. What the file does not date was made `now`.
+impl From<serde_json::Error> for ReadError {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_io() { Self::Io(error.into()) } else { Self::Json(error) }
+    }
+}
+
+/// Reads `input` and hands each row to `take`, until that fails. A link without a creation date gets `now`.
 ///
 /// # Errors
-/// See [`ReadError`]. Rows up to there have been handed over.
+/// See [`ReadError`]. All rows in front of the error have been handed over.
 pub fn read(
     input: impl Read,
     format: Format,
     now: Timestamp,
-    mut take: impl FnMut(Row) -> Result<(), ReadError>,
+    take: impl FnMut(Row) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
     let mut input = BufReader::new(input);
-    let head = read_head(&mut input).map_err(ReadError::Io)?;
+    let head = read_head(&mut input)?;
     let start = String::from_utf8_lossy(&head).trim_start().to_owned();
-    let input = BufReader::new(Cursor::new(head).chain(input));
-    let budget = Budget::new(MAX_ENTRY);
+    let input = Cursor::new(head).chain(input);
     if format == Format::Jsonl || (format == Format::Auto && jsonl::fits(&start)) {
         read_lines(input, now, take)
     } else if start.starts_with(['{', '[']) {
-        let mut layout = None;
-        objects::read(input, &budget, |number, size, fields| {
-            let layout = match layout {
-                Some(layout) => layout,
-                None => *layout.insert(layout_of(fields, format)?),
-            };
-            take(Row { place: Place::Link(number), size, entry: (layout.entry)(fields, now) })
-        })
+        objects::read(input, format, now, take)
     } else if start.is_empty() {
         Ok(())
     } else {
-        table::read(input, &start, &budget, |fields| layout_of(fields, format), now, take)
+        read_table(input, delimiter(&start), format, now, take)
     }
 }
 
-/// The beginning of a file, up to the end of the first line that is not blank, without a byte order mark.
+/// Reads up to the end of the first line that is not blank, without a byte order mark.
 fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut input = input.take(HEAD);
     let mut head = Vec::new();
@@ -134,18 +121,7 @@ fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// The layout of a file with these fields.
-fn layout_of(fields: &Fields<'_>, format: Format) -> Result<Layout, ReadError> {
-    let fits = |(known, layout): &(Format, Layout)| {
-        (format == Format::Auto || format == *known) && layout.fits(fields)
-    };
-    let found = Format::LAYOUTS.into_iter().find(fits);
-    found
-        .map(|(_, layout)| layout)
-        .ok_or_else(|| ReadError::Unknown { wanted: format.name(), found: fields.names() })
-}
-
-/// Reads the service's own lines.
+/// Reads lines of JSON. A line that is too long is skipped; the rest is read.
 fn read_lines(
     mut input: impl BufRead,
     now: Timestamp,
@@ -153,15 +129,109 @@ fn read_lines(
 ) -> Result<(), ReadError> {
     let mut line = Vec::new();
     for number in 1.. {
-        let entry = match read_line(&mut input, &mut line, MAX_ENTRY).map_err(ReadError::Io)? {
-            Line::End => break,
-            Line::Whole if line.trim_ascii().is_empty() => continue,
-            Line::Whole => jsonl::read(&line, now),
-            Line::TooLong => Err(Flaw::TooLong),
+        line.clear();
+        if input.by_ref().take(MAX_ROW as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = line.trim_ascii_end();
+        let entry = if line.len() > MAX_ROW && !line.ends_with(b"\n") {
+            input.skip_until(b'\n')?;
+            Err(RowError::TooLong)
+        } else if text.is_empty() {
+            continue;
+        } else {
+            jsonl::parse(text, now)
         };
-        take(Row { place: Place::Line(number), size: line.len(), entry })?;
+        take(Row { position: Position::Line(number), size: line.len(), entry })?;
     }
     Ok(())
+}
+
+/// Reads a table with a header. The names of its columns decide the layout.
+fn read_table(
+    input: impl Read,
+    delimiter: u8,
+    format: Format,
+    now: Timestamp,
+    mut take: impl FnMut(Row) -> Result<(), ReadError>,
+) -> Result<(), ReadError> {
+    let budget = RowBudget::default();
+    let mut table = csv::ReaderBuilder::new()
+        .delimiter(delimiter)
+        .flexible(true)
+        // The default, CRLF, counts lines wrongly. Values are trimmed, so a CR does not matter.
+        .terminator(csv::Terminator::Any(b'\n'))
+        .from_reader(budget.limit(input));
+    let name = |bytes| simplified(String::from_utf8_lossy(bytes).trim());
+    let names: Vec<String> = table.byte_headers().map_err(io::Error::from)?.iter().map(name).collect();
+    let mut header = Fields::default();
+    names.iter().for_each(|name| header.push(name.as_str(), ""));
+    let layout = Layout::of(&header, format)?;
+
+    let mut record = csv::ByteRecord::new();
+    while table.read_byte_record(&mut record).map_err(io::Error::from)? {
+        budget.next_row();
+        if record.iter().all(|value| value.trim_ascii().is_empty()) {
+            continue;
+        }
+        let line = record.position().map_or(0, csv::Position::line);
+        let entry = fields(&names, &record).and_then(|fields| (layout.parse)(&fields, now));
+        take(Row { position: Position::Line(line), size: record.as_slice().len(), entry })?;
+    }
+    Ok(())
+}
+
+/// Returns the character that separates the names of the columns.
+fn delimiter(head: &str) -> u8 {
+    let line = head.lines().next().unwrap_or_default();
+    [b'\t', b',', b';'].into_iter().find(|delimiter| line.contains(char::from(*delimiter))).unwrap_or(b',')
+}
+
+fn fields<'a>(names: &'a [String], record: &'a csv::ByteRecord) -> Result<Fields<'a>, RowError> {
+    let mut fields = Fields::default();
+    for (name, value) in names.iter().zip(record) {
+        fields.push(name.as_str(), std::str::from_utf8(value).map_err(|_| RowError::Encoding)?);
+    }
+    Ok(fields)
+}
+
+/// The number of bytes that a parser can still read for the current row.
+///
+/// A parser owns its input and keeps a row in memory until it ends. So the limit is shared between the input, which
+/// enforces it, and the loop that takes the rows, which renews it.
+#[derive(Clone)]
+pub(super) struct RowBudget(Rc<Cell<usize>>);
+
+impl Default for RowBudget {
+    fn default() -> Self {
+        Self(Rc::new(Cell::new(MAX_ROW)))
+    }
+}
+
+impl RowBudget {
+    /// Returns an input that fails when a row exceeds its budget.
+    pub(super) fn limit<R: Read>(&self, input: R) -> impl Read + use<R> {
+        Limited { input, budget: self.clone() }
+    }
+
+    /// Renews the budget, and returns the bytes that were read for the last row.
+    pub(super) fn next_row(&self) -> usize {
+        MAX_ROW - self.0.replace(MAX_ROW)
+    }
+}
+
+struct Limited<R> {
+    input: R,
+    budget: RowBudget,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let left = self.budget.0.get().checked_sub(count);
+        self.budget.0.set(left.ok_or_else(|| io::Error::other(RowError::TooLong))?);
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
@@ -172,8 +242,8 @@ mod tests {
         let mut keys = Vec::new();
         read(file.as_ref(), format, Timestamp::UNIX_EPOCH, |row| {
             keys.push(match row.entry {
-                Ok(entry) => format!("{} {}", row.place, entry.link.key),
-                Err(flaw) => format!("{} {flaw}", row.place),
+                Ok(entry) => format!("{} {}", row.position, entry.link.key),
+                Err(error) => format!("{} {error}", row.position),
             });
             Ok(())
         })?;
@@ -197,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_told_by_its_place() {
+    fn a_broken_row_is_reported_by_its_position() {
         let file = b"key,target\na b,https://a.example\nb\n\xff,https://c.example\nd,https://d.example\n";
         assert_eq!(
             keys(file, Format::Csv).unwrap(),
             [
-                "line 2 the key \"a b\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -",
-                "line 3 it has no target",
-                "line 4 it is not UTF-8",
+                "line 2 invalid key \"a b\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -",
+                "line 3 missing target",
+                "line 4 not valid UTF-8",
                 "line 5 d"
             ]
         );
@@ -214,20 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_layout_is_refused_by_its_fields() {
+    fn a_file_of_another_layout_is_refused_with_its_columns() {
         let error = keys("name,phone\nx,1\n", Format::Auto).unwrap_err().to_string();
-        assert_eq!(error, "the file has not the fields of any known layout; it has: name, phone");
+        assert_eq!(error, "not a known export: expected columns key, target or key, url; found name, phone");
         let error = keys("key,target\nx,1\n", Format::Shlink).unwrap_err().to_string();
-        assert_eq!(error, "the file has not the fields of shlink; it has: key, target");
+        assert_eq!(error, "not a shlink export: expected columns shortcode, longurl; found key, target");
     }
 
     #[test]
-    fn an_entry_without_an_end_is_an_error_and_takes_no_memory() {
-        let endless =
-            |start: &'static str| start.as_bytes().chain(io::repeat(b'x').take(3 * MAX_ENTRY as u64));
+    fn a_row_without_an_end_is_an_error_and_takes_no_memory() {
+        let endless = |start: &'static str| start.as_bytes().chain(io::repeat(b'x').take(3 * MAX_ROW as u64));
         let read = |start| read(endless(start), Format::Auto, Timestamp::UNIX_EPOCH, |_| Ok(()));
         assert!(matches!(read("key,target\n\"").unwrap_err(), ReadError::Io(_)));
-        assert!(matches!(read("[{\"shortlink\":\"").unwrap_err(), ReadError::Json(_)));
+        assert!(matches!(read("[{\"shortlink\":\"").unwrap_err(), ReadError::Io(_)));
         let line = endless("{\"key\":\"a\",\"target\":\"");
         let mut rows = Vec::new();
         super::read(line, Format::Auto, Timestamp::UNIX_EPOCH, |row| {
@@ -235,6 +304,31 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        assert_eq!(rows, [Err(Flaw::TooLong)]);
+        assert_eq!(rows, [Err(RowError::TooLong)]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_and_the_rest_is_read() {
+        let line = |key: &str, length: usize| {
+            let line = format!("{{\"key\":\"{key}\",\"target\":\"https://a.example\"}}");
+            line + &" ".repeat(length) + "\n"
+        };
+        let file = [line("a", 0), line("b", MAX_ROW), "x".repeat(2 * MAX_ROW) + "\n", line("c", 0)].concat();
+        let too_long = |line| format!("line {line} longer than 16777216 bytes");
+        assert_eq!(
+            keys(file, Format::Jsonl).unwrap(),
+            ["line 1 a".into(), too_long(2), too_long(3), "line 4 c".into()]
+        );
+        let longest = "x".repeat(MAX_ROW) + "\n";
+        assert!(keys(longest, Format::Jsonl).unwrap()[0].starts_with("line 1 expected value"));
+    }
+
+    #[test]
+    fn the_delimiter_is_the_one_between_the_names() {
+        for (head, expected) in
+            [("a,b", b','), ("a;b\n1,5;2", b';'), ("a\tb", b'\t'), ("\"a, b\"\tc", b'\t'), ("a", b',')]
+        {
+            assert_eq!(delimiter(head), expected, "{head}");
+        }
     }
 }

@@ -1,40 +1,38 @@
-//! The service's own CSV, for spreadsheets: a link per row, and its clicks as one number.
+//! The CSV for spreadsheets: a link per row, with its total of clicks.
 //!
-//! RFC 4180 in UTF-8, with a header. The columns are the fields of a link and, by their own names, all options. A cell that
-//! a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV injection"), which goes away when the
-//! file comes back. Passwords are only said to exist, so a link that has one does not come back: it would be open to
-//! everyone.
+//! The file is RFC 4180 in UTF-8, with a header. Its columns are the fields of a link, followed by all options under their
+//! own names. A cell that a spreadsheet would evaluate as a formula gets an apostrophe in front (OWASP, "CSV injection"),
+//! and an import removes it. The column `password` only says that there is one. Such a link can't be imported, because
+//! without its password it would be open to everyone.
 
-use std::{borrow::Cow, io::Write, sync::LazyLock};
+use std::{borrow::Cow, io::Write, num::NonZeroU32, sync::LazyLock};
 
 use jiff::Timestamp;
 use serde_json::Value;
 use url::form_urlencoded;
 
 use super::{
-    Entry, Flaw,
-    fields::{self, Fields, Layout, simplified},
+    Entry, RowError,
+    fields::{self, Fields, simplified},
 };
 use crate::{
     field_names::field_names,
-    link::{Document, options::Options},
+    link::{Document, Link, options::Options},
     store::History,
 };
 
-pub(super) const LAYOUT: Layout = Layout { marks: &[&["key", "target"], &["key", "url"]], entry };
-
-/// The columns before those of the options.
+/// The columns in front of the options.
 const COLUMNS: [&str; 9] =
     ["key", "target", "state", "clicks", "created_at", "taken_down_at", "visits", "version", "needs"];
 
 static OPTION_NAMES: LazyLock<&[&str]> = LazyLock::new(field_names::<Options>);
 
-/// Returns the names of the columns.
+/// Returns the names of all columns.
 pub(super) fn header() -> impl Iterator<Item = &'static str> {
     COLUMNS.into_iter().chain(OPTION_NAMES.iter().copied())
 }
 
-/// Writes a link as a row.
+/// Writes an entry as a row. `now` decides the state of the link.
 pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::Writer<W>) -> csv::Result<()> {
     let Entry { link, history } = entry;
     let row: [Cow<'_, str>; COLUMNS.len()] = [
@@ -65,42 +63,46 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
     output.write_record(None::<&[u8]>)
 }
 
-fn entry(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, Flaw> {
+/// Parses a row of this CSV, or of any other with the columns `key` and `target`.
+pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let text = |names: &[&str]| fields.text(names).map(unguarded);
     if fields.flag("password")? {
-        return Err(Flaw::Password);
+        return Err(RowError::Password);
     }
     if fields.count(&["needs"])? > Document::SUPPORTED.into() {
-        return Err(Flaw::Unsupported);
+        return Err(RowError::Unsupported);
     }
-    let created_at = fields.time(&["createdat"])?;
+    let created_at = fields.time(&["createdat"])?.unwrap_or(now);
     let key = fields::key(text(&["key"]))?;
-    let mut link = fields::link(key, fields::target(text(&["target", "url"]))?, created_at, now);
+    let mut link = Link::new(key, fields::target(text(&["target", "url"]))?, created_at);
     link.doc.taken_down_at = fields.time(&["takendownat"])?;
     link.doc.options = options(fields)?;
-    let version: Option<std::num::NonZeroU32> = fields.parse("version", "a number of 1 or more")?;
+    let version =
+        fields.parse(&["version"], "a number of 1 or more", |text| text.parse::<NonZeroU32>().ok())?;
     link.version = version.map_or(link.version, Into::into);
-    let visits = fields.count(&["visits"])?;
-    Entry::new(link, History { visits, ..fields::undated(fields.count(&["clicks"])?) })
+    let (visits, undated_clicks) = (fields.count(&["visits"])?, fields.count(&["clicks"])?);
+    Entry::new(link, History { visits, undated_clicks, ..History::default() })
 }
 
-/// Reads the options from the columns of their names. Timestamps, whose names end in `_at`, may have any form that
-/// [`fields::time`] reads.
-fn options(fields: &Fields<'_>) -> Result<Options, Flaw> {
+/// Parses the options. A timestamp, whose name ends in `_at`, can have any form that [`fields::time`] parses.
+fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for name in OPTION_NAMES.iter().copied().filter(|name| *name != "password") {
         let Some(cell) = fields.optional(&[&simplified(name)]).map(unguarded) else { continue };
         if name.ends_with("_at") {
-            form.append_pair(name, &fields::time_of(name, cell)?.to_string());
+            let time = fields::time(cell).ok_or_else(|| RowError::value(name, cell, fields::A_TIME))?;
+            form.append_pair(name, &time.to_string());
         } else {
             form.append_pair(name, cell);
         }
     }
-    serde_html_form::from_str(&form.finish()).map_err(|error| Flaw::Json(error.to_string()))
+    serde_html_form::from_str(&form.finish()).map_err(|error| RowError::Json(error.to_string()))
 }
 
-/// Returns whether a spreadsheet would evaluate this text, or an import take it for a missing value. Apostrophes before it
-/// count as part of the guard, so that a text with one of its own comes back with it.
+/// Returns whether a text needs an apostrophe in front.
+///
+/// A spreadsheet would evaluate it, or an import would read it as null. Apostrophes of its own are skipped, so that they
+/// survive a round trip.
 fn is_special(text: &str) -> bool {
     let text = text.trim_start_matches('\'');
     text.starts_with(['=', '+', '-', '@', '\t', '\r']) || fields::is_null(text)
@@ -125,14 +127,14 @@ mod tests {
             for (name, value) in [("key", "k"), ("target", "https://example.com"), ("needs", needs)] {
                 fields.push(name, value);
             }
-            entry(&fields, Timestamp::UNIX_EPOCH)
+            parse(&fields, Timestamp::UNIX_EPOCH)
         };
         assert!(read("").is_ok() && read("0").is_ok() && read("1").is_ok());
-        assert_eq!(read("99"), Err(Flaw::Unsupported));
+        assert_eq!(read("99"), Err(RowError::Unsupported));
     }
 
     #[test]
-    fn a_formula_and_a_null_are_guarded_and_come_back() {
+    fn a_formula_and_a_null_survive_a_round_trip() {
         for (text, cell) in [
             ("=1+1", "'=1+1"),
             ("-x", "'-x"),

@@ -129,11 +129,11 @@ fn what_can_not_be_taken_over_is_told_by_line_and_reason() {
     assert_eq!((status, counts.as_str()), (1, "1 added, 1 already there, 6 skipped"));
     let expected = [
         ("line 3, shorten", "the key is reserved"),
-        ("line 4, a", "the key stands for another target"),
+        ("line 4, a", "the key already has another target"),
         ("line 5, d", "the url leads back to this service"),
         ("line 6, e", "this service does not lead to that host"),
         ("line 7", "a valid http(s) url is required"),
-        ("line 8", "the key \"g/h\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"),
+        ("line 8", "invalid key \"g/h\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"),
     ];
     let lines = expected.map(|(place, reason)| format!("urlshort: skipped {place}: {reason}"));
     assert_eq!(skipped.lines().collect::<Vec<_>>(), lines);
@@ -162,7 +162,7 @@ fn many_skipped_lines_are_counted_and_all_are_in_the_report() {
     assert_eq!(skipped.lines().count(), 21);
     assert_eq!(
         skipped.lines().last().unwrap(),
-        "urlshort: skipped 980 more; --report FILE tells of all of them"
+        "urlshort: skipped 980 more; --report FILE lists all of them"
     );
     assert_eq!(fs::read_to_string(report).unwrap().lines().count(), 1000);
 }
@@ -229,7 +229,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let copied = sqlite_in(copy.path());
     let (status, counts, skipped) = import(&copied, rows.as_bytes(), &[]);
     assert_eq!((status, counts.as_str()), (1, "3002 added, 0 already there, 1 skipped"));
-    assert!(skipped.ends_with("it has a password that can not be taken over"), "{skipped}");
+    assert!(skipped.ends_with("the link has a password that can't be imported"), "{skipped}");
     let without_days = |lines: String| -> Vec<String> {
         let lines = lines.lines().filter(|line| !line.contains("\"days\"")).map(Into::into);
         lines.collect()
@@ -248,8 +248,8 @@ fn what_makes_no_sense_is_one_line() {
     fs::write(&there, "name,phone\n").unwrap();
     let there = there.to_str().unwrap();
     for (url, arguments, status, expected) in [
-        ("memory:", &["export"][..], 1, "STORE_URL: the store memory: ends with each program"),
-        ("memory:", &["import", there], 1, "STORE_URL: the store memory: ends with each program"),
+        ("memory:", &["export"][..], 1, "STORE_URL: the memory: store ends with its process"),
+        ("memory:", &["import", there], 1, "STORE_URL: the memory: store ends with its process"),
         (&url, &["export"], 1, "STORE_URL: there is no file"),
         (&url, &["import", "--dry-run", there], 1, "STORE_URL: there is no file"),
         (&url, &["import"], 2, "required arguments were not provided: <FILE>"),
@@ -271,7 +271,8 @@ fn what_makes_no_sense_is_one_line() {
         assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} makes nothing");
     }
     let unknown = run(&url, &["import", there]);
-    let expected = "urlshort: the file has not the fields of any known layout; it has: name, phone\n";
+    let expected =
+        "urlshort: not a known export: expected columns key, target or key, url; found name, phone\n";
     assert_eq!(
         (unknown.status.code(), String::from_utf8(unknown.stderr).unwrap().as_str()),
         (Some(1), expected)
@@ -285,6 +286,6 @@ fn a_file_that_breaks_off_is_taken_over_up_to_there() {
     let broken = br#"[{"shortlink":"a","longlink":"https://a.example"},{"shortlink":"b","#;
     let (status, counts, error) = import(&url, broken, &[]);
     assert_eq!((status, counts.as_str()), (1, "1 added, 0 already there, 0 skipped"));
-    assert!(error.starts_with("urlshort: the file is not the JSON that it begins as: EOF"), "{error}");
+    assert!(error.starts_with("urlshort: invalid JSON: EOF"), "{error}");
     assert_eq!(exported(&url).lines().count(), 1);
 }

@@ -81,7 +81,7 @@ fn shlink() {
             json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T05:08:09.000Z",
                 "title": "The docs, at last", "tags": ["a tag", "handbook"], "undated_clicks": 42}),
         ],
-        &["line 4: the key \"team/sub\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"],
+        &["line 4: invalid key \"team/sub\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"],
     );
 }
 
@@ -93,7 +93,7 @@ fn kutt() {
         json!({"key": "docs", "target": "https://example.com/docs", "created_at": "2024-05-06T07:08:09.123Z",
             "title": "The docs", "expires_at": "2030-01-01T00:00:00.000Z", "undated_clicks": 42}),
     ];
-    let reason = "it has a password that can not be taken over";
+    let reason = "the link has a password that can't be imported";
     check(include_str!("kutt-api.json"), "kutt", &expected, &[&format!("link 3: {reason}")]);
     check(include_str!("kutt-table.csv"), "kutt", &expected, &[&format!("line 4: {reason}")]);
 }

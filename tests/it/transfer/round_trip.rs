@@ -17,8 +17,9 @@ use urlshort::{
     policy::TargetPolicy,
     store::{History, Store, memory::MemoryStore},
     transfer::{
-        export::{Format as ExportFormat, export},
-        import::{Format as ImportFormat, Importer, Outcome},
+        Format,
+        export::export,
+        import::{Importer, Outcome},
         reader,
     },
 };
@@ -93,7 +94,7 @@ async fn everything_comes_back_to_redis() {
 async fn everything_comes_back_to_memory() {
     let written = async |store: &MemoryStore| {
         let mut lines = Vec::new();
-        let format = ExportFormat::Jsonl;
+        let format = Format::Jsonl;
         export(store, format, Timestamp::UNIX_EPOCH, &mut lines, |_| ()).await.unwrap();
         String::from_utf8(lines).unwrap()
     };
@@ -105,15 +106,15 @@ async fn everything_comes_back_to_memory() {
         rows.push(row);
         Ok(())
     };
-    reader::read(before.as_bytes(), ImportFormat::Auto, Timestamp::UNIX_EPOCH, take).unwrap();
+    reader::read(before.as_bytes(), Format::Auto, Timestamp::UNIX_EPOCH, take).unwrap();
     let importer = Importer {
         store: second.clone(),
         reserved: ["k7".to_owned()].into(),
         policy: TargetPolicy::new(false),
-        own: None,
+        base_url: None,
         dry_run: false,
     };
-    let outcomes = importer.take(rows).await.unwrap();
+    let outcomes = importer.import(rows).await.unwrap();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::Added).count(), 3001);
     let expected: Vec<_> = before.lines().filter(|line| !line.contains("\"k7\"")).collect();
     assert_eq!(written(&second).await.lines().collect::<Vec<_>>(), expected);
@@ -145,7 +146,7 @@ async fn clicks_that_come_meanwhile_are_neither_lost_nor_without_a_day() {
     });
     for _ in 0..20 {
         let mut lines = Vec::new();
-        let exported = export(&*store, ExportFormat::Jsonl, Timestamp::UNIX_EPOCH, &mut lines, |_| ()).await;
+        let exported = export(&*store, Format::Jsonl, Timestamp::UNIX_EPOCH, &mut lines, |_| ()).await;
         assert_eq!(exported.unwrap(), 500);
         let undated = "\"undated_clicks\":10,";
         assert!(String::from_utf8(lines).unwrap().lines().all(|line| line.contains(undated)));
