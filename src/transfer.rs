@@ -93,7 +93,7 @@ pub enum RowError {
     Unsupported,
     #[error("the counts exceed {MAX_COUNT}")]
     Counts,
-    #[error("longer than {} bytes", reader::MAX_ROW)]
+    #[error("the row is longer than {} bytes", reader::MAX_ROW)]
     TooLong,
     #[error("not valid UTF-8")]
     Encoding,

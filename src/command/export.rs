@@ -71,7 +71,7 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes a file under a temporary name, and renames it once it is complete.
+/// Writes a file that gets its name once it is complete.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u64, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
@@ -91,7 +91,7 @@ fn create_private(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Writes all links, and returns the number of damaged ones that were left out.
+/// Writes all links, and returns the number of damaged ones.
 async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<u64, ExportError> {
     let (bar, damaged) = (transfer::counter(), Cell::new(0));
     let output = BufWriter::with_capacity(transfer::BUFFER, output);

@@ -30,7 +30,7 @@ use crate::{
     web::router,
 };
 
-/// The most rows in a batch. They go into the store concurrently, so that one commit has many of them.
+/// The most rows in a batch, which goes into the store concurrently.
 const BATCH: usize = 512;
 
 /// Bytes after which a batch is complete.
@@ -70,7 +70,9 @@ enum ImportError {
     Read(#[from] ReadError),
 }
 
-/// Imports a file. The exit code is 0 if all links are in the store now, and 1 if some were skipped.
+/// Imports a file.
+///
+/// The exit code is 0 if all links are in the store now, and 1 if some were skipped.
 ///
 /// # Errors
 /// Those of the file and of the store. Links that are in the store by then stay there.
@@ -148,7 +150,7 @@ async fn import(
     Ok(if report.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the file, and sends its rows in batches until the receiver is dropped.
+/// Reads the file, and sends its rows in batches.
 fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let send =

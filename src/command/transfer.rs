@@ -68,7 +68,7 @@ pub(super) fn counter() -> ProgressBar {
     bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")
 }
 
-/// Returns a progress bar for a file of `size` bytes. It shows only on a terminal.
+/// Returns a progress bar for `size` bytes, shown only on a terminal.
 pub(super) fn meter(size: u64) -> ProgressBar {
     bar(ProgressBar::new(size), "{wide_bar} {percent} %, {msg}, {eta} left")
 }

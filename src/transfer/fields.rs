@@ -43,12 +43,16 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Returns the same, or `None` for a null of a database tool. A key can be `NULL`, so keys use [`Self::text`].
+    /// Returns the same, or `None` for the null of a database tool.
+    ///
+    /// A key can be `NULL`, so keys use [`Self::text`].
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
         self.text(names).filter(|value| !is_null(value))
     }
 
-    /// Parses a value, if there is one. `expected` describes a valid value in the error message.
+    /// Parses a value, if there is one.
+    ///
+    /// `expected` describes a valid value in the error message.
     pub(super) fn parse<T>(
         &self,
         names: &[&'static str],
@@ -73,7 +77,7 @@ impl<'a> Fields<'a> {
         Ok(self.parse(&[name], "true or false", parse_flag)?.unwrap_or(false))
     }
 
-    /// Returns the valid title nearest to the value: on one line, and cut at the maximum length.
+    /// Returns a title on one line, cut at the maximum length.
     pub(super) fn title(&self, name: &str) -> Option<Title> {
         let line = self.optional(&[name])?.replace(char::is_control, " ");
         line.trim().chars().take(Title::MAX_CHARS).collect::<String>().parse().ok()
@@ -113,11 +117,11 @@ pub(super) fn target(text: Option<&str>) -> Result<Target, RowError> {
 /// What [`time`] reads, for an error message.
 pub(super) const A_TIME: &str = "a date and time";
 
-/// Parses RFC 3339, the forms in which databases print timestamps, and Unix time in seconds or milliseconds.
+/// Parses a timestamp of a service, a database or a spreadsheet.
 ///
-/// A time without an offset is UTC.
+/// It is in RFC 3339 or a similar form, or Unix time in seconds or milliseconds. Without an offset it is UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
-    /// In milliseconds this is 1973, in seconds 5138: links are newer than the one and older than the other.
+    /// 1973 in milliseconds, or 5138 in seconds. All links are from between.
     const FIRST_IN_MILLISECONDS: i64 = 100_000_000_000;
     let found = match text.parse::<i64>() {
         Ok(number) if number.abs() < FIRST_IN_MILLISECONDS => Timestamp::from_second(number).ok()?,

@@ -32,7 +32,7 @@ pub struct Importer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Added,
-    /// The store already has this key with this target. The link stays as it is.
+    /// The store already has the link, which stays as it is.
     Present,
     Skipped(Skip),
 }
@@ -60,7 +60,9 @@ pub enum SkipReason {
 }
 
 impl Importer {
-    /// Imports `rows` concurrently, so that they share commits. Returns the outcomes in the same order.
+    /// Imports `rows`, and returns their outcomes in the same order.
+    ///
+    /// They go into the store concurrently, so that they share commits.
     ///
     /// # Errors
     /// Those of the store. Some rows can be in the store by then. A second import finds them present.

@@ -1,4 +1,6 @@
-//! The format of backups: a JSON object per line with a link, as a store keeps it, and its counts.
+//! The format of backups: a JSON object per line.
+//!
+//! A line has the document of a link, as a store keeps it, and its counts.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,6 @@
-//! The layouts of files whose fields have names: tables and lists of JSON objects.
+//! The layouts of tables and of lists of JSON objects.
+//!
+//! The names of its fields show which program wrote a file.
 
 use jiff::Timestamp;
 
@@ -14,9 +16,9 @@ use crate::link::Link;
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     format: Format,
-    /// Groups of field names. A file has this layout if it has all names of one group.
+    /// A file with all field names of one of these groups has this layout.
     marks: &'static [&'static [&'static str]],
-    /// Parses a row. A link without a creation date gets the given time.
+    /// Parses a row. The timestamp replaces a missing creation date.
     pub(super) parse: fn(&Fields<'_>, Timestamp) -> Result<Entry, RowError>,
 }
 
@@ -56,14 +58,18 @@ impl Layout {
         let mut candidates =
             LAYOUTS.into_iter().filter(|layout| format == Format::Auto || layout.format == format);
         candidates.find(|layout| layout.fits(fields)).ok_or_else(|| {
-            let wanted = if format == Format::Auto { Format::Csv } else { format };
+            // Without a wanted format, the simplest one is suggested.
+            let (name, wanted) = match format {
+                Format::Auto => ("known".to_owned(), Format::Csv),
+                _ => (format.to_string(), format),
+            };
             let expected: Vec<_> = LAYOUTS
                 .iter()
                 .filter(|layout| layout.format == wanted)
                 .flat_map(|layout| layout.marks)
                 .map(|group| group.join(", "))
                 .collect();
-            ReadError::Layout { format, expected: expected.join(" or "), found: fields.names() }
+            ReadError::Layout { name, expected: expected.join(" or "), found: fields.names() }
         })
     }
 
@@ -105,7 +111,7 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visits"])
 }
 
-/// Parses a link of [Kutt](https://kutt.it): from its API, or from its table as CSV.
+/// Parses a link of [Kutt](https://kutt.it): from its API or table.
 ///
 /// Kutt has no export (its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address", "target",
 /// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link` in
@@ -128,7 +134,7 @@ fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visitcount"])
 }
 
-/// Parses a link of [Bitly](https://bitly.com): from the CSV of its link list, or from its API.
+/// Parses a link of [Bitly](https://bitly.com): from its CSV or API.
 ///
 /// Bitly does not document the columns, and has changed them. Guides to leaving it show `Link`, `Custom Link`,
 /// `Destination URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`, `Total
@@ -148,7 +154,7 @@ fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["totalclicks", "clicks", "totalengagements"])
 }
 
-/// Parses a link of [Chhoto URL](https://github.com/SinTan1729/chhoto-url): from its API, or from its table.
+/// Parses a link of [Chhoto URL](https://github.com/SinTan1729/chhoto-url): from its API or table.
 ///
 /// Chhoto URL has no export. `GET /api/all` returns `[{"shortlink", "longlink", "hits", "expiry_time", "notes"}]`
 /// (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as `sqlite3 -header -csv`
@@ -166,7 +172,7 @@ fn chhoto(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["hits"])
 }
 
-/// Returns the key at the end of a short URL, such as `docs` of `https://sho.rt/docs` and of `sho.rt/docs`.
+/// Returns the key of a short URL, such as `docs` of `https://sho.rt/docs`.
 fn key_of_short_url(url: &str) -> &str {
     let url = url.trim_end_matches('/');
     url.rsplit_once('/').map_or(url, |(_, key)| key)

@@ -22,7 +22,7 @@ use super::{
 /// The names of arrays of links.
 const LISTS: [&str; 2] = ["data", "links"];
 
-/// Hands each object of `input` to `take`. The first one decides the layout.
+/// Hands each object to `take`. The first one decides the layout.
 pub(super) fn read(
     input: impl Read,
     format: Format,
@@ -59,7 +59,9 @@ pub(super) fn read(
     }
 }
 
-/// Returns the members of an object as text: an array as its strings, null and nested objects as no value.
+/// Returns the members of an object as text.
+///
+/// An array becomes its strings, separated by commas. Null and nested objects become no value.
 fn fields(object: &Value) -> Fields<'_> {
     let mut fields = Fields::default();
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -76,7 +78,7 @@ fn fields(object: &Value) -> Fields<'_> {
     fields
 }
 
-/// Calls a function for each object of a document, until the function returns false.
+/// Calls a function for each object, until that returns false.
 struct Objects<'a, F>(&'a mut F);
 
 impl<'de, F: FnMut(&Value) -> bool> DeserializeSeed<'de> for Objects<'_, F> {
@@ -119,7 +121,7 @@ impl<'de, F: FnMut(&Value) -> bool> Visitor<'de> for Objects<'_, F> {
 mod tests {
     use super::*;
 
-    /// Returns the key of each object, or the reason why there is none.
+    /// Returns the key of each object, or its error.
     fn keys(json: &str) -> Result<Vec<String>, ReadError> {
         let mut keys = Vec::new();
         let json = json.replace("\"k\"", "\"target\":\"http://a\",\"key\"");

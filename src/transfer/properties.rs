@@ -1,4 +1,6 @@
-//! Property tests: no file makes a reader panic, and both export formats survive a round trip.
+//! Property tests of reading and writing files.
+//!
+//! No file makes a reader panic, and both export formats survive a round trip.
 
 use std::{collections::BTreeMap, io::Write, num::NonZeroU32};
 
@@ -45,7 +47,7 @@ fn format() -> impl Strategy<Value = Format> {
     select(Format::value_variants().to_vec())
 }
 
-/// Reads a whole file, and checks what a store expects of each link.
+/// Reads a file, and checks what a store expects of each link.
 fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), TestCaseError> {
     let mut rows = Vec::new();
     let end = read(file, format, NOW, |row| {
@@ -91,10 +93,7 @@ fn damage() -> impl Strategy<Value = Vec<Damage>> {
             "null",
             "-1",
             "99999999999999999999",
-            "\u{feff}"
-        ])
-        .prop_map(|text| text.as_bytes().to_vec()),
-        select(vec![
+            "\u{feff}",
             "9999-12-30T22:00:00.999Z",
             "-009999-01-01",
             "0000-00-00 00:00:00",

@@ -18,7 +18,9 @@ use super::{
     objects,
 };
 
-/// The largest row, in bytes. Only a link with counts of many days and referrers comes near it.
+/// The largest row, in bytes.
+///
+/// Only a link with counts of many days and referrers comes near it.
 pub const MAX_ROW: usize = 16 << 20;
 
 /// The number of bytes that are read to detect the format.
@@ -52,11 +54,11 @@ impl fmt::Display for Position {
     }
 }
 
-/// One row of a file: a line, a row of a table, or a JSON object.
+/// A line, a row of a table, or an object of a list.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub position: Position,
-    /// Approximate bytes in the file: parsers read ahead, a buffer at a time.
+    /// Approximate bytes in the file. Parsers read ahead.
     pub size: usize,
     pub entry: Result<Entry, RowError>,
 }
@@ -64,16 +66,13 @@ pub struct Row {
 /// A failure that ends the reading of a file.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// An error of the system, or a row of a table or list that is longer than [`MAX_ROW`].
+    /// An error of the system, or [`RowError::TooLong`].
     #[error("can't read the file")]
     Io(#[from] io::Error),
     #[error("invalid JSON")]
     Json(#[source] serde_json::Error),
-    #[error(
-        "not a {} export: expected columns {expected}; found {found}",
-        if *format == Format::Auto { "known".to_owned() } else { format.to_string() }
-    )]
-    Layout { format: Format, expected: String, found: String },
+    #[error("not a {name} export: expected columns {expected}; found {found}")]
+    Layout { name: String, expected: String, found: String },
     /// The receiver of the rows takes no more of them.
     #[error("stopped")]
     Stopped,
@@ -85,7 +84,9 @@ impl From<serde_json::Error> for ReadError {
     }
 }
 
-/// Reads `input` and hands each row to `take`, until that fails. A link without a creation date gets `now`.
+/// Reads `input` and hands each row to `take`, until that fails.
+///
+/// A link without a creation date gets `now`.
 ///
 /// # Errors
 /// See [`ReadError`]. All rows in front of the error have been handed over.
@@ -110,7 +111,9 @@ pub fn read(
     }
 }
 
-/// Reads up to the end of the first line that is not blank, without a byte order mark.
+/// Returns everything up to the end of the first non-blank line.
+///
+/// A byte order mark is left out.
 fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut input = input.take(HEAD);
     let mut head = Vec::new();
@@ -121,7 +124,7 @@ fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Reads lines of JSON. A line that is too long is skipped; the rest is read.
+/// Reads lines of JSON. A broken line does not affect the others.
 fn read_lines(
     mut input: impl BufRead,
     now: Timestamp,
@@ -147,7 +150,7 @@ fn read_lines(
     Ok(())
 }
 
-/// Reads a table with a header. The names of its columns decide the layout.
+/// Reads a table, whose header decides the layout.
 fn read_table(
     input: impl Read,
     delimiter: u8,
@@ -195,7 +198,7 @@ fn fields<'a>(names: &'a [String], record: &'a csv::ByteRecord) -> Result<Fields
     Ok(fields)
 }
 
-/// The number of bytes that a parser can still read for the current row.
+/// The bytes that a parser can still read for the current row.
 ///
 /// A parser owns its input and keeps a row in memory until it ends. So the limit is shared between the input, which
 /// enforces it, and the loop that takes the rows, which renews it.
@@ -214,7 +217,7 @@ impl RowBudget {
         Limited { input, budget: self.clone() }
     }
 
-    /// Renews the budget, and returns the bytes that were read for the last row.
+    /// Renews the budget, and returns the used part of the last one.
     pub(super) fn next_row(&self) -> usize {
         MAX_ROW - self.0.replace(MAX_ROW)
     }
@@ -314,7 +317,7 @@ mod tests {
             line + &" ".repeat(length) + "\n"
         };
         let file = [line("a", 0), line("b", MAX_ROW), "x".repeat(2 * MAX_ROW) + "\n", line("c", 0)].concat();
-        let too_long = |line| format!("line {line} longer than 16777216 bytes");
+        let too_long = |line| format!("line {line} the row is longer than 16777216 bytes");
         assert_eq!(
             keys(file, Format::Jsonl).unwrap(),
             ["line 1 a".into(), too_long(2), too_long(3), "line 4 c".into()]

@@ -1,4 +1,4 @@
-//! The CSV for spreadsheets: a link per row, with its total of clicks.
+//! The CSV for spreadsheets: a link per row, without daily counts.
 //!
 //! The file is RFC 4180 in UTF-8, with a header. Its columns are the fields of a link, followed by all options under their
 //! own names. A cell that a spreadsheet would evaluate as a formula gets an apostrophe in front (OWASP, "CSV injection"),
@@ -32,7 +32,7 @@ pub(super) fn header() -> impl Iterator<Item = &'static str> {
     COLUMNS.into_iter().chain(OPTION_NAMES.iter().copied())
 }
 
-/// Writes an entry as a row. `now` decides the state of the link.
+/// Writes an entry as a row, with its state at `now`.
 pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::Writer<W>) -> csv::Result<()> {
     let Entry { link, history } = entry;
     let row: [Cow<'_, str>; COLUMNS.len()] = [
@@ -63,7 +63,7 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
     output.write_record(None::<&[u8]>)
 }
 
-/// Parses a row of this CSV, or of any other with the columns `key` and `target`.
+/// Parses a row of any CSV with the columns `key` and `target`.
 pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let text = |names: &[&str]| fields.text(names).map(unguarded);
     if fields.flag("password")? {
@@ -84,7 +84,9 @@ pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowErr
     Entry::new(link, History { visits, undated_clicks, ..History::default() })
 }
 
-/// Parses the options. A timestamp, whose name ends in `_at`, can have any form that [`fields::time`] parses.
+/// Parses the options.
+///
+/// The names of timestamps end in `_at`. They can have any form that [`fields::time`] parses.
 fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for name in OPTION_NAMES.iter().copied().filter(|name| *name != "password") {

@@ -109,7 +109,7 @@ async fn fill(store: &dyn Store) {
 }
 
 #[test]
-fn what_can_not_be_taken_over_is_told_by_line_and_reason() {
+fn a_skipped_row_is_reported_with_its_line_and_reason() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let (report, blocked) = (directory.path().join("report"), directory.path().join("blocked"));
@@ -242,7 +242,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
 }
 
 #[test]
-fn what_makes_no_sense_is_one_line() {
+fn a_wrong_call_gives_one_line_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (url, there) = (sqlite_in(directory.path()), directory.path().join("there.csv"));
     fs::write(&there, "name,phone\n").unwrap();
