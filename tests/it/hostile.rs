@@ -229,7 +229,7 @@ async fn a_change_whose_client_hangs_up_keeps_its_slot_and_the_drain_waits_for_i
         assert!(start.elapsed() < PATIENCE);
     }
     waiting.abort();
-    while app.metric(r#"http_requests_total{method="POST",route="unmatched",status="499"}"#) < 1.0 {
+    while app.metric(r#"http_requests_total{method="POST",route="unmatched",status="499"}"#) < Some(1.0) {
         assert!(start.elapsed() < PATIENCE, "the service did not see the client leave");
         tokio::task::yield_now().await;
     }

@@ -89,7 +89,7 @@ async fn redirects_do_not_wait_for_codes_to_be_drawn() {
         })
     });
     let codes: Vec<_> = codes.collect();
-    while app.metric("http_requests_in_flight") == 0.0 && drawn.load(Ordering::SeqCst) == 0 {
+    while app.metric("http_requests_in_flight") == Some(0.0) && drawn.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     for _ in 0..20 {

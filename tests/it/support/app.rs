@@ -114,11 +114,11 @@ impl TestApp {
         }
     }
 
-    /// The value of the metric with these labels, as `/metrics` tells it; 0 where it does not.
-    pub(crate) fn metric(&self, series: &str) -> f64 {
+    /// Returns the value of a series, or `None` if `/metrics` has no such series.
+    pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let text = self.metrics.render().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(0.0, |value| value.parse().unwrap())
+        line.map(|value| value.parse().unwrap())
     }
 }
 
