@@ -18,12 +18,12 @@ use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep, timeout},
+    time::{MissedTickBehavior, interval},
 };
 
 use crate::{
     monitoring::dashboard_expressions,
-    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer},
+    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, eventually},
 };
 
 /// Stands for the pager and the tracker: keeps `receiver alertname status` of whatever it is told.
@@ -56,13 +56,11 @@ impl Receivers {
     }
 
     async fn wait_for(&self, notification: &str) {
-        let waiting = async {
-            while !self.told().iter().any(|told| told == notification) {
-                sleep(Duration::from_millis(50)).await;
-            }
-        };
-        let result = timeout(PATIENCE, waiting).await;
-        assert!(result.is_ok(), "{notification:?} is not among {:?}", self.told());
+        eventually(PATIENCE, async || {
+            let told = self.told();
+            if told.iter().any(|told| told == notification) { Ok(()) } else { Err((notification, told)) }
+        })
+        .await;
     }
 }
 

@@ -12,10 +12,13 @@ use urlshort::{
     store::{Change, Changed, History, Store, StoreError},
 };
 
-use crate::support::{FaultyStore, Mood, key, link};
+use crate::support::{FaultyStore, Mood, eventually, key, link};
 
 const LIFETIME: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Within this, by the paused clock, a change shows that does not wait for the end of a lifetime.
+const SOON: Duration = Duration::from_secs(1);
 
 struct Setup {
     store: Arc<FaultyStore>,
@@ -55,6 +58,16 @@ impl Setup {
         assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
+    /// Waits until the cache says that the key `k` leads to this host.
+    #[track_caller]
+    fn wait_for(&self, host: &str) -> impl Future<Output = ()> {
+        let expected = some(host);
+        eventually(SOON, async move || {
+            let target = self.target("k").await.unwrap();
+            if target == expected { Ok(()) } else { Err(target) }
+        })
+    }
+
     fn counted(&self, result: &str) -> u64 {
         self.metrics.cache_requests.with_label_values(&[result]).get()
     }
@@ -86,9 +99,7 @@ async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits
     setup.change_elsewhere("k", "https://two.example").await;
     advance(LIFETIME * 4 / 5).await;
     assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
-    while setup.target("k").await.unwrap() != some("two.example") {
-        tokio::task::yield_now().await;
-    }
+    setup.wait_for("two.example").await;
     assert_eq!(setup.counted("miss"), 1);
 }
 
@@ -125,9 +136,7 @@ async fn changes_that_are_told_show_as_soon_as_they_are() {
         setup.target("k").await.unwrap();
         setup.change_elsewhere("k", "https://two.example").await;
         setup.store.tell(told);
-        while setup.target("k").await.unwrap() != some("two.example") {
-            sleep(Duration::from_millis(1)).await;
-        }
+        setup.wait_for("two.example").await;
     }
 }
 
@@ -141,9 +150,7 @@ async fn a_change_that_is_told_while_a_link_is_read_is_not_lost() {
         let setup = setup.clone();
         async move { setup.target("k").await }
     });
-    while setup.store.held() == 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually(SOON, async || if setup.store.held() > 0 { Ok(()) } else { Err("nothing is held") }).await;
     setup.change_elsewhere("k", "https://two.example").await;
     setup.store.tell(Changed::Link(key("k")));
     sleep(Duration::from_millis(1)).await;

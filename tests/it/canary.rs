@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::support::{Postgres, Process, Server, free_port, give_away};
+use crate::support::{Postgres, Process, Server, give_away, on_free_ports};
 
 const PROXY: &str = "
 global
@@ -54,8 +54,7 @@ struct Proxy {
 impl Proxy {
     fn start(old: &str, new: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        loop {
-            let [service, admin] = [free_port(), free_port()];
+        let (service, admin, server) = on_free_ports("cannot bind", |[service, admin]| {
             let config = PROXY
                 .replace("SERVICE", &service.to_string())
                 .replace("ADMIN", &admin.to_string())
@@ -65,14 +64,10 @@ impl Proxy {
             give_away(directory.path());
             let mut command = Command::new("haproxy");
             command.current_dir(directory.path()).args(["-W", "-db", "-f", "haproxy.cfg"]);
-            match Server::start(command, "Loading success") {
-                Ok(server) => {
-                    let [service, admin] = [service, admin].map(|port| format!("127.0.0.1:{port}"));
-                    return Self { service, admin, _server: server, _directory: directory };
-                }
-                Err(printed) => assert!(printed.contains("cannot bind"), "{printed}"),
-            }
-        }
+            Ok((service, admin, Server::start(command, "Loading success")?))
+        });
+        let [service, admin] = [service, admin].map(|port| format!("127.0.0.1:{port}"));
+        Self { service, admin, _server: server, _directory: directory }
     }
 
     fn ask(&self, command: &str) -> String {

@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use reqwest::{Client, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
 
-use crate::support::{Process, sqlite_in};
+use crate::support::{PATIENCE, Process, eventually, sqlite_in};
 
 fn client() -> Client {
     Client::builder().redirect(Policy::none()).build().unwrap()
@@ -60,9 +60,11 @@ async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
             })
             .collect();
         let moment = rng.random_range(1..500);
-        while count.load(Ordering::Relaxed) < moment {
-            tokio::task::yield_now().await;
-        }
+        eventually(PATIENCE, async || {
+            let count = count.load(Ordering::Relaxed);
+            if count < moment { Err(count) } else { Ok(()) }
+        })
+        .await;
         process.kill();
         for writer in writers {
             acknowledged.extend(writer.await.unwrap());
@@ -110,12 +112,8 @@ async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
         assert!(acknowledged.len() < 10_000, "the disk does not fill up");
     };
     assert_eq!((refusal.0.as_u16(), &refusal.1["code"]), (503, &json!("store_unavailable")));
-    let logged = loop {
-        let line = process.next_log_line().unwrap();
-        if line["level"] == "ERROR" && line["msg"] == "request" {
-            break line;
-        }
-    };
+    let mut lines = std::iter::from_fn(|| process.next_log_line());
+    let logged = lines.find(|line| line["level"] == "ERROR" && line["msg"] == "request").unwrap();
     assert_eq!(logged["status"], 503);
     assert!(logged["error"].as_str().unwrap().starts_with("the store failed: "), "{logged}");
 

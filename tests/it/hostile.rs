@@ -12,7 +12,7 @@ use rustix::net::sockopt::set_socket_linger;
 use serde_json::{Value, json};
 
 use crate::support::{
-    FaultyStore, Mood, PATIENCE, Process, TestApp, raise_open_file_limit,
+    FaultyStore, Mood, PATIENCE, Process, TestApp, eventually, raise_open_file_limit,
     raw::{connect, exchange, get, post, read_to_close, repeat_until},
     sqlite_in,
 };
@@ -224,15 +224,14 @@ async fn a_change_whose_client_hangs_up_keeps_its_slot_and_the_drain_waits_for_i
     store.set_mood(Mood::Frozen);
     let request = app.post("/shorten").json(&json!({ "url": "https://example.com", "key": "late" })).send();
     let waiting = tokio::spawn(request);
-    let start = Instant::now();
-    while app.get("/nothing").await.status() != 503 {
-        assert!(start.elapsed() < PATIENCE);
-    }
+    eventually(PATIENCE, async || match app.get("/nothing").await.status().as_u16() {
+        503 => Ok(()),
+        other => Err(other),
+    })
+    .await;
     waiting.abort();
-    while app.metric(r#"http_requests_total{method="POST",route="unmatched",status="499"}"#) < Some(1.0) {
-        assert!(start.elapsed() < PATIENCE, "the service did not see the client leave");
-        tokio::task::yield_now().await;
-    }
+    let left = r#"http_requests_total{method="POST",route="unmatched",status="499"}"#;
+    app.wait_for_metric(left, |count| count == 1.0).await;
     assert_eq!(app.get("/nothing").await.status(), 503, "the change still has its slot");
     let metrics = app.metrics.clone();
     let stopping = tokio::spawn(app.stop());
@@ -262,7 +261,7 @@ fn answers_survive_a_malformed_head_that_arrives_in_pieces() {
     let mut stream = connect(&process.address);
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
     stream.write_all(format!("{requests}GET / HTTP/1.1\r\nno colon\r\n").as_bytes()).unwrap();
-    while process.next_log_line().unwrap()["msg"] != "malformed request" {}
+    process.wait_for_log("malformed request");
     // Without a reader, most of the answers still wait on the server's side.
     stream.write_all(b"host: x\r\n\r\n").unwrap();
     let answers = read_to_close(&mut stream);

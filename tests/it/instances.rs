@@ -17,7 +17,9 @@ use urlshort::{
     store::{self, Change, History, OpenOptions, Store},
 };
 
-use crate::support::{FaultyStore, Postgres, Process, Redis, RedisCluster, TestApp, key, link};
+use crate::support::{
+    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link,
+};
 
 /// What an edit may take to be seen everywhere.
 const SOON: Duration = Duration::from_secs(1);
@@ -73,9 +75,11 @@ async fn location(app: &TestApp, key: &str) -> Option<String> {
 async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
     let start = Instant::now();
     for app in apps {
-        while location(app, key).await.as_deref() != expected {
-            assert!(start.elapsed() < Duration::from_secs(30), "{key} never becomes {expected:?}");
-        }
+        eventually(PATIENCE, async || {
+            let location = location(app, key).await;
+            if location.as_deref() == expected { Ok(()) } else { Err((key, location, expected)) }
+        })
+        .await;
     }
     start.elapsed()
 }
@@ -169,9 +173,11 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
             })
         })
         .collect();
-    while made.load(Ordering::Relaxed) < CREATES / 3 {
-        tokio::task::yield_now().await;
-    }
+    eventually(PATIENCE * 2, async || {
+        let made = made.load(Ordering::Relaxed);
+        if made < CREATES / 3 { Err(made) } else { Ok(()) }
+    })
+    .await;
     processes.remove(0).kill();
     let keys: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     assert!(keys.len() >= CREATES);

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 
-use crate::support::{Process, TestApp, assert_error};
+use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
 
 const WRITE: &str = "writer-0123456789";
 const READ: &str = "reader-0123456789";
@@ -292,10 +292,11 @@ async fn statistics_tell_people_and_bots_apart_by_day_and_in_csv() {
     visit("curl/8", "").await;
     let stats =
         async |query: &str| json_of(call(&app, Method::GET, &format!("/api/v1/links/k/stats{query}"))).await;
-    let mut seen = stats("?from=2026-06-01").await;
-    while seen["people"] != 3 {
-        seen = stats("?from=2026-06-01").await;
-    }
+    let seen = eventually(PATIENCE, async || {
+        let seen = stats("?from=2026-06-01").await;
+        if seen["people"] == 3 { Ok(seen) } else { Err(seen) }
+    })
+    .await;
     assert_eq!(
         seen,
         json!({

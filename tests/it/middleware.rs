@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use reqwest::{Method, header};
 use serde_json::json;
 
-use crate::support::{FaultyStore, Mood, TestApp, assert_error};
+use crate::support::{FaultyStore, Mood, PATIENCE, TestApp, assert_error, eventually};
 
 #[tokio::test]
 async fn a_wrong_method_is_told_the_right_ones() {
@@ -114,12 +114,11 @@ async fn past_the_bound_requests_are_refused_at_once() {
         tokio::spawn(app.client.get(app.url("/hang")).send());
     }
     // The bound is reached as soon as both hang; until then a probe is answered otherwise.
-    let refused = loop {
+    let refused = eventually(PATIENCE, async || {
         let response = app.get("/nothing").await;
-        if response.status() != 404 {
-            break response;
-        }
-    };
+        if response.status() == 404 { Err("not refused") } else { Ok(response) }
+    })
+    .await;
     assert_eq!(refused.headers()[header::RETRY_AFTER], "1");
     assert_error(refused, 503, "overloaded").await;
     assert_eq!(app.metric("http_requests_in_flight"), Some(2.0));

@@ -211,9 +211,7 @@ async fn the_dashboard_of_a_link_asks_for_what_the_api_answers() {
     let key = app.key_of("https://example.com").await;
     let visitor = app.client.get(app.url(&format!("/{key}"))).header("referer", "https://news.example/");
     assert_eq!(visitor.send().await.unwrap().status(), 302);
-    while app.links.get(&crate::support::key(&key)).await.unwrap().unwrap().clicks == 0 {
-        tokio::task::yield_now().await;
-    }
+    app.wait_for_clicks(&key, 1).await;
     let dashboard = dashboards().into_iter().find(|dashboard| dashboard["uid"] == "urlshort-link").unwrap();
     for panel in dashboard["panels"].as_array().unwrap() {
         let target = &panel["targets"][0];

@@ -16,7 +16,7 @@ use urlshort::observability::{
     logging::{self, LogFormat},
 };
 
-use crate::support::{FaultyStore, Mood, Process, TestApp};
+use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
 
 /// What this thread logs, from now on.
 struct Log {
@@ -142,9 +142,7 @@ async fn a_client_that_does_not_wait_is_recorded_as_such() {
     let impatient = app.client.get(app.url("/hang")).timeout(Duration::from_millis(100));
     assert!(impatient.send().await.unwrap_err().is_timeout());
     let series = r#"http_requests_total{method="GET",route="/{key}",status="499"}"#;
-    while app.metric(series) < Some(1.0) {
-        tokio::task::yield_now().await;
-    }
+    app.wait_for_metric(series, |count| count == 1.0).await;
     // It had waited for a redirect, which the service level has to know.
     let duration = r#"http_request_duration_seconds_count{outcome="abandoned",route="/{key}"}"#;
     assert_eq!(app.metric(duration), Some(1.0));
@@ -187,14 +185,10 @@ async fn clicks_are_pending_until_the_store_has_them() {
     app.get(&format!("/{key}")).await;
     store.set_mood(Mood::Broken);
     let errors = r#"store_errors_total{operation="add_clicks",store="faulty"}"#;
-    while app.metric(errors) < Some(2.0) {
-        tokio::task::yield_now().await;
-    }
+    app.wait_for_metric(errors, |count| count >= 2.0).await;
     assert_eq!(app.metric("clicks_pending"), Some(1.0));
     store.set_mood(Mood::Fine);
-    while app.metric("clicks_pending") != Some(0.0) {
-        tokio::task::yield_now().await;
-    }
+    app.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
     assert_eq!(app.metric("clicks_dropped_total"), Some(0.0));
 }
 
@@ -291,7 +285,7 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     };
     // More than fits into the pipe and what the service keeps for it.
-    while metric("log_lines_dropped_total").await == 0.0 {
+    eventually(PATIENCE, async || {
         let mut clients = JoinSet::new();
         for _ in 0..16 {
             let request = client.get(process.url("/link"));
@@ -302,7 +296,9 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
             });
         }
         clients.join_all().await;
-    }
+        if metric("log_lines_dropped_total").await > 0.0 { Ok(()) } else { Err("no line is dropped") }
+    })
+    .await;
     assert!(metric("redirects_total{outcome=\"redirected\"}").await > 10_000.0);
     process.kill();
 }

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use serde_json::{Value, json};
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::task::JoinHandle;
 
 use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, eventually};
 
@@ -77,10 +77,12 @@ impl Load {
 
     /// Waits until a phase has enough redirects, and returns the 99th percentile of their time.
     async fn p99(&self) -> Duration {
-        while self.durations.lock().unwrap().len() < PER_PHASE {
+        eventually(PATIENCE * 2, async || {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
-            sleep(Duration::from_millis(10)).await;
-        }
+            let followed = self.durations.lock().unwrap().len();
+            if followed < PER_PHASE { Err(followed) } else { Ok(()) }
+        })
+        .await;
         let mut phase = std::mem::take(&mut *self.durations.lock().unwrap());
         phase.sort_unstable();
         phase[phase.len() * 99 / 100]

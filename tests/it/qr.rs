@@ -89,9 +89,8 @@ async fn redirects_do_not_wait_for_codes_to_be_drawn() {
         })
     });
     let codes: Vec<_> = codes.collect();
-    while app.metric("http_requests_in_flight") == Some(0.0) && drawn.load(Ordering::SeqCst) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let is_drawing = |in_flight: f64| in_flight > 0.0 || drawn.load(Ordering::SeqCst) > 0;
+    app.wait_for_metric("http_requests_in_flight", is_drawing).await;
     for _ in 0..20 {
         assert_eq!(app.get("/k").await.status(), 302);
     }

@@ -144,9 +144,7 @@ async fn the_short_way_and_the_long_way_are_the_same_from_outside() {
         ] {
             assert_eq!(app.metric(series), Some(count), "{series}");
         }
-        while app.links.get(&key("k")).await.unwrap().unwrap().clicks != 1 {
-            tokio::task::yield_now().await;
-        }
+        app.wait_for_clicks("k", 1).await;
     }
     assert_eq!(seen[..3], seen[3..]);
 }

@@ -5,9 +5,11 @@ use std::{fs, process::Command, sync::atomic::Ordering};
 use reqwest::{Client, redirect::Policy};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::task::JoinSet;
 
-use crate::support::{Load, Postgres, Process, Prometheus, Server, free_port, give_away};
+use crate::support::{
+    Load, PATIENCE, Postgres, Process, Prometheus, Server, eventually, free_port, give_away, on_free_ports,
+};
 
 /// Longer than the proxy takes to notice: two polls, 100 ms apart, that fail.
 const DRAIN_DELAY: &str = "1s";
@@ -65,8 +67,7 @@ impl Proxy {
         let servers: String =
             instances.iter().map(|address| format!("  server {address} {address}\n")).collect();
         let address = |port: u16| format!("127.0.0.1:{port}");
-        loop {
-            let [statistics, ready, live] = [free_port(), free_port(), free_port()];
+        let (statistics, frontends, server) = on_free_ports("cannot bind", |[statistics, ready, live]| {
             let config = PROXY
                 .replace("STATISTICS", &statistics.to_string())
                 .replace("READY", &ready.to_string())
@@ -76,27 +77,20 @@ impl Proxy {
             give_away(directory.path());
             let mut command = Command::new("haproxy");
             command.current_dir(directory.path()).args(["-W", "-db", "-f", "haproxy.cfg"]);
-            match Server::start(command, "Loading success") {
-                Ok(server) => {
-                    let frontends = [ready, live].map(address);
-                    let statistics = format!("http://{}/;csv", address(statistics));
-                    return Self { statistics, frontends, _server: server, _directory: directory };
-                }
-                Err(printed) => assert!(printed.contains("cannot bind"), "{printed}"),
-            }
-        }
+            let server = Server::start(command, "Loading success")?;
+            Ok((format!("http://{}/;csv", address(statistics)), [ready, live].map(address), server))
+        });
+        Self { statistics, frontends, _server: server, _directory: directory }
     }
 
     /// Waits until this many instances get requests, by either way of polling.
     async fn wait_for(&self, instances: usize) {
-        loop {
+        eventually(PATIENCE, async || {
             let text = Client::new().get(&self.statistics).send().await.unwrap().text().await.unwrap();
             let is_up = |line: &&str| line.contains(":") && line.contains(",UP,");
-            if text.lines().filter(is_up).count() == 2 * instances {
-                return;
-            }
-            sleep(std::time::Duration::from_millis(20)).await;
-        }
+            if text.lines().filter(is_up).count() == 2 * instances { Ok(()) } else { Err(text) }
+        })
+        .await;
     }
 }
 

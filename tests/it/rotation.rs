@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::support::{Load, PATIENCE, Postgres, Process};
+use crate::support::{Load, PATIENCE, Postgres, Process, eventually};
 
 const NEW_PASSWORD: &str = r#"new "battery" staple"#;
 
@@ -88,12 +88,14 @@ async fn a_changed_password_fails_no_request() {
     let secret = json!({ "username": "postgres", "password": NEW_PASSWORD });
     fs::write(directory.path().join("next"), secret.to_string()).unwrap();
     fs::rename(directory.path().join("next"), &file).unwrap();
-    let opened = tokio::time::timeout(PATIENCE, async {
-        while admin.opened_since(&changed).await == 0 {
-            admin.hold_up().await;
+    eventually(PATIENCE, async || {
+        admin.hold_up().await;
+        match admin.opened_since(&changed).await {
+            0 => Err("no connection with the new password"),
+            _ => Ok(()),
         }
-    });
-    opened.await.unwrap_or_else(|_| panic!("no connection with the new password"));
+    })
+    .await;
     load.go_on(500).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, Process};
+use crate::support::{PATIENCE, Process, eventually_blocking};
 
 /// One connection that asks again and again, until an answer says that the server will close it.
 struct Asker(TcpStream);
@@ -67,9 +67,10 @@ fn under_load_no_accepted_request_fails() {
                 })
             })
             .collect();
-        while answered.load(Ordering::Relaxed) < 1000 {
-            thread::yield_now();
-        }
+        eventually_blocking(PATIENCE, || match answered.load(Ordering::Relaxed) {
+            1000.. => Ok(()),
+            fewer => Err(fewer),
+        });
         process.signal(signal);
         for asker in askers {
             asker.join().unwrap();

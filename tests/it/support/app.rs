@@ -19,6 +19,8 @@ use urlshort::{
     store::{Store, memory::MemoryStore},
 };
 
+use super::{PATIENCE, eventually};
+
 /// The service on a free port of this process. It ends with the test, or by [`TestApp::stop`].
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
@@ -119,6 +121,29 @@ impl TestApp {
         let text = self.metrics.render().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map(|value| value.parse().unwrap())
+    }
+
+    /// Waits until a series has a value that `is_expected` accepts.
+    #[track_caller]
+    pub(crate) fn wait_for_metric(
+        &self,
+        series: &str,
+        is_expected: impl Fn(f64) -> bool,
+    ) -> impl Future<Output = ()> {
+        eventually(PATIENCE, async move || match self.metric(series) {
+            Some(value) if is_expected(value) => Ok(()),
+            other => Err(format!("{series}: {other:?}")),
+        })
+    }
+
+    /// Waits until the store has this number of clicks of a link.
+    #[track_caller]
+    pub(crate) fn wait_for_clicks(&self, key: &str, expected: u64) -> impl Future<Output = ()> {
+        let key = super::key(key);
+        eventually(PATIENCE, async move || {
+            let clicks = self.links.get(&key).await.unwrap().map(|record| record.clicks);
+            if clicks == Some(expected) { Ok(()) } else { Err(format!("{key}: {clicks:?} clicks")) }
+        })
     }
 }
 

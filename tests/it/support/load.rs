@@ -1,15 +1,10 @@
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use super::{PATIENCE, eventually};
 use reqwest::Client;
-use tokio::time::sleep;
-
-use super::PATIENCE;
 
 /// Clients that follow a link until they are told to stop.
 #[derive(Clone, Default)]
@@ -34,11 +29,11 @@ impl Load {
     /// Waits for so many further answers.
     pub(crate) async fn go_on(&self, answers: usize) {
         let enough = self.answered.load(Ordering::Relaxed) + answers;
-        let waited = tokio::time::timeout(PATIENCE, async {
-            while self.answered.load(Ordering::Relaxed) < enough {
-                sleep(Duration::from_millis(10)).await;
-            }
-        });
-        waited.await.unwrap_or_else(|_| panic!("no more answers; {:?}", self.failed.lock().unwrap()));
+        eventually(PATIENCE, async || {
+            let answered = self.answered.load(Ordering::Relaxed);
+            let state = || format!("{answered} of {enough} answers; {:?}", self.failed.lock().unwrap());
+            if answered < enough { Err(state()) } else { Ok(()) }
+        })
+        .await;
     }
 }

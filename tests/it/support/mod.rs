@@ -35,7 +35,7 @@ pub(crate) use self::{
     process::{PATIENCE, Process},
     prometheus::{Alertmanager, Prometheus, monitoring},
     redis::{Redis, RedisCluster},
-    server::{RemoteServer, Server, free_port, give_away, run},
+    server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
 
 /// A link that was made long ago.
@@ -79,7 +79,12 @@ pub(crate) fn raise_open_file_limit() {
     setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// Asks until the answer is what the test waits for, and panics with the last one where that takes longer than `limit`.
+/// How long to wait before a question is asked again.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Asks until the answer is `Ok`, and panics with the last error after `limit`.
+///
+/// It goes by the clock of the runtime, so a paused clock ends the wait as well.
 #[track_caller]
 pub(crate) fn eventually<T, E: std::fmt::Debug>(
     limit: Duration,
@@ -87,7 +92,7 @@ pub(crate) fn eventually<T, E: std::fmt::Debug>(
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let start = Instant::now();
+        let start = tokio::time::Instant::now();
         loop {
             match ask().await {
                 Ok(answer) => return answer,
@@ -95,7 +100,23 @@ pub(crate) fn eventually<T, E: std::fmt::Debug>(
                     assert!(start.elapsed() < limit, "{caller}: not within {limit:?}; last: {last:?}")
                 }
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(POLL).await;
         }
+    }
+}
+
+/// Does the same as [`eventually`] without a runtime.
+#[track_caller]
+pub(crate) fn eventually_blocking<T, E: std::fmt::Debug>(
+    limit: Duration,
+    mut ask: impl FnMut() -> Result<T, E>,
+) -> T {
+    let start = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(last) => assert!(start.elapsed() < limit, "not within {limit:?}; last: {last:?}"),
+        }
+        std::thread::sleep(POLL);
     }
 }

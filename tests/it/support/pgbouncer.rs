@@ -4,7 +4,7 @@ use tempfile::TempDir;
 
 use super::{
     Postgres,
-    server::{Server, free_port, give_away},
+    server::{Server, give_away, on_free_ports},
 };
 
 /// A connection pooler in front of a PostgreSQL server.
@@ -20,8 +20,7 @@ impl PgBouncer {
         let directory = tempfile::tempdir().unwrap();
         let (users, config) = (directory.path().join("users.txt"), directory.path().join("pgbouncer.ini"));
         fs::write(&users, format!("\"postgres\" \"{}\"\n", Postgres::PASSWORD)).unwrap();
-        loop {
-            let port = free_port();
+        let (port, server) = on_free_ports("in use", |[port]| {
             let settings = format!(
                 "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
                  unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = {pool_mode}\n",
@@ -32,11 +31,9 @@ impl PgBouncer {
             give_away(directory.path());
             let mut command = Command::new("pgbouncer");
             command.current_dir(directory.path()).arg(&config);
-            match Server::start(command, "process up") {
-                Ok(server) => return Self { port, _directory: directory, _server: server },
-                Err(printed) => assert!(printed.contains("in use"), "{printed}"),
-            }
-        }
+            Ok((port, Server::start(command, "process up")?))
+        });
+        Self { port, _directory: directory, _server: server }
     }
 
     /// The store URL by way of it.

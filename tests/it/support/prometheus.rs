@@ -11,7 +11,7 @@ use reqwest::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::server::{Server, free_port, give_away};
+use super::server::{Server, give_away, on_free_ports};
 
 /// How much faster time passes for rules and routes: an hour in 20 seconds.
 const HURRY: u64 = 180;
@@ -177,13 +177,10 @@ pub(crate) fn monitoring() -> PathBuf {
 
 /// Starts a server on a port that stays free until the server has it; another test may be faster.
 fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, String) {
-    loop {
-        let address = format!("127.0.0.1:{}", free_port());
-        match start(&address) {
-            Ok(server) => return (server, address),
-            Err(printed) => assert!(printed.contains("address already in use"), "{printed}"),
-        }
-    }
+    on_free_ports("address already in use", |[port]| {
+        let address = format!("127.0.0.1:{port}");
+        Ok((start(&address)?, address))
+    })
 }
 
 /// Divides every duration of a file of rules or routes: ranges in brackets, and the values of such keys.

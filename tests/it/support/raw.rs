@@ -3,10 +3,9 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    time::Instant,
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, eventually_blocking};
 
 /// A connection whose reads end in time.
 pub(crate) fn connect(address: &str) -> TcpStream {
@@ -65,13 +64,8 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
 /// Asks again until `is_done` accepts an answer, and fails with the last one when that takes too long.
 #[track_caller]
 pub(crate) fn repeat_until(mut ask: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
-    let start = Instant::now();
-    loop {
+    eventually_blocking(PATIENCE, || {
         let answer = ask();
-        if is_done(&answer) {
-            return answer;
-        }
-        assert!(start.elapsed() < PATIENCE, "{answer}");
-        std::thread::yield_now();
-    }
+        if is_done(&answer) { Ok(answer) } else { Err(answer) }
+    })
 }

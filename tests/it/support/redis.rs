@@ -3,7 +3,10 @@ use std::{path::Path, process::Command};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::server::{RemoteServer, Server, free_port, give_away, run};
+use super::{
+    PATIENCE, eventually_blocking,
+    server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
+};
 
 /// A Redis server of the test's own. It writes nothing to disk, unless it is told to.
 pub(crate) struct Redis {
@@ -29,13 +32,10 @@ impl Redis {
         prepare(directory.path());
         give_away(directory.path());
         let extra: Vec<String> = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        loop {
-            let port = free_port();
-            match Server::start(command(&directory, port, &extra), "Ready to accept connections") {
-                Ok(server) => return Self { directory, port, extra, server },
-                Err(printed) => assert!(printed.contains("bind"), "{printed}"),
-            }
-        }
+        let (port, server) = on_free_ports("bind", |[port]| {
+            Ok((port, Server::start(command(&directory, port, &extra), "Ready to accept connections")?))
+        });
+        Self { directory, port, extra, server }
     }
 
     /// The store URL.
@@ -45,6 +45,15 @@ impl Redis {
 
     fn is_master(&self) -> bool {
         self.cli(&["INFO", "replication"]).contains("role:master")
+    }
+
+    /// Waits until what a command prints is accepted by `is_expected`.
+    #[track_caller]
+    fn wait_for(&self, arguments: &[&str], is_expected: impl Fn(&str) -> bool) {
+        eventually_blocking(PATIENCE, || {
+            let printed = self.cli(arguments);
+            if is_expected(&printed) { Ok(()) } else { Err(printed) }
+        });
     }
 
     /// Runs a command on it.
@@ -111,15 +120,11 @@ impl RedisCluster {
         let create = ["--cluster", "create"].into_iter().chain(addresses.iter().map(String::as_str));
         run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
         let cluster = Self { nodes };
-        for node in &cluster.nodes {
-            while !node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {}
-        }
+        cluster.wait_until_whole();
         // Each replica has caught up before a test relies on it.
-        while cluster
-            .nodes
-            .iter()
-            .any(|node| node.cli(&["INFO", "replication"]).contains("master_link_status:down"))
-        {}
+        for node in &cluster.nodes {
+            node.wait_for(&["INFO", "replication"], |info| !info.contains("master_link_status:down"));
+        }
         cluster
     }
 
@@ -145,13 +150,13 @@ impl RedisCluster {
         let address = format!(":{}@", master.port);
         let is_seen =
             |nodes: &str| nodes.lines().any(|line| line.contains(&address) && line.contains("fail"));
-        while !is_seen(&self.nodes[0].cli(&["CLUSTER", "NODES"])) {}
+        self.nodes[0].wait_for(&["CLUSTER", "NODES"], is_seen);
     }
 
     /// Waits until every slot has a master again.
     pub(crate) fn wait_until_whole(&self) {
         for node in &self.nodes {
-            while !node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok") {}
+            node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
         }
     }
 
