@@ -39,6 +39,7 @@ mod retries;
 mod rollback;
 mod rolling;
 mod rotation;
+mod routes;
 mod servers;
 mod shorten;
 mod shutdown;

@@ -7,7 +7,7 @@ use urlshort::config::Cli;
 
 use crate::support::{Process, sqlite_in};
 
-const README: &str = include_str!("../../README.md");
+pub(crate) const README: &str = include_str!("../../README.md");
 
 /// The commands of the console blocks, each with the output that the README shows for it.
 fn transcript() -> Vec<(String, String)> {

@@ -114,30 +114,6 @@ async fn a_malformed_custom_key_is_refused() {
 }
 
 #[tokio::test]
-async fn no_path_of_the_services_own_can_be_a_key() {
-    let app = TestApp::start().await;
-    let document: Value = app.get("/openapi.json").await.json().await.unwrap();
-    let paths = document["paths"].as_object().unwrap();
-    assert!(paths.len() >= 7, "{paths:?}");
-    for path in paths.keys() {
-        let segment = path.split('/').nth(1).unwrap();
-        if segment.parse::<urlshort::link::Key>().is_ok() {
-            let response = app.shorten(json!({ "url": "https://example.com", "key": segment })).await;
-            assert_error(response, 400, "invalid_key").await;
-        }
-    }
-}
-
-/// The reserved keys come from the OpenAPI document, so a route that is not in it would not be reserved.
-#[test]
-fn every_route_is_added_by_the_macro_that_documents_it() {
-    let router = include_str!("../../src/web/router.rs");
-    for undocumented in [".route(", ".route_service(", ".nest(", ".nest_service(", ".fallback_service("] {
-        assert!(!router.contains(undocumented), "{undocumented}");
-    }
-}
-
-#[tokio::test]
 async fn only_json_and_forms_are_taken() {
     let app = TestApp::start().await;
     for content_type in [None, Some("text/plain"), Some("multipart/form-data; boundary=x"), Some("\u{e9}")] {

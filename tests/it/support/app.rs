@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -121,6 +122,14 @@ impl TestApp {
         let text = self.metrics.render().unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map(|value| value.parse().unwrap())
+    }
+
+    /// Returns the values that a label has in all series of a metric.
+    pub(crate) fn labels(&self, metric: &str, label: &str) -> BTreeSet<String> {
+        let (series, label) = (format!("{metric}{{"), format!("{label}=\""));
+        let text = self.metrics.render().unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(&series));
+        lines.map(|line| line.split_once(&label).unwrap().1.split('"').next().unwrap().to_owned()).collect()
     }
 
     /// Waits until a series has a value that `is_expected` accepts.

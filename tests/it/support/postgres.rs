@@ -2,15 +2,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
 };
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::{
-    PATIENCE,
-    server::{RemoteServer, Server, drop_privileges, free_port, give_away, run},
+    PATIENCE, eventually_blocking,
+    server::{RemoteServer, Server, drop_privileges, give_away, on_free_ports, run},
 };
 
 /// A PostgreSQL server of the test's own, which asks for a password. It trusts the operating system to keep what it
@@ -43,13 +42,9 @@ impl Postgres {
         let data = directory.path().join("data");
         give_away(directory.path());
         run(Command::new("chmod").arg("700").arg(&data));
-        let (port, server) = loop {
-            let port = free_port();
-            match Server::start(command(&data, port, &extra), ready) {
-                Ok(server) => break (port, server),
-                Err(printed) => assert!(printed.contains("could not bind"), "{printed}"),
-            }
-        };
+        let (port, server) = on_free_ports("could not bind", |[port]| {
+            Ok((port, Server::start(command(&data, port, &extra), ready)?))
+        });
         Self { directory, port, extra, server }
     }
 
@@ -82,17 +77,12 @@ impl Postgres {
     fn restart_until(&mut self, ready: &str) {
         // The next server can't tell an old lock from that of a process which has the same number by now.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
-        let start = Instant::now();
-        self.server = loop {
-            match Server::start(command(&self.data(), self.port, &self.extra), ready) {
-                Ok(server) => break server,
-                // A killed process of the server before has not ended yet.
-                Err(printed) if printed.contains("shared memory block") => {
-                    assert!(start.elapsed() < PATIENCE, "{printed}");
-                }
-                Err(printed) => panic!("{printed}"),
-            }
-        };
+        self.server = eventually_blocking(PATIENCE, || {
+            Server::start(command(&self.data(), self.port, &self.extra), ready).inspect_err(|printed| {
+                // Otherwise a killed process of the server before has not ended yet.
+                assert!(printed.contains("shared memory block"), "{printed}");
+            })
+        });
     }
 
     fn data(&self) -> PathBuf {

@@ -125,6 +125,24 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// How often a server is started on other ports because its ports were taken.
+const PORT_ATTEMPTS: usize = 100;
+
+/// Starts a server on free ports, and on other ones if it prints `taken`: another test may have been faster.
+#[track_caller]
+pub(crate) fn on_free_ports<const N: usize, T>(
+    taken: &str,
+    mut start: impl FnMut([u16; N]) -> Result<T, String>,
+) -> T {
+    for _ in 0..PORT_ATTEMPTS {
+        match start(std::array::from_fn(|_| free_port())) {
+            Ok(server) => return server,
+            Err(printed) => assert!(printed.contains(taken), "{printed}"),
+        }
+    }
+    panic!("the server finds no free port in {PORT_ATTEMPTS} attempts");
+}
+
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

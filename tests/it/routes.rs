@@ -1,0 +1,185 @@
+//! The routes that are served are those of the OpenAPI document.
+//!
+//! The reserved keys come from the document. A route that is not in it would hide a link with its name as the key.
+
+use std::collections::BTreeSet;
+
+use reqwest::{Method, header};
+use serde_json::{Value, json};
+use urlshort::link::Key;
+
+use crate::{
+    readme::README,
+    support::{TestApp, assert_error},
+};
+
+/// Names that services often give to routes. No test can list the routes of a router, so these are tried out.
+const COMMON_NAMES: &str = "\
+    .well-known _health about account admin api api-docs app apps archive assets auth backup batch blocked bulk cache \
+    callback check clicks config console count create css dashboard data debug delete details doc docs domains edit \
+    env error errors events export favicon.ico feed graphql groups health healthcheck heartbeat help home hook hooks \
+    image images img import index index.html info internal job jobs js key keys limits link links list live liveness \
+    livez log login logout logs manage manifest.json me metrics new oauth openapi openapi.yaml page pages ping ping.txt \
+    pprof preview private profile prometheus public qr qrcode query rapidoc ready readiness recent redirect redirects \
+    redoc register reload report rest robots.txt rpc s scalar schema search security.txt session settings short shorten \
+    shutdown signin signup sitemap.xml spec start startup startupz static stat stats status stop store swagger \
+    swagger-ui system tags test token tokens top trace ui unlock up update upload url urls user users v1 v2 v3 version \
+    visits web webhook ws";
+
+/// A method that no route has, so that a probe changes nothing.
+const UNKNOWN: &str = "BREW";
+
+struct Document(Value);
+
+impl Document {
+    async fn of(app: &TestApp) -> Self {
+        Self(app.get("/openapi.json").await.json().await.unwrap())
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0["paths"].as_object().unwrap().keys().map(String::as_str)
+    }
+
+    /// The methods of all paths that `path` matches.
+    fn methods(&self, path: &str) -> BTreeSet<String> {
+        let matching = self.paths().filter(|template| matches(template, path));
+        let methods = matching.flat_map(|template| self.0["paths"][template].as_object().unwrap().keys());
+        methods.map(|method| method.to_uppercase()).collect()
+    }
+}
+
+fn matches(template: &str, path: &str) -> bool {
+    let (template, path) = (template.split('/'), path.split('/'));
+    template.clone().count() == path.clone().count()
+        && template.zip(path).all(|(expected, segment)| {
+            expected == segment || expected.starts_with('{') && !segment.is_empty()
+        })
+}
+
+/// Common names, and every segment of a path in the document or the README.
+fn names(document: &Document) -> BTreeSet<String> {
+    let code = README.split('`').skip(1).step_by(2).filter(|code| code.contains('/'));
+    let segments = document.paths().chain(code).flat_map(|path| path.split(['/', ' ', '?']));
+    let is_plain = |name: &&str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+    };
+    COMMON_NAMES.split_whitespace().chain(segments).filter(is_plain).map(Into::into).collect()
+}
+
+/// Paths in which each name is at every place where a route could have it.
+fn candidates(document: &Document) -> Vec<String> {
+    let shapes = [
+        "/N",
+        "/N/",
+        "/N/x",
+        "/N/x/y",
+        "/x/N",
+        "/x/N/y",
+        "/api/N",
+        "/api/v1/N",
+        "/api/v1/links/N",
+        "/api/v1/links/x/N",
+    ];
+    let names = names(document);
+    let with_name = |name: &String| shapes.map(|shape| shape.replace('N', name));
+    names.iter().flat_map(with_name).chain(["/".into(), "//".into()]).collect()
+}
+
+async fn call(app: &TestApp, method: &str, path: &str) -> reqwest::Response {
+    let method: Method = method.parse().unwrap();
+    app.client.request(method, app.url(path)).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_path_takes_the_methods_that_its_document_lists_and_no_other() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    for template in document.paths() {
+        let path = template.replace("{key}", "k");
+        let own = document.0["paths"][template].as_object().unwrap();
+        // A path may take what a more general one lists, as that of batches does.
+        let listed = document.methods(&path);
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE", UNKNOWN] {
+            let status = call(&app, method, &path).await.status();
+            if own.contains_key(&method.to_lowercase()) {
+                assert_ne!(status, 405, "{method} {path}");
+            } else if !listed.contains(method) {
+                assert_eq!(status, 405, "{method} {path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_the_document_does_not_have_is_not_found() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    for path in candidates(&document) {
+        let (status, code) = match document.methods(&path).is_empty() {
+            true => (404, "not_found"),
+            false => (405, "method_not_allowed"),
+        };
+        let response = call(&app, UNKNOWN, &path).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_error(response, status, code).await;
+    }
+}
+
+#[tokio::test]
+async fn no_request_takes_a_route_that_the_document_does_not_have() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    for path in candidates(&document) {
+        call(&app, UNKNOWN, &path).await;
+    }
+    let documented: BTreeSet<_> = document.paths().map(ToOwned::to_owned).collect();
+    let mut taken = app.labels("http_requests_total", "route");
+    assert!(taken.remove("unmatched"));
+    // The probes take every route at least once, so a route that is missing here is not served.
+    assert_eq!(taken, documented);
+}
+
+#[tokio::test]
+async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
+    let app = TestApp::start().await;
+    let mut accepted = 0;
+    for name in names(&Document::of(&app).await) {
+        if name.parse::<Key>().is_err() {
+            continue;
+        }
+        let target = format!("https://{accepted}.example/");
+        let made = app.shorten(json!({ "url": target, "key": name })).await;
+        if made.status() != 201 {
+            assert_error(made, 400, "invalid_key").await;
+            continue;
+        }
+        let followed = app.get(&format!("/{name}")).await;
+        assert_eq!(followed.status(), 302, "{name}");
+        assert_eq!(followed.headers()[header::LOCATION], target, "{name}");
+        let code = app.get(&format!("/{name}/qr")).await;
+        assert_eq!(code.headers()[header::CONTENT_TYPE], "image/svg+xml", "{name}");
+        accepted += 1;
+    }
+    assert!(accepted > 100, "{accepted} names are keys");
+}
+
+#[tokio::test]
+async fn the_first_segment_of_a_route_is_no_custom_key() {
+    let app = TestApp::start().await;
+    let document = Document::of(&app).await;
+    for path in candidates(&document) {
+        call(&app, UNKNOWN, &path).await;
+    }
+    let routes = app.labels("http_requests_total", "route");
+    let segments: BTreeSet<_> = routes.iter().filter_map(|route| route.split('/').nth(1)).collect();
+    let mut refused = Vec::new();
+    for segment in segments {
+        if segment.parse::<Key>().is_ok() {
+            let response = app.shorten(json!({ "url": "https://example.com", "key": segment })).await;
+            assert_error(response, 400, "invalid_key").await;
+            refused.push(segment);
+        }
+    }
+    assert_eq!(refused, ["api", "healthz", "metrics", "readyz", "shorten"]);
+}
