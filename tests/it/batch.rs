@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
-use reqwest::{Method, RequestBuilder, header};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
@@ -19,47 +19,75 @@ fn call(app: &TestApp, method: Method, path: &str) -> RequestBuilder {
     app.client.request(method, app.url(path)).bearer_auth(TOKEN)
 }
 
-#[tokio::test]
-async fn a_batch_makes_what_it_can_and_says_what_became_of_each() {
-    let app = app().await;
-    let batch = |links: Value, idempotency: Option<&str>| {
-        let mut request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
-        if let Some(key) = idempotency {
-            request = request.header("Idempotency-Key", key);
-        }
-        request.send()
+async fn batch(app: &TestApp, links: Value, idempotency: Option<&str>) -> Response {
+    let mut request = call(app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
+    if let Some(key) = idempotency {
+        request = request.header("Idempotency-Key", key);
+    }
+    request.send().await.unwrap()
+}
+
+/// The status and the key of each link of a batch.
+async fn statuses_and_keys(response: Response) -> Vec<(u64, String)> {
+    let answer: Value = response.json().await.unwrap();
+    let key = |result: &Value| {
+        (result["status"].as_u64().unwrap(), result["link"]["key"].as_str().unwrap().to_owned())
     };
+    answer["results"].as_array().unwrap().iter().map(key).collect()
+}
+
+#[tokio::test]
+async fn a_batch_says_what_became_of_each_link() {
+    let app = app().await;
     let links = json!([
         { "url": "https://example.com/1", "key": "one" },
         { "url": "nonsense" },
         { "url": "https://example.com/2", "key": "one" },
         { "url": "https://example.com/3", "title": "three" },
     ]);
-    let results: Value = batch(links, None).await.unwrap().json().await.unwrap();
+    let results: Value = batch(&app, links, None).await.json().await.unwrap();
     let results = results["results"].as_array().unwrap();
     assert_eq!(results.iter().map(|result| &result["status"]).collect::<Vec<_>>(), [201, 400, 409, 201]);
     assert_eq!(results[1]["error"]["code"], "invalid_url");
     assert_eq!(results[3]["link"]["title"], "three");
-    for links in [json!([]), json!(vec![json!({ "url": "https://example.com" }); 1001]), json!("x")] {
-        assert_error(batch(links, None).await.unwrap(), 400, "invalid_body").await;
-    }
+}
 
+#[tokio::test]
+async fn a_batch_without_links_or_with_too_many_is_refused() {
+    let app = app().await;
+    for links in [json!([]), json!(vec![json!({ "url": "https://example.com" }); 1001]), json!("x")] {
+        assert_error(batch(&app, links, None).await, 400, "invalid_body").await;
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_is_sent_again_with_its_idempotency_key_makes_nothing_twice() {
+    let app = app().await;
     let many: Vec<_> = (0..1000).map(|n| json!({ "url": format!("https://example.com/{n}") })).collect();
-    let keys = async || -> Vec<(u64, String)> {
-        let results: Value = batch(json!(many), Some("import-7")).await.unwrap().json().await.unwrap();
-        let results = results["results"].as_array().unwrap().iter();
-        let key = |result: &Value| {
-            (result["status"].as_u64().unwrap(), result["link"]["key"].as_str().unwrap().to_owned())
-        };
-        results.map(key).collect()
-    };
-    let (first, again) = (keys().await, keys().await);
+    let send = async || statuses_and_keys(batch(&app, json!(many), Some("import-7")).await).await;
+    let (first, again) = (send().await, send().await);
     assert!(first.iter().all(|(status, _)| *status == 201) && again.iter().all(|(status, _)| *status == 200));
     assert_eq!(first.iter().map(|(_, key)| key).collect::<HashSet<_>>().len(), 1000);
-    assert!(first.iter().zip(&again).all(|(first, again)| first.1 == again.1), "nothing is made twice");
-    let other = batch(json!([{ "url": "https://example.com/0" }]), Some("import-8")).await.unwrap();
-    assert_eq!(other.json::<Value>().await.unwrap()["results"][0]["status"], 201);
-    assert_error(batch(json!([{}]), Some("")).await.unwrap(), 400, "invalid_idempotency_key").await;
+    assert!(first.iter().zip(&again).all(|(first, again)| first.1 == again.1));
+}
+
+#[tokio::test]
+async fn a_batch_with_another_idempotency_key_makes_its_links_anew() {
+    let app = app().await;
+    let send = async |idempotency| {
+        let links = json!([{ "url": "https://example.com/0" }]);
+        statuses_and_keys(batch(&app, links, Some(idempotency)).await).await.remove(0)
+    };
+    let (first, other) = (send("import-7").await, send("import-8").await);
+    assert_eq!((first.0, other.0), (201, 201));
+    assert_ne!(first.1, other.1);
+}
+
+#[tokio::test]
+async fn an_empty_idempotency_key_is_refused() {
+    let app = app().await;
+    let links = json!([{ "url": "https://example.com" }]);
+    assert_error(batch(&app, links, Some("")).await, 400, "invalid_idempotency_key").await;
 }
 
 /// Each hash takes some 20 ms of a core, so all of them take longer than a request may.
@@ -95,20 +123,22 @@ async fn a_taken_key_is_refused_before_a_password_is_hashed() {
 }
 
 #[tokio::test]
-async fn what_would_mean_another_time_when_it_is_repeated_is_refused() {
+async fn a_relative_time_in_a_batch_that_can_be_repeated_is_refused() {
     let app = app().await;
-    let batch = |link: Value| {
-        let request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": [link] }));
-        request.header("Idempotency-Key", "import-7").send()
-    };
-    let relative = batch(json!({ "url": "https://example.com", "expires_in": "1h" })).await.unwrap();
+    let links = json!([{ "url": "https://example.com", "expires_in": "1h" }]);
+    let relative = batch(&app, links, Some("import-7")).await;
     let sentence = assert_error(relative, 400, "invalid_option").await;
     assert!(sentence.contains("expires_at"), "{sentence}");
-    let absolute = json!({ "url": "https://example.com", "expires_at": "2026-06-01T13:00:00Z" });
+}
+
+#[tokio::test]
+async fn a_link_that_has_expired_is_still_what_its_batch_made() {
+    let app = app().await;
+    let links = json!([{ "url": "https://example.com", "expires_at": "2026-06-01T13:00:00Z" }]);
+    // It has expired by the last time.
     for status in [201, 200, 200] {
-        let results: Value = batch(absolute.clone()).await.unwrap().json().await.unwrap();
-        assert_eq!(results["results"][0]["status"], status);
-        // The last time it has expired, and is still what was made.
+        let results = statuses_and_keys(batch(&app, links.clone(), Some("import-7")).await).await;
+        assert_eq!(results[0].0, status);
         app.advance(Duration::from_mins(45));
     }
 }

@@ -98,14 +98,19 @@ fn an_unknown_flag_is_one_line() {
 }
 
 #[test]
-fn help_and_version_say_what_they_are_asked() {
+fn help_names_the_commands_and_the_defaults() {
     let help = output(&["--help"], &[]);
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
     for expected in ["A URL shortener", "healthcheck", "[default: sqlite:urlshort.db]", "[default: 60/min]"] {
         assert!(help.contains(expected), "{expected} is not in\n{help}");
     }
+}
+
+#[test]
+fn version_is_that_of_the_package() {
     let version = output(&["--version"], &[]);
+    assert!(version.status.success());
     assert_eq!(
         String::from_utf8(version.stdout).unwrap(),
         format!("urlshort {}\n", env!("CARGO_PKG_VERSION"))
@@ -113,11 +118,15 @@ fn help_and_version_say_what_they_are_asked() {
 }
 
 #[test]
-fn a_flag_wins_over_its_variable_and_an_empty_variable_is_none() {
-    let process = Process::start(&[("KEY_STRATEGY", ""), ("BASE_URL", "")]);
-    assert!(process.terminate().success());
+fn a_flag_wins_over_its_variable() {
     let line = refusal(&output(&["--key-strategy", "flag"], &[("KEY_STRATEGY", "variable")]), 2);
     assert!(line.contains("'flag'"), "{line}");
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let process = Process::start(&[("KEY_STRATEGY", ""), ("BASE_URL", "")]);
+    assert!(process.terminate().success());
 }
 
 #[test]

@@ -25,12 +25,10 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn every_answer_bears_an_id_and_the_security_headers() {
+async fn every_answer_has_the_security_headers() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
-    let mut ids = std::collections::HashSet::new();
-    for path in ["/", "/healthz", "/nothing", "/a/b", &format!("/{key}"), "/shorten"] {
-        let response = app.get(path).await;
+    for path in paths(&app).await {
+        let response = app.get(&path).await;
         let headers = response.headers();
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert_eq!(
@@ -39,11 +37,36 @@ async fn every_answer_bears_an_id_and_the_security_headers() {
             "{path}"
         );
         assert!(headers.contains_key(header::REFERRER_POLICY), "{path}");
-        assert!(!headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "{path}");
-        assert!(ids.insert(headers["x-request-id"].clone()), "{path}");
     }
-    let secure = TestApp::start_with(&["--base-url", "https://sho.rt"]).await;
-    assert!(secure.get("/").await.headers().contains_key(header::STRICT_TRANSPORT_SECURITY));
+}
+
+/// Paths whose answers come by different ways, that of a redirect from the cache included.
+async fn paths(app: &TestApp) -> Vec<String> {
+    let key = app.key_of("https://example.com").await;
+    let paths = ["/", "/healthz", "/nothing", "/a/b", "/shorten"].map(ToOwned::to_owned);
+    [&paths[..], &[format!("/{key}")]].concat()
+}
+
+#[tokio::test]
+async fn every_answer_has_an_id_of_its_own() {
+    let app = TestApp::start().await;
+    let mut ids = std::collections::HashSet::new();
+    for path in paths(&app).await {
+        let id = app.get(&path).await.headers()["x-request-id"].clone();
+        assert!(ids.insert(id), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_come_by_tls_if_the_base_url_does() {
+    for (base_url, expected) in [("https://sho.rt", true), ("http://sho.rt", false)] {
+        let app = TestApp::start_with(&["--base-url", base_url]).await;
+        for path in paths(&app).await {
+            let response = app.get(&path).await;
+            let is_told = response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
+            assert_eq!(is_told, expected, "{base_url} {path}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -33,25 +33,54 @@ async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
     app.post("/k").header("x-forwarded-for", address).form(&[("password", password)]).send().await.unwrap()
 }
 
-#[tokio::test]
-async fn a_password_is_asked_for_by_a_form_and_sent_in_a_body() {
+async fn with_a_password() -> TestApp {
     let app = TestApp::start().await;
     make(&app, "k").await;
-    assert_error(app.get("/k").await, 403, "password_needed").await;
+    app
+}
+
+#[tokio::test]
+async fn a_browser_is_shown_a_form_for_the_password() {
+    let app = with_a_password().await;
     let form = page(app.client.get(app.url("/k"))).await;
     assert!(form.contains("<form method=\"post\">") && form.contains("type=\"password\""), "{form}");
-    let send = |password: &str| app.post("/k?q=1").form(&[("password", password)]).send();
-    assert_error(send("wrong").await.unwrap(), 403, "wrong_password").await;
-    assert_error(send(&"x".repeat(200)).await.unwrap(), 403, "wrong_password").await;
-    let right = send("open sesame").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_without_the_password_is_told_that_it_needs_one() {
+    assert_error(with_a_password().await.get("/k").await, 403, "password_needed").await;
+}
+
+#[tokio::test]
+async fn the_right_password_redirects_to_the_target() {
+    let app = with_a_password().await;
+    let right = app.post("/k?q=1").form(&[("password", "open sesame")]).send().await.unwrap();
     assert_eq!(right.status(), 303);
     assert_eq!(right.headers()[header::LOCATION], "https://example.com/?q=1");
     assert_eq!(right.headers()[header::CACHE_CONTROL], "no-store");
-    assert_error(app.post("/k").json(&json!({ "word": "x" })).send().await.unwrap(), 400, "invalid_body")
-        .await;
-    let again = app.post("/k").form(&[("password", "wrong")]);
-    let again = page(again).await;
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused() {
+    let app = with_a_password().await;
+    for wrong in ["wrong", "Open sesame", "open sesam", &"x".repeat(200)] {
+        let response = app.post("/k").form(&[("password", wrong)]).send().await.unwrap();
+        assert_error(response, 403, "wrong_password").await;
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_told_in_the_form_that_its_password_was_wrong() {
+    let app = with_a_password().await;
+    let again = page(app.post("/k").form(&[("password", "wrong")])).await;
     assert!(again.contains("role=\"alert\""), "{again}");
+}
+
+#[tokio::test]
+async fn a_body_without_a_password_is_refused() {
+    let app = with_a_password().await;
+    let response = app.post("/k").json(&json!({ "word": "x" })).send().await.unwrap();
+    assert_error(response, 400, "invalid_body").await;
 }
 
 #[tokio::test]

@@ -16,26 +16,42 @@ async fn make(app: &TestApp, body: Value) {
 }
 
 #[tokio::test]
-async fn a_qr_code_holds_the_short_url() {
+async fn a_qr_code_is_an_svg_of_the_size_that_is_asked_for() {
     let app = TestApp::start().await;
     make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let svg = app.get("/k/qr?size=200&margin=2&ecc=H").await;
     assert_eq!(svg.headers()[header::CONTENT_TYPE], "image/svg+xml");
     assert!(svg.text().await.unwrap().starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"200\""));
+}
+
+#[tokio::test]
+async fn a_qr_code_holds_the_short_url() {
+    let app = TestApp::start().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for (query, accept) in [("?format=png&size=400", "*/*"), ("?size=400", "image/png")] {
         let request = app.client.get(app.url(&format!("/k/qr{query}"))).header(header::ACCEPT, accept);
         let png = request.send().await.unwrap();
-        assert_eq!(png.headers()[header::CONTENT_TYPE], "image/png");
+        assert_eq!(png.headers()[header::CONTENT_TYPE], "image/png", "{query}");
         let mut picture = rqrr::PreparedImage::prepare(
             image::load_from_memory(&png.bytes().await.unwrap()).unwrap().to_luma8(),
         );
         let (_, content) = picture.detect_grids()[0].decode().unwrap();
-        assert_eq!(content, app.url("/k"));
+        assert_eq!(content, app.url("/k"), "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_qr_code_that_can_not_be_drawn_as_asked_is_refused() {
+    let app = TestApp::start().await;
+    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for query in ["size=63", "size=2049", "margin=17", "ecc=X", "format=gif", "colour=red"] {
         assert_error(app.get(&format!("/k/qr?{query}")).await, 400, "invalid_query").await;
     }
-    assert_error(app.get("/none/qr").await, 404, "not_found").await;
+}
+
+#[tokio::test]
+async fn an_unknown_link_has_no_qr_code() {
+    assert_error(TestApp::start().await.get("/none/qr").await, 404, "not_found").await;
 }
 
 #[tokio::test]

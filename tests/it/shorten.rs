@@ -1,9 +1,9 @@
 //! `POST /shorten`: what it takes, what it answers, what it refuses.
 
-use reqwest::header;
+use reqwest::{Response, header};
 use serde_json::{Value, json};
 
-use crate::support::{TestApp, assert_error};
+use crate::support::{TestApp, assert_error, raw::exchange};
 
 #[tokio::test]
 async fn json_gives_json_and_a_location() {
@@ -61,9 +61,14 @@ async fn without_a_good_url_nothing_is_made() {
         let sentence = assert_error(request.send().await.unwrap(), 400, "invalid_url").await;
         assert_eq!(sentence, "a valid http(s) url is required", "{body:?}");
     }
-    let empty_form = app.post("/shorten").form(&[("key", "mine")]).send().await.unwrap();
-    assert_error(empty_form, 400, "invalid_url").await;
     assert_eq!(app.metric(r#"links_created_total{strategy="random"}"#), None);
+}
+
+#[tokio::test]
+async fn a_form_without_a_url_is_refused() {
+    let app = TestApp::start().await;
+    let response = app.post("/shorten").form(&[("key", "mine")]).send().await.unwrap();
+    assert_error(response, 400, "invalid_url").await;
 }
 
 #[tokio::test]
@@ -90,17 +95,29 @@ async fn unknown_or_mistyped_fields_are_named() {
         let sentence = assert_error(app.shorten(body).await, 400, "invalid_body").await;
         assert!(sentence.contains(named), "{sentence}");
     }
+}
+
+#[tokio::test]
+async fn a_form_with_two_urls_is_refused() {
+    let app = TestApp::start().await;
     let twice = app.post("/shorten").form(&[("url", "https://a.example"), ("url", "https://b.example")]);
     assert_error(twice.send().await.unwrap(), 400, "invalid_url").await;
 }
 
 #[tokio::test]
-async fn a_taken_custom_key_is_refused_and_stays_what_it_was() {
+async fn a_taken_custom_key_is_refused() {
     let app = TestApp::start().await;
-    let first = app.shorten(json!({ "url": "https://first.example", "key": "mine" })).await;
-    assert_eq!(first.status(), 201);
-    let second = app.shorten(json!({ "url": "https://second.example", "key": "mine" })).await;
-    assert_error(second, 409, "key_taken").await;
+    let body = json!({ "url": "https://example.com", "key": "mine" });
+    assert_eq!(app.shorten(body.clone()).await.status(), 201);
+    assert_error(app.shorten(body).await, 409, "key_taken").await;
+}
+
+#[tokio::test]
+async fn a_custom_key_stays_with_who_was_first() {
+    let app = TestApp::start().await;
+    for target in ["https://first.example", "https://second.example"] {
+        app.shorten(json!({ "url": target, "key": "mine" })).await;
+    }
     assert_eq!(app.get("/mine").await.headers()[header::LOCATION], "https://first.example/");
 }
 
@@ -123,32 +140,40 @@ async fn only_json_and_forms_are_taken() {
         }
         assert_error(request.send().await.unwrap(), 415, "unsupported_media_type").await;
     }
+}
+
+#[tokio::test]
+async fn a_content_type_may_have_capitals_or_parameters() {
+    let app = TestApp::start().await;
     let spelled = app.post("/shorten").header(header::CONTENT_TYPE, "Application/JSON; charset=utf-8");
     let spelled = spelled.body(r#"{"url":"https://example.com"}"#).send().await.unwrap();
     assert_eq!(spelled.status(), 201);
 }
 
-#[tokio::test]
-async fn a_body_over_the_limit_is_refused_with_and_without_a_length() {
-    let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
-    let long = format!("url=https://example.com/{}", "a".repeat(1024));
-    let form = || app.post("/shorten").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    assert_error(form().body(long.clone()).send().await.unwrap(), 413, "body_too_large").await;
+/// A form that is longer than the limit of the service.
+fn too_long_a_form() -> String {
+    format!("url=https://example.com/{}", "a".repeat(1024))
+}
 
-    let mut head = std::net::TcpStream::connect(app.address).unwrap();
-    use std::io::{Read, Write};
-    let chunked = format!(
+#[tokio::test]
+async fn a_body_that_is_announced_to_be_over_the_limit_is_refused() {
+    let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
+    let request = app.post("/shorten").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    assert_error(request.body(too_long_a_form()).send().await.unwrap(), 413, "body_too_large").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_turns_out_to_be_over_the_limit_is_refused() {
+    let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
+    let body = too_long_a_form();
+    let request = format!(
         "POST /shorten HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
-         content-type: application/x-www-form-urlencoded\r\n\r\n{:x}\r\n{long}\r\n0\r\n\r\n",
-        long.len()
+         content-type: application/x-www-form-urlencoded\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
+        body.len()
     );
-    let answer = tokio::task::spawn_blocking(move || {
-        head.write_all(chunked.as_bytes()).unwrap();
-        let mut answer = String::new();
-        head.read_to_string(&mut answer).unwrap();
-        answer
-    });
-    assert!(answer.await.unwrap().starts_with("HTTP/1.1 413"));
+    let address = app.address.to_string();
+    let answer = tokio::task::spawn_blocking(move || exchange(&address, request.as_bytes())).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
 }
 
 #[tokio::test]
@@ -180,20 +205,20 @@ async fn a_host_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn blocked_and_private_hosts_are_refused_where_that_is_asked() {
+async fn a_blocked_host_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("blocked");
     std::fs::write(&list, ".evil.example\n").unwrap();
-    let flags = [
-        "--blocked-hosts",
-        list.to_str().unwrap(),
-        "--block-private-targets",
-        "--base-url",
-        "https://sho.rt",
-    ];
-    let app = TestApp::start_with(&flags).await;
+    let app = TestApp::start_with(&["--blocked-hosts", list.to_str().unwrap()]).await;
+    assert_error(app.shorten(json!({ "url": "https://www.evil.example" })).await, 403, "target_refused")
+        .await;
+    assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_private_host_is_refused_where_that_is_asked() {
+    let app = TestApp::start_with(&["--block-private-targets", "--base-url", "https://sho.rt"]).await;
     for url in [
-        "https://www.evil.example",
         "http://127.0.0.1/",
         "http://[::127.0.0.1]/",
         "http://[2002:7f00:1::]/",
@@ -205,21 +230,50 @@ async fn blocked_and_private_hosts_are_refused_where_that_is_asked() {
     assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
 }
 
+/// A service that lets a client shorten twice an hour.
+async fn limited() -> TestApp {
+    TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await
+}
+
+async fn shorten_as(app: &TestApp, client: &str) -> Response {
+    let request = app.post("/shorten").header("x-forwarded-for", client);
+    request.form(&[("url", "https://example.com")]).send().await.unwrap()
+}
+
+/// Uses up the limit of a client, whose addresses are those of a network, and returns its first refusal.
+async fn exceed(app: &TestApp) -> Response {
+    for client in ["2001:db8::1", "2001:db8::2"] {
+        assert_eq!(shorten_as(app, client).await.status(), 201);
+    }
+    shorten_as(app, "2001:db8::3").await
+}
+
 #[tokio::test]
-async fn one_client_is_limited_and_told_when_to_come_back() {
-    let app = TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await;
-    let shorten = async |client: &str| {
-        let request = app.post("/shorten").header("x-forwarded-for", client);
-        request.form(&[("url", "https://example.com")]).send().await.unwrap()
-    };
-    assert_eq!(shorten("2001:db8::1").await.status(), 201);
-    assert_eq!(shorten("2001:db8::2").await.status(), 201);
-    let refused = shorten("2001:db8::3").await;
+async fn a_client_over_the_limit_is_told_when_to_come_back() {
+    let refused = exceed(&limited().await).await;
     let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((1700..=1800).contains(&wait), "{wait}");
     assert_error(refused, 429, "rate_limited").await;
-    assert_eq!(app.metric("rate_limited_total"), Some(1.0));
+}
 
-    assert_eq!(shorten("192.0.2.1").await.status(), 201);
-    assert_eq!(app.get("/nothing").await.status(), 404, "only shortening is limited");
+#[tokio::test]
+async fn a_request_over_the_limit_is_counted() {
+    let app = limited().await;
+    exceed(&app).await;
+    assert_eq!(app.metric("rate_limited_total"), Some(1.0));
+}
+
+#[tokio::test]
+async fn the_limit_of_one_client_is_not_that_of_another() {
+    let app = limited().await;
+    exceed(&app).await;
+    assert_eq!(shorten_as(&app, "192.0.2.1").await.status(), 201);
+}
+
+#[tokio::test]
+async fn a_client_over_the_limit_can_follow_links() {
+    let app = limited().await;
+    exceed(&app).await;
+    let request = app.client.get(app.url("/nothing")).header("x-forwarded-for", "2001:db8::3");
+    assert_eq!(request.send().await.unwrap().status(), 404);
 }

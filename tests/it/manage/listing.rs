@@ -1,0 +1,74 @@
+//! `GET /api/v1/links`: pages of links.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{app, call, json_of, make};
+use crate::support::{TestApp, assert_error};
+
+/// A service with the links `k0` to `k24`, each a second younger than the one before.
+async fn with_25_links() -> TestApp {
+    let app = app().await;
+    for number in 0..25 {
+        let tag = if number % 5 == 0 { "fifth" } else { "other" };
+        let body = json!({ "url": format!("https://example.com/{number}"), "key": format!("k{number}"), "tags": [tag] });
+        make(&app, body).await;
+        app.advance(Duration::from_secs(1));
+    }
+    app
+}
+
+async fn page(app: &TestApp, query: &str) -> Value {
+    json_of(call(app, Method::GET, &format!("/api/v1/links?{query}"))).await
+}
+
+fn keys(page: &Value) -> Vec<String> {
+    let links = page["links"].as_array().unwrap().iter();
+    links.map(|link| link["key"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn links_are_listed_a_page_at_a_time_the_newest_first() {
+    let app = with_25_links().await;
+    let newest: Vec<_> = (0..25).rev().map(|number| format!("k{number}")).collect();
+    let mut query = "limit=10".to_owned();
+    for expected in newest.chunks(10) {
+        let page = page(&app, &query).await;
+        assert_eq!(keys(&page), expected);
+        query = format!("limit=10&cursor={}", page["next"].as_str().unwrap_or("none"));
+    }
+    assert!(query.ends_with("=none"), "there is a page after the last link");
+}
+
+#[tokio::test]
+async fn links_can_be_listed_the_oldest_first() {
+    assert_eq!(keys(&page(&with_25_links().await, "sort=oldest&limit=2").await), ["k0", "k1"]);
+}
+
+#[tokio::test]
+async fn links_are_found_by_tag() {
+    let found = page(&with_25_links().await, "tag=fifth&sort=oldest").await;
+    assert_eq!(keys(&found), ["k0", "k5", "k10", "k15", "k20"]);
+}
+
+#[tokio::test]
+async fn links_are_found_by_a_part_of_their_target() {
+    let found = page(&with_25_links().await, "search=COM/1&limit=3&sort=oldest").await;
+    assert_eq!(keys(&found), ["k1", "k10", "k11"]);
+}
+
+#[tokio::test]
+async fn links_that_nobody_has_followed_are_not_among_the_most_clicked() {
+    assert!(keys(&page(&with_25_links().await, "sort=most_clicked").await).is_empty());
+}
+
+#[tokio::test]
+async fn a_query_that_makes_no_sense_is_refused() {
+    let app = app().await;
+    for query in ["limit=0", "limit=501", "limit=x", "cursor=x", "sort=best", "tag=a,b", "page=2"] {
+        let refused = call(&app, Method::GET, &format!("/api/v1/links?{query}")).send().await.unwrap();
+        assert_error(refused, 400, "invalid_query").await;
+    }
+}
