@@ -16,8 +16,9 @@ use std::{
 use jiff::Timestamp;
 use rusqlite::Connection;
 use urlshort::{
+    config::StoreOptions,
     link::Link,
-    store::{self, History, OpenOptions},
+    store::{self, History},
 };
 
 const ROUNDS: usize = 5;
@@ -53,7 +54,7 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
     runtime.block_on(async {
         let url = format!("sqlite:{}", directory.join("group.db").display());
         let store =
-            store::open(&url.parse().expect("a store URL"), &OpenOptions::default()).await.expect("a store");
+            store::open(&StoreOptions::new(url.parse().expect("a store URL"))).await.expect("a store");
         let (count, start) = (Arc::new(AtomicU64::new(0)), Instant::now());
         let writers = (0..clients).map(|_| {
             let (store, count) = (store.clone(), count.clone());
@@ -77,9 +78,8 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
 fn commit_each(directory: &Path, clients: usize) -> f64 {
     let path = directory.join("single.db");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let url = format!("sqlite:{}", path.display()).parse().expect("a store URL");
-    runtime
-        .block_on(async { store::open(&url, &OpenOptions::default()).await.expect("a store").close().await });
+    let options = StoreOptions::new(format!("sqlite:{}", path.display()).parse().expect("a store URL"));
+    runtime.block_on(async { store::open(&options).await.expect("a store").close().await });
     let file = Connection::open(path).expect("a file");
     file.pragma_update(None, "synchronous", "FULL").expect("FULL");
     let (file, count, stop) = (Mutex::new(file), AtomicU64::new(0), AtomicBool::new(false));

@@ -11,13 +11,14 @@ use hyper::{HeaderMap, Method, Request, StatusCode, header, service::Service};
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
 use urlshort::{
-    app::{App, Surroundings},
+    app::{App, Dependencies},
     clicks::Clicks,
     clock::Clock,
-    config::Cli,
+    command::Cli,
+    config::StoreOptions,
     link::Link,
     observability::metrics::Metrics,
-    store::{self, History, OpenOptions},
+    store::{self, History},
     web::visitor,
 };
 
@@ -38,17 +39,17 @@ fn redirects(criterion: &mut Criterion) {
     let sqlite = format!("sqlite:{}", directory.path().join("links.db").display());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for url in ["memory:", &sqlite] {
-        let parsed = url.parse().expect("a store URL");
-        let store = runtime.block_on(store::open(&parsed, &OpenOptions::default())).expect("a store");
+        let options = StoreOptions::new(url.parse().expect("a store URL"));
+        let store = runtime.block_on(store::open(&options)).expect("a store");
         assert!(runtime.block_on(store.put_if_absent(link(), History::default())).expect("a link"));
         let config = Cli::read(["urlshort".into()]).expect("the defaults are valid").config;
-        let surroundings = Surroundings {
+        let dependencies = Dependencies {
             store,
             metrics: Arc::new(Metrics::new()),
             clock: Clock::system(),
             rng: StdRng::seed_from_u64(1),
         };
-        let service = App::new(&config, surroundings).expect("no file is needed").public_service();
+        let service = App::new(&config, dependencies).expect("no file is needed").public_service();
         let service = service.for_peer(IpAddr::from([127, 0, 0, 1]));
         // HEAD and what is not there take the long way, through the router.
         for (method, path, status) in [

@@ -15,8 +15,9 @@ use std::{
 
 use rand::RngExt;
 use urlshort::{
+    config::StoreOptions,
     link::Link,
-    store::{self, History, OpenOptions, Store},
+    store::{self, History, Store},
 };
 
 #[path = "../tests/it/support/mod.rs"]
@@ -72,8 +73,13 @@ fn print_beside(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
 fn rates(url: &str, links: u64) -> Rates {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let options = OpenOptions { deadline: Duration::from_secs(30), ..OpenOptions::default() };
-        let store = store::open(&url.parse().expect("a store URL"), &options).await.expect("a store");
+        let store_timeout = Duration::from_secs(30);
+        let store = store::open(&StoreOptions {
+            store_timeout,
+            ..StoreOptions::new(url.parse().expect("a store URL"))
+        })
+        .await
+        .expect("a store");
         let next = Arc::new(AtomicU64::new(0));
         let creates = rate(&store, move |store| {
             let next = next.clone();

@@ -12,20 +12,21 @@ use tokio::{
 use crate::{
     clicks::Clicks,
     clock::Clock,
-    config::Config,
-    keygen::{self, Materials},
-    links::{CacheOptions, Links},
+    config::{Config, LimitOptions},
+    keygen,
+    links::Links,
     observability::metrics::Metrics,
     password::Passwords,
     policy::TargetPolicy,
-    server::{self, Limits, Workers},
+    server::{self, Listener, Workers},
     shortener::Shortener,
     store::Store,
     web::{
         HttpService,
+        extract::request_id::RequestIds,
         middleware::in_flight::InFlight,
         router,
-        state::{AppState, Draining, Settings},
+        state::{AppState, Draining},
     },
 };
 
@@ -33,10 +34,10 @@ use crate::{
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections of the second listener: a few probes and Prometheus servers.
-pub const OPERATIONS_CONNECTIONS: usize = 64;
+pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
-/// What the service takes from outside, so that a test can hand in its own.
-pub struct Surroundings {
+/// The parts that a test replaces by its own.
+pub struct Dependencies {
     /// Where the links are.
     pub store: Arc<dyn Store>,
     /// Where it counts.
@@ -50,8 +51,6 @@ pub struct Surroundings {
 /// A service that is ready to serve.
 pub struct App {
     state: AppState,
-    limits: Limits,
-    drain_delay: Duration,
 }
 
 impl App {
@@ -59,61 +58,34 @@ impl App {
     ///
     /// # Errors
     /// Where a file that the configuration names can't be read.
-    pub fn new(config: &Config, surroundings: Surroundings) -> io::Result<Self> {
-        let Surroundings { store, metrics, clock, mut rng } = surroundings;
-        let cache = CacheOptions { bytes: config.cache_bytes.as_u64(), lifetime: config.cache_ttl };
-        let links = Arc::new(Links::new(store, config.store_timeout, cache, metrics.clone()));
-        let mut policy = TargetPolicy::new(config.block_private_targets);
-        if let Some(file) = &config.blocked_hosts {
-            policy = policy.with_blocked_hosts(file.clone())?;
-        }
-        let settings = Settings {
-            base_url: config.base_url.clone(),
-            trusted_proxies: config.trusted_proxies.into(),
-            rate_limit: config.rate_limit.0,
-            tokens: config.api_tokens.clone().unwrap_or_default(),
-            public_shorten: config.public_shorten,
-            request_timeout: config.request_timeout,
-            max_body: usize::try_from(config.max_body.as_u64()).unwrap_or(usize::MAX),
-            separate_operations: config.metrics_addr.is_some(),
-            request_id_key: std::array::from_fn(|_| rng.next_u64()),
-        };
-        let materials = Materials {
-            key_length: config.key_length.into(),
-            rng: StdRng::from_rng(&mut rng),
-            links: links.clone(),
-        };
+    pub fn new(config: &Config, dependencies: Dependencies) -> io::Result<Self> {
+        let Dependencies { store, metrics, clock, mut rng } = dependencies;
+        let links = Arc::new(Links::new(store, config.store.store_timeout, config.cache, metrics.clone()));
+        let strategy = keygen::strategy(&config.keys, StdRng::from_rng(&mut rng), links.clone());
         let shortener = Shortener {
             links: links.clone(),
-            strategy: keygen::strategy(config.key_strategy, materials),
-            strategy_name: config.key_strategy,
-            policy: Arc::new(policy),
+            strategy,
+            strategy_name: config.keys.key_strategy,
+            policy: Arc::new(TargetPolicy::new(&config.policy)?),
             clicks: Arc::new(Clicks::new(&metrics)),
             reserved: router::reserved_keys(),
             clock,
             passwords: Passwords::default(),
             metrics: metrics.clone(),
         };
-        metrics.http_connections_limit.set(config.max_connections.into());
-        metrics.http_requests_in_flight_limit.set(config.max_in_flight.into());
+        metrics.http_connections_limit.set(config.limits.max_connections.into());
+        metrics.http_requests_in_flight_limit.set(config.limits.max_in_flight.into());
         let state = AppState {
             shortener: Arc::new(shortener),
             links,
             metrics,
             draining: Draining::default(),
-            settings: Arc::new(settings),
+            config: Arc::new(config.clone()),
             attempts: Arc::default(),
-            in_flight: InFlight::new(config.max_in_flight),
+            request_ids: Arc::new(RequestIds::new(std::array::from_fn(|_| rng.next_u64()))),
+            in_flight: InFlight::new(config.limits.max_in_flight),
         };
-        let limits = Limits {
-            connections: config.max_connections as usize,
-            by_client: config.trusted_proxies == 0,
-            header_timeout: config.header_timeout,
-            keep_alive: config.keep_alive,
-            stall_timeout: config.request_timeout,
-            drain_timeout: config.drain_timeout,
-        };
-        Ok(Self { state, limits, drain_delay: config.drain_delay })
+        Ok(Self { state })
     }
 
     /// Returns the links as this instance sees them.
@@ -143,12 +115,15 @@ impl App {
         };
         let Shortener { clicks, links, .. } = &*self.state.shortener;
         let writer = tokio::spawn(clicks.clone().write_regularly(links.clone(), stopped()));
-        let public = server::run(listener, self.public_service(), workers.clone(), self.limits, stopped());
+        let Config { server, limits, .. } = &*self.state.config;
+        let listener = Listener { socket: listener, is_direct: server.trusted_proxies == 0 };
+        let public = server::run(listener, self.public_service(), workers.clone(), *limits, stopped());
         let operations = async {
             if let Some(listener) = operations {
                 let service = router::operations(&self.state);
-                let connections = OPERATIONS_CONNECTIONS.min(self.limits.connections);
-                let limits = Limits { connections, by_client: false, ..self.limits };
+                let listener = Listener { socket: listener, is_direct: false };
+                let max_connections = OPERATIONS_CONNECTIONS.min(limits.max_connections);
+                let limits = LimitOptions { max_connections, ..*limits };
                 server::run(listener, service, workers, limits, stopped()).await;
             }
         };
@@ -156,9 +131,9 @@ impl App {
             shutdown.await;
             tracing::info!("shutting down");
             self.state.draining.begin();
-            tokio::time::sleep(self.drain_delay).await;
+            tokio::time::sleep(limits.drain_delay).await;
             stop.send_replace(());
-            Instant::now() + self.limits.drain_timeout
+            Instant::now() + limits.drain_timeout
         };
         let ((), (), drained_by) = tokio::join!(public, operations, orders);
         // A change whose client has hung up has no connection any more, but it has its slot.

@@ -1,4 +1,11 @@
-//! What the program does when it is told to.
+//! What the program does: the command line, and a module for each command.
+
+use std::ffi::OsString;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+
+use self::{export::ExportOptions, import::ImportOptions};
+use crate::config::{Config, PolicyOptions, StoreOptions};
 
 pub mod export;
 pub mod healthcheck;
@@ -6,3 +13,83 @@ pub mod import;
 pub mod serve;
 pub mod terminal;
 mod transfer;
+
+/// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
+///
+/// Each option can be given as a flag or as an environment variable; the flag wins.
+#[derive(Debug, Parser)]
+#[command(name = "urlshort", version, max_term_width = 110, args_override_self = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to do it.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What the program can do besides serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Asks the instance that runs with the same options for its /healthz; exits with 0 or 1
+    Healthcheck,
+    /// Writes all links to a file or standard output
+    Export(ExportOptions),
+    /// Takes over the links of a file, be it of this or of another service
+    ///
+    /// A link whose key is in the store with the same target stays as it is there, so an import that was stopped can be
+    /// run again. Exits with 0 when all links are in the store, 1 when some were skipped or it had to stop, 2 when it was
+    /// called wrongly.
+    Import(ImportOptions),
+}
+
+impl Cli {
+    /// Returns the definition of the command line.
+    pub fn definition() -> clap::Command {
+        let mut command = Config::add_variables(Self::command());
+        // This gives each command the options of the service, of which its help shows those that it goes by.
+        command.build();
+        let store: Augment = StoreOptions::augment_args;
+        let shown: [(&str, &[Augment], &[&str]); 3] = [
+            ("healthcheck", &[], &["host", "port"]),
+            ("export", &[store], &[]),
+            ("import", &[store, PolicyOptions::augment_args], &["base_url"]),
+        ];
+        shown
+            .into_iter()
+            .fold(command, |command, (name, groups, options)| show_only(command, name, groups, options))
+    }
+
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    /// What `--help` and `--version` print counts as one, as with clap; see [`crate::config::explain`].
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
+        let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
+        cli.config.complete().map_err(invalid)?;
+        Ok(cli)
+    }
+}
+
+/// Adds a group of options to a command.
+type Augment = fn(clap::Command) -> clap::Command;
+
+/// Hides the service's options from the help of a command, except some groups and some single options.
+fn show_only(command: clap::Command, name: &str, groups: &[Augment], options: &[&str]) -> clap::Command {
+    let is_in = |group: &Augment, id: &clap::Id| {
+        group(clap::Command::default()).get_arguments().any(|known| known.get_id() == id)
+    };
+    let is_hidden = |option: &clap::Arg| {
+        let id = option.get_id();
+        is_in(&(Config::augment_args as Augment), id)
+            && !options.contains(&id.as_str())
+            && !groups.iter().any(|group| is_in(group, id))
+    };
+    command.mut_subcommand(name, |command| {
+        command.mut_args(|option| {
+            let is_hidden = is_hidden(&option);
+            option.hide(is_hidden)
+        })
+    })
+}

@@ -13,6 +13,7 @@ use thiserror::Error;
 pub use self::hash::key_of;
 
 use crate::{
+    config::{KeyOptions, StrategyName},
     link::{InvalidKey, Key, Target},
     links::Links,
     store::StoreError,
@@ -46,59 +47,14 @@ pub enum KeygenError {
     Exhausted(#[from] InvalidKey),
 }
 
-/// What strategies are made from.
-pub struct Materials {
-    /// Characters in a random or hashed key.
-    pub key_length: usize,
-    /// Seeded from the operating system, but in tests.
-    pub rng: StdRng,
-    /// Keeps the counter.
-    pub links: Arc<Links>,
-}
-
-type Factory = fn(Materials) -> Arc<dyn KeyStrategy>;
-
-/// Every strategy there is. A new one is a file below `keygen/` and a line here.
-const STRATEGIES: &[(&str, Factory)] = &[
-    ("random", |materials| Arc::new(random::Random::new(materials.rng, materials.key_length))),
-    ("counter", |materials| Arc::new(counter::Counter::new(materials.links, materials.rng))),
-    ("hash", |materials| Arc::new(hash::Hash::new(materials.key_length, materials.rng))),
-];
-
-/// The name of a strategy that exists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StrategyName(&'static str);
-
-/// No strategy has this name.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("unknown key strategy: '{0}' (known: {known})", known = known_names())]
-pub struct UnknownStrategy(String);
-
-impl StrategyName {
-    /// The name as configuration and metrics spell it.
-    pub fn as_str(self) -> &'static str {
-        self.0
+/// Returns the strategy that the options name. The random ones draw from `rng`; the counter is in the store.
+pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn KeyStrategy> {
+    let length = options.key_length.into();
+    match options.key_strategy {
+        StrategyName::Random => Arc::new(random::Random::new(rng, length)),
+        StrategyName::Counter => Arc::new(counter::Counter::new(links, rng)),
+        StrategyName::Hash => Arc::new(hash::Hash::new(length, rng)),
     }
-}
-
-impl std::str::FromStr for StrategyName {
-    type Err = UnknownStrategy;
-
-    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
-        let known = STRATEGIES.iter().find(|(known, _)| *known == name);
-        known.map(|(known, _)| Self(known)).ok_or_else(|| UnknownStrategy(name.into()))
-    }
-}
-
-/// Makes the strategy of that name.
-pub fn strategy(name: StrategyName, materials: Materials) -> Arc<dyn KeyStrategy> {
-    let (_, make) =
-        STRATEGIES.iter().find(|(known, _)| *known == name.0).expect("a name is made from the list only");
-    make(materials)
-}
-
-fn known_names() -> String {
-    STRATEGIES.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 /// Tries in which a strategy proposes keys that follow from its rule alone. A client that knows the rule can take those first.
@@ -133,11 +89,5 @@ mod tests {
         {
             assert_eq!(base62(number), text);
         }
-    }
-
-    #[test]
-    fn an_unknown_strategy_is_named_together_with_the_known_ones() {
-        let error = "x".parse::<StrategyName>().unwrap_err();
-        assert_eq!(error.to_string(), "unknown key strategy: 'x' (known: random, counter, hash)");
     }
 }

@@ -13,11 +13,12 @@ use jiff::civil::Date;
 
 use self::{cache::Cache, health::Health};
 pub use self::{
-    cache::{CacheOptions, Found},
+    cache::Found,
     list::{Listing, Page},
 };
 use crate::{
     clicks::{DayCounts, Tally},
+    config::CacheOptions,
     link::{Key, Link, Revision},
     observability::metrics::Metrics,
     store::{

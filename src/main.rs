@@ -4,8 +4,8 @@ use std::{env, process::ExitCode};
 
 use clap::error::ErrorKind;
 use urlshort::{
-    command::{self, terminal::Printable},
-    config::{self, Cli, Command},
+    command::{self, Cli, Command, terminal::Printable},
+    config,
     observability::logging::Chain,
 };
 
@@ -30,7 +30,9 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         None => command::serve::run(cli.config).map(|()| ExitCode::SUCCESS),
-        Some(Command::Healthcheck) => command::healthcheck::run(&cli.config).map(|()| ExitCode::SUCCESS),
+        Some(Command::Healthcheck) => {
+            command::healthcheck::run(&cli.config.server).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Export(options)) => {
             command::export::run(&cli.config, &options).map(|()| ExitCode::SUCCESS)
         }

@@ -16,7 +16,7 @@ use thiserror::Error;
 use url::{Host, Url};
 
 use self::private::is_private;
-use crate::{base_url::BaseUrl, link::Target};
+use crate::{base_url::BaseUrl, config::PolicyOptions, link::Target};
 
 /// How often the file of blocked hosts is looked at for a change.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -43,18 +43,13 @@ pub struct TargetPolicy {
 }
 
 impl TargetPolicy {
-    /// Rules without a list.
-    pub fn new(block_private: bool) -> Self {
-        Self { blocked: None, block_private }
-    }
-
-    /// Adds the list of blocked hosts in `file`.
+    /// Returns the policy of these options.
     ///
     /// # Errors
-    /// Where the file can't be read.
-    pub fn with_blocked_hosts(mut self, file: PathBuf) -> io::Result<Self> {
-        self.blocked = Some(BlockedHosts::read(file)?);
-        Ok(self)
+    /// The reason why the file of blocked hosts can't be read.
+    pub fn new(options: &PolicyOptions) -> io::Result<Self> {
+        let blocked = options.blocked_hosts.clone().map(BlockedHosts::read).transpose()?;
+        Ok(Self { blocked, block_private: options.block_private_targets })
     }
 
     /// Agrees to `target`, or says why not. `own` is where this service itself is reached.
@@ -167,13 +162,17 @@ fn normalised(line: &str) -> String {
 mod tests {
     use super::*;
 
+    fn policy(options: PolicyOptions) -> TargetPolicy {
+        TargetPolicy::new(&options).unwrap()
+    }
+
     fn check(policy: &TargetPolicy, target: &str) -> Result<(), Refusal> {
         policy.check(&target.parse().unwrap(), &"https://sho.rt".parse().unwrap())
     }
 
     #[test]
     fn a_loop_is_refused() {
-        assert_eq!(check(&TargetPolicy::new(false), "https://sho.rt/x"), Err(Refusal::Loop));
+        assert_eq!(check(&policy(PolicyOptions::default()), "https://sho.rt/x"), Err(Refusal::Loop));
     }
 
     #[test]
@@ -182,7 +181,7 @@ mod tests {
         let file = directory.path().join("blocked");
         std::fs::write(&file, "# bad ones\nEvil.example\n.wicked.example # and all below\nbücher.example\n")
             .unwrap();
-        let policy = TargetPolicy::new(false).with_blocked_hosts(file).unwrap();
+        let policy = policy(PolicyOptions { blocked_hosts: Some(file), ..PolicyOptions::default() });
         for (target, blocked) in [
             ("https://evil.example/", true),
             ("https://evil.example./", true),
@@ -217,7 +216,9 @@ mod tests {
 
     #[test]
     fn private_hosts_are_refused_where_that_is_asked() {
-        let (strict, lax) = (TargetPolicy::new(true), TargetPolicy::new(false));
+        let [strict, lax] = [true, false].map(|block_private_targets| {
+            policy(PolicyOptions { block_private_targets, ..PolicyOptions::default() })
+        });
         for host in ["127.0.0.1", "[fd00::1]", "printer.local"] {
             let target = format!("http://{host}/");
             assert_eq!(check(&strict, &target), Err(Refusal::PrivateHost), "{target}");

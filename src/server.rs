@@ -22,24 +22,18 @@ use self::{
     connection::{Stage, serve_connection},
     connections::Connections,
 };
-use crate::web::{HttpService, extract::client::client_network};
+use crate::{
+    config::LimitOptions,
+    web::{HttpService, extract::client::client_network},
+};
 
-/// The limits of a listener.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Connections at a time.
-    pub connections: usize,
+/// A socket that accepts connections.
+pub struct Listener {
+    /// The socket.
+    pub socket: TcpListener,
     /// Whether clients connect directly. Then each has a share of the connections, and at the limit a new connection
     /// replaces the longest idle one.
-    pub by_client: bool,
-    /// The time from accepting a connection to the end of its first request's head.
-    pub header_timeout: Duration,
-    /// The least time that a connection may be idle between requests; the most is twice that.
-    pub keep_alive: Duration,
-    /// The time that a client may leave its answers unread.
-    pub stall_timeout: Duration,
-    /// The time that connections have to finish once the listener is closed.
-    pub drain_timeout: Duration,
+    pub is_direct: bool,
 }
 
 /// The pause after the system refused to give a connection, because it lacks descriptors or memory.
@@ -57,18 +51,19 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n
 
 /// Serves until `stop` is ready, then lets every connection finish its request, for `drain_timeout` at most.
 pub async fn run(
-    listener: TcpListener,
+    listener: Listener,
     service: HttpService,
     workers: Workers,
-    limits: Limits,
+    limits: LimitOptions,
     stop: impl Future<Output = ()>,
 ) {
-    let server = Server::new(service, workers, limits);
+    let Listener { socket, is_direct } = listener;
+    let server = Server::new(service, workers, limits, is_direct);
     let mut stop = std::pin::pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
+            accepted = socket.accept() => match accepted {
                 Ok((stream, _)) => server.serve(stream),
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
@@ -79,27 +74,27 @@ pub async fn run(
         }
     }
     // The kernel has already completed the handshake with these clients.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+    while let Some(Ok((stream, _))) = socket.accept().now_or_never() {
         server.serve(stream);
     }
-    drop(listener);
+    drop(socket);
     server.drain().await;
 }
 
 struct Server {
     service: HttpService,
     workers: Workers,
-    limits: Limits,
+    limits: LimitOptions,
     connections: Connections,
     refusals: Arc<Semaphore>,
     stage: watch::Sender<Stage>,
 }
 
 impl Server {
-    fn new(service: HttpService, workers: Workers, limits: Limits) -> Self {
+    fn new(service: HttpService, workers: Workers, limits: LimitOptions, is_direct: bool) -> Self {
         let gauge = service.metrics().http_connections_open.clone();
         Self {
-            connections: Connections::new(limits.connections, limits.by_client, gauge),
+            connections: Connections::new(limits.max_connections as usize, is_direct, gauge),
             service,
             workers,
             limits,

@@ -8,18 +8,17 @@ mod redis;
 mod row;
 mod schema;
 mod sqlite;
-mod url;
 
-use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
 use thiserror::Error;
 
 use self::listing::{Cursor, Order};
-pub use self::url::{InvalidStoreUrl, StoreUrl};
 use crate::{
     clicks::{DayCounts, MAX_COUNT, Tally, increase},
+    config::{StoreOptions, StoreUrl},
     link::{Key, Link, Revision},
 };
 
@@ -216,37 +215,12 @@ impl StoreError {
     }
 }
 
-/// How a store is opened.
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// Connections to a server at most.
-    pub connections: u32,
-    /// How long connecting and a call may take; after it a connection is given up.
-    pub deadline: Duration,
-    /// File with the password of a PostgreSQL server, read for each new connection.
-    pub password_file: Option<PathBuf>,
-}
-
-impl OpenOptions {
-    /// The time that a call may take on a connection. It ends before the caller gives up, so that the connection is
-    /// given up as well.
-    fn call_deadline(&self) -> Duration {
-        self.deadline * 9 / 10
-    }
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self { connections: 8, deadline: Duration::from_secs(2), password_file: None }
-    }
-}
-
-/// Opens the store behind `url`, making what is missing.
+/// Opens a store, making what is missing.
 ///
 /// # Errors
 /// What keeps the store from being used, as one sentence for the operator.
-pub async fn open(url: &StoreUrl, options: &OpenOptions) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(match url {
+pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &options.store_url {
         StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),
         StoreUrl::Sqlite(path) => Arc::new(sqlite::SqliteStore::open(path).await?),
         StoreUrl::Redis(url) => Arc::new(redis::RedisStore::open(url, options).await?),

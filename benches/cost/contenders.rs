@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use urlshort::store::{self, OpenOptions};
+use urlshort::{config::StoreOptions, store};
 
 use super::{load::Load, server};
 
@@ -132,18 +132,18 @@ impl Contender {
         if file.exists() {
             return;
         }
-        let url = store_url(directory, links).parse().expect("a store URL");
+        let options = StoreOptions::new(store_url(directory, links).parse().expect("a store URL"));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         // The store itself makes the tables.
         runtime.block_on(async {
-            store::open(&url, &OpenOptions::default()).await.expect("a store").close().await;
+            store::open(&options).await.expect("a store").close().await;
         });
         let connection = rusqlite::Connection::open(file).expect("a file");
-        let fill = "INSERT INTO links (key, target, created_at, redirect, forward_query, tags, version, clicks, visits)
+        let fill = "INSERT INTO links (key, created_at, version, doc)
             WITH RECURSIVE numbers (number) AS (
                 SELECT 0 WHERE ?1 > 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < ?1
             )
-            SELECT printf('k%08d', number), ?2, 1700000000000 + number, 302, 0, '', 1, 0, 0 FROM numbers";
+            SELECT printf('k%08d', number), 1700000000000 + number, 1, json_object('target', ?2) FROM numbers";
         connection.execute(fill, (links, TARGET)).expect("links");
     }
 }

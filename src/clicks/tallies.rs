@@ -201,10 +201,12 @@ impl Clicks {
 mod tests {
     use jiff::civil::date;
 
+    use bytesize::ByteSize;
+
     use super::*;
     use crate::{
         clicks::Device,
-        links::CacheOptions,
+        config::CacheOptions,
         store::{History, Store, memory::MemoryStore},
     };
 
@@ -217,7 +219,7 @@ mod tests {
     async fn links_with(link: Link) -> Links {
         let store = MemoryStore::default();
         assert!(store.put_if_absent(link, History::default()).await.unwrap());
-        let cache = CacheOptions { bytes: 0, lifetime: INTERVAL };
+        let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: INTERVAL };
         Links::new(Arc::new(store), INTERVAL, cache, Arc::new(Metrics::new()))
     }
 

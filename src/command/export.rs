@@ -58,7 +58,7 @@ struct DamagedLinks(u64);
 /// Those of the store and of the output, and damaged links.
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
-        let store = transfer::open_store(config, MissingFile::Fail).await?;
+        let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
         let exported = match &options.output {
             None => write(&*store, options.format, io::stdout().lock()).await,
             Some(file) => write_file(&*store, options.format, file).await,

@@ -80,17 +80,14 @@ pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;
     transfer::runtime()?.block_on(async {
-        let mut policy = TargetPolicy::new(config.block_private_targets);
-        if let Some(file) = &config.blocked_hosts {
-            policy = policy.with_blocked_hosts(file.clone())?;
-        }
+        let policy = TargetPolicy::new(&config.policy)?;
         let missing = if options.dry_run { MissingFile::Fail } else { MissingFile::Create };
-        let store = transfer::open_store(config, missing).await?;
+        let store = transfer::open_store(&config.store, missing).await?;
         let importer = Importer {
             store: store.clone(),
             reserved: router::reserved_keys(),
             policy,
-            base_url: config.base_url.clone(),
+            base_url: config.server.base_url.clone(),
             dry_run: options.dry_run,
         };
         let imported = import(importer, input, size, options.format, report).await;

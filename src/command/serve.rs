@@ -15,16 +15,16 @@ use tokio::{
 };
 
 use crate::{
-    app::{App, OPERATIONS_CONNECTIONS, Surroundings},
+    app::{App, Dependencies, OPERATIONS_CONNECTIONS},
     clock::Clock,
-    config::Config,
+    config::{Config, StoreUrl},
     observability::{
         log_sink::LogSink,
         logging,
         metrics::{Metrics, VERSION},
     },
     server::{Threads, Workers},
-    store::{self, OpenOptions, StoreError},
+    store::{self, StoreError},
 };
 
 /// How long the last log lines may take to be read.
@@ -38,7 +38,7 @@ const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 #[derive(Debug, Error)]
 enum StartError {
     #[error("STORE_URL: the {0:?} store can't be opened")]
-    Store(store::StoreUrl, #[source] StoreError),
+    Store(StoreUrl, #[source] StoreError),
     #[error("BLOCKED_HOSTS can't be read")]
     BlockedHosts(#[source] io::Error),
     #[error("{variable}: {address} can't be listened on")]
@@ -53,11 +53,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let open_files = raise_open_file_limit();
     let metrics = Arc::new(Metrics::new());
     let sink = LogSink::start(io::stdout(), metrics.log_lines_dropped.clone())?;
-    tracing::subscriber::set_global_default(logging::subscriber(
-        config.log_level.clone(),
-        config.log_format,
-        sink.clone(),
-    ))?;
+    tracing::subscriber::set_global_default(logging::subscriber(&config.logs, sink.clone()))?;
     logging::log_panics();
     if let Some(open_files) = open_files {
         limit_connections(&mut config, open_files);
@@ -76,26 +72,21 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 /// while it opens the store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let options = OpenOptions {
-        connections: config.store_connections,
-        deadline: config.store_timeout,
-        password_file: config.pgpassword_file.clone(),
-    };
     let store = tokio::select! {
-        opened = store::open(&config.store_url, &options) => {
-            opened.map_err(|error| StartError::Store(config.store_url.clone(), error))?
+        opened = store::open(&config.store) => {
+            opened.map_err(|error| StartError::Store(config.store.store_url.clone(), error))?
         }
         () = signals.next() => {
             tracing::info!("stopped before the store was open");
             return Ok(());
         }
     };
-    let surroundings =
-        Surroundings { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
-    let app = App::new(config, surroundings).map_err(StartError::BlockedHosts)?;
+    let dependencies =
+        Dependencies { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
+    let app = App::new(config, dependencies).map_err(StartError::BlockedHosts)?;
 
-    let listener = listen("HOST and PORT", SocketAddr::new(config.host, config.port)).await?;
-    let operations = match config.metrics_addr {
+    let listener = listen("HOST and PORT", SocketAddr::new(config.server.host, config.server.port)).await?;
+    let operations = match config.server.metrics_addr {
         Some(address) => Some(listen("METRICS_ADDR", address).await?),
         None => None,
     };
@@ -103,8 +94,8 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     let operations_address = operations.as_ref().map(TcpListener::local_addr).transpose()?;
     tracing::info!(
         version = VERSION,
-        store = ?config.store_url,
-        key_strategy = config.key_strategy.as_str(),
+        store = ?config.store.store_url,
+        key_strategy = config.keys.key_strategy.as_str(),
         address = %address,
         metrics_address = operations_address.map(tracing::field::display),
         "listening"
@@ -168,14 +159,14 @@ fn raise_open_file_limit() -> Option<u64> {
 
 /// Keeps descriptors for the store, which must open files and connections while clients hold all connections.
 fn limit_connections(config: &mut Config, open_files: u64) {
-    let reserved = RESERVED_FILES + u64::from(config.store_connections);
+    let reserved = RESERVED_FILES + u64::from(config.store.store_connections);
     let available = open_files.saturating_sub(reserved).max(open_files / 2).max(1);
-    if available < config.max_connections.into() {
+    if available < config.limits.max_connections.into() {
         tracing::warn!(
             open_files,
-            max_connections = config.max_connections,
+            max_connections = config.limits.max_connections,
             "fewer connections than MAX_CONNECTIONS: only {available} fit the limit of open files"
         );
-        config.max_connections = u32::try_from(available).unwrap_or(u32::MAX);
+        config.limits.max_connections = u32::try_from(available).unwrap_or(u32::MAX);
     }
 }

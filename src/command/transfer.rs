@@ -7,8 +7,8 @@ use thiserror::Error;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    config::Config,
-    store::{self, OpenOptions, Store, StoreError, StoreUrl},
+    config::{StoreOptions, StoreUrl},
+    store::{self, Store, StoreError},
 };
 
 /// Bytes in one write to the output.
@@ -43,24 +43,20 @@ pub(super) enum MissingFile {
 }
 
 pub(super) async fn open_store(
-    config: &Config,
+    options: &StoreOptions,
     missing: MissingFile,
 ) -> Result<Arc<dyn Store>, Box<dyn Error>> {
-    match &config.store_url {
+    match &options.store_url {
         StoreUrl::Memory => return Err(OpenError::Memory.into()),
         StoreUrl::Sqlite(path) if missing == MissingFile::Fail && !path.exists() => {
             return Err(OpenError::Missing(path.clone()).into());
         }
         _ => {}
     }
-    let deadline = config.store_timeout.max(MIN_DEADLINE);
-    let options = OpenOptions {
-        connections: config.store_connections,
-        deadline,
-        password_file: config.pgpassword_file.clone(),
-    };
-    let store = store::open(&config.store_url, &options).await;
-    Ok(store.map_err(|error| OpenError::Store(config.store_url.clone(), error))?)
+    let store_timeout = options.store_timeout.max(MIN_DEADLINE);
+    let options = StoreOptions { store_timeout, ..options.clone() };
+    let store = store::open(&options).await;
+    Ok(store.map_err(|error| OpenError::Store(options.store_url.clone(), error))?)
 }
 
 /// Returns a counter of links. It shows only on a terminal.

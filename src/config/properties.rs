@@ -2,7 +2,10 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{
+    values::{MAX_DURATION, duration, duration_or_zero, log_level},
+    *,
+};
 use crate::strategies::text;
 
 proptest! {
@@ -23,7 +26,7 @@ proptest! {
     #[test]
     fn no_text_makes_the_other_options_panic(text in text("[a-z:=,]{0,20}|\\PC{0,20}|(info|warn|x)(,[a-z:]{1,9}=(warn|debug|y)){0,3}")) {
         let _ = log_level(&text);
-        let _ = rate_limit(&text);
+        let _ = text.parse::<RateLimit>();
         let _ = text.parse::<ByteSize>();
     }
 }

@@ -88,11 +88,13 @@ mod tests {
 
     use rand::SeedableRng;
 
+    use bytesize::ByteSize;
+
     use super::*;
-    use crate::{links::CacheOptions, observability::metrics::Metrics, store::memory::MemoryStore};
+    use crate::{config::CacheOptions, observability::metrics::Metrics, store::memory::MemoryStore};
 
     fn links() -> Arc<Links> {
-        let cache = CacheOptions { bytes: 0, lifetime: Duration::ZERO };
+        let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
         Arc::new(Links::new(Arc::new(MemoryStore::default()), Duration::MAX, cache, Arc::new(Metrics::new())))
     }
 

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::health::Health;
 use crate::{
+    config::CacheOptions,
     link::{Document, Key, Link},
     observability::{logging::Chain, metrics::Metrics},
     store::{Changed, StoreError},
@@ -40,15 +41,6 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Pause before the cache subscribes to changes again after the channel has broken.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
-
-/// The size of a cache, and the lifetime of its entries.
-#[derive(Clone, Copy, Debug)]
-pub struct CacheOptions {
-    /// Bytes at most; 0 for no cache.
-    pub bytes: u64,
-    /// Time after which an entry is stale.
-    pub lifetime: Duration,
-}
 
 /// Links in memory.
 pub(super) struct Cache {
@@ -135,7 +127,7 @@ impl Cache {
     pub(super) fn new(health: Arc<Health>, options: CacheOptions, metrics: Arc<Metrics>) -> Self {
         /// Weight of a usual link, by which the cache sizes its tables.
         const USUAL_WEIGHT: u64 = 512;
-        let CacheOptions { bytes, lifetime } = options;
+        let (bytes, lifetime) = (options.cache_bytes.as_u64(), options.cache_ttl);
         let items = usize::try_from(bytes / USUAL_WEIGHT).unwrap_or(usize::MAX);
         Self {
             health,

@@ -2,7 +2,6 @@
 
 use std::{cell::RefCell, fmt, fmt::Write as _, io::Write as _, time::SystemTime};
 
-use clap::ValueEnum;
 use jiff::Timestamp;
 use tracing::{
     Event, Level, Subscriber,
@@ -14,20 +13,14 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
+use crate::config::{LogFormat, LogOptions};
+
 use super::{json::write_string, log_sink::LogSink, request_line::write_thousandths};
 
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// Plain text, for a terminal.
-    Text,
-}
-
-/// A subscriber that sends the events that pass `filter` to `sink`.
-pub fn subscriber(filter: Targets, format: LogFormat, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
-    let layer = match format {
+/// Returns a subscriber that sends events to `sink`.
+pub fn subscriber(options: &LogOptions, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
+    let filter = options.log_level.clone();
+    let layer = match options.log_format {
         LogFormat::Json => JsonLines { sink, filter: filter.clone() }.boxed(),
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(sink).with_ansi(false).boxed(),
     };

@@ -16,8 +16,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Limits, activity::Activity, sliced::Sliced, socket::Socket};
-use crate::web::router::HttpService;
+use super::{activity::Activity, sliced::Sliced, socket::Socket};
+use crate::{config::LimitOptions, web::HttpService};
 
 /// The largest request head, and the most output buffered before a body continues, in bytes.
 const BUFFER: usize = 16 << 10;
@@ -48,7 +48,7 @@ pub(super) async fn serve_connection(
     stream: TcpStream,
     service: HttpService,
     activity: &Activity,
-    limits: Limits,
+    limits: LimitOptions,
     mut stage: watch::Receiver<Stage>,
 ) {
     // Otherwise a small answer may wait for the acknowledgement of the one before.
@@ -67,7 +67,7 @@ pub(super) async fn serve_connection(
         .header_read_timeout(None)
         // Answers are small: one buffer and a plain write cost less than a list of buffers.
         .writev(false)
-        .serve_connection(TokioIo::new(Socket::new(stream, activity, limits.stall_timeout)), tracked);
+        .serve_connection(TokioIo::new(Socket::new(stream, activity, limits.request_timeout)), tracked);
     let mut deadline = std::pin::pin!(sleep_until(Instant::now() + limits.header_timeout));
     let mut seen = 0;
     let error = loop {

@@ -67,9 +67,9 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// `limit` connections at most. `by_client` is for listeners that clients reach directly.
-    pub(super) fn new(limit: usize, by_client: bool, gauge: IntGauge) -> Self {
-        let share = by_client.then(|| limit.div_ceil(CLIENTS));
+    /// `limit` connections at most. `is_direct` is for listeners that clients reach directly.
+    pub(super) fn new(limit: usize, is_direct: bool, gauge: IntGauge) -> Self {
+        let share = is_direct.then(|| limit.div_ceil(CLIENTS));
         Self {
             limit,
             share,
@@ -196,8 +196,8 @@ mod tests {
 
     use super::*;
 
-    fn connections(limit: usize, by_client: bool) -> Connections {
-        Connections::new(limit, by_client, IntGauge::new("open", "Open connections.").unwrap())
+    fn connections(limit: usize, is_direct: bool) -> Connections {
+        Connections::new(limit, is_direct, IntGauge::new("open", "Open connections.").unwrap())
     }
 
     fn client(number: u8) -> IpAddr {

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
-    Change, Changed, History, OpenOptions, Record, Scan, Store, StoreError,
+    Change, Changed, History, Record, Scan, Store, StoreError, StoreOptions,
     batcher::Batcher,
     listing::{Cursor, Order},
 };
@@ -47,17 +47,17 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with the server's reason, or that of the way there.
-    pub(super) async fn open(url: &str, open: &OpenOptions) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, open: &StoreOptions) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
         // Links have no fractions, and PgBouncer refuses clients that ask for their digits.
         let options = options.disable_statement_logging().extra_float_digits(None);
-        let login = Arc::new(Login::new(options, open.password_file.clone()));
+        let login = Arc::new(Login::new(options, open.pgpassword_file.clone()));
         let deadline = open.call_deadline();
-        let announce = timeout(open.deadline * 2, prepare(&login.options(), deadline)).await;
-        let announce = announce.map_err(|_| StoreError::Timeout(open.deadline))??;
+        let announce = timeout(open.store_timeout * 2, prepare(&login.options(), deadline)).await;
+        let announce = announce.map_err(|_| StoreError::Timeout(open.store_timeout))??;
 
         // One of the connections is for listening.
-        let size = open.connections.saturating_sub(1).max(1);
+        let size = open.store_connections.saturating_sub(1).max(1);
         let pool = Arc::new(Pool::new(login.clone(), size, deadline));
         let concurrency = size as usize;
         let (creates, look_ups, visits) = (pool.clone(), pool.clone(), pool.clone());

@@ -32,7 +32,7 @@ use self::{
     layout::{CHANNEL, COUNTER, Keys},
 };
 use super::{
-    Change, Changed, FIRST_NUMBER, History, OpenOptions, Record, Scan, Store, StoreError,
+    Change, Changed, FIRST_NUMBER, History, Record, Scan, Store, StoreError, StoreOptions,
     listing::{Cursor, Order},
     row::{self, signed, unsigned},
 };
@@ -79,7 +79,7 @@ impl RedisStore {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with the server's reason, or that of the way there.
-    pub(super) async fn open(url: &str, options: &OpenOptions) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let url: RedisUrl = url.parse()?;
         let connection = Connection::open(&url, options).await?;
         let instance = server::prepare(&connection).await?;

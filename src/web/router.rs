@@ -25,19 +25,22 @@ use super::{
     routes::{fast_path::Quick, health, home, links, openapi, qr, redirect, shorten, unlock},
     state::AppState,
 };
+use crate::config::LimitOptions;
 
 /// Everything that answers a request, from the access log inwards. Cheap to clone.
 pub type HttpService = AccessLog<Router>;
 
 /// The service for everybody.
 pub fn public(state: &AppState) -> HttpService {
-    let settings = &state.settings;
-    let limiter = || Some(RateLimiter::new(settings.rate_limit?, state.metrics.clone()));
+    let limiter = || {
+        let rate = state.config.limits.rate_limit.0?;
+        Some(Arc::new(RateLimiter::new(rate, state.metrics.clone())))
+    };
     let mut routes = public_routes(limiter)
         .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
         .layer(from_fn(in_flight::finish_changes))
         .merge(health_routes());
-    if !settings.separate_operations {
+    if state.config.server.metrics_addr.is_none() {
         routes = routes.merge(operations_routes());
     }
     serve(routes, Some(Quick::new(state.shortener.clone())), state)
@@ -58,7 +61,7 @@ pub fn reserved_keys() -> HashSet<String> {
 /// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
 fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
     let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
-        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit)),
+        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit_rate)),
         None => routes,
     };
     let batch_layers =
@@ -91,14 +94,15 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 /// panics or is refused is still logged and counted.
 fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
-    let settings = &state.settings;
+    let LimitOptions { request_timeout, max_body, .. } = state.config.limits;
+    let max_body = usize::try_from(max_body.as_u64()).unwrap_or(usize::MAX);
     let middleware = tower::ServiceBuilder::new()
         .layer(from_fn(tag_route))
         .layer(map_response(secure))
         .layer(from_fn(page::show_errors))
         .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
-        .layer(from_fn_with_state(settings.request_timeout, limit_time))
-        .layer(DefaultBodyLimit::max(settings.max_body));
+        .layer(from_fn_with_state(request_timeout, limit_time))
+        .layer(DefaultBodyLimit::max(max_body));
     let router = routes
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)

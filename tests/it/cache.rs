@@ -2,12 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytesize::ByteSize;
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use tokio::time::{advance, sleep};
 use urlshort::{
+    config::CacheOptions,
     link::{Link, Revision},
-    links::{CacheOptions, Links},
+    links::Links,
     observability::metrics::Metrics,
     store::{Change, Changed, History, Store, StoreError},
 };
@@ -28,7 +30,7 @@ struct Setup {
 
 fn setup_with(bytes: u64) -> Setup {
     let (store, metrics) = (Arc::new(FaultyStore::default()), Arc::new(Metrics::new()));
-    let cache = CacheOptions { bytes, lifetime: LIFETIME };
+    let cache = CacheOptions { cache_bytes: ByteSize(bytes), cache_ttl: LIFETIME };
     let links = Arc::new(Links::new(store.clone(), DEADLINE, cache, metrics.clone()));
     for task in 0..2 {
         let links = links.clone();

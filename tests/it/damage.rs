@@ -17,10 +17,11 @@ use reqwest::{Client, StatusCode, redirect::Policy};
 use serde_json::Value;
 use urlshort::{
     clicks::{Clicks, DayCounts, Device, Visitor},
+    config::StoreOptions,
     link::options::Options,
     links::Listing,
     observability::metrics::Metrics,
-    store::{self, History, OpenOptions, Store, StoreError, listing::Order},
+    store::{self, History, Store, StoreError, listing::Order},
 };
 
 use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, with};
@@ -28,7 +29,7 @@ use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, w
 const DAY: Date = date(2026, 6, 1);
 
 async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 /// Puts 20 links, of which every fifth is to be damaged: first, last, and in between.

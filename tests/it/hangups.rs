@@ -8,8 +8,9 @@ use reqwest::{StatusCode, header};
 use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
+    config::StoreOptions,
     link::Link,
-    store::{self, Change, History, OpenOptions, Store, memory::MemoryStore},
+    store::{self, Change, History, Store, memory::MemoryStore},
 };
 
 use crate::support::{FaultyStore, PATIENCE, Postgres, TestApp, eventually, key, link};
@@ -88,8 +89,12 @@ async fn an_aborted_take_down_that_a_slow_store_made_stops_redirecting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
     let server = Postgres::start();
-    let options = OpenOptions { deadline: PATIENCE, ..OpenOptions::default() };
-    let open = async || store::open(&server.url().parse().unwrap(), &options).await.unwrap();
+    let store_timeout = PATIENCE;
+    let open = async || {
+        store::open(&StoreOptions { store_timeout, ..StoreOptions::new(server.url().parse().unwrap()) })
+            .await
+            .unwrap()
+    };
     // Deaf to what the database tells, so that nothing but the change itself ends the redirects.
     let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
     let keys = made_and_cached(&app).await;

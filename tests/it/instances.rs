@@ -13,8 +13,9 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 use urlshort::{
+    config::StoreOptions,
     link::{Link, Revision},
-    store::{self, Change, History, OpenOptions, Store},
+    store::{self, Change, History, Store},
 };
 
 use crate::support::{
@@ -53,7 +54,7 @@ on_each_server! {
 }
 
 async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 async fn three_instances(url: &str) -> [TestApp; 3] {

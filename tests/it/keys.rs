@@ -6,7 +6,8 @@ use rand::{SeedableRng, rngs::StdRng};
 use reqwest::header;
 use serde_json::{Value, json};
 use urlshort::{
-    keygen::{self, Materials},
+    config::{KeyOptions, StrategyName},
+    keygen,
     observability::metrics::Metrics,
     store::{History, memory::MemoryStore},
 };
@@ -136,11 +137,9 @@ async fn a_counter_that_can_not_be_reached_is_an_error_once_and_goes_on_later() 
 
 /// The keys that the hash strategy proposes for `https://example.com`, attempt by attempt.
 async fn hashed_keys(attempts: u32) -> Vec<String> {
-    let materials = {
-        let links = Arc::new(uncached(Arc::new(MemoryStore::default()), Arc::new(Metrics::new())));
-        Materials { key_length: 7, rng: StdRng::seed_from_u64(0), links }
-    };
-    let strategy = keygen::strategy("hash".parse().unwrap(), materials);
+    let links = Arc::new(uncached(Arc::new(MemoryStore::default()), Arc::new(Metrics::new())));
+    let options = KeyOptions { key_strategy: StrategyName::Hash, key_length: 7 };
+    let strategy = keygen::strategy(&options, StdRng::seed_from_u64(0), links);
     let mut keys = Vec::new();
     for attempt in 0..attempts {
         keys.push(strategy.propose(&target("https://example.com"), attempt).await.unwrap().to_string());

@@ -11,9 +11,9 @@ use reqwest::{Client, header, redirect::Policy};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tracing::subscriber::DefaultGuard;
-use urlshort::observability::{
-    log_sink::LogSink,
-    logging::{self, LogFormat},
+use urlshort::{
+    config::{LogFormat, LogOptions},
+    observability::{log_sink::LogSink, logging},
 };
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
@@ -39,11 +39,12 @@ impl Write for Shared {
 }
 
 impl Log {
-    fn capture(level: &str, format: LogFormat) -> Self {
+    fn capture(level: &str, log_format: LogFormat) -> Self {
         let written = Arc::new(Mutex::new(Vec::new()));
         let sink =
             LogSink::start(Shared(written.clone()), IntCounter::new("dropped", "dropped").unwrap()).unwrap();
-        let subscriber = logging::subscriber(level.parse().unwrap(), format, sink.clone());
+        let subscriber =
+            logging::subscriber(&LogOptions { log_level: level.parse().unwrap(), log_format }, sink.clone());
         Self { written, sink, _guard: tracing::subscriber::set_default(subscriber) }
     }
 

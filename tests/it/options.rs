@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
-use urlshort::store::{self, OpenOptions};
+use urlshort::{
+    config::StoreOptions,
+    store::{self},
+};
 
 use crate::support::{Postgres, Redis, TestApp, assert_error, sqlite_in};
 
@@ -134,7 +137,7 @@ async fn a_link_is_not_found_until_it_starts_also_from_the_cache() {
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
     let start = async || {
-        let store = store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap();
+        let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
         TestApp::start_on(store, &[]).await
     };
     let apps = [start().await, start().await, start().await];
@@ -154,9 +157,11 @@ async fn a_link_expires_to_the_second_on_every_instance() {
 async fn exactly_as_many_redirects_as_visits(url: &str) {
     const VISITS: usize = 25;
     // On a busy machine a visit that nobody waits for any more would be lost, and there are none to spare here.
-    let options = OpenOptions { deadline: Duration::from_secs(60), ..OpenOptions::default() };
+    let store_timeout = Duration::from_secs(60);
     let start = async || {
-        let store = store::open(&url.parse().unwrap(), &options).await.unwrap();
+        let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })
+            .await
+            .unwrap();
         TestApp::start_on(store, &["--store-timeout", "60s", "--request-timeout", "60s"]).await
     };
     let apps = [start().await, start().await, start().await].map(Arc::new);

@@ -11,8 +11,9 @@ use sqlx::{Connection, Executor, PgConnection};
 use tokio::join;
 use urlshort::{
     clicks::{DayCounts, Tally},
+    config::StoreOptions,
     link::{Link, options::Options},
-    store::{self, Change, History, OpenOptions, Store, StoreError},
+    store::{self, Change, History, Store, StoreError},
 };
 
 use crate::support::{Postgres, link, with};
@@ -20,7 +21,7 @@ use crate::support::{Postgres, link, with};
 const DAY: Date = date(2026, 6, 1);
 
 async fn open(server: &Postgres) -> Arc<dyn Store> {
-    store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap()
+    store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap()
 }
 
 async fn run(server: &Postgres, sql: &'static str) {
@@ -29,7 +30,7 @@ async fn run(server: &Postgres, sql: &'static str) {
 
 /// The sentence with which the store is refused.
 async fn refusal(server: &Postgres) -> String {
-    match store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.map(drop) {
+    match store::open(&StoreOptions::new(server.url().parse().unwrap())).await.map(drop) {
         Err(StoreError::Unavailable(reason)) => reason.to_string(),
         other => panic!("{other:?}"),
     }

@@ -9,11 +9,12 @@ use proptest::{
 use urlshort::{
     base_url::BaseUrl,
     clicks::{DayCounts, Device, Referrer, Visitor},
+    config::StoreUrl,
     link::{
         Key, Target,
         options::{Tag, Tags, Title},
     },
-    store::{StoreUrl, listing::Cursor},
+    store::listing::Cursor,
     tokens::{Scope, Tokens},
 };
 

@@ -2,8 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use clap::CommandFactory;
-use urlshort::config::Cli;
+use urlshort::command::Cli;
 
 use crate::support::{Process, sqlite_in};
 
@@ -48,7 +47,7 @@ fn its_commands_print_what_it_shows() {
 #[test]
 fn its_table_of_options_is_that_of_the_program() {
     let mut table = String::new();
-    for option in Cli::command().get_arguments().filter(|option| option.get_env().is_some()) {
+    for option in Cli::definition().get_arguments().filter(|option| option.get_env().is_some()) {
         let variable = option.get_env().unwrap().to_str().unwrap();
         let default =
             option.get_default_values().first().map(|value| format!("`{}`", value.to_str().unwrap()));

@@ -5,9 +5,10 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use jiff::civil::{Date, date};
 use urlshort::{
     clicks::{Clicks, DayCounts, Device, Tally, Visitor},
+    config::StoreOptions,
     link::options::Options,
     observability::metrics::Metrics,
-    store::{self, History, OpenOptions, Store, StoreError},
+    store::{self, History, Store, StoreError},
 };
 
 use crate::support::{PATIENCE, Redis, RemoteServer, eventually, key, link, uncached, with};
@@ -15,8 +16,10 @@ use crate::support::{PATIENCE, Redis, RemoteServer, eventually, key, link, uncac
 const DAY: Date = date(2026, 6, 1);
 
 async fn open(server: &Redis, deadline: Duration) -> Arc<dyn Store> {
-    let options = OpenOptions { deadline, ..OpenOptions::default() };
-    store::open(&server.url().parse().unwrap(), &options).await.unwrap()
+    let store_timeout = deadline;
+    store::open(&StoreOptions { store_timeout, ..StoreOptions::new(server.url().parse().unwrap()) })
+        .await
+        .unwrap()
 }
 
 /// Returns the Redis key of a link's hash (`link`) or of its counts by day (`days`).

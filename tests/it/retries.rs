@@ -7,7 +7,8 @@ use jiff::civil::date;
 use tokio::join;
 use urlshort::{
     clicks::{DayCounts, Tally},
-    store::{self, History, OpenOptions},
+    config::StoreOptions,
+    store::{self, History},
 };
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port, key, link};
@@ -17,8 +18,12 @@ use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port
 async fn conflicts_between_transactions_are_not_seen_outside() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
     // A machine that is busy with other tests may need many attempts.
-    let options = OpenOptions { deadline: PATIENCE, ..OpenOptions::default() };
-    let open = async || store::open(&server.url().parse().unwrap(), &options).await.unwrap();
+    let store_timeout = PATIENCE;
+    let open = async || {
+        store::open(&StoreOptions { store_timeout, ..StoreOptions::new(server.url().parse().unwrap()) })
+            .await
+            .unwrap()
+    };
     let (one, other) = (open().await, open().await);
     let link = link("k", "https://example.com");
     assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
@@ -68,8 +73,10 @@ async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
     })
     .await;
     let url = forwarder.replace_in(&server.url(), server.port);
-    let options = OpenOptions { deadline: Duration::from_secs(10), ..OpenOptions::default() };
-    let store = store::open(&url.parse().unwrap(), &options).await.unwrap();
+    let store_timeout = Duration::from_secs(10);
+    let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })
+        .await
+        .unwrap();
     let key = key("k");
     assert!(store.put_if_absent(link("k", "https://example.com"), History::default()).await.unwrap());
     assert!(store.use_visit(&key).await.unwrap(), "the script is known to the server");

@@ -7,8 +7,9 @@ use reqwest::{Client, StatusCode, redirect::Policy};
 use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
+    config::StoreOptions,
     link::Link,
-    store::{self, Change, History, OpenOptions},
+    store::{self, Change, History},
 };
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually, link};
@@ -52,7 +53,7 @@ async fn a_store_call_that_is_dropped_leaves_its_place_to_others() {
     let server = Postgres::start();
     let forwarder = Forwarder::start(server.port).await;
     let url = forwarder.replace_in(&server.url(), server.port);
-    let store = store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap();
+    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
     let day = jiff::civil::date(2026, 6, 1);
     let key = crate::support::key("k");
     for _ in 0..3 {
@@ -88,7 +89,7 @@ async fn with_a_frozen_database_the_end_comes_in_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_a_store_whose_database_is_frozen_ends() {
     let mut server = Postgres::start();
-    let store = store::open(&server.url().parse().unwrap(), &OpenOptions::default()).await.unwrap();
+    let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
     assert!(join_all((0..64).map(|_| store.check())).await.iter().all(Result::is_ok));
     server.freeze();
     let dropped = (0..64).map(|_| timeout(Duration::from_millis(50), store.check()));
@@ -101,7 +102,7 @@ async fn a_silent_channel_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);
     let process = Process::start(&[("STORE_URL", &there), ("CACHE_TTL", "1h")]);
-    let editor = store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap();
+    let editor = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
     let client = client();
     let location = async || {
         let response = client.get(process.url("/k")).send().await.unwrap();

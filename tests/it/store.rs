@@ -12,13 +12,14 @@ use futures_util::future::join_all;
 use jiff::{ToSpan, civil::date};
 use serde_json::json;
 use urlshort::{
+    config::StoreOptions,
     link::{
         Link, Revision,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
     links::Listing,
     observability::metrics::Metrics,
-    store::{self, Change, FIRST_NUMBER, History, OpenOptions, Store, StoreError, listing::Order},
+    store::{self, Change, FIRST_NUMBER, History, Store, StoreError, listing::Order},
 };
 
 use self::counts::*;
@@ -97,7 +98,7 @@ conformance! {
 }
 
 async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 /// A link with every option, and with fields that only a newer version knows.

@@ -21,11 +21,12 @@ use jiff::{
 use serde_json::{Value, json};
 use urlshort::{
     clicks::DayCounts,
+    config::StoreOptions,
     link::{
         Link,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
-    store::{self, History, OpenOptions, Store},
+    store::{self, History, Store},
 };
 
 use crate::support::{Process, key, link, sqlite_in, with};
@@ -64,7 +65,7 @@ fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
 }
 
 async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&url.parse().unwrap(), &OpenOptions::default()).await.unwrap()
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 /// Counts of a day in June 2026, from their JSON.

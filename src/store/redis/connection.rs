@@ -20,7 +20,7 @@ use redis::{
 use tokio::sync::watch;
 use url::Url;
 
-use crate::store::{OpenOptions, StoreError};
+use crate::store::{StoreError, StoreOptions};
 
 /// Where the store is, and what is to be watched on the way.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ enum To {
 
 impl Connection {
     /// Connects to the first node that answers, and to the whole cluster where that is part of one.
-    pub(super) async fn open(url: &RedisUrl, options: &OpenOptions) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &RedisUrl, options: &StoreOptions) -> Result<Self, StoreError> {
         let (mut last, replaced) = (None, watch::Sender::new(()));
         for node in &url.nodes {
             match connect(url, node, options, &replaced).await {
@@ -212,7 +212,7 @@ impl Connection {
 async fn connect(
     url: &RedisUrl,
     node: &ConnectionInfo,
-    options: &OpenOptions,
+    options: &StoreOptions,
     replaced: &watch::Sender<()>,
 ) -> RedisResult<To> {
     let client = url.client(node)?;

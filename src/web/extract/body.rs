@@ -31,7 +31,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> 
         };
         let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
         // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
-        let limit = state.settings.request_timeout / 2;
+        let limit = state.config.limits.request_timeout / 2;
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
         let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
         decoded(body, decode).await.map(Self)

@@ -13,10 +13,8 @@ use axum::{
 
 use crate::{
     base_url::BaseUrl,
-    web::{
-        respond::error::ApiError,
-        state::{AppState, Settings},
-    },
+    config::ServerOptions,
+    web::{respond::error::ApiError, state::AppState},
 };
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -108,16 +106,16 @@ impl FromRequestParts<AppState> for ServiceUrl {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        service_url(parts, &state.settings).map(Self)
+        service_url(parts, &state.config.server).map(Self)
     }
 }
 
-fn service_url(parts: &Parts, settings: &Settings) -> Result<BaseUrl, ApiError> {
-    if let Some(base) = &settings.base_url {
+fn service_url(parts: &Parts, options: &ServerOptions) -> Result<BaseUrl, ApiError> {
+    if let Some(base) = &options.base_url {
         return Ok(base.clone());
     }
     // Proxies append to X-Forwarded-For, but many replace X-Forwarded-Proto: one value may speak for several.
-    let scheme = from_right(&parts.headers, &X_FORWARDED_PROTO).take(settings.trusted_proxies).last();
+    let scheme = from_right(&parts.headers, &X_FORWARDED_PROTO).take(options.trusted_proxies.into()).last();
     let scheme = match scheme {
         Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https",
         _ => "http",

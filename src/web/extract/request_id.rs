@@ -12,7 +12,7 @@ const MAX_LEN: usize = 128;
 
 /// Makes ids of 32 hexadecimal digits. They are a keyed hash of a running number, so that they don't show how many
 /// requests a service answers.
-pub(crate) struct RequestIds {
+pub struct RequestIds {
     hasher: RandomState,
     next: AtomicU64,
 }

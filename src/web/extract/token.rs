@@ -26,7 +26,7 @@ impl FromRequestParts<AppState> for MayRead {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        authorize(&state.settings.tokens, &parts.headers, Scope::Read).map(|_| Self)
+        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Read).map(|_| Self)
     }
 }
 
@@ -34,7 +34,7 @@ impl FromRequestParts<AppState> for MayWrite {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        authorize(&state.settings.tokens, &parts.headers, Scope::Write).map(Self)
+        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write).map(Self)
     }
 }
 
@@ -42,10 +42,10 @@ impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        if state.settings.public_shorten {
+        if state.config.access.public_shorten {
             return Ok(Self);
         }
-        authorize(&state.settings.tokens, &parts.headers, Scope::Write).map(|_| Self)
+        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write).map(|_| Self)
     }
 }
 
@@ -53,9 +53,13 @@ impl FromRequestParts<AppState> for MayShorten {
 ///
 /// # Errors
 /// [`ApiError::Unauthorized`] without a valid token, [`ApiError::Forbidden`] if its scope is less than `needed`.
-pub(crate) fn authorize(tokens: &Tokens, headers: &HeaderMap, needed: Scope) -> Result<Arc<str>, ApiError> {
+pub(crate) fn authorize(
+    tokens: Option<&Tokens>,
+    headers: &HeaderMap,
+    needed: Scope,
+) -> Result<Arc<str>, ApiError> {
     let bearer = headers.typed_get::<Authorization<Bearer>>().ok_or(ApiError::Unauthorized)?;
-    match tokens.find(bearer.token().trim()) {
+    match tokens.and_then(|tokens| tokens.find(bearer.token().trim())) {
         Some((name, scope)) if scope >= needed => Ok(name.into()),
         Some(_) => Err(ApiError::Forbidden),
         None => Err(ApiError::Unauthorized),

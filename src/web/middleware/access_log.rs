@@ -23,6 +23,7 @@ use tower::Service;
 use tracing::Level;
 
 use crate::{
+    base_url::BaseUrl,
     link::Key,
     observability::{metrics::Metrics, request_line::RequestLine},
     shortener::Shortener,
@@ -65,7 +66,7 @@ pub(crate) struct Observer {
     trusted_proxies: usize,
     /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
     strict_transport: bool,
-    ids: RequestIds,
+    ids: Arc<RequestIds>,
     /// The series of what happens most, found once for all: a GET that is redirected with 302.
     redirected: IntCounter,
     redirected_seconds: Histogram,
@@ -73,7 +74,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     pub(crate) fn new(quick: Option<Quick>, state: &AppState) -> Self {
-        let settings = &state.settings;
+        let server = &state.config.server;
         for outcome in REDIRECT_OUTCOMES {
             // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
             // instance would count for nothing.
@@ -90,9 +91,9 @@ impl Observer {
             metrics: state.metrics.clone(),
             shortener: state.shortener.clone(),
             draining: state.draining.clone(),
-            trusted_proxies: settings.trusted_proxies,
-            strict_transport: settings.base_url.as_ref().is_some_and(crate::base_url::BaseUrl::is_https),
-            ids: RequestIds::new(settings.request_id_key),
+            trusted_proxies: server.trusted_proxies.into(),
+            strict_transport: server.base_url.as_ref().is_some_and(BaseUrl::is_https),
+            ids: state.request_ids.clone(),
         }
     }
 

@@ -11,9 +11,9 @@ use reqwest::{Client, RequestBuilder, Response, header, redirect::Policy};
 use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot, task::JoinHandle};
 use urlshort::{
-    app::{App, Surroundings},
+    app::{App, Dependencies},
     clock::Clock,
-    config::Cli,
+    command::Cli,
     links::Links,
     observability::metrics::Metrics,
     server::Workers,
@@ -52,7 +52,7 @@ impl TestApp {
         let config = Cli::read(defaults.iter().chain(flags).map(Into::into)).unwrap().config;
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(Mutex::new("2026-06-01T12:00:00Z".parse().unwrap()));
-        let surroundings = Surroundings {
+        let dependencies = Dependencies {
             store,
             metrics: metrics.clone(),
             clock: {
@@ -61,7 +61,7 @@ impl TestApp {
             },
             rng: StdRng::seed_from_u64(7),
         };
-        let app = App::new(&config, surroundings).unwrap();
+        let app = App::new(&config, dependencies).unwrap();
         let links = app.links();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

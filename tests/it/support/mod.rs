@@ -18,9 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytesize::ByteSize;
 use urlshort::{
+    config::CacheOptions,
     link::{Key, Link, Target, options::Options},
-    links::{CacheOptions, Links},
+    links::Links,
     observability::metrics::Metrics,
     store::Store,
 };
@@ -52,7 +54,7 @@ pub(crate) fn with(options: Options, mut link: Link) -> Link {
 
 /// The links of a store without a cache.
 pub(crate) fn uncached(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Links {
-    let cache = CacheOptions { bytes: 0, lifetime: Duration::ZERO };
+    let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
     Links::new(store, Duration::from_secs(10), cache, metrics)
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use urlshort::{
     clicks::Tally,
+    config::PolicyOptions,
     link::{Key, Link},
     policy::TargetPolicy,
     store::{History, Store, memory::MemoryStore},
@@ -110,7 +111,7 @@ async fn everything_comes_back_to_memory() {
     let importer = Importer {
         store: second.clone(),
         reserved: ["k7".to_owned()].into(),
-        policy: TargetPolicy::new(false),
+        policy: TargetPolicy::new(&PolicyOptions::default()).unwrap(),
         base_url: None,
         dry_run: false,
     };

@@ -1,4 +1,4 @@
-//! Which store to open.
+//! The URL of a store.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 

@@ -1,0 +1,93 @@
+//! The variables of PostgreSQL's clients, as far as this service goes by them.
+//!
+//! The driver reads them as well, but passes over what it doesn't understand: a misspelt `PGSSLMODE` must not mean less
+//! protection. So each is checked and written into the URL, where the driver takes it from.
+
+use url::Url;
+
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// Returns `url` with the parts that it leaves out, as the variables give them.
+///
+/// # Errors
+/// A sentence that names the variable with the wrong value.
+pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+    let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+    let check = |name: &str, is_valid: fn(&str) -> bool, takes: &str| match value(name) {
+        Some(value) if !is_valid(&value) => Err(format!("{name}: '{value}': takes {takes}")),
+        _ => Ok(()),
+    };
+    check("PGSSLMODE", |value| SSL_MODES.contains(&value), &SSL_MODES.join(", "))?;
+    check("PGPORT", |value| value.parse::<u16>().is_ok(), "a port number")?;
+    // The store says what is wrong with the URL.
+    let Ok(parsed) = Url::parse(url) else { return Ok(url.into()) };
+    let host = if value("PGHOSTADDR").is_some() { "PGHOSTADDR" } else { "PGHOST" };
+    let parts = [
+        ("host", host, parsed.host_str().is_some_and(|host| !host.is_empty())),
+        ("port", "PGPORT", parsed.port().is_some()),
+        ("user", "PGUSER", !parsed.username().is_empty()),
+        ("password", "PGPASSWORD", parsed.password().is_some()),
+        ("dbname", "PGDATABASE", !parsed.path().trim_start_matches('/').is_empty()),
+        ("sslmode", "PGSSLMODE", false),
+        ("sslrootcert", "PGSSLROOTCERT", false),
+        ("sslcert", "PGSSLCERT", false),
+        ("sslkey", "PGSSLKEY", false),
+        ("application_name", "PGAPPNAME", false),
+    ];
+    let mut completed = parsed.clone();
+    {
+        // Of two parameters the last one counts, so those of the URL itself come last.
+        let mut query = completed.query_pairs_mut();
+        query.clear();
+        for (parameter, name, is_given) in parts {
+            if let Some(value) = value(name).filter(|_| !is_given) {
+                query.append_pair(parameter, &value);
+            }
+        }
+        query.extend_pairs(parsed.query_pairs());
+    }
+    Ok(completed.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(url: &str, variables: &[(&str, &str)]) -> Result<String, String> {
+        complete(url, |name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_url_is_completed_with_what_it_leaves_out() {
+        let variables = [
+            ("PGHOST", "db"),
+            ("PGUSER", "me"),
+            ("PGPASSWORD", "p&q"),
+            ("PGSSLMODE", "require"),
+            ("PGPORT", ""),
+        ];
+        let url = completed("postgres:///links?sslmode=verify-full", &variables).unwrap();
+        assert_eq!(
+            url,
+            "postgres:///links?host=db&user=me&password=p%26q&sslmode=require&sslmode=verify-full"
+        );
+    }
+
+    #[test]
+    fn an_address_counts_more_than_a_name() {
+        let variables = [("PGHOST", "db"), ("PGHOSTADDR", "192.0.2.1")];
+        assert_eq!(completed("postgres://", &variables).unwrap(), "postgres://?host=192.0.2.1");
+        assert_eq!(completed("postgres://other", &variables).unwrap(), "postgres://other?");
+    }
+
+    #[test]
+    fn a_value_that_the_driver_would_pass_over_is_refused() {
+        for (name, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres"), ("PGPORT", "70000")] {
+            let error = completed("postgres://", &[(name, value)]).unwrap_err();
+            assert!(error.starts_with(&format!("{name}: '{value}': takes ")), "{error}");
+        }
+    }
+}
