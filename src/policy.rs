@@ -8,10 +8,10 @@ use std::{
     collections::HashSet,
     io,
     path::PathBuf,
-    sync::{PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
+use parking_lot::RwLock;
 use thiserror::Error;
 use url::{Host, Url};
 
@@ -110,26 +110,25 @@ impl BlockedHosts {
 
     /// A small file on a local disk: the read is over sooner than a hand-over to another thread would be.
     fn reload_if_changed(&self) {
-        let changed =
-            modified(&self.file) != self.list.read().unwrap_or_else(PoisonError::into_inner).modified;
+        let changed = modified(&self.file) != self.list.read().modified;
         if !changed {
             return;
         }
         match load(&self.file) {
             Ok(loaded) => {
                 tracing::info!(hosts = loaded.hosts.len(), "blocked hosts reloaded");
-                *self.list.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+                *self.list.write() = loaded;
             }
             Err(error) => {
                 tracing::error!(%error, "blocked hosts could not be reloaded; the list stays as it was");
-                self.list.write().unwrap_or_else(PoisonError::into_inner).modified = None;
+                self.list.write().modified = None;
             }
         }
     }
 
     fn contains(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
+        let list = self.list.read();
         let suffixes = host.match_indices('.').map(|(dot, _)| &host[dot..]);
         list.hosts.contains(host)
             || list.hosts.contains(format!(".{host}").as_str())

@@ -7,12 +7,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use ahash::RandomState;
 use jiff::{Timestamp, civil::Date};
+use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 use tokio::time::MissedTickBehavior;
 
@@ -74,7 +75,7 @@ impl Clicks {
     }
 
     fn add(&self, visit: Visit, count: u64) {
-        let mut waiting = self.lock();
+        let mut waiting = self.waiting.lock();
         if let Some(tally) = waiting.get_mut(&visit) {
             *tally += count;
         } else if waiting.len() < CAPACITY {
@@ -100,7 +101,7 @@ impl Clicks {
 
     /// Writes the visits that wait. If the store is unavailable, they are kept for the next time.
     pub async fn flush(&self, links: &Links) {
-        let mut waiting: Vec<_> = std::mem::take(&mut *self.lock()).into_iter().collect();
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
         // Neighbours in a batch share the pages that a store has to write. Two instances that write at the same time
         // lock links in the same order, and so never wait for each other in a circle.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
@@ -162,14 +163,14 @@ impl Clicks {
 
     /// Gives up what is left, at the very end.
     pub fn drop_rest(&self) {
-        let rest = std::mem::take(&mut *self.lock());
+        let rest = std::mem::take(&mut *self.waiting.lock());
         self.leave_pending(rest.len());
         self.dropped.inc_by(rest.values().sum());
     }
 
     /// Adds up visits by link and day, in the order of the keys.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
-        let mut known = self.referrers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.referrers.lock();
         let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();
         for (Visit { key, created_at, day, visitor }, count) in visits {
             let mut visitor = visitor.clone();
@@ -189,11 +190,6 @@ impl Clicks {
 
     fn leave_pending(&self, visits: usize) {
         self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
-    }
-
-    /// A panic can't leave the map half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Visit, u64, RandomState>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,12 +1,10 @@
 //! Keys that count up: the shortest there are, unique by construction, and easy to guess.
 
-use std::{
-    ops::Range,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt, future::BoxFuture, future::Shared};
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 
 use super::{KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, base62, random::Letters};
@@ -41,7 +39,7 @@ impl Counter {
     async fn next(&self) -> Result<u64, StoreError> {
         loop {
             let refill = {
-                let mut state = lock(&self.state);
+                let mut state = self.state.lock();
                 if let Some(number) = state.block.next() {
                     return Ok(number);
                 }
@@ -55,7 +53,7 @@ impl Counter {
         let (links, state) = (self.links.clone(), self.state.clone());
         async move {
             let taken = links.take_numbers(BLOCK).await;
-            let mut state = lock(&state);
+            let mut state = state.lock();
             state.refill = None;
             state.block = taken?;
             Ok(())
@@ -63,11 +61,6 @@ impl Counter {
         .boxed()
         .shared()
     }
-}
-
-/// The state is whole at every point where a panic could happen, so a poisoned lock is still good.
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]

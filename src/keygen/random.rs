@@ -1,8 +1,7 @@
 //! Keys that can't be guessed.
 
-use std::sync::{Mutex, PoisonError};
-
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rand::{
     distr::{Alphanumeric, SampleString},
     rngs::StdRng,
@@ -20,8 +19,7 @@ impl Letters {
     }
 
     pub(super) fn draw(&self, count: usize) -> String {
-        // A generator that another thread left while panicking is as random as before.
-        let mut rng = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rng = self.0.lock();
         Alphanumeric.sample_string(&mut *rng, count)
     }
 }

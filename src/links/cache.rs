@@ -9,7 +9,7 @@ use std::{
     io,
     mem::size_of,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,6 +19,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+use parking_lot::Mutex;
 use quick_cache::{Weighter, sync};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -205,7 +206,7 @@ impl Cache {
         match changed {
             Changed::Link(key) => self.forget(&key),
             Changed::Anything => {
-                self.fetches().clear();
+                self.fetches.lock().clear();
                 self.doubtful_before.store(self.now() + 1, Ordering::Release);
             }
         }
@@ -213,7 +214,7 @@ impl Cache {
 
     /// Drops a link, and any fetch in progress, whose answer may be older than the change.
     pub(super) fn forget(&self, key: &Key) {
-        let mut fetches = self.fetches();
+        let mut fetches = self.fetches.lock();
         fetches.remove(key);
         self.entries.remove(key);
         self.weigh();
@@ -242,7 +243,7 @@ impl Cache {
 
     /// Fetches a link, or joins a fetch in progress.
     fn fetch(self: &Arc<Self>, key: &Key) -> Fetch {
-        let mut fetches = self.fetches();
+        let mut fetches = self.fetches.lock();
         if let Some(fetch) = fetches.get(key) {
             return fetch.clone();
         }
@@ -271,11 +272,6 @@ impl Cache {
     fn weigh(&self) {
         self.metrics.cache_bytes.set(i64::try_from(self.entries.weight()).unwrap_or(i64::MAX));
     }
-
-    /// A panic can't leave the map half changed, so a poisoned lock is still good.
-    fn fetches(&self) -> MutexGuard<'_, HashMap<Key, Fetch>> {
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Drops a link from the cache when it is dropped itself.
@@ -300,7 +296,7 @@ struct Registration {
 impl Registration {
     /// Caches an answer, unless the link has been changed since.
     fn keep(&self, entry: Entry) {
-        let fetches = self.cache.fetches();
+        let fetches = self.cache.fetches.lock();
         if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {
             self.cache.entries.insert(self.key.clone(), entry);
             self.cache.weigh();
@@ -310,7 +306,7 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let mut fetches = self.cache.fetches();
+        let mut fetches = self.cache.fetches.lock();
         if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {
             fetches.remove(&self.key);
         }

@@ -4,12 +4,13 @@ use std::{
     collections::HashSet,
     pin::pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::{
     sync::oneshot,
@@ -170,8 +171,7 @@ impl Health {
     /// Counts a link that the store can't read, and logs it once.
     pub(super) fn note_damage(&self, key: &str, error: &StoreError) {
         self.meter.metrics.store_corrupt_links.inc();
-        // A panic can't leave the set half changed, so a poisoned lock is still good.
-        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut damaged = self.damaged.lock();
         if damaged.len() < LOGGED_DAMAGE && damaged.insert(key.to_owned()) {
             tracing::error!(store = self.store.name(), key, error = %Chain(error), "link damaged");
         }

@@ -5,11 +5,12 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     thread,
     time::Duration,
 };
 
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -57,7 +58,7 @@ impl LogSink {
 
     /// Takes one line, its line feed included, or drops and counts it.
     pub fn append(&self, line: &[u8]) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         if queue.closed || queue.bytes.len() + line.len() > CAPACITY {
             drop(queue);
             self.shared.dropped.inc();
@@ -74,20 +75,14 @@ impl LogSink {
 
     /// Takes no more lines and waits for those it has to be written, but no longer than `patience`.
     pub fn close(&self, patience: Duration) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.queue.lock();
         queue.closed = true;
         self.shared.changed.notify_all();
-        let waited = self.shared.changed.wait_timeout_while(queue, patience, |queue| !queue.finished);
-        drop(waited);
+        self.shared.changed.wait_while_for(&mut queue, |queue| !queue.finished, patience);
     }
 }
 
 impl Shared {
-    /// A panic can't leave the queue half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::new();
         while self.next_batch(&mut batch) {
@@ -103,10 +98,10 @@ impl Shared {
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         batch.clear();
         let idle = |queue: &mut Queue| queue.bytes.is_empty() && !queue.closed;
-        let queue = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue.lock();
+        self.changed.wait_while(&mut queue, idle);
         let few = |queue: &mut Queue| queue.bytes.len() < FULL_WRITE && !queue.closed;
-        let gathered = self.changed.wait_timeout_while(queue, GATHER, few);
-        let (mut queue, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        self.changed.wait_while_for(&mut queue, few, GATHER);
         std::mem::swap(batch, &mut queue.bytes);
         queue.finished = queue.closed && batch.is_empty();
         if queue.finished {

@@ -7,10 +7,11 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Instant,
 };
 
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::{sync::watch, task::AbortHandle};
 
@@ -80,7 +81,7 @@ impl Connections {
 
     /// Takes a place for a connection from `client`, or returns `None` where the connection must be refused.
     pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
-        let mut state = self.open.lock();
+        let mut state = self.open.state.lock();
         if self.share.is_some_and(|share| state.per_client.get(&client).is_some_and(|open| *open >= share)) {
             return None;
         }
@@ -100,7 +101,7 @@ impl Connections {
 
     /// Returns how many are open.
     pub(super) fn count(&self) -> usize {
-        self.open.lock().all.len()
+        self.open.state.lock().all.len()
     }
 
     /// Waits until all are closed.
@@ -109,11 +110,7 @@ impl Connections {
     }
 }
 
-impl Open {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+impl Open {}
 
 impl State {
     /// Closes the connection that has been idle longest. Returns false where none is idle.
@@ -186,7 +183,7 @@ impl Eviction {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.open.lock().remove(self.id, &self.open.gauge);
+        self.open.state.lock().remove(self.id, &self.open.gauge);
     }
 }
 

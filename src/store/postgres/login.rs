@@ -3,10 +3,10 @@
 use std::{
     fs,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use serde::Deserialize;
 use sqlx::{ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConnectOptions};
 
@@ -47,7 +47,7 @@ impl Login {
             Some(text) => self.options.clone().password(&password(text)),
             None => self.options.clone(),
         };
-        let mut last = self.last();
+        let mut last = self.last.lock();
         // The same password is as good as it was.
         if last.text != text {
             *last = Attempt { text, refused: None };
@@ -61,7 +61,7 @@ impl Login {
         let code = error.as_database_error().and_then(DatabaseError::code);
         let is_refused = self.password_file.is_some() && code.is_some_and(|code| code == INVALID_PASSWORD);
         if is_refused {
-            self.last().refused = Some(Instant::now());
+            self.last.lock().refused = Some(Instant::now());
         }
         is_refused
     }
@@ -69,14 +69,14 @@ impl Login {
     /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let connection = self.options().connect().await?;
-        self.last().refused = None;
+        self.last.lock().refused = None;
         Ok(connection)
     }
 
     /// Returns whether another attempt would be refused as well, because the file still has the same password. Now and
     /// then one caller may try all the same: a log-in costs too much for all to do so.
     pub(super) fn is_refused(&self) -> bool {
-        let mut last = self.last();
+        let mut last = self.last.lock();
         let Some(refused) = last.refused else { return false };
         if last.text != self.read() {
             return false;
@@ -93,10 +93,6 @@ impl Login {
         fs::read_to_string(path)
             .inspect_err(|error| tracing::debug!(%error, path = %path.display(), "no password file"))
             .ok()
-    }
-
-    fn last(&self) -> MutexGuard<'_, Attempt> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

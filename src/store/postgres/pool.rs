@@ -6,11 +6,12 @@
 
 use std::{
     mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use sqlx::{Connection, PgConnection, error::DatabaseError};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -154,7 +155,7 @@ impl Pool {
     /// connections still work but no other can be opened: calls share those, in turn, until the file has the new one.
     async fn take_idle(&self) -> (Option<Kept>, u64) {
         let take = || {
-            let mut idle = self.idle();
+            let mut idle = self.idle.lock();
             (idle.connections.pop(), idle.generation)
         };
         if !self.login.is_refused() {
@@ -171,19 +172,19 @@ impl Pool {
     }
 
     fn give_back(&self, lent: Lent) {
-        let mut idle = self.idle();
+        let mut idle = self.idle.lock();
         if lent.kept.generation == idle.generation && !self.places.is_closed() {
             idle.connections.push(Kept { used: Instant::now(), ..lent.kept });
         }
     }
 
     fn discard_idle(&self) {
-        let discarded = mem::take(&mut self.idle().connections);
+        let discarded = mem::take(&mut self.idle.lock().connections);
         drop(discarded);
     }
 
     fn discard_all(&self) {
-        self.idle().generation += 1;
+        self.idle.lock().generation += 1;
         self.discard_idle();
     }
 
@@ -193,7 +194,7 @@ impl Pool {
             let all = self.places.acquire_many(self.size).await;
             self.places.close();
             drop(all);
-            let idle = mem::take(&mut self.idle().connections);
+            let idle = mem::take(&mut self.idle.lock().connections);
             join_all(idle.into_iter().map(|kept| kept.connection.close())).await;
         };
         if timeout(self.deadline, close).await.is_err() {
@@ -201,11 +202,6 @@ impl Pool {
         }
         self.places.close();
         self.discard_idle();
-    }
-
-    /// A panic can't leave the list half changed, so a poisoned lock is still good.
-    fn idle(&self) -> MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

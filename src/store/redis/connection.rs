@@ -1,13 +1,9 @@
 //! The way to a server or a cluster.
 
-use std::{
-    fs, slice,
-    str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{fs, slice, str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo,
     Pipeline, RedisError, RedisFuture, RedisResult, ScriptInvocation, ServerErrorKind, TlsCertificates,
@@ -253,12 +249,12 @@ struct Server {
 
 impl Server {
     fn current(&self) -> (u64, ConnectionManager) {
-        self.lock().clone()
+        self.manager.lock().clone()
     }
 
     /// Puts a connection that is made by the next call in the place of this one, unless another call has done so.
     fn replace(&self, number: u64) {
-        let mut current = self.lock();
+        let mut current = self.manager.lock();
         if current.0 == number {
             match ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
                 Ok(manager) => *current = (number + 1, manager),
@@ -287,11 +283,6 @@ impl Server {
             self.replace(number);
         }
         answer
-    }
-
-    /// A panic can't leave the connection half changed, so a poisoned lock is still good.
-    fn lock(&self) -> MutexGuard<'_, (u64, ConnectionManager)> {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

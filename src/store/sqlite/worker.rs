@@ -6,12 +6,12 @@
 
 use std::{
     io,
-    sync::{Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
@@ -88,7 +88,7 @@ impl Worker {
     }
 
     fn enqueue(&self, call: Box<dyn Call>) -> Result<(), StoreError> {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = self.running.lock();
         let running = running.as_ref().ok_or_else(|| StoreError::unavailable("the store is closed"))?;
         running.queue.try_send(call).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::unavailable("too many calls wait for the store"),
@@ -98,7 +98,7 @@ impl Worker {
 
     /// Serves what is queued, then ends the threads and closes their connections.
     pub(super) async fn stop(&self) {
-        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let running = self.running.lock().take();
         let Some(Running { queue, threads }) = running else {
             return;
         };

@@ -1,12 +1,13 @@
 //! The bounds that all requests share: slots for those in progress, and bytes of bodies that are being read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::web::respond::error::ApiError;
@@ -66,7 +67,7 @@ impl Slot {
     }
 
     fn set(&self, permit: Option<OwnedSemaphorePermit>) {
-        *self.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        *self.permit.lock() = permit;
     }
 
     /// Takes `bytes` of the budget for bodies, until the permit is dropped.

@@ -8,10 +8,11 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use crate::{
@@ -97,7 +98,7 @@ impl Attempts {
         let now = Instant::now();
         client.admit(key, Some(&link), now).map_err(ApiError::RateLimited)?;
         let before = client.charge(key, now);
-        lock(&link).add(1.0, PER_LINK, now);
+        link.lock().add(1.0, PER_LINK, now);
         Ok(Attempt { client, link, key: key.clone(), before, _turn: turn })
     }
 }
@@ -111,7 +112,7 @@ impl Default for Client {
 impl Client {
     /// Lets a try at the link `key` begin, or says how long it has to wait.
     fn admit(&self, key: &Key, link: Option<&Mutex<Failures>>, now: Instant) -> Result<(), Duration> {
-        let mut tries = lock(&self.tries);
+        let mut tries = self.tries.lock();
         let Some(tried) = tries.get_mut(key) else {
             return self.make_room(&mut tries, now);
         };
@@ -119,7 +120,7 @@ impl Client {
         if excess > 0.0 {
             return Err(Duration::from_secs_f64(excess * 60.0 / PER_CLIENT));
         }
-        let is_attacked = link.is_some_and(|link| lock(link).count(PER_LINK, now) >= PER_LINK);
+        let is_attacked = link.is_some_and(|link| link.lock().count(PER_LINK, now) >= PER_LINK);
         let waited = tried.last_failure.map_or(LONG_WAIT, |last| now.saturating_duration_since(last));
         match LONG_WAIT.saturating_sub(waited) {
             wait if is_attacked && !tried.got_in && !wait.is_zero() => Err(wait),
@@ -137,7 +138,7 @@ impl Client {
 
     /// Counts a failure, and returns when the last one was.
     fn charge(&self, key: &Key, now: Instant) -> Option<Instant> {
-        let mut tries = lock(&self.tries);
+        let mut tries = self.tries.lock();
         let tried = tries.entry(key.clone()).or_default();
         tried.failures.add(1.0, PER_CLIENT, now);
         tried.last_failure.replace(now)
@@ -170,18 +171,13 @@ impl Attempt {
 
     fn take_back(self, got_in: bool) {
         let now = Instant::now();
-        lock(&self.link).add(-1.0, PER_LINK, now);
-        if let Some(tried) = lock(&self.client.tries).get_mut(&self.key) {
+        self.link.lock().add(-1.0, PER_LINK, now);
+        if let Some(tried) = self.client.tries.lock().get_mut(&self.key) {
             tried.failures.add(-1.0, PER_CLIENT, now);
             tried.last_failure = self.before;
             tried.got_in |= got_in;
         }
     }
-}
-
-/// A panic can't leave the counts half changed, so a poisoned lock is still good.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
