@@ -23,7 +23,7 @@ use crate::{
     store::Store,
     web::{
         HttpService,
-        extract::request_id::RequestIds,
+        extract::ids::RequestIds,
         middleware::in_flight::InFlight,
         router,
         state::{AppState, Draining},

@@ -1,6 +1,5 @@
 //! What the service tells about itself: a log line for each request, and metrics for Prometheus.
 
-mod json;
 pub mod log_sink;
 pub mod logging;
 pub mod metrics;

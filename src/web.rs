@@ -10,11 +10,10 @@ pub(crate) mod extract {
     pub(crate) mod client;
     pub(crate) mod conditional;
     pub(crate) mod field_values;
+    pub(crate) mod ids;
     pub(crate) mod link_fields;
     pub(crate) mod link_key;
-    pub(crate) mod request_id;
     pub(crate) mod token;
-    pub(crate) mod trace_id;
     pub(crate) mod visitor;
 }
 pub(crate) mod middleware {
@@ -26,17 +25,10 @@ pub(crate) mod middleware {
 }
 #[cfg(test)]
 mod properties;
-pub(crate) mod respond {
-    //! What answers have in common.
-    pub(crate) mod error;
-    pub(crate) mod headers;
-    pub(crate) mod json;
-    pub(crate) mod page;
-}
+pub(crate) mod respond;
 pub mod router;
 mod routes {
     //! The routes, a file for each resource.
-    pub(crate) mod fast_path;
     pub(crate) mod health;
     pub(crate) mod home;
     pub(crate) mod links;

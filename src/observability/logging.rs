@@ -1,8 +1,15 @@
 //! Log lines: one JSON object each, `{"ts","level","msg",…}`, or text for a person.
 
-use std::{cell::RefCell, fmt, fmt::Write as _, io::Write as _, time::SystemTime};
+use std::{
+    cell::RefCell,
+    fmt::{self, Write as _},
+    io::{self, Write as _},
+    time::SystemTime,
+};
 
 use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::ser::Formatter;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -13,9 +20,8 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt},
 };
 
+use super::log_sink::LogSink;
 use crate::config::{LogFormat, LogOptions};
-
-use super::{json::write_string, log_sink::LogSink, request_line::write_thousandths};
 
 /// Returns a subscriber that sends events to `sink`.
 pub fn subscriber(options: &LogOptions, sink: LogSink) -> Box<dyn Subscriber + Send + Sync> {
@@ -43,13 +49,24 @@ pub(super) struct JsonLines {
 }
 
 impl JsonLines {
-    /// Whether what comes from `target` at `level` is to be logged.
-    pub(super) fn take(&self, target: &str, level: Level) -> bool {
+    /// Returns whether the log takes events from `target` at `level`.
+    pub(super) fn takes(&self, target: &str, level: Level) -> bool {
         self.filter.would_enable(target, &level)
     }
 
-    /// Writes one line, whose fields after the time and the level `write_fields` adds.
-    pub(super) fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
+    /// Writes a line with the fields of `object`, which must be serialised as a JSON object with at least one field.
+    pub(super) fn append_object(&self, level: Level, object: &impl Serialize) {
+        self.append(level, |line| {
+            let start = line.len();
+            write_json(line, object);
+            // The object goes on with the one that the line has begun, and ends with it.
+            line[start] = b',';
+            line.pop();
+        });
+    }
+
+    /// Writes a line, to which `write_fields` adds fields after the time and the level.
+    fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static BUFFERS: RefCell<(Vec<u8>, Stamp)> = RefCell::new((Vec::with_capacity(1024), Stamp::default()));
         }
@@ -67,7 +84,7 @@ impl JsonLines {
     }
 }
 
-/// Writes times; what is the same for all of a second is kept.
+/// Writes timestamps, of which it keeps the part that all of a second share.
 #[derive(Default)]
 struct Stamp {
     second: u64,
@@ -86,9 +103,7 @@ impl Stamp {
             self.text.pop();
         }
         line.extend_from_slice(self.text.as_bytes());
-        line.push(b'.');
-        write_thousandths(line, now.subsec_millis().into());
-        line.push(b'Z');
+        let _ = write!(line, ".{:03}Z", now.subsec_millis());
     }
 }
 
@@ -106,38 +121,32 @@ struct JsonFields<'a> {
 }
 
 impl JsonFields<'_> {
-    fn name(&mut self, field: &Field) {
+    fn value(&mut self, field: &Field, value: &(impl Serialize + ?Sized)) {
         let name = if field.name() == "message" { "msg" } else { field.name() };
         let _ = write!(self.line, r#","{name}":"#);
-    }
-
-    fn value(&mut self, field: &Field, value: impl serde::Serialize) {
-        self.name(field);
-        // What serde_json can't represent, such as a NaN, becomes null by itself.
-        let _ = serde_json::to_writer(&mut *self.line, &value);
+        write_json(self.line, value);
     }
 }
 
 impl Visit for JsonFields<'_> {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.value(field, value);
+        self.value(field, &value);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.value(field, value);
+        self.value(field, &value);
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.value(field, value);
+        self.value(field, &value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.value(field, value);
+        self.value(field, &value);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
-        write_string(self.line, value);
+        self.value(field, value);
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
@@ -153,8 +162,33 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-/// An error together with what caused it, outermost first; a cause that the error before it has said already is not
-/// said again.
+/// Writes JSON in which all control characters are escaped, DEL and C1 included, so that a log line can't drive the
+/// terminal that shows it.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
+        // C1 characters begin with the byte C2 in UTF-8. Without an early exit the loop is vectorised.
+        if !text.bytes().fold(false, |special, byte| special | matches!(byte, 0x7f | 0xc2)) {
+            return writer.write_all(text.as_bytes());
+        }
+        for character in text.chars() {
+            match character {
+                control if control.is_control() => write!(writer, "\\u{:04x}", u32::from(control))?,
+                other => write!(writer, "{other}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes `value` as JSON. What JSON can't represent, such as a NaN, becomes null.
+fn write_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Writing to memory can't fail, and nothing that is logged has keys that are no strings.
+    let _ = value.serialize(&mut serde_json::Serializer::with_formatter(line, Escaping));
+}
+
+/// An error and its causes, outermost first, without repeating a cause that the error before it includes.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
@@ -171,5 +205,20 @@ impl fmt::Display for Chain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_comes_back_from_its_string_and_no_control_character_stays() {
+        for character in (0..0x250).filter_map(char::from_u32) {
+            let (mut line, text) = (Vec::new(), format!("a{character}b"));
+            write_json(&mut line, &text);
+            assert!(!str::from_utf8(&line).unwrap().contains(char::is_control), "{character:?}");
+            assert_eq!(serde_json::from_slice::<String>(&line).unwrap(), text);
+        }
     }
 }

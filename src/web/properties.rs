@@ -18,10 +18,9 @@ use crate::{
             accept::preferred,
             client::{client_ip, has_valid_host},
             conditional::{IfMatch, IfNoneMatch, etag},
+            ids::{RequestIds, TraceId, X_REQUEST_ID},
             link_fields::{LinkFields, after, at},
-            request_id::{RequestIds, X_REQUEST_ID},
             token::authorize,
-            trace_id::TraceId,
             visitor::visitor,
         },
         routes::{

@@ -21,8 +21,12 @@ use super::{
         in_flight,
         rate_limit::{self, RateLimiter},
     },
-    respond::{error::ApiError, headers::secure_headers, page},
-    routes::{fast_path::Quick, health, home, links, openapi, qr, redirect, shorten, unlock},
+    respond::{error::ApiError, page, secure_headers},
+    routes::{
+        health, home, links, openapi, qr,
+        redirect::{self, FastPath},
+        shorten, unlock,
+    },
     state::AppState,
 };
 use crate::config::LimitOptions;
@@ -43,7 +47,7 @@ pub fn public(state: &AppState) -> HttpService {
     if state.config.server.metrics_addr.is_none() {
         routes = routes.merge(operations_routes());
     }
-    serve(routes, Some(Quick::new(state.shortener.clone())), state)
+    serve(routes, Some(FastPath::new(state.shortener.clone())), state)
 }
 
 /// The service for whoever operates it, where that has a listener of its own.
@@ -92,7 +96,7 @@ fn operations_routes() -> OpenApiRouter<AppState> {
 
 /// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
 /// panics or is refused is still logged and counted.
-fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState) -> HttpService {
+fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let LimitOptions { request_timeout, max_body, .. } = state.config.limits;
     let max_body = usize::try_from(max_body.as_u64()).unwrap_or(usize::MAX);
@@ -109,7 +113,7 @@ fn serve(routes: OpenApiRouter<AppState>, quick: Option<Quick>, state: &AppState
         .layer(middleware)
         .layer(axum::Extension(openapi::Document::new(&openapi)))
         .with_state(state.clone());
-    AccessLog::new(router, Observer::new(quick, state))
+    AccessLog::new(router, Observer::new(fast_path, state))
 }
 
 /// Lets the access log, which stands outside the router, know which route was taken.

@@ -7,7 +7,7 @@ use std::sync::{
 
 use axum::extract::FromRef;
 
-use super::extract::request_id::RequestIds;
+use super::extract::ids::RequestIds;
 use super::middleware::{in_flight::InFlight, password_attempts::Attempts};
 use crate::{config::Config, links::Links, observability::metrics::Metrics, shortener::Shortener};
 

@@ -30,11 +30,10 @@ use crate::{
     web::{
         extract::{
             client::{ClientIp, client_ip, has_valid_host},
-            request_id::{RequestIds, X_REQUEST_ID},
-            trace_id::TraceId,
+            ids::{RequestIds, TraceId, X_REQUEST_ID},
         },
         respond::error::{ApiError, Failed},
-        routes::{fast_path::Quick, redirect},
+        routes::redirect::{self, FastPath},
         state::{AppState, Draining},
     },
 };
@@ -59,7 +58,7 @@ pub struct AccessLog<S> {
 /// What all connections share.
 pub(crate) struct Observer {
     /// Whom to ask first, on the listener where links are followed.
-    quick: Option<Quick>,
+    fast_path: Option<FastPath>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
     draining: Draining,
@@ -73,7 +72,7 @@ pub(crate) struct Observer {
 }
 
 impl Observer {
-    pub(crate) fn new(quick: Option<Quick>, state: &AppState) -> Self {
+    pub(crate) fn new(fast_path: Option<FastPath>, state: &AppState) -> Self {
         let server = &state.config.server;
         for outcome in REDIRECT_OUTCOMES {
             // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
@@ -82,7 +81,7 @@ impl Observer {
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
         Self {
-            quick,
+            fast_path,
             redirected: state.metrics.http_requests.with_label_values(&redirected),
             redirected_seconds: state
                 .metrics
@@ -197,7 +196,7 @@ where
         let request_id = observer.ids.of(request.headers());
         let trace_id = TraceId::of(request.headers());
         let at_once = if has_valid_host(request.version(), request.headers()) {
-            let redirect = observer.quick.as_ref().and_then(|quick| quick.answer(&request));
+            let redirect = observer.fast_path.as_ref().and_then(|fast_path| fast_path.answer(&request));
             redirect.map(|response| (response, redirect::ROUTE))
         } else {
             Some((ApiError::InvalidHost.into_response(), UNMATCHED))

@@ -19,7 +19,7 @@ use crate::{
     policy::Refusal,
     shortener::{ChangeError, FollowError},
     store::StoreError,
-    web::respond::json::Json,
+    web::respond::Json,
 };
 
 /// Seconds after which it is worth asking again where nothing better is known.

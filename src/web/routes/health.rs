@@ -14,7 +14,7 @@ use crate::{
     links::Links,
     observability::{logging::Chain, metrics::Metrics},
     web::{
-        respond::{error::ApiError, json::Json},
+        respond::{Json, error::ApiError},
         state::Draining,
     },
 };

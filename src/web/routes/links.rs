@@ -32,8 +32,8 @@ use crate::{
             token::{MayRead, MayWrite},
         },
         respond::{
+            Json,
             error::{ApiError, ErrorBody, ErrorResponses},
-            json::Json,
         },
     },
 };

@@ -13,7 +13,7 @@ use crate::{
     base_url::BaseUrl,
     link::Key,
     shortener::{FollowError, Follower, Shortener},
-    web::respond::{error::ApiError, json::Json, page},
+    web::respond::{Json, error::ApiError, page},
 };
 
 /// The public part of a link. Its title and tags are for those who manage it.

@@ -18,8 +18,8 @@ use crate::{
             accept::preferred, body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayShorten,
         },
         respond::{
+            Json,
             error::{ApiError, ErrorBody, ErrorResponses},
-            json::Json,
         },
     },
 };

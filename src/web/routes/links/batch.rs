@@ -24,8 +24,8 @@ use crate::{
     web::{
         extract::{body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayWrite},
         respond::{
+            Json,
             error::{ApiError, ErrorBody, ErrorResponses},
-            json::Json,
         },
         routes::links::{body::LinkBody, change, log_change},
         state::AppState,

@@ -17,8 +17,8 @@ use crate::{
     web::{
         extract::{accept::preferred, body::Query, link_key::LinkKey, token::MayRead},
         respond::{
+            Json,
             error::{ApiError, ErrorResponses},
-            json::Json,
         },
         routes::links::{LinkErrors, private},
     },

@@ -1,0 +1,217 @@
+//! The ids of a request: its own, and that of the distributed trace that it belongs to.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ahash::RandomState;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest request id accepted from a client, in bytes.
+const MAX_LEN: usize = 128;
+
+/// Makes ids of 32 hexadecimal digits. They are a keyed hash of a running number, so that they don't show how many
+/// requests a service answers.
+pub struct RequestIds {
+    hasher: RandomState,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    /// `[u64; 4]` is the key of the hash.
+    pub(crate) fn new([a, b, c, d]: [u64; 4]) -> Self {
+        Self { hasher: RandomState::with_seeds(a, b, c, d), next: AtomicU64::new(0) }
+    }
+
+    /// Returns the id that the client sent, where it can be logged, or else a new one.
+    pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let is_sane = |id: &&HeaderValue| {
+            (1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        headers.get(X_REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(|| self.next())
+    }
+
+    fn next(&self) -> HeaderValue {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut id = [0; 32];
+        for (half, digits) in id.chunks_exact_mut(16).enumerate() {
+            digits.copy_from_slice(&hex(self.hasher.hash_one((number, half))));
+        }
+        HeaderValue::from_bytes(&id).expect("hexadecimal is visible")
+    }
+}
+
+/// Returns the sixteen hexadecimal digits of `number`, computed side by side: every request needs thirty-two.
+fn hex(number: u64) -> [u8; 16] {
+    const ONES: u128 = u128::from_ne_bytes([1; 16]);
+    // Each step moves half of the bits up, until every byte holds four.
+    let mut digits = u128::from(number);
+    for bits in [32, 16, 8, 4] {
+        let kept = u128::MAX / ((1 << (2 * bits)) - 1) * ((1 << bits) - 1);
+        digits = (digits | digits << bits) & kept;
+    }
+    let is_letter = (digits + 6 * ONES) >> 4 & ONES;
+    (digits + u128::from(b'0') * ONES + is_letter * u128::from(b'a' - b'9' - 1)).to_be_bytes()
+}
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+/// The id of the distributed trace that a request belongs to: 32 lower-case hexadecimal digits, not all of them zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TraceId([u8; 32]);
+
+impl TraceId {
+    /// Returns the id of W3C Trace Context, or else that of AWS X-Ray, which load balancers add.
+    pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut parents = headers.get_all(TRACEPARENT).iter();
+        match (parents.next(), parents.next()) {
+            (Some(parent), None) => Self::from_traceparent(parent.to_str().ok()?),
+            // The standard allows only one; of two, nobody knows which is right.
+            _ => None,
+        }
+        .or_else(|| Self::from_x_ray(headers.get(X_AMZN_TRACE_ID)?.to_str().ok()?))
+    }
+
+    /// Reads `version-trace-parent-flags` (<https://www.w3.org/TR/trace-context/#traceparent-header>). Later versions may
+    /// append fields; version ff is not allowed.
+    fn from_traceparent(header: &str) -> Option<Self> {
+        let mut fields = header.split('-');
+        let [version, trace, parent, flags] =
+            [fields.next()?, fields.next()?, fields.next()?, fields.next()?];
+        let is_valid = is_hex(version, 2)
+            && version != "ff"
+            && is_hex(parent, 16)
+            && !is_zero(parent)
+            && is_hex(flags, 2)
+            && (version != "00" || fields.next().is_none());
+        Self::from_digits(trace.bytes()).filter(|_| is_valid)
+    }
+
+    /// Reads `Root=1-TIME-UNIQUE` among fields separated by semicolons. The 8 digits of the time and the 24 others
+    /// together are the id that the W3C form would have
+    /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-traceids>).
+    fn from_x_ray(header: &str) -> Option<Self> {
+        let root = header.split(';').find_map(|field| field.trim().strip_prefix("Root=1-"))?;
+        let (time, unique) = root.split_once('-').filter(|(time, _)| time.len() == 8)?;
+        Self::from_digits(time.bytes().chain(unique.bytes()))
+    }
+
+    fn from_digits(mut digits: impl Iterator<Item = u8>) -> Option<Self> {
+        let mut id = [0; 32];
+        for digit in &mut id {
+            *digit = digits.next()?;
+        }
+        let id = Self(id);
+        (digits.next().is_none() && is_hex(id.as_str(), 32) && !is_zero(id.as_str())).then_some(id)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Returns whether `text` is that many lower-case hexadecimal digits.
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_zero(digits: &str) -> bool {
+    digits.bytes().all(|digit| digit == b'0')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for number in [0, 1, 0x9a, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(str::from_utf8(&hex(number)).unwrap(), format!("{number:016x}"));
+        }
+    }
+
+    #[test]
+    fn ids_are_distinct_and_have_no_part_in_common() {
+        let ids = RequestIds::new([1, 2, 3, 4]);
+        let ids: Vec<_> = (0..1000).map(|_| ids.next().to_str().unwrap().to_owned()).collect();
+        for part in [0..8, 8..16, 16..24, 24..32] {
+            let parts: HashSet<_> = ids.iter().map(|id| &id[part.clone()]).collect();
+            assert_eq!(parts.len(), ids.len(), "digits {part:?}");
+        }
+        let other = RequestIds::new([5, 2, 3, 4]).next();
+        assert!(!ids.iter().any(|id| *id == other));
+    }
+
+    const ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+    fn trace_id(headers: &[(HeaderName, &str)]) -> Option<String> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, value.parse().unwrap());
+        }
+        TraceId::of(&map).map(|id| id.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_traceparent_is_read_as_the_standard_says() {
+        for (header, is_valid) in [
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", true),
+            ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true),
+            ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-brings", true),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-", false),
+            ("cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.more", false),
+            ("ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", false),
+            ("00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false),
+            ("00-00000000000000000000000000000000-00f067aa0ba902b7-01", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e47361-00f067aa0ba902b7-01", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", false),
+            ("00-4bf92f3577b34da6a3ce929d0e0e4736", false),
+            ("4bf92f3577b34da6a3ce929d0e0e4736", false),
+            ("-", false),
+            ("", false),
+        ] {
+            let expected = is_valid.then(|| ID.to_owned());
+            assert_eq!(trace_id(&[(TRACEPARENT, header)]), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn the_root_of_an_x_ray_header_is_read_wherever_it_stands() {
+        for (header, is_valid) in [
+            ("Root=1-4bf92f35-77b34da6a3ce929d0e0e4736", true),
+            ("Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=53995c3f42cd8ad8;Sampled=1", true),
+            ("Self=1-67891234-12456789abcdef012345678; Root=1-4bf92f35-77b34da6a3ce929d0e0e4736", true),
+            ("Root=2-4bf92f35-77b34da6a3ce929d0e0e4736", false),
+            ("Root=1-4bf92f3577b34da6a3ce929d0e0e4736", false),
+            ("Root=1-4bf92f35-77b34da6a3ce929d0e0e47361", false),
+            ("Root=1-4bf92f35-77b34da6a3ce929d0e0e473", false),
+            ("Root=1-4bf92f35-", false),
+            ("Root=1-00000000-000000000000000000000000", false),
+            ("Root=1-4bf92f35-77b34da6a3ce929d0e0e473é", false),
+            ("Self=1-4bf92f35-77b34da6a3ce929d0e0e4736", false),
+            ("Root=", false),
+            (";;", false),
+        ] {
+            let expected = is_valid.then(|| ID.to_owned());
+            assert_eq!(trace_id(&[(X_AMZN_TRACE_ID, header)]), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn the_standard_goes_first_and_only_where_it_stands_once() {
+        let x_ray = (X_AMZN_TRACE_ID, "Root=1-11111111-111111111111111111111111");
+        let parent = (TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert_eq!(trace_id(&[x_ray.clone(), parent.clone()]).unwrap(), ID);
+        assert_eq!(trace_id(&[parent.clone(), x_ray.clone(), parent]).unwrap(), "1".repeat(32));
+        assert_eq!(trace_id(&[(TRACEPARENT, "nonsense"), x_ray]).unwrap(), "1".repeat(32));
+        assert_eq!(trace_id(&[]), None);
+    }
+}

@@ -1,0 +1,42 @@
+//! What answers have in common: errors, pages, JSON and headers.
+
+pub(crate) mod error;
+pub(crate) mod page;
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use self::error::ApiError;
+
+/// JSON that ends with a line feed, so that a terminal shows its prompt on a line of its own.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(mut body) => {
+                body.push(b'\n');
+                ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+            }
+            Err(error) => ApiError::Internal(error.into()).into_response(),
+        }
+    }
+}
+
+/// Adds headers that keep a browser from guessing, framing or running anything.
+pub(crate) fn secure_headers(headers: &mut HeaderMap) {
+    const HEADERS: [(HeaderName, HeaderValue); 3] = [
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ),
+        (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
+    ];
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+}
