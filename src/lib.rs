@@ -1,22 +1,39 @@
 //! A URL shortener.
 //!
 //! # Map
-//! A request comes in at [`server`], which bounds connections and drains them at the end. [`web`] holds the routes
-//! and the middleware; it turns HTTP into the use cases of [`shortener`] and their errors into answers. The use cases
-//! ask a [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a
-//! [`policy`] and count [`clicks`]. [`link`] and [`base_url`] are the values that all of them speak of. [`config`] is where
-//! every option is declared, [`command`] what the program does with them, [`transfer`] how links come and go in files,
-//! [`observability`] what the program tells about itself.
+//! [`server`] accepts connections, bounds them, and drains them at the end. [`web`] answers their requests: the router
+//! leads through the middleware to a route, and a route calls a use case of [`shortener`]. Use cases ask a
+//! [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a [`policy`] and
+//! count [`clicks`]. [`link`] and [`base_url`] are the values that all of them share. [`app`] puts the parts together.
+//!
+//! [`command`] has the command line and what the program does with it, [`config`] the options, in groups that are the
+//! parameters of the parts. [`transfer`] reads and writes files of links, [`observability`] has the log and the metrics.
+//!
+//! # Reading order
+//! From `main` to SQLite in one sitting, about 4,900 lines:
+//!
+//! 1. The start: `main.rs`, `command.rs`, `config.rs`, `command/serve.rs`, `app.rs`.
+//! 2. A connection: `server.rs`, `server/connection.rs`.
+//! 3. A request: `web.rs`, `web/state.rs`, `web/router.rs`, `web/middleware/access_log.rs`.
+//! 4. Two routes: `web/routes/redirect.rs`, `web/routes/shorten.rs`, `web/extract/link_fields.rs`,
+//!    `web/respond/error.rs`.
+//! 5. The use cases and their values: `shortener.rs`, `link.rs`, `link/document.rs`, `link/options.rs`, `keygen.rs`,
+//!    `keygen/random.rs`.
+//! 6. Links as an instance sees them: `links.rs`, `links/cache.rs`, `links/health.rs`.
+//! 7. Counts: `clicks.rs`, `clicks/tallies.rs`.
+//! 8. The store: `store.rs`, `store/sqlite.rs`, `store/sqlite/worker.rs`, `store/sqlite/rows.rs`, `store/row.rs`,
+//!    `store/batcher.rs`.
 //!
 //! # Invariants
-//! - Only [`web`] and [`server`] name HTTP types, only [`web`] names axum.
-//! - Stores never import each other, nor do strategies; adding one is one new file and one line in its factory.
-//! - Only [`config`] reads the environment. No globals: registry, clock and randomness come in from outside.
-//! - A connection stays on one thread, so nothing computes for long there: passwords, QR codes and large bodies go to
-//!   other threads, by way of a [`gate`] where there can be many.
+//! - Only [`web`] and [`server`] name HTTP types, only [`web`] names axum. Use cases return values and errors.
+//! - Stores and strategies never import each other. CONTRIBUTING lists the exact places that a new one touches.
+//! - [`config`] decides every option, `PG*` variables included. Clock, randomness and registry come in from outside.
+//! - A connection stays on one thread, and nothing computes for long there: passwords, QR codes and large bodies go to
+//!   other threads, through a [`gate`] where there can be many.
 //! - A link is one document. A new option of it touches no store, no import and no export.
-//! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees it.
-//! - A link that was acknowledged is never lost by a durable store. Counting and logging never block or fail a redirect.
+//! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees the cause.
+//! - A durable store never loses a link that was acknowledged. Counting and logging never delay or fail a redirect.
+//! - From 1.0 on, the release before this one can run on the data that this one writes.
 
 pub mod app;
 pub mod base_url;

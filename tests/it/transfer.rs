@@ -254,7 +254,7 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
         (&url, &["export"], 1, "STORE_URL: there is no file"),
         (&url, &["import", "--dry-run", there], 1, "STORE_URL: there is no file"),
         (&url, &["import"], 2, "required arguments were not provided: <FILE>"),
-        (&url, &["import", "--format", "xml", there], 2, "urlshort: --format: 'xml': takes auto or jsonl"),
+        (&url, &["import", "--format", "xml", there], 2, "urlshort: --format: 'xml': takes auto, jsonl"),
         (&url, &["export", "--format", "yourls"], 2, "urlshort: --format: 'yourls': takes jsonl or csv"),
         (&url, &["import", "/nonexistent/file"], 1, "/nonexistent/file can't be opened: No such file"),
         (
