@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use reqwest::{Response, StatusCode, header};
+use reqwest::{Method, Response, StatusCode, header};
 use serde_json::{Value, json};
 use urlshort::{
     config::StoreOptions,
@@ -209,6 +209,21 @@ async fn only_people_use_up_visits() {
     assert_eq!(app.get("/k").await.status(), 302);
     assert_error(app.get("/k").await, 410, "gone").await;
     assert_eq!(app.client.head(app.url("/k")).send().await.unwrap().status(), 410);
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_page_for_every_error() {
+    let app = TestApp::start().await;
+    for (method, path, status) in
+        [(Method::GET, "/api/v1/links", 401), (Method::PUT, "/shorten", 405), (Method::POST, "/shorten", 415)]
+    {
+        let request = app.client.request(method, app.url(path)).header(header::ACCEPT, BROWSER);
+        let response = request.send().await.unwrap();
+        let has_cause = response.headers().contains_key(header::WWW_AUTHENTICATE);
+        assert_eq!(has_cause, status == 401, "{path} keeps the headers of its error");
+        let text = page(response, status).await;
+        assert!(!text.contains("\"code\""), "{text}");
+    }
 }
 
 #[tokio::test]
