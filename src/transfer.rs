@@ -15,18 +15,15 @@ mod objects;
 #[cfg(test)]
 mod properties;
 pub mod reader;
+pub mod row;
 mod spreadsheet;
 
 use std::fmt;
 
 use clap::ValueEnum;
-use thiserror::Error;
 
-use crate::{
-    clicks::MAX_COUNT,
-    link::{InvalidKey, InvalidTarget, Link, options::InvalidTags},
-    store::History,
-};
+use self::row::RowError;
+use crate::{clicks::MAX_COUNT, link::Link, store::History};
 
 /// A file format, under its name on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,44 +67,4 @@ impl Entry {
         let sum = days.chain([history.undated_clicks]).fold(0_u64, u64::saturating_add);
         if sum.max(history.visits) > MAX_COUNT { Err(RowError::Counts) } else { Ok(Self { link, history }) }
     }
-}
-
-/// The reason why a row of a file is not a link.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum RowError {
-    #[error("missing {0}")]
-    Missing(&'static str),
-    #[error("invalid key {0:?}: {1}")]
-    Key(String, InvalidKey),
-    #[error(transparent)]
-    Target(#[from] InvalidTarget),
-    #[error(transparent)]
-    Tags(#[from] InvalidTags),
-    #[error("{name}: {value:?} is not {expected}")]
-    Value { name: &'static str, value: String, expected: &'static str },
-    /// Without its password, the link would be open to everyone.
-    #[error("the link has a password that can't be imported")]
-    Password,
-    #[error("the link needs a newer version of urlshort")]
-    Unsupported,
-    #[error("the counts exceed {MAX_COUNT}")]
-    Counts,
-    #[error("the row is longer than {} bytes", reader::MAX_ROW)]
-    TooLong,
-    #[error("not valid UTF-8")]
-    Encoding,
-    #[error("{0}")]
-    Json(String),
-}
-
-impl RowError {
-    /// Returns the error for a field with an invalid value.
-    fn value(name: &'static str, value: &str, expected: &'static str) -> Self {
-        Self::Value { name, value: excerpt(value), expected }
-    }
-}
-
-/// Returns the start of a value, short enough for an error message.
-fn excerpt(text: &str) -> String {
-    text.chars().take(80).collect()
 }

@@ -13,6 +13,7 @@ pub(crate) mod extract {
     pub(crate) mod ids;
     pub(crate) mod link_fields;
     pub(crate) mod link_key;
+    pub(crate) mod service_url;
     pub(crate) mod token;
     pub(crate) mod visitor;
 }

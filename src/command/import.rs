@@ -25,7 +25,8 @@ use crate::{
     transfer::{
         Format,
         import::{Importer, Outcome, Skip},
-        reader::{self, Position, ReadError, Row},
+        reader,
+        row::{Position, ReadError, Row},
     },
     web::router,
 };

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 
-use super::{Entry, RowError, excerpt};
+use super::{
+    Entry,
+    row::{RowError, excerpt},
+};
 use crate::{
     link::{
         Key, Link, Target,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::{
     Entry, RowError,
-    reader::{Position, Row},
+    row::{Position, Row},
 };
 use crate::{
     base_url::BaseUrl,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{
     Entry, Format, RowError,
     fields::{self, Fields},
-    reader::ReadError,
+    row::ReadError,
     spreadsheet,
 };
 use crate::link::Link;

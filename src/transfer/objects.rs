@@ -16,7 +16,7 @@ use super::{
     Format,
     fields::{Fields, simplified},
     layouts::Layout,
-    reader::{Position, ReadError, Row, RowBudget},
+    row::{Position, ReadError, Row, RowBudget},
 };
 
 /// The names of arrays of links.

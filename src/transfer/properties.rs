@@ -10,7 +10,8 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
     Entry, Format, RowError, jsonl,
-    reader::{ReadError, Row, read},
+    reader::read,
+    row::{ReadError, Row},
     spreadsheet,
 };
 use crate::{

@@ -1,88 +1,23 @@
 //! Reading a file of any format, row by row.
 
-use std::{
-    cell::Cell,
-    fmt,
-    io::{self, BufRead, BufReader, Cursor, Read},
-    rc::Rc,
-};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 
 use jiff::Timestamp;
-use thiserror::Error;
 
 use super::{
-    Entry, Format, RowError,
+    Format,
     fields::{Fields, simplified},
     jsonl,
     layouts::Layout,
     objects,
+    row::{MAX_ROW, Position, ReadError, Row, RowBudget, RowError},
 };
-
-/// The largest row, in bytes.
-///
-/// Only a link with counts of many days and referrers comes near it.
-pub const MAX_ROW: usize = 16 << 20;
 
 /// The number of bytes that are read to detect the format.
 const HEAD: u64 = 64 << 10;
 
 /// U+FEFF in UTF-8. Some programs start a text file with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// The position of a row in its file. The first is 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Position {
-    Line(u64),
-    /// The number of the link, in files without meaningful lines.
-    Link(u64),
-}
-
-impl Position {
-    /// Returns the unit and the number.
-    pub fn as_pair(self) -> (&'static str, u64) {
-        match self {
-            Self::Line(number) => ("line", number),
-            Self::Link(number) => ("link", number),
-        }
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, number) = self.as_pair();
-        write!(formatter, "{unit} {number}")
-    }
-}
-
-/// A line, a row of a table, or an object of a list.
-#[derive(Clone, Debug)]
-pub struct Row {
-    pub position: Position,
-    /// Approximate bytes in the file. Parsers read ahead.
-    pub size: usize,
-    pub entry: Result<Entry, RowError>,
-}
-
-/// A failure that ends the reading of a file.
-#[derive(Debug, Error)]
-pub enum ReadError {
-    /// An error of the system, or [`RowError::TooLong`].
-    #[error("can't read the file")]
-    Io(#[from] io::Error),
-    #[error("invalid JSON")]
-    Json(#[source] serde_json::Error),
-    #[error("not a {name} export: expected columns {expected}; found {found}")]
-    Layout { name: String, expected: String, found: String },
-    /// The receiver of the rows takes no more of them.
-    #[error("stopped")]
-    Stopped,
-}
-
-impl From<serde_json::Error> for ReadError {
-    fn from(error: serde_json::Error) -> Self {
-        if error.is_io() { Self::Io(error.into()) } else { Self::Json(error) }
-    }
-}
 
 /// Reads `input` and hands each row to `take`, until that fails.
 ///
@@ -196,45 +131,6 @@ fn fields<'a>(names: &'a [String], record: &'a csv::ByteRecord) -> Result<Fields
         fields.push(name.as_str(), std::str::from_utf8(value).map_err(|_| RowError::Encoding)?);
     }
     Ok(fields)
-}
-
-/// The bytes that a parser can still read for the current row.
-///
-/// A parser owns its input and keeps a row in memory until it ends. So the limit is shared between the input, which
-/// enforces it, and the loop that takes the rows, which renews it.
-#[derive(Clone)]
-pub(super) struct RowBudget(Rc<Cell<usize>>);
-
-impl Default for RowBudget {
-    fn default() -> Self {
-        Self(Rc::new(Cell::new(MAX_ROW)))
-    }
-}
-
-impl RowBudget {
-    /// Returns an input that fails when a row exceeds its budget.
-    pub(super) fn limit<R: Read>(&self, input: R) -> impl Read + use<R> {
-        Limited { input, budget: self.clone() }
-    }
-
-    /// Renews the budget, and returns the used part of the last one.
-    pub(super) fn next_row(&self) -> usize {
-        MAX_ROW - self.0.replace(MAX_ROW)
-    }
-}
-
-struct Limited<R> {
-    input: R,
-    budget: RowBudget,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.input.read(buffer)?;
-        let left = self.budget.0.get().checked_sub(count);
-        self.budget.0.set(left.ok_or_else(|| io::Error::other(RowError::TooLong))?);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

@@ -16,10 +16,11 @@ use crate::{
     web::{
         extract::{
             accept::preferred,
-            client::{client_ip, has_valid_host},
+            client::client_ip,
             conditional::{IfMatch, IfNoneMatch, etag},
             ids::{RequestIds, TraceId, X_REQUEST_ID},
             link_fields::{LinkFields, after, at},
+            service_url::has_valid_host,
             token::authorize,
             visitor::visitor,
         },

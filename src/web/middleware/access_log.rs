@@ -29,8 +29,9 @@ use crate::{
     shortener::Shortener,
     web::{
         extract::{
-            client::{ClientIp, client_ip, has_valid_host},
+            client::{ClientIp, client_ip},
             ids::{RequestIds, TraceId, X_REQUEST_ID},
+            service_url::has_valid_host,
         },
         respond::error::{ApiError, Failed},
         routes::redirect::{self, FastPath},

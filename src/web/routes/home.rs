@@ -7,7 +7,7 @@ use axum::{
 };
 
 use crate::web::{
-    extract::{accept::preferred, client::ServiceUrl},
+    extract::{accept::preferred, service_url::ServiceUrl},
     respond::page::page,
 };
 

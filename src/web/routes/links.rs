@@ -25,10 +25,10 @@ use crate::{
     web::{
         extract::{
             body::{Payload, Query},
-            client::ServiceUrl,
             conditional::{IfNoneMatch, etag},
             link_fields::LinkFields,
             link_key::LinkKey,
+            service_url::ServiceUrl,
             token::{MayRead, MayWrite},
         },
         respond::{

@@ -16,7 +16,7 @@ use crate::{
     gate::Gate,
     shortener::Shortener,
     web::{
-        extract::{accept::preferred, body::Query, client::ServiceUrl, link_key::LinkKey},
+        extract::{accept::preferred, body::Query, link_key::LinkKey, service_url::ServiceUrl},
         respond::error::{ApiError, ErrorBody, ErrorResponses},
         routes::redirect::FollowErrors,
     },

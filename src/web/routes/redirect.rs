@@ -16,9 +16,9 @@ use crate::{
     shortener::{Follower, Shortener},
     web::{
         extract::{
-            client::ServiceUrl,
             ids::X_REQUEST_ID,
             link_key::{LinkKey, ShortPath},
+            service_url::ServiceUrl,
             visitor::visitor,
         },
         respond::{

@@ -15,7 +15,8 @@ use crate::{
     shortener::{Shortened, Shortener},
     web::{
         extract::{
-            accept::preferred, body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayShorten,
+            accept::preferred, body::Payload, link_fields::LinkFields, service_url::ServiceUrl,
+            token::MayShorten,
         },
         respond::{
             Json,

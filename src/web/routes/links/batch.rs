@@ -22,7 +22,7 @@ use crate::{
     shortener::{Shortened, Shortener},
     store::Record,
     web::{
-        extract::{body::Payload, client::ServiceUrl, link_fields::LinkFields, token::MayWrite},
+        extract::{body::Payload, link_fields::LinkFields, service_url::ServiceUrl, token::MayWrite},
         respond::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},

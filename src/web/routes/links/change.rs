@@ -16,7 +16,7 @@ use crate::{
     shortener::Shortener,
     web::{
         extract::{
-            body::Payload, client::ServiceUrl, conditional::IfMatch, link_key::LinkKey, token::MayWrite,
+            body::Payload, conditional::IfMatch, link_key::LinkKey, service_url::ServiceUrl, token::MayWrite,
         },
         respond::error::{ApiError, ErrorBody, ErrorResponses},
         routes::links::body::LinkBody,
