@@ -1,4 +1,4 @@
-//! The service as a whole: its parts put together, its tasks beside the requests, its end.
+//! The service as a whole: its parts, its background tasks, and its end.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -38,13 +38,10 @@ pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
 /// The parts that a test replaces by its own.
 pub struct Dependencies {
-    /// Where the links are.
     pub store: Arc<dyn Store>,
-    /// Where it counts.
     pub metrics: Arc<Metrics>,
-    /// What time it is.
     pub clock: Clock,
-    /// Where keys and ids take their randomness from.
+    /// The source of keys and ids.
     pub rng: StdRng,
 }
 
@@ -57,7 +54,7 @@ impl App {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// Where a file that the configuration names can't be read.
+    /// The reason why the file of blocked hosts can't be read.
     pub fn new(config: &Config, dependencies: Dependencies) -> io::Result<Self> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
         let links = Arc::new(Links::new(store, config.store.store_timeout, config.cache, metrics.clone()));
@@ -93,7 +90,7 @@ impl App {
         self.state.links.clone()
     }
 
-    /// The service for everybody, without a listener.
+    /// Returns the public service, without a listener.
     pub fn public_service(&self) -> HttpService {
         router::public(&self.state)
     }

@@ -20,15 +20,13 @@ mod transfer;
 #[derive(Debug, Parser)]
 #[command(name = "urlshort", version, max_term_width = 110, args_override_self = true)]
 pub struct Cli {
-    /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to do it.
     #[command(flatten)]
     pub config: Config,
 }
 
-/// What the program can do besides serving.
+/// The commands besides serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Asks the instance that runs with the same options for its /healthz; exits with 0 or 1
@@ -63,7 +61,7 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// What `--help` and `--version` print counts as one, as with clap; see [`crate::config::explain`].
+    /// The output of `--help` and `--version` is an error as well, as in clap; see [`crate::config::explain`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);

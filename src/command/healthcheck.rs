@@ -7,10 +7,10 @@ use crate::config::ServerOptions;
 /// Shorter than the time that container runtimes give a health check.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the instance that listens on the configured port whether it lives.
+/// Checks that the instance on the configured port lives.
 ///
 /// # Errors
-/// Where it does not answer in time, or with anything but a success.
+/// If it does not answer in time, or not with a success.
 pub fn run(options: &ServerOptions) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // An instance that listens on every address is asked on the loopback one.

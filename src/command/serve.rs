@@ -27,7 +27,7 @@ use crate::{
     store::{self, StoreError},
 };
 
-/// How long the last log lines may take to be read.
+/// The time that a reader has for the last log lines.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Descriptors for everything but connections: standard streams, runtimes, listeners, the second listener's
@@ -48,7 +48,7 @@ enum StartError {
 /// Starts the runtime and serves.
 ///
 /// # Errors
-/// What kept the service from starting, or from ending as it should.
+/// The reason why the service did not start or drain.
 pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let open_files = raise_open_file_limit();
     let metrics = Arc::new(Metrics::new());
@@ -152,7 +152,7 @@ async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListen
 fn raise_open_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // Where that fails, the soft limit stays in force.
+    // If that fails, the soft limit stays in force.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current
 }

@@ -11,8 +11,7 @@ pub enum StoreUrl {
     Memory,
     /// `sqlite:PATH`
     Sqlite(PathBuf),
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, each part of which the standard `PG*` variables stand
-    /// in for where it is left out.
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, completed by the standard `PG*` variables.
     Postgres(String),
     /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `rediss` for TLS; nodes of a cluster are separated by commas.
     Redis(String),

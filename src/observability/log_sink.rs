@@ -20,7 +20,7 @@ const CAPACITY: usize = 4 << 20;
 /// With this many bytes waiting, they are written at once.
 const FULL_WRITE: usize = 64 << 10;
 
-/// How long the writer lets further lines gather before it writes fewer bytes than that.
+/// The longest time that the writer waits for further lines before it writes fewer bytes.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The sending end, cheap to clone.
@@ -48,7 +48,7 @@ impl LogSink {
     /// Starts a thread that writes to `output`. Lines that are given up add to `dropped`.
     ///
     /// # Errors
-    /// Where the thread can't be started.
+    /// The reason why the thread can't be started.
     pub fn start(output: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
         let sink = Self { shared: shared.clone() };
@@ -86,7 +86,7 @@ impl Shared {
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::new();
         while self.next_batch(&mut batch) {
-            // Where standard output is closed there is nobody left to tell.
+            // A closed standard output has no reader left.
             if output.write_all(&batch).and_then(|()| output.flush()).is_err() {
                 let lines = batch.iter().filter(|byte| **byte == b'\n').count();
                 self.dropped.inc_by(lines as u64);

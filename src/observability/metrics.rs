@@ -50,7 +50,7 @@ pub struct Metrics {
     pub store_errors: IntCounterVec,
     /// Look-ups and listings that met a link which the store can't read.
     pub store_corrupt_links: IntCounter,
-    /// Whether a store's last call worked, 1 or 0, by `store`.
+    /// 1 if the last call to the store worked, else 0, by `store`.
     pub store_up: IntGaugeVec,
     /// Look-ups in the cache, by `result`: `hit`, `negative` (known to be missing), `miss` or `stale`.
     pub cache_requests: IntCounterVec,
@@ -64,7 +64,7 @@ pub struct Metrics {
     pub clicks_pending: IntGauge,
     /// Different visits that may wait at a time; one more is dropped.
     pub clicks_pending_limit: IntGauge,
-    /// Clicks that were not counted, for want of room or at an unclean end.
+    /// Clicks that were not counted: too many were waiting, or the program ended uncleanly.
     pub clicks_dropped: IntCounter,
     /// Log lines given up because the reader of standard output did not keep up.
     pub log_lines_dropped: IntCounter,
@@ -74,7 +74,7 @@ impl Metrics {
     /// Registers every metric, those of the process included.
     ///
     /// # Panics
-    /// Where two metrics have one name, which a test would see.
+    /// If two metrics have one name, which a test would see.
     #[expect(clippy::new_without_default, reason = "a registry is made on purpose, never by default")]
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -159,7 +159,7 @@ impl Metrics {
     /// All metrics in Prometheus' text format, version 0.0.4.
     ///
     /// # Errors
-    /// Where a collector yields what the format can't hold.
+    /// If a collector yields a value that the format can't hold.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }

@@ -34,7 +34,7 @@ use crate::config::LimitOptions;
 /// Everything that answers a request, from the access log inwards. Cheap to clone.
 pub type HttpService = AccessLog<Router>;
 
-/// The service for everybody.
+/// Returns the public service.
 pub fn public(state: &AppState) -> HttpService {
     let limiter = || {
         let rate = state.config.limits.rate_limit.0?;
@@ -50,19 +50,19 @@ pub fn public(state: &AppState) -> HttpService {
     serve(routes, Some(FastPath::new(state.shortener.clone())), state)
 }
 
-/// The service for whoever operates it, where that has a listener of its own.
+/// Returns the service of the second listener, for operators.
 pub fn operations(state: &AppState) -> HttpService {
     serve(operations_routes().merge(health_routes()), None, state)
 }
 
-/// Keys that would hide a path of the service's own: the first segment of each route.
+/// Returns the keys that would hide a path of the service: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
     let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
-/// Every route is added by `routes!`, so that it stands in the OpenAPI document and among the reserved keys.
+/// Every route is added by `routes!`, which puts it into the OpenAPI document and among the reserved keys.
 fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
     let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
         Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit_rate)),
@@ -116,7 +116,7 @@ fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &A
     AccessLog::new(router, Observer::new(fast_path, state))
 }
 
-/// Lets the access log, which stands outside the router, know which route was taken.
+/// Tells the access log, which is outside the router, which route was taken.
 async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(route) = route {

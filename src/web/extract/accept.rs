@@ -1,4 +1,4 @@
-//! Which of several representations a client prefers (RFC 9110, section 12.5.1).
+//! Content negotiation by `Accept` (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 

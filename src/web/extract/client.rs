@@ -43,8 +43,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     }
 }
 
-/// The client's address: the peer itself, or behind `proxies` trusted proxies the address that the outermost of them
-/// saw, which is the `proxies`-th from the right in `X-Forwarded-For`. What stands further left anyone can invent.
+/// Returns the client's address: the peer, or behind `proxies` trusted proxies the address that the outermost of them
+/// saw, which is the `proxies`-th from the right in `X-Forwarded-For`. A client can invent everything further left.
 pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> ClientIp {
     let nth = proxies.checked_sub(1);
     let forwarded =
@@ -52,7 +52,7 @@ pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> Cl
     ClientIp(forwarded.unwrap_or(peer).to_canonical())
 }
 
-/// An address as proxies write it: bare, or with a port.
+/// Parses an address as proxies write it: bare, or with a port.
 fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))

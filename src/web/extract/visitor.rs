@@ -1,4 +1,4 @@
-//! Who follows a link, as far as the request's headers tell: a person with some device, or a bot.
+//! The visitor who follows a link, judged by headers: a person with some device, or a bot.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::clicks::{Device, Referrer, Visitor};
 
-/// Headers by which browsers and proxies say that nobody looks at the answer yet.
+/// Headers that mark a prefetch: nobody looks at the response yet.
 const PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -23,7 +23,7 @@ enum Sign {
     Desktop,
 }
 
-/// What stands in user agents, in lower case. Link previews and crawlers name themselves; the lists of
+/// Parts of user agents, in lower case. Link previews and crawlers name themselves; the lists of
 /// <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot> were the guide.
 const SIGNS: &[(&str, Sign)] = &[
     ("bot", Sign::Bot),
@@ -86,7 +86,7 @@ static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
         .expect("a few dozen words make a small automaton")
 });
 
-/// Whoever sent a request with these headers.
+/// Returns the visitor who sent these headers.
 pub fn visitor(headers: &HeaderMap) -> Visitor {
     if PREFETCH.iter().any(|name| headers.contains_key(name)) {
         return Visitor::Bot;
@@ -121,7 +121,7 @@ pub fn visitor(headers: &HeaderMap) -> Visitor {
     Visitor::Person { device, referrer: referrer(headers) }
 }
 
-/// The host of the page that led here, without its port.
+/// Returns the host of the page with the link, without its port.
 fn referrer(headers: &HeaderMap) -> Option<Referrer> {
     let url = headers.get(header::REFERER)?.to_str().ok()?;
     let rest = url.split_once(':')?.1.strip_prefix("//")?;

@@ -39,16 +39,16 @@ use crate::{
     },
 };
 
-/// What nginx says, and so everyone's dashboards, of a client that did not wait for its answer.
+/// The status by which nginx, and so most dashboards, counts a client that did not wait for its answer.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// The route of a request that no route took.
+/// The label of a request that matches no route.
 const UNMATCHED: &str = "unmatched";
 
-/// What the service level indicator tells apart among the answers to a request for a link.
+/// The outcomes that the service level indicator tells apart.
 const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
 
-/// A service that is observed. [`AccessLog::for_peer`] makes one for each connection.
+/// A service whose requests are logged and counted. [`AccessLog::for_peer`] returns one for each connection.
 #[derive(Clone)]
 pub struct AccessLog<S> {
     inner: S,
@@ -56,9 +56,9 @@ pub struct AccessLog<S> {
     peer: Option<IpAddr>,
 }
 
-/// What all connections share.
+/// The part of the access log that all connections share.
 pub(crate) struct Observer {
-    /// Whom to ask first, on the listener where links are followed.
+    /// Only on the listener where links are followed.
     fast_path: Option<FastPath>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
@@ -67,7 +67,7 @@ pub(crate) struct Observer {
     /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
     strict_transport: bool,
     ids: Arc<RequestIds>,
-    /// The series of what happens most, found once for all: a GET that is redirected with 302.
+    /// The series of a GET that is redirected with 302, looked up once: most requests are that.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
@@ -129,7 +129,7 @@ impl Observer {
         });
     }
 
-    /// Adds what every answer bears.
+    /// Adds the headers of every response.
     fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         headers.insert(X_REQUEST_ID, request_id);
         if self.strict_transport {
@@ -141,7 +141,7 @@ impl Observer {
     }
 }
 
-/// What is to be said of a request, wherever that is kept.
+/// A request as it is recorded.
 struct Seen<'a> {
     start: Instant,
     method: &'a Method,
@@ -157,7 +157,6 @@ impl<S> AccessLog<S> {
         Self { inner, observer: Arc::new(observer), peer: None }
     }
 
-    /// Where connections are counted.
     pub fn metrics(&self) -> &Metrics {
         &self.observer.metrics
     }
@@ -176,7 +175,7 @@ impl<S> AccessLog<S> {
 }
 
 impl<S: Clone> AccessLog<S> {
-    /// The same service for a connection from `peer`.
+    /// Returns the service for a connection from `peer`.
     pub fn for_peer(&self, peer: IpAddr) -> Self {
         Self { peer: Some(peer), ..self.clone() }
     }
@@ -256,7 +255,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// One request on its long way. Where it is dropped without an answer, the client has gone, and that is what is recorded.
+/// A request that the router answers. If it is dropped before, its client has hung up.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,
@@ -296,8 +295,8 @@ impl Exchange {
         self.observer.record(&seen, route, status, error);
     }
 
-    /// The route of a request that was given up before its answer could tell. Redirects have to be among the rest: a
-    /// client that waits in vain for one is what the service level is about.
+    /// Guesses the route of a request that was dropped. Redirects must be counted: a client that waits in vain for one is
+    /// a failure of the service level.
     fn probable_route(&self) -> &'static str {
         let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
@@ -316,7 +315,7 @@ impl Drop for Exchange {
     }
 }
 
-/// The method as a label; methods can be invented, labels must be bounded.
+/// Returns the label of a method. Clients can invent methods, but labels must be bounded.
 fn method_label(method: &Method) -> &'static str {
     const KNOWN: [Method; 8] = [
         Method::GET,
@@ -332,7 +331,7 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
 }
 
-/// The kind of answer.
+/// Returns the label of a status.
 fn outcome(status: StatusCode) -> &'static str {
     match status.as_u16() {
         CLIENT_CLOSED_REQUEST => "abandoned",

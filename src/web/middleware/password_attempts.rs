@@ -1,4 +1,4 @@
-//! A limit on guesses at passwords.
+//! The limit on password attempts.
 //!
 //! Only failures count, for each client and link by themselves: any number of visitors who know the password get in, and
 //! nobody can use up another's tries. A link that many clients guess at together makes each of them wait longer after a
@@ -24,10 +24,10 @@ use crate::{
 /// Failures of one client at one link per minute.
 const PER_CLIENT: f64 = 10.0;
 
-/// Failures at one link per minute, of all clients, past which those that never got in wait longer.
+/// Failures at one link per minute, of all clients, from which on it is under attack.
 const PER_LINK: f64 = 60.0;
 
-/// How long they wait after a failure then.
+/// The wait after a failure at a link under attack.
 const LONG_WAIT: Duration = Duration::from_mins(1);
 
 /// Links that one client may have failed at and not been forgiven yet.
@@ -39,7 +39,7 @@ const WAITING: usize = 100;
 /// Clients, and links, that are remembered. Those that were not seen lately are forgotten first.
 const REMEMBERED: usize = 10_000;
 
-/// What was tried lately.
+/// The recent attempts of all clients.
 pub struct Attempts {
     clients: Cache<IpAddr, Arc<Client>>,
     links: Cache<Key, Arc<Mutex<Failures>>>,
@@ -50,7 +50,7 @@ struct Client {
     tries: Mutex<HashMap<Key, Tries>>,
 }
 
-/// What one client has tried at one link.
+/// The attempts of one client at one link.
 #[derive(Default)]
 struct Tries {
     failures: Failures,

@@ -22,11 +22,10 @@ use crate::{
     web::respond::Json,
 };
 
-/// Seconds after which it is worth asking again where nothing better is known.
+/// The default of `Retry-After`, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
-/// A request that is not answered as its client wished. The text is for the client; what a client should not see
-/// stays in the source, for the log.
+/// An error that a client gets. Its text is for the client, its source only for the log.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
     #[error(transparent)]
@@ -99,10 +98,10 @@ pub(crate) enum ApiError {
 /// The body of every error.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
-    /// What is wrong, for a person.
+    /// A sentence for people.
     #[schema(example = "a valid http(s) url is required")]
     error: String,
-    /// What is wrong, for a program.
+    /// A word for programs.
     #[schema(example = "invalid_url")]
     code: &'static str,
 }
@@ -170,17 +169,15 @@ impl ApiError {
         self.status_and_code().0
     }
 
-    /// An option that does not say what it should.
     pub(crate) fn option(error: impl std::fmt::Display) -> Self {
         Self::InvalidOption(error.to_string())
     }
 
-    /// A query that does not say what it should.
     pub(crate) fn query(error: impl std::fmt::Display) -> Self {
         Self::InvalidQuery(error.to_string())
     }
 
-    /// The error as one of many results. One that is not the client's is logged here: the answer as a whole is none.
+    /// Returns the error as one of many results. A 5xx is logged here, because the response as a whole is not one.
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {
@@ -189,7 +186,7 @@ impl ApiError {
         (status, ErrorBody { error: self.to_string(), code })
     }
 
-    /// When to ask again, in whole seconds (RFC 9110, section 10.2.3).
+    /// Returns the value of `Retry-After` in seconds (RFC 9110, section 10.2.3).
     fn retry_after(&self) -> Option<u64> {
         match self {
             Self::RateLimited(wait) => Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)),

@@ -1,4 +1,4 @@
-//! Questions that load balancers, Prometheus and operators ask.
+//! Probes and metrics for load balancers, Prometheus and operators.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Nobody in between may answer for the service.
+/// No cache may answer for the service.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 #[derive(Serialize, ToSchema)]
@@ -28,7 +28,7 @@ struct Health {
     status: &'static str,
 }
 
-/// Whether the process lives
+/// Check that the process lives
 ///
 /// Depends on nothing: a store that is down is no reason to end the process.
 #[utoipa::path(get, path = "/healthz", responses((status = OK, body = Health)))]
@@ -46,15 +46,15 @@ struct Readiness {
 
 #[derive(Serialize, ToSchema)]
 struct StoreReadiness {
-    /// Which store it is.
+    /// The kind of store.
     #[schema(example = "sqlite")]
     name: &'static str,
-    /// `ok`, or why it is not.
+    /// `ok`, or the reason why not.
     #[schema(example = "ok")]
     status: String,
 }
 
-/// Whether requests are welcome
+/// Check that the service can answer requests
 ///
 /// Names each dependency and what is wrong with it.
 #[utoipa::path(

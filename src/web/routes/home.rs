@@ -1,4 +1,4 @@
-//! `GET /`: what this is and how to use it.
+//! `GET /`: how to use the service.
 
 use askama::Template;
 use axum::{
@@ -18,7 +18,7 @@ struct HomePage {
     usage: String,
 }
 
-/// How to use the service
+/// Show how to use the service
 #[utoipa::path(
     get,
     path = "/",

@@ -61,11 +61,11 @@ pub(crate) enum LinkErrors {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Where to go on: `next` of the page before.
+    /// Cursor: `next` of the page before.
     #[serde(default)]
     #[param(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
-    /// How many links at most.
+    /// Links on the page at most.
     #[serde(default)]
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
@@ -76,7 +76,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
-    /// In which order; `most_clicked` leaves out what was never clicked.
+    /// Order; `most_clicked` leaves out links that were never clicked.
     #[serde(default)]
     #[param(inline, default = "newest")]
     sort: Sort,
@@ -145,8 +145,8 @@ pub(crate) async fn index(
     request_body(content((LinkFields = "application/json"), (LinkFields = "application/x-www-form-urlencoded"))),
     security(("token" = ["write"])),
     responses(
-        (status = CREATED, description = "The link stands and is durable", body = LinkBody),
-        (status = OK, description = "The same link stood already (strategy `hash`)", body = LinkBody),
+        (status = CREATED, description = "The link is made and durable", body = LinkBody),
+        (status = OK, description = "The same link was there already (strategy `hash`)", body = LinkBody),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
         ErrorResponses,
     ),
@@ -181,7 +181,7 @@ pub(crate) async fn create(
     security(("token" = ["read"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
-        (status = NOT_MODIFIED, description = "It is as the client knows it"),
+        (status = NOT_MODIFIED, description = "The link is as the client knows it"),
         LinkErrors,
         ErrorResponses,
     ),

@@ -1,4 +1,4 @@
-//! The OpenAPI document, put together from the handlers' own declarations.
+//! The OpenAPI document, made from the declarations of the handlers.
 
 use axum::{
     Extension,
@@ -25,7 +25,7 @@ use crate::web::respond::error::ErrorBody;
 )]
 struct Info;
 
-/// How tokens are sent (RFC 6750).
+/// Adds the scheme by which tokens are sent (RFC 6750).
 struct Security;
 
 impl Modify for Security {

@@ -41,7 +41,7 @@ impl Default for Drawing {
     }
 }
 
-/// What the code looks like.
+/// Format and size of the code.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -58,7 +58,7 @@ pub(crate) struct QrQuery {
     #[serde(default)]
     #[param(minimum = 0, maximum = 16, default = 4)]
     margin: Option<u16>,
-    /// How much of it may be damaged: 7, 15, 25 or 30 %.
+    /// Share of the code that may be damaged: 7, 15, 25 or 30 %.
     #[serde(default)]
     #[param(inline, default = "M")]
     ecc: Correction,

@@ -32,7 +32,7 @@ use crate::{
 /// A link may be edited or taken down at any time, and each visit is to be counted.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// How long clients may cache a permanent redirect, in seconds: an edit takes that long to reach all of them.
+/// Seconds for which clients may cache a permanent redirect. An edit takes that long to reach all of them.
 const PERMANENT: i64 = 24 * 60 * 60;
 
 /// The route, as metrics and logs name it.

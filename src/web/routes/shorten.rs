@@ -28,13 +28,12 @@ use crate::{
 /// The link that was made.
 #[derive(Serialize, ToSchema)]
 struct ShortenResponse<'a> {
-    /// Its key.
     #[schema(example = "q0V8fYz")]
     key: &'a str,
     /// The URL that redirects.
     #[schema(format = Uri, example = "https://sho.rt/q0V8fYz")]
     short_url: &'a str,
-    /// Where it leads, normalised.
+    /// The target, normalised.
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: &'a str,
 }
@@ -51,14 +50,14 @@ struct ShortenResponse<'a> {
     responses(
         (
             status = CREATED,
-            description = "The link stands and is durable",
+            description = "The link is made and durable",
             headers(("Location" = String, description = "The short URL")),
             content(
                 (ShortenResponse<'static> = "application/json"),
                 (String = "text/plain", example = "https://sho.rt/q0V8fYz\n"),
             ),
         ),
-        (status = OK, description = "The same link stood already (strategy `hash`)", body = ShortenResponse<'static>),
+        (status = OK, description = "The same link was there already (strategy `hash`)", body = ShortenResponse<'static>),
         (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,

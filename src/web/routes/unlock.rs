@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// What a visitor knows.
+/// A password attempt.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unlock {

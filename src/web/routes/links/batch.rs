@@ -97,16 +97,16 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>
     deserializer.deserialize_seq(Links)
 }
 
-/// What became of each of them, in the same order.
+/// The results, in the order of the links.
 #[derive(Serialize, ToSchema)]
 struct BatchBody {
     results: Vec<ItemBody>,
 }
 
-/// What became of one of them.
+/// The result of one link.
 #[derive(Serialize, ToSchema)]
 struct ItemBody {
-    /// The status that it would have had alone.
+    /// The status of a request for this link alone.
     #[schema(example = 201)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,7 +19,7 @@ use crate::{
     web::{extract::link_fields::LinkFields, respond::error::ApiError},
 };
 
-/// A link and what is counted about it.
+/// A link and its counts.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LinkBody {
     #[schema(example = "q0V8fYz")]
@@ -40,9 +40,9 @@ pub(crate) struct LinkBody {
     expires_at: Option<Timestamp>,
     #[schema(value_type = Option<u32>, required = true)]
     max_visits: Option<NonZeroU32>,
-    /// How many of them are used up.
+    /// Visits that are used up.
     visits: u64,
-    /// How often people have followed it.
+    /// Visits by people.
     clicks: u64,
     redirect: u16,
     forward_query: bool,
@@ -50,7 +50,7 @@ pub(crate) struct LinkBody {
     version: u32,
 }
 
-/// Whether a link redirects, and if not, why.
+/// The reason why a link does not redirect, or `active`.
 #[derive(Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {

@@ -53,8 +53,7 @@ pub(crate) struct PreconditionFailed(ErrorBody);
 
 /// Edit a link
 ///
-/// What is left out stays; `null` takes away (RFC 7396). A target that was taken over by others is
-/// protected by `If-Match`.
+/// A field that is left out stays, and `null` removes it (RFC 7396). `If-Match` protects the changes of others.
 #[utoipa::path(
     patch,
     path = "/api/v1/links/{key}",
@@ -83,7 +82,7 @@ pub(crate) async fn edit(
 
 /// Remove a link
 ///
-/// All that was counted about it goes with it. To only stop it, take it down.
+/// Its counts are removed as well. To only stop a link, take it down.
 #[utoipa::path(
     delete,
     path = "/api/v1/links/{key}",
@@ -91,7 +90,7 @@ pub(crate) async fn edit(
     params(LinkKey, IfMatch),
     security(("token" = ["write"])),
     responses(
-        (status = NO_CONTENT, description = "It has gone"),
+        (status = NO_CONTENT, description = "The link is removed"),
         LinkErrors,
         PreconditionFailed,
         ErrorResponses,

@@ -1,4 +1,4 @@
-//! `GET /api/v1/links/{key}/stats`: what was counted about a link.
+//! `GET /api/v1/links/{key}/stats`: the counts of a link.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,10 +24,10 @@ use crate::{
     },
 };
 
-/// Days that are told where the client does not say.
+/// The default number of days.
 const DAYS: i32 = 30;
 
-/// Which days, by UTC.
+/// A range of days in UTC.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -42,7 +42,7 @@ pub(crate) struct StatsQuery {
     to: Option<Date>,
 }
 
-/// What was counted. Prefetches, link previews and HEAD are never people.
+/// The counts of a link. Prefetches, link previews and HEAD are never people.
 #[derive(Serialize, ToSchema)]
 struct StatsBody {
     key: String,
@@ -78,9 +78,9 @@ struct NamedCount {
     count: u64,
 }
 
-/// What was counted about a link
+/// Show the counts of a link
 ///
-/// As JSON, or with `Accept: text/csv` each count in a line of `date,kind,value,count`.
+/// JSON, or with `Accept: text/csv` a line `date,kind,value,count` for each count.
 #[utoipa::path(
     get,
     path = "/api/v1/links/{key}/stats",
