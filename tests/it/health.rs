@@ -55,7 +55,7 @@ async fn a_second_listener_takes_operations_off_the_public_one() {
     let client = reqwest::Client::new();
     let form = [("url", "https://example.com"), ("key", "metrics")];
     let reserved = client.post(process.url("/shorten")).form(&form).send().await.unwrap();
-    assert_eq!(reserved.status(), 400, "the key stays reserved");
+    assert_eq!(reserved.status(), 409, "the key stays reserved");
 
     let form = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap();

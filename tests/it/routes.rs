@@ -151,7 +151,7 @@ async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
         let target = format!("https://{accepted}.example/");
         let made = app.shorten(json!({ "url": target, "key": name })).await;
         if made.status() != 201 {
-            assert_error(made, 400, "invalid_key").await;
+            assert_error(made, 409, "key_reserved").await;
             continue;
         }
         let followed = app.get(&format!("/{name}")).await;
@@ -177,7 +177,7 @@ async fn the_first_segment_of_a_route_is_no_custom_key() {
     for segment in segments {
         if segment.parse::<Key>().is_ok() {
             let response = app.shorten(json!({ "url": "https://example.com", "key": segment })).await;
-            assert_error(response, 400, "invalid_key").await;
+            assert_error(response, 409, "key_reserved").await;
             refused.push(segment);
         }
     }

@@ -130,7 +130,8 @@ impl ApiError {
             Self::RefusedUrl(Refusal::BlockedHost | Refusal::PrivateHost) => {
                 (StatusCode::FORBIDDEN, "target_refused")
             }
-            Self::InvalidKey(_) | Self::ReservedKey => (StatusCode::BAD_REQUEST, "invalid_key"),
+            Self::InvalidKey(_) => (StatusCode::BAD_REQUEST, "invalid_key"),
+            Self::ReservedKey => (StatusCode::CONFLICT, "key_reserved"),
             Self::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
             Self::NoFreeKey => (StatusCode::SERVICE_UNAVAILABLE, "no_key"),
             Self::MalformedBody | Self::UnexpectedBody(_) | Self::IncompleteBody => {

@@ -147,7 +147,7 @@ pub(crate) async fn index(
     responses(
         (status = CREATED, description = "The link is made and durable", body = LinkBody),
         (status = OK, description = "The same link was there already (strategy `hash`)", body = LinkBody),
-        (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
+        (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
         ErrorResponses,
     ),
 )]

@@ -58,7 +58,7 @@ struct ShortenResponse<'a> {
             ),
         ),
         (status = OK, description = "The same link was there already (strategy `hash`)", body = ShortenResponse<'static>),
-        (status = CONFLICT, description = "`key_taken`", body = ErrorBody),
+        (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
     ),
