@@ -1,5 +1,6 @@
-//! What is counted when somebody follows a link: how many people and bots a day, with which kind of device, and from
-//! where. No address, no agent and no time of day is kept.
+//! Click statistics: visits by people and bots per day, device and referrer.
+//!
+//! No client address, user agent or time of day is kept.
 
 mod referrers;
 mod tallies;
@@ -17,36 +18,32 @@ use crate::{
     link::{Key, parsed},
 };
 
-/// One visit, as far as it is told apart.
+/// The class of client behind one visit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Visitor {
-    /// A person, by all that the request shows.
+    /// Any client that does not look like a bot.
     Person {
-        /// What it came with.
         device: Device,
-        /// The host of the page that led here; `None` where the request does not say.
+        /// `None` if the request has no usable `Referer`.
         referrer: Option<Referrer>,
     },
-    /// A crawler, a monitor, a link preview, a prefetch.
+    /// A crawler, an uptime monitor, a link preview or a prefetch.
     Bot,
 }
 
-/// A kind of device.
+/// The device class of a visitor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Device {
-    /// A computer on a desk or lap.
     Desktop,
-    /// A phone.
     Mobile,
-    /// A tablet.
     Tablet,
-    /// Anything else, and a client that does not say.
+    /// Any other device, or an unknown one.
     Other,
 }
 
 impl Device {
-    /// Returns the name in stores and answers.
+    /// Returns the name used in stores and responses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Desktop => "desktop",
@@ -57,21 +54,23 @@ impl Device {
     }
 }
 
-/// The host of a page that led to a link: at most 253 bytes, as long as a DNS name can be.
+/// The host of the page that led to a link.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Referrer(CompactString);
 
 impl Referrer {
-    /// The longest host, in bytes (RFC 1035, section 2.3.4, without the length octets).
+    /// The length limit of a DNS name, in bytes.
+    ///
+    /// RFC 1035, section 2.3.4, without the length octets.
     pub const MAX_LEN: usize = 253;
 
-    /// The host, in lower case.
+    /// Returns the host in lower case.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A string is not the host of a referrer.
+/// The error for a string that is not a referrer's host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a referrer is the host of a page: 1 to {} visible ASCII characters", Referrer::MAX_LEN)]
 pub struct InvalidReferrer;
@@ -98,22 +97,20 @@ impl<'de> Deserialize<'de> for Referrer {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DayCounts {
-    /// Visits by people.
     #[serde(skip_serializing_if = "is_default")]
     pub people: u64,
-    /// Visits by bots.
     #[serde(skip_serializing_if = "is_default")]
     pub bots: u64,
-    /// Visits by people, by their device.
+    /// Visits by people. Bots are not broken down.
     #[serde(skip_serializing_if = "is_default")]
     pub devices: BTreeMap<Device, u64>,
-    /// Visits by people, by the host of the page that led them here.
+    /// Visits by people. A visit without a referrer has no entry.
     #[serde(skip_serializing_if = "is_default", deserialize_with = "summed")]
     pub referrers: BTreeMap<Referrer, u64>,
 }
 
 impl DayCounts {
-    /// Counts `count` visits by `visitor`. A sum that is too large stays at the maximum.
+    /// Adds `count` visits by `visitor`. Sums stop at [`MAX_COUNT`].
     pub fn count(&mut self, visitor: Visitor, count: u64) {
         match visitor {
             Visitor::Bot => increase(&mut self.bots, count),
@@ -127,7 +124,7 @@ impl DayCounts {
         }
     }
 
-    /// Adds the counts of another day or flush. A sum that is too large stays at the maximum.
+    /// Adds the counts of another day or flush. Sums stop at [`MAX_COUNT`].
     pub fn add(&mut self, other: Self) {
         increase(&mut self.people, other.people);
         increase(&mut self.bots, other.bots);
@@ -140,15 +137,15 @@ impl DayCounts {
     }
 }
 
-/// The largest count: SQL databases and Redis have signed integers.
+/// The largest count that every store can hold, as a signed 64-bit integer.
 pub const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 
-/// Adds to a count, up to [`MAX_COUNT`].
+/// Adds to a count, stopping at [`MAX_COUNT`].
 pub(crate) fn increase(count: &mut u64, by: u64) {
     *count = count.saturating_add(by).min(MAX_COUNT);
 }
 
-/// Reads counts by referrer. Hosts that differ in case are one host.
+/// Reads counts by referrer, and merges hosts that differ only in case.
 fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referrer, u64>, D::Error> {
     struct Summed;
 
@@ -171,16 +168,14 @@ fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referre
     deserializer.deserialize_map(Summed)
 }
 
-/// Visits to one link on one day that are still to be written.
+/// Visits to one link on one day, ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// The key of the link.
     pub key: Key,
-    /// The creation time of the link. A later link with the same key gets none of its visits.
+    /// The link's creation time, so that a later link with the same key gets none of the visits.
     pub created_at: Timestamp,
-    /// The day (UTC).
+    /// In UTC.
     pub day: Date,
-    /// The visits.
     pub counts: DayCounts,
 }
 

@@ -1,9 +1,11 @@
-//! A bound on what strangers can make the store keep: anybody can invent hosts to come from.
+//! A limit on distinct referrers per link and day.
 //!
-//! Each link has so many different referrers a day. The hosts seen today are remembered as hashes in a fixed amount of
-//! memory. When that is full, the links that nobody followed lately are forgotten, and a note of a bit each stays. A link
-//! with such a note gets no further referrers that day, because nobody knows any more how many it has had: its visits are
-//! counted without one. So the limit always holds, and an attack costs only the referrers of seldom used links.
+//! Clients can send any `Referer`, so without a limit they could fill the store with invented hosts.
+//!
+//! The hosts seen today are kept as hashes in a fixed amount of memory. When it is full, the links that were
+//! not followed recently are evicted, and a bit in a Bloom filter marks each of them. A marked link gets no new referrers for the rest of the
+//! day, because its number of referrers is no longer known: its visits count without one. The limit therefore always
+//! holds, and an attack costs only the referrers of rarely used links.
 
 use std::collections::HashMap;
 
@@ -13,37 +15,45 @@ use jiff::civil::Date;
 use super::Referrer;
 use crate::link::Key;
 
-/// Referrers that are told apart for one link on one day, by one run of one instance.
+/// The limit for one link and day, per run of an instance.
 const PER_LINK: usize = 100;
 
-/// Memory for the hashes, in bytes: room for 80,000 links with a single referrer, or for 7,000 with all of theirs.
+/// Memory for the hashes, in bytes.
+///
+/// Enough for 80,000 links with one referrer each, or 7,000 links at the limit.
 const BYTES: usize = 8 << 20;
 
-/// Bits for links that were forgotten. With 100,000 of them a new link is taken for one in 1 of 84 cases.
-const FORGOTTEN_BITS: usize = 8 << 20;
+/// Bits in the filter of evicted links.
+///
+/// After 100,000 evictions, the false positive rate for a new link is 1 in 84.
+const EVICTED_BITS: usize = 8 << 20;
 
-/// Bytes of a set besides its hashes: its slot in a table that has just grown, and the allocator's rounding.
+/// Overhead of a set besides its hashes, in bytes.
+///
+/// It covers the slot in a table that has just grown, and the allocator's rounding.
 const PER_SET: usize = 96;
 
-/// The referrers of today's links.
+/// The referrers seen today, by link.
 pub(super) struct KnownReferrers {
     today: Date,
     hasher: RandomState,
     recent: Generation,
     earlier: Generation,
-    forgotten: Forgotten,
+    evicted: Evicted,
 }
 
-/// Links that were followed in the same stretch of time, each with the hashes of its referrers.
+/// Links followed in the same period, with the hashes of their referrers.
 #[derive(Default)]
 struct Generation {
     sets: HashMap<u64, Vec<u64>>,
     bytes: usize,
 }
 
-/// A set of links without false negatives: a bit for each of their hashes. It takes no memory until it is needed.
+/// A Bloom filter of evicted links, with one hash function.
+///
+/// It allocates no memory until the first eviction.
 #[derive(Default)]
-struct Forgotten(Vec<u64>);
+struct Evicted(Vec<u64>);
 
 impl Default for KnownReferrers {
     fn default() -> Self {
@@ -52,29 +62,29 @@ impl Default for KnownReferrers {
             hasher: RandomState::new(),
             recent: Generation::default(),
             earlier: Generation::default(),
-            forgotten: Forgotten::default(),
+            evicted: Evicted::default(),
         }
     }
 }
 
 impl KnownReferrers {
-    /// Returns whether `referrer` is still told apart from others that led to this link on that day.
+    /// Returns whether `referrer` is within the limit for this link and day.
     pub(super) fn admit(&mut self, key: &Key, day: Date, referrer: &Referrer) -> bool {
         if day > self.today {
             self.today = day;
             self.earlier = std::mem::take(&mut self.recent);
-            self.forgotten.0.clear();
+            self.evicted.0.clear();
         }
         let (link, host) = (self.hasher.hash_one((key, day)), self.hasher.hash_one(referrer));
         if !self.recent.sets.contains_key(&link) {
             let hosts = match self.earlier.take(link) {
                 Some(hosts) => hosts,
-                // Visits of the day before still come in the first second of a day.
-                None if day < self.today || self.forgotten.contains(link) => return false,
+                // The first flush of a day still has visits of the day before.
+                None if day < self.today || self.evicted.contains(link) => return false,
                 None => Vec::new(),
             };
             if self.recent.bytes + cost(&hosts) > BYTES / 2 {
-                self.earlier.sets.keys().for_each(|link| self.forgotten.insert(*link));
+                self.earlier.sets.keys().for_each(|link| self.evicted.insert(*link));
                 self.earlier = std::mem::take(&mut self.recent);
             }
             self.recent.put(link, hosts);
@@ -110,25 +120,25 @@ impl Generation {
     }
 }
 
-/// The bytes that a set takes.
+/// Returns the size of a set in bytes, with its overhead.
 fn cost(hosts: &Vec<u64>) -> usize {
     PER_SET + hosts.capacity() * size_of::<u64>()
 }
 
-impl Forgotten {
+impl Evicted {
     fn insert(&mut self, link: u64) {
-        self.0.resize(FORGOTTEN_BITS / 64, 0);
-        let (word, bit) = Self::place(link);
+        self.0.resize(EVICTED_BITS / 64, 0);
+        let (word, bit) = Self::position(link);
         self.0[word] |= 1 << bit;
     }
 
     fn contains(&self, link: u64) -> bool {
-        let (word, bit) = Self::place(link);
+        let (word, bit) = Self::position(link);
         self.0.get(word).is_some_and(|word| word >> bit & 1 == 1)
     }
 
-    fn place(link: u64) -> (usize, u64) {
-        let bit = link % FORGOTTEN_BITS as u64;
+    fn position(link: u64) -> (usize, u64) {
+        let bit = link % EVICTED_BITS as u64;
         ((bit / 64) as usize, bit % 64)
     }
 }
@@ -153,16 +163,14 @@ mod tests {
         hosts.filter(|number| known.admit(&key(link), day, &host(*number))).count()
     }
 
-    /// The memory that the tables and sets really have.
+    /// Returns the memory that the tables and sets really take.
     fn bytes(known: &KnownReferrers) -> usize {
         let generation = |generation: &Generation| {
             // A table has a control byte for each of its slots, and fills at most seven in eight.
             let slots = generation.sets.capacity() * 8 / 7 * (size_of::<(u64, Vec<u64>)>() + 1);
             slots + generation.sets.values().map(|hosts| hosts.capacity() * size_of::<u64>()).sum::<usize>()
         };
-        generation(&known.recent)
-            + generation(&known.earlier)
-            + known.forgotten.0.capacity() * size_of::<u64>()
+        generation(&known.recent) + generation(&known.earlier) + known.evicted.0.capacity() * size_of::<u64>()
     }
 
     #[test]
@@ -186,22 +194,22 @@ mod tests {
             admitted(&mut known, 1_000_000 + link, DAY, 0..PER_LINK);
         }
         let bytes = bytes(&known);
-        assert!(bytes <= BYTES + FORGOTTEN_BITS / 8, "{bytes} bytes");
+        assert!(bytes <= BYTES + EVICTED_BITS / 8, "{bytes} bytes");
     }
 
     #[test]
-    fn a_forgotten_link_gets_no_further_referrers_and_a_busy_one_is_not_forgotten() {
+    fn an_evicted_link_gets_no_further_referrers_and_a_busy_one_is_not_evicted() {
         let mut known = KnownReferrers::default();
-        let (forgotten, busy) = (1_000_000, 1_000_001);
-        assert_eq!(admitted(&mut known, forgotten, DAY, 0..60), 60);
+        let (evicted, busy) = (1_000_000, 1_000_001);
+        assert_eq!(admitted(&mut known, evicted, DAY, 0..60), 60);
         assert_eq!(admitted(&mut known, busy, DAY, 0..60), 60);
         for link in 0..100_000 {
             admitted(&mut known, link, DAY, 0..1);
             admitted(&mut known, busy, DAY, 0..1);
         }
-        assert_eq!(admitted(&mut known, forgotten, DAY, 0..200), 0, "nobody knows how many it has had");
+        assert_eq!(admitted(&mut known, evicted, DAY, 0..200), 0, "nobody knows how many it has had");
         assert_eq!(admitted(&mut known, busy, DAY, 0..200), PER_LINK);
         let next = DAY.tomorrow().unwrap();
-        assert_eq!(admitted(&mut known, forgotten, next, 0..200), PER_LINK);
+        assert_eq!(admitted(&mut known, evicted, next, 0..200), PER_LINK);
     }
 }

@@ -1,8 +1,7 @@
-//! Counting without ever making a redirect wait.
+//! A write-behind buffer of visits, so that no redirect waits for the store.
 //!
-//! A visit adds to tallies in memory; once a second they go to the store. A crash loses that second, a clean stop
-//! nothing. Memory is bounded: past a number of tallies, visits that would need a new one are dropped, and counted as
-//! such.
+//! A visit adds to a count in memory, which is flushed to the store once a second. A crash loses that second; a clean stop
+//! loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is dropped, and a metric counts it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,17 +24,18 @@ use crate::{
     store::StoreError,
 };
 
-/// Different visits that may wait to be written. At about 160 bytes each they take some 16 MB, and 51 MB at most, if each
-/// key and referrer is as long as it can be.
+/// Entries in the buffer.
+///
+/// They take about 160 bytes each, so 16 MB in all, and at most 51 MB with the longest keys and referrers.
 const CAPACITY: usize = 100_000;
 
-/// Different visits in one write, so that it stays short beside the store's other work.
+/// Entries per write, so that one write does not delay the store's other work.
 const BATCH: usize = 1000;
 
-/// How often tallies are written.
+/// The pause between two flushes.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Visits that are not in the store yet.
+/// A buffer of visits that are not in the store yet.
 pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64, RandomState>>,
     referrers: Mutex<KnownReferrers>,
@@ -47,17 +47,17 @@ pub struct Clicks {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Visit {
     key: Key,
-    /// The creation time of the link: a later link with the same key gets none of the visits.
+    /// A later link with the same key gets none of the visits.
     created_at: Timestamp,
     day: Date,
     visitor: Visitor,
 }
 
-/// Different visits and their numbers.
+/// Visits, each with how often it happened.
 type Batch = Vec<(Visit, u64)>;
 
 impl Clicks {
-    /// No visits yet.
+    /// Creates an empty buffer.
     pub fn new(metrics: &Metrics) -> Self {
         metrics.clicks_pending_limit.set(i64::try_from(CAPACITY).unwrap_or(i64::MAX));
         Self {
@@ -68,7 +68,6 @@ impl Clicks {
         }
     }
 
-    /// Counts one visit to a link.
     pub fn record(&self, link: &Link, day: Date, visitor: Visitor) {
         let visit = Visit { key: link.key.clone(), created_at: link.created_at, day, visitor };
         self.add(visit, 1);
@@ -86,7 +85,7 @@ impl Clicks {
         }
     }
 
-    /// Writes the visits every second until `stop`. A write in progress runs to its end.
+    /// Flushes the buffer every second until `stop`. A flush in progress completes.
     pub async fn write_regularly(self: Arc<Self>, links: Arc<Links>, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut ticks = tokio::time::interval(INTERVAL);
@@ -99,11 +98,12 @@ impl Clicks {
         }
     }
 
-    /// Writes the visits that wait. If the store is unavailable, they are kept for the next time.
+    /// Writes all visits in the buffer.
+    ///
+    /// If the store is unavailable, they stay for the next flush.
     pub async fn flush(&self, links: &Links) {
         let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
-        // Neighbours in a batch share the pages that a store has to write. Two instances that write at the same time
-        // lock links in the same order, and so never wait for each other in a circle.
+        // Neighbouring keys share database pages. A common order of the locks keeps two instances from a deadlock.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
         let mut waiting = waiting.into_iter();
         let (mut halves, mut kept) = (Vec::new(), Vec::new());
@@ -120,8 +120,8 @@ impl Clicks {
                     halves.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
-                // It is not known whether the batch was written. A count that is too low, and says so, is better than one
-                // that is too high.
+                // The store may or may not have written the batch. Undercounting, with a metric, is better than
+                // overcounting.
                 Err(error @ StoreError::Timeout(_)) => {
                     self.lose(&batch, &error);
                     break;
@@ -134,16 +134,16 @@ impl Clicks {
             }
         }
         for (visit, count) in kept.into_iter().chain(halves.into_iter().flatten()).chain(waiting) {
-            self.leave_pending(1);
+            self.decrease_pending(1);
             self.add(visit, count);
         }
     }
 
-    /// Returns the visits of a batch that can be written later: those to links for which the store was unavailable.
+    /// Returns the visits to retry: those whose link failed because the store was unavailable.
     fn keep_failed(&self, batch: Batch, failed: &HashMap<Key, StoreError>) -> Batch {
         let (failures, written): (Batch, Batch) =
             batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));
-        self.leave_pending(written.len());
+        self.decrease_pending(written.len());
         let is_unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
         let (kept, lost): (Batch, Batch) =
             failures.into_iter().partition(|(visit, _)| failed.get(&visit.key).is_some_and(is_unavailable));
@@ -154,21 +154,21 @@ impl Clicks {
     }
 
     fn lose(&self, visits: &[(Visit, u64)], error: &StoreError) {
-        self.leave_pending(visits.len());
+        self.decrease_pending(visits.len());
         let count: u64 = visits.iter().map(|(_, count)| count).sum();
         self.dropped.inc_by(count);
         let first_key = visits.first().map(|(visit, _)| tracing::field::display(&visit.key));
         tracing::error!(first_key, count, error = %Chain(error), "clicks lost");
     }
 
-    /// Gives up what is left, at the very end.
+    /// Drops the remaining visits, and counts them as dropped. For use at exit.
     pub fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());
-        self.leave_pending(rest.len());
+        self.decrease_pending(rest.len());
         self.dropped.inc_by(rest.values().sum());
     }
 
-    /// Adds up visits by link and day, in the order of the keys.
+    /// Sums visits by link and day, in the order of the keys.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
         let mut known = self.referrers.lock();
         let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();
@@ -188,7 +188,7 @@ impl Clicks {
         tallies.into_iter().map(tally).collect()
     }
 
-    fn leave_pending(&self, visits: usize) {
+    fn decrease_pending(&self, visits: usize) {
         self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
     }
 }
