@@ -1,4 +1,4 @@
-//! The names under which serde reads the fields of a struct.
+//! The names that serde uses for the fields of a struct.
 
 use serde::{
     Deserialize, Deserializer,
@@ -6,10 +6,12 @@ use serde::{
     forward_to_deserialize_any,
 };
 
-/// Returns the names of a struct's fields, in the order of their declaration; none for any other type.
+/// Returns the names of a struct's fields, in declaration order.
+///
+/// The result is empty for any other type.
 pub(crate) fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // It fails once it has the names.
+    // `Names` captures the names, then always fails.
     let _ = T::deserialize(Names(&mut names));
     names
 }

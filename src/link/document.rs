@@ -1,7 +1,7 @@
-//! The document of a link: one JSON object with everything but its key, creation time and version.
+//! The stored form of a link: one JSON object with everything but its key, creation time and version.
 //!
-//! Stores keep it as it is and know none of its fields but `max_visits`. Exports write it as it is. Defaults are not
-//! written. The API has a view of its own.
+//! Stores read only its field `max_visits`. Exports contain the same object. Default values are omitted. The API renders
+//! its own view of a link.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,24 +13,22 @@ use crate::is_default;
 /// The target, the state and the options of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
-    /// What the document needs beyond [`Document::SUPPORTED`], or 0.
+    /// The stored `needs` number if it is above [`Document::SUPPORTED`], or 0.
     #[serde(default, rename = "needs", deserialize_with = "beyond_support")]
     unsupported: u32,
-    /// Where the link redirects to.
     pub target: Target,
-    /// The time at which the link was taken down.
+    /// `None` unless the link is taken down.
     #[serde(default, with = "time::optional")]
     pub taken_down_at: Option<Timestamp>,
-    /// What its maker has set.
     #[serde(flatten)]
     pub options: Options,
-    /// Fields that a newer version of this program has written. They survive an edit by this one.
+    /// Fields of a newer version of this program. They survive an edit by this one.
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
 
 impl Document {
-    /// The highest [`Document::needs`] whose restrictions this program applies.
+    /// The highest [`Document::needs`] that this program supports.
     pub const SUPPORTED: u32 = 1;
 
     /// Creates a document without options.
@@ -38,7 +36,7 @@ impl Document {
         Self { unsupported: 0, target, taken_down_at: None, options: Options::default(), unknown: Map::new() }
     }
 
-    /// Returns the number that a program must support to follow the link.
+    /// Returns the feature number that a program must support to follow the link.
     ///
     /// A program must not follow a link whose restrictions it does not know.
     pub fn needs(&self) -> u32 {
@@ -50,12 +48,12 @@ impl Document {
         self.unsupported == 0
     }
 
-    /// Returns whether the link has a target and nothing else.
+    /// Returns whether the document has only a target.
     pub fn is_plain(&self) -> bool {
         *self == Self::new(self.target.clone())
     }
 
-    /// Returns the name of a field that this program does not know, if there is one.
+    /// Returns the name of a field unknown to this program, if any.
     pub fn unknown_field(&self) -> Option<&str> {
         self.unknown.keys().next().map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! The options of a link, and their values.
+//! The options of a link, and the types of their values.
 
 use std::{fmt, num::NonZeroU32, str::FromStr};
 
@@ -12,50 +12,51 @@ use thiserror::Error;
 use super::{parsed, time};
 use crate::is_default;
 
-/// The options of a link. Unless one is set, a link redirects for everyone, with 302, until it is taken down.
+/// The options of a link.
 ///
-/// A new option is a field here with the validation of its type, and a field of the API's form that sets it. Stores,
-/// exports and imports keep it without a change. One that restricts who may follow the link also raises
+/// By default a link redirects everyone, with 302, until it is taken down.
+///
+/// To add an option, add a field here with a type that validates itself, and a field of the API's form that sets it.
+/// Stores, exports and imports need no change. An option that restricts who may follow the link must also raise
 /// [`Options::needs`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// The first moment at which the link redirects.
+    /// Inclusive: the link redirects from this time on.
     #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub starts_at: Option<Timestamp>,
-    /// The first moment at which the link no longer redirects.
+    /// Exclusive: at this time the link no longer redirects.
     #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub expires_at: Option<Timestamp>,
-    /// Visits by people that the link serves in all.
+    /// The limit on visits by people.
     #[serde(skip_serializing_if = "is_default")]
     pub max_visits: Option<NonZeroU32>,
-    /// The status that redirects.
     #[serde(skip_serializing_if = "is_default")]
     pub redirect: RedirectStatus,
-    /// Add the query of the short URL to the target's.
+    /// Append the query of the short URL to the target's.
     #[serde(deserialize_with = "flag", skip_serializing_if = "is_default")]
     pub forward_query: bool,
-    /// Name of the link in listings.
+    /// The name of the link in listings.
     #[serde(skip_serializing_if = "is_default")]
     pub title: Option<Title>,
     /// Labels used to filter links.
     #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
-    /// Password that a visitor must enter.
+    /// The password that a visitor must enter.
     #[serde(skip_serializing_if = "is_default")]
     pub password: Option<PasswordHash>,
 }
 
 impl Options {
-    /// Returns the number that a program must support to follow a link with these options.
+    /// Returns the feature number that a program must support to follow the link.
     ///
-    /// It is 0 for the options of the first release. Each option that came later and restricts following has its own.
+    /// It is 0 for the options of the first release. Each later option that restricts following has its own number.
     pub fn needs(&self) -> u32 {
         if self.starts_at.is_some() { 1 } else { 0 }
     }
 }
 
-/// Reads a boolean from the text that a spreadsheet or a database tool has written.
+/// Parses a boolean as spreadsheets and database tools write it.
 pub(crate) fn parse_flag(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "t" | "1" | "yes" => Some(true),
@@ -64,7 +65,7 @@ pub(crate) fn parse_flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a boolean, or the text of one.
+/// Deserializes a boolean, or a string that spells one.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct Flag;
 
@@ -87,28 +88,28 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     deserializer.deserialize_any(Flag)
 }
 
-/// The status with which a link redirects (RFC 9110, section 15.4).
+/// The HTTP status of a redirect (RFC 9110, section 15.4).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "u16", try_from = "u16")]
 pub enum RedirectStatus {
-    /// 301: for ever; a client may turn POST into GET.
+    /// 301: permanent; a client may change POST to GET.
     MovedPermanently,
-    /// 302: for now; a client may turn POST into GET.
+    /// 302: temporary; a client may change POST to GET.
     #[default]
     Found,
-    /// 307: for now, with the same method.
+    /// 307: temporary; the client keeps the method.
     TemporaryRedirect,
-    /// 308: for ever, with the same method.
+    /// 308: permanent; the client keeps the method.
     PermanentRedirect,
 }
 
-/// A number is not the status of a redirect.
+/// The error for a number that is not a redirect status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a redirect is 301, 302, 307 or 308")]
 pub struct InvalidRedirectStatus;
 
 impl RedirectStatus {
-    /// The status as it stands in the answer.
+    /// Returns the status code.
     pub fn code(self) -> u16 {
         match self {
             Self::MovedPermanently => 301,
@@ -118,7 +119,7 @@ impl RedirectStatus {
         }
     }
 
-    /// Whether clients may remember the target instead of asking again.
+    /// Returns whether clients may cache the redirect.
     pub fn is_permanent(self) -> bool {
         matches!(self, Self::MovedPermanently | Self::PermanentRedirect)
     }
@@ -144,20 +145,20 @@ impl TryFrom<u16> for RedirectStatus {
     }
 }
 
-/// What a link is called by those who manage it: 1 to 255 characters, none of them a control character.
+/// The name of a link: 1 to 255 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Title(Box<str>);
 
-/// A string is not a title.
+/// The error for a string that is not a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a title is 1 to {} characters without control characters", Title::MAX_CHARS)]
 pub struct InvalidTitle;
 
 impl Title {
-    /// The longest title, in Unicode scalar values.
+    /// The maximum length, in Unicode scalar values.
     pub const MAX_CHARS: usize = 255;
 
-    /// The title as it was given, without white space around it.
+    /// Returns the title, trimmed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -171,20 +172,22 @@ impl FromStr for Title {
     }
 }
 
-/// A word by which links are found: 1 to 64 characters, none of them a control character or a comma.
+/// A label used to filter links.
+///
+/// It has 1 to 64 characters, and neither commas nor control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Tag(Box<str>);
 
-/// A string is not a tag.
+/// The error for a string that is not a tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a tag is 1 to {} characters without commas and control characters", Tag::MAX_CHARS)]
 pub struct InvalidTag;
 
 impl Tag {
-    /// The longest tag, in Unicode scalar values.
+    /// The maximum length, in Unicode scalar values.
     pub const MAX_CHARS: usize = 64;
 
-    /// The tag as it was given, without white space around it.
+    /// Returns the tag, trimmed.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -210,26 +213,25 @@ impl<'de> Deserialize<'de> for Title {
     }
 }
 
-/// The tags of one link: sorted, each once, [`Tags::MAX`] at most.
+/// The tags of a link: sorted, unique, and at most [`Tags::MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tags(Box<[Tag]>);
 
-/// These are not the tags of one link.
+/// The error for a list that is not the tags of one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidTags {
-    /// One of them is no tag.
     #[error(transparent)]
     Tag(#[from] InvalidTag),
-    /// There are too many.
+    /// More than [`Tags::MAX`].
     #[error("a link has at most {} tags", Tags::MAX)]
     TooMany,
 }
 
 impl Tags {
-    /// The most tags that a link can have.
+    /// The maximum number of tags of a link.
     pub const MAX: usize = 20;
 
-    /// Reads and orders tags.
+    /// Parses tags, sorts them and removes duplicates.
     ///
     /// # Errors
     /// See [`InvalidTags`].
@@ -240,19 +242,18 @@ impl Tags {
         if tags.len() > Self::MAX { Err(InvalidTags::TooMany) } else { Ok(Self(tags.into())) }
     }
 
-    /// Each tag, in order.
+    /// Returns the tags in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
         self.0.iter()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl<'de> Deserialize<'de> for Tags {
-    /// Reads a list of tags, or one string in which commas separate them.
+    /// Deserializes a list of tags, or one string with tags separated by commas.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ListOrText;
 
@@ -280,19 +281,19 @@ impl<'de> Deserialize<'de> for Tags {
     }
 }
 
-/// A password as a store keeps it: an Argon2id hash as a [PHC string]. `Debug` hides it.
+/// A password hash as stored: Argon2id, as a [PHC string]. `Debug` redacts it.
 ///
 /// [PHC string]: https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PasswordHash(Box<str>);
 
 impl PasswordHash {
-    /// Takes a PHC string for what it is.
+    /// Wraps a PHC string without checking it.
     pub fn from_phc(phc: impl Into<Box<str>>) -> Self {
         Self(phc.into())
     }
 
-    /// The PHC string.
+    /// Returns the PHC string.
     pub fn as_phc(&self) -> &str {
         &self.0
     }
@@ -330,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_are_sorted_and_each_stands_once() {
+    fn tags_are_sorted_and_unique() {
         let tags = Tags::parse(["b", "a", " b"]).unwrap();
         assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b"]);
         let many: Vec<_> = (0..=Tags::MAX).map(|n| n.to_string()).collect();

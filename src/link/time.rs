@@ -1,25 +1,25 @@
-//! The range of a link's timestamps, and the precision that stores keep.
+//! The range and precision of timestamps, and their form in a link's document.
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// 0000-01-01T00:00:00Z: RFC 3339 has no years before it.
+/// 0000-01-01T00:00:00Z, as RFC 3339 has no earlier years.
 const EARLIEST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 
-/// 9999-12-30T22:00:00Z: the last second that a `Timestamp` can hold as milliseconds.
+/// 9999-12-30T22:00:00Z, the last second that a `Timestamp` can hold as milliseconds.
 const LATEST: Timestamp = Timestamp::constant(253_402_207_200, 0);
 
-/// A timestamp is too early or too late for a link.
+/// The error for a timestamp that is too early or too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a timestamp is from 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z")]
 pub struct TimestampOutOfRange;
 
-/// Cuts `time` to whole milliseconds, which is all that stores keep.
+/// Truncates `time` to whole milliseconds, the precision of every store.
 ///
-/// Every timestamp that comes from a client or a file goes through here, so nothing that is later done with one can fail.
+/// Every timestamp from a client, a file or the clock goes through this function, so later conversions can't fail.
 ///
 /// # Errors
-/// [`TimestampOutOfRange`] for one that could not be stored, read back, and written as RFC 3339.
+/// [`TimestampOutOfRange`] if `time` can't be stored, read back, and written as RFC 3339.
 pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRange> {
     if !(EARLIEST..=LATEST).contains(&time) {
         return Err(TimestampOutOfRange);
@@ -27,7 +27,9 @@ pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRa
     Timestamp::from_millisecond(time.as_millisecond()).map_err(|_| TimestampOutOfRange)
 }
 
-/// The form of a timestamp in a link's document: RFC 3339 in UTC with three decimals, so that texts sort as times do.
+/// Serde functions for a timestamp in a link's document.
+///
+/// The form is RFC 3339 in UTC with three decimals, so that the strings sort by time.
 pub(crate) mod optional {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
