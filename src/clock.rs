@@ -1,28 +1,30 @@
-//! The wall clock, handed in from outside so that a test decides what time it is.
+//! The wall clock, injected so that a test can set the time.
 
 use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 
-/// Tells the time. Cheap to clone.
+use crate::link::time::whole_milliseconds;
+
+/// A source of the current time. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's own clock.
+    /// Returns the clock of the system.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }
 
-    /// A clock that tells what `now` returns.
+    /// Creates a clock that returns the result of `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time in whole milliseconds, which is as fine as any store keeps it.
+    /// Returns the current time in whole milliseconds.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
-        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+        whole_milliseconds(now).unwrap_or(now)
     }
 }
 
