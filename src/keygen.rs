@@ -1,4 +1,4 @@
-//! How a new link gets its key: the [`KeyStrategy`] port and the factory that picks one by name.
+//! Keys for new links: the [`KeyStrategy`] trait, and a factory that picks a strategy by name.
 
 mod counter;
 mod hash;
@@ -19,35 +19,41 @@ use crate::{
     store::StoreError,
 };
 
-/// Proposes keys for new links. Whether a proposal is free is for the store to say.
+/// A strategy that proposes keys for new links.
+///
+/// The store decides whether a proposed key is free.
 #[async_trait]
 pub trait KeyStrategy: Send + Sync {
-    /// A key for `target`, in the `attempt`-th try (from 0) at one request. Late tries propose keys that nobody can take in
-    /// advance, so that no request fails because of those who do.
+    /// Returns a key for `target`. `attempt` counts the tries for one request, from 0.
+    ///
+    /// Late attempts propose keys that nobody can predict, so a client that takes keys in advance can't make requests fail.
     ///
     /// # Errors
-    /// [`KeygenError::Store`] where the strategy keeps its place in the store and the store fails.
+    /// [`KeygenError::Store`] if the strategy keeps a counter in the store and the store fails.
     async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError>;
 
-    /// Whether a link that stands already under the proposed key, with the same target and without options, is
-    /// to be given out again.
+    /// Returns whether an existing plain link with the same key and target counts as the new link.
+    ///
+    /// A plain link has no options.
     fn reuses_links(&self) -> bool {
         false
     }
 }
 
-/// No key could be proposed.
+/// The error for a key that could not be proposed.
 #[derive(Debug, Error)]
 pub enum KeygenError {
-    /// The store did not give what the strategy keeps there.
+    /// The store failed to provide numbers.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The strategy has run out of keys that a short URL can hold.
+    /// The proposed key is too long: the strategy has used up all shorter ones.
     #[error(transparent)]
     Exhausted(#[from] InvalidKey),
 }
 
-/// Returns the strategy that the options name. The random ones draw from `rng`; the counter is in the store.
+/// Creates the strategy that the options name.
+///
+/// Random characters come from `rng`, and counter values from the store behind `links`.
 pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn KeyStrategy> {
     let length = options.key_length.into();
     match options.key_strategy {
@@ -57,16 +63,18 @@ pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn
     }
 }
 
-/// Tries in which a strategy proposes keys that follow from its rule alone. A client that knows the rule can take those first.
+/// Attempts at which a strategy proposes predictable keys.
+///
+/// A client that knows the algorithm can take those keys in advance.
 const PREDICTABLE_ATTEMPTS: u32 = 3;
 
-/// Random characters that later tries add: 47 bits.
+/// Random characters that later attempts append: 47 bits.
 const SUFFIX: usize = 8;
 
-/// The digits of base 62, in the order in which counted keys go up.
+/// The base-62 digits, in the order of their values.
 const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
-/// `number` in base 62, most significant digit first.
+/// Formats `number` in base 62, most significant digit first.
 fn base62(mut number: u64) -> String {
     let mut digits = Vec::with_capacity(11);
     loop {
@@ -83,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base62_counts_as_the_alphabet_says() {
+    fn base62_uses_the_order_of_the_alphabet() {
         for (number, text) in
             [(0, "a"), (61, "9"), (62, "ba"), (1000, "qi"), (1001, "qj"), (u64::MAX, "v8QrKbgkrIp")]
         {

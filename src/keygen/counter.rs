@@ -1,4 +1,4 @@
-//! Keys that count up: the shortest there are, unique by construction, and easy to guess.
+//! Sequential keys: the shortest, unique by construction, and easy to guess.
 
 use std::{ops::Range, sync::Arc};
 
@@ -14,10 +14,14 @@ use crate::{
     store::StoreError,
 };
 
-/// Numbers taken from the store at a time. A crash wastes at most this many; a larger block costs the store less.
+/// Numbers taken from the store at a time.
+///
+/// A crash wastes at most one block. A larger block needs fewer calls of the store.
 const BLOCK: u32 = 100;
 
-/// Base 62 of a number that the store hands out in blocks, so that no two instances and no two runs share one.
+/// A strategy that formats numbers from the store's counter in base 62.
+///
+/// The store hands out numbers in blocks, so instances and restarts never share one.
 pub(super) struct Counter {
     links: Arc<Links>,
     state: Arc<Mutex<State>>,
@@ -27,7 +31,7 @@ pub(super) struct Counter {
 #[derive(Default)]
 struct State {
     block: Range<u64>,
-    /// The refill under way, shared by everyone who waits for a number.
+    /// The refill in progress, shared by all callers that wait for a number.
     refill: Option<Shared<BoxFuture<'static, Result<(), StoreError>>>>,
 }
 
@@ -65,7 +69,7 @@ impl Counter {
 
 #[async_trait]
 impl KeyStrategy for Counter {
-    /// Each try takes a number, so that the counter leaves a stretch of taken keys behind.
+    /// Takes a new number for each attempt, so that the counter moves past taken keys.
     async fn propose(&self, _target: &Target, attempt: u32) -> Result<Key, KeygenError> {
         let mut key = base62(self.next().await?);
         if attempt >= PREDICTABLE_ATTEMPTS {

@@ -1,4 +1,4 @@
-//! Keys that follow from the target: the same URL gets the same key, on every instance and for ever.
+//! Keys derived from the target: the same URL always gets the same key, on every instance.
 
 use async_trait::async_trait;
 use rand::rngs::StdRng;
@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 use super::{ALPHABET, KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, random::Letters};
 use crate::link::{Key, Target};
 
-/// The leading digits of SHA-256 of the normalised URL in base 62, in the end with a random suffix.
+/// A strategy that derives keys from the SHA-256 of the normalised URL.
+///
+/// A key has the leading base-62 digits of the hash. Late attempts append a random suffix.
 pub(super) struct Hash {
     length: usize,
     letters: Letters,
@@ -25,7 +27,7 @@ impl KeyStrategy for Hash {
         let mut hasher = Sha256::new_with_prefix(target.as_str());
         let is_predictable = attempt < PREDICTABLE_ATTEMPTS;
         if attempt > 0 && is_predictable {
-            // A URL holds no NUL, so no other URL hashes to what a later attempt does.
+            // A URL contains no NUL, so this is not the input of any other URL.
             hasher.update([0]);
             hasher.update(attempt.to_be_bytes());
         }
@@ -39,14 +41,15 @@ impl KeyStrategy for Hash {
     }
 }
 
-/// The key that belongs to `identity`, whatever strategy others get theirs from. Its 12 characters hold 71 bits: two
-/// identities that meet by chance are not to be expected.
+/// Returns the key for `identity`, independent of the configured strategy.
+///
+/// Its 12 characters hold 71 bits, which makes a collision very unlikely.
 pub fn key_of(identity: &[u8]) -> Key {
     let digits = base62_digits(Sha256::digest(identity).into());
     digits[..12].parse().expect("the digits are those of keys")
 }
 
-/// All 43 base-62 digits of a 256-bit number, most significant first.
+/// Formats a 256-bit number as 43 base-62 digits, most significant first.
 fn base62_digits(mut number: [u8; 32]) -> String {
     let mut digits = [char::default(); 43];
     for digit in digits.iter_mut().rev() {

@@ -10,7 +10,9 @@ use rand::{
 use super::{KeyStrategy, KeygenError};
 use crate::link::{Key, Target};
 
-/// Characters of `a-z A-Z 0-9`, each drawn evenly from a cryptographic generator.
+/// A source of uniform random characters of `a-z A-Z 0-9`.
+///
+/// The generator is cryptographically secure.
 pub(super) struct Letters(Mutex<StdRng>);
 
 impl Letters {
@@ -24,7 +26,9 @@ impl Letters {
     }
 }
 
-/// Draws whole keys. Each taken one makes the next proposal longer, so a full range of short keys ends no request.
+/// A strategy that draws random keys.
+///
+/// Each attempt adds a character, so a request succeeds even if all shorter keys are taken.
 pub(super) struct Random {
     letters: Letters,
     length: usize,
