@@ -1,4 +1,4 @@
-//! Which targets this service agrees to lead to.
+//! The rules for targets: redirect loops, blocked hosts and private hosts.
 
 mod private;
 #[cfg(test)]
@@ -18,24 +18,24 @@ use url::{Host, Url};
 use self::private::is_private;
 use crate::{base_url::BaseUrl, config::PolicyOptions, link::Target};
 
-/// How often the file of blocked hosts is looked at for a change.
+/// The interval between checks of the block list's file for changes.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A target that is a URL but not one to lead to.
+/// The reason why a target is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// It leads back here, in a loop.
+    /// The target is a URL of this service.
     #[error("the url leads back to this service")]
     Loop,
-    /// Its host is on the list of blocked hosts.
+    /// The host is on the block list.
     #[error("this service does not lead to that host")]
     BlockedHost,
-    /// Its host is not on the public internet.
+    /// The host is not on the public internet.
     #[error("this service does not lead to private addresses")]
     PrivateHost,
 }
 
-/// The rules for targets.
+/// The configured rules for targets.
 #[derive(Debug)]
 pub struct TargetPolicy {
     blocked: Option<BlockedHosts>,
@@ -43,27 +43,27 @@ pub struct TargetPolicy {
 }
 
 impl TargetPolicy {
-    /// Returns the policy of these options.
+    /// Creates the policy from its options, and loads the block list.
     ///
     /// # Errors
-    /// The reason why the file of blocked hosts can't be read.
+    /// The I/O error of reading the block list's file.
     pub fn new(options: &PolicyOptions) -> io::Result<Self> {
         let blocked = options.blocked_hosts.clone().map(BlockedHosts::read).transpose()?;
         Ok(Self { blocked, block_private: options.block_private_targets })
     }
 
-    /// Agrees to `target`, or says why not. `own` is where this service itself is reached.
+    /// Checks a target. `base_url` is the address of this service.
     ///
     /// # Errors
-    /// The first rule that forbids it.
-    pub fn check(&self, target: &Target, own: &BaseUrl) -> Result<(), Refusal> {
-        if own.covers(target) { Err(Refusal::Loop) } else { self.check_host(target) }
+    /// The first rule that forbids the target.
+    pub fn check(&self, target: &Target, base_url: &BaseUrl) -> Result<(), Refusal> {
+        if base_url.covers(target) { Err(Refusal::Loop) } else { self.check_host(target) }
     }
 
-    /// Agrees to the host of `target`, or says why not.
+    /// Checks the host of a target, but not for a loop.
     ///
     /// # Errors
-    /// The first rule that forbids it.
+    /// The first rule that forbids the host.
     pub fn check_host(&self, target: &Target) -> Result<(), Refusal> {
         let url = target.to_url();
         if self.blocked.as_ref().is_some_and(|list| list.contains(&url)) {
@@ -75,8 +75,9 @@ impl TargetPolicy {
         }
     }
 
-    /// Takes over changes of the list's file while the service runs, for ever. A file that has become unreadable
-    /// leaves the list as it was.
+    /// Reloads the block list whenever its file changes. Never returns.
+    ///
+    /// If the file can't be read, the current list stays.
     pub async fn reload_regularly(&self) {
         let Some(list) = &self.blocked else {
             return std::future::pending().await;
@@ -89,7 +90,9 @@ impl TargetPolicy {
     }
 }
 
-/// Hosts, and suffixes with a leading dot, read from a file: one a line, `#` begins a comment.
+/// A block list of hosts, and of suffixes with a leading dot.
+///
+/// The file has one entry per line; `#` begins a comment.
 #[derive(Debug)]
 struct BlockedHosts {
     file: PathBuf,
@@ -108,7 +111,9 @@ impl BlockedHosts {
         Ok(Self { file, list })
     }
 
-    /// A small file on a local disk: the read is over sooner than a hand-over to another thread would be.
+    /// Reloads the list if the file's modification time has changed.
+    ///
+    /// It blocks the thread, but reading a small local file is faster than a hand-over to another thread.
     fn reload_if_changed(&self) {
         let changed = modified(&self.file) != self.list.read().modified;
         if !changed {
@@ -147,7 +152,9 @@ fn load(file: &PathBuf) -> io::Result<Loaded> {
     Ok(Loaded { hosts: lines.filter(|line| !line.is_empty()).map(normalised).collect(), modified })
 }
 
-/// The host as a target would spell it: lower case and punycode. What is no host can't match and does no harm.
+/// Normalises a line as targets are: lower case and punycode.
+///
+/// A line that is not a host is harmless, because it can't match.
 fn normalised(line: &str) -> String {
     let (dot, host) = line.strip_prefix('.').map_or(("", line), |host| (".", host));
     let host = host.trim_end_matches('.');

@@ -1,11 +1,13 @@
-//! Hosts that are not on the public internet, as far as a name or an address tells.
+//! Detection of private hosts by name or address, without DNS.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use url::{Host, Url};
 
-/// Suffixes of names that mean something on a local network only: RFC 6761 (localhost), 6762 (local and, in appendix G,
-/// the names that such networks use without asking), 8375 (home.arpa), and `internal`, which ICANN has set aside.
+/// Suffixes of names that exist only on local networks.
+///
+/// They come from RFC 6761 (localhost), RFC 6762 (local, and the unregistered names in appendix G), RFC 8375 (home.arpa),
+/// and ICANN, which has reserved `internal`.
 const NAMES: [&str; 10] = [
     "localhost",
     "local",
@@ -19,7 +21,9 @@ const NAMES: [&str; 10] = [
     "localdomain",
 ];
 
-/// Networks that are not globally reachable, by the IANA IPv4 Special-Purpose Address Registry, and multicast.
+/// IPv4 networks that are not globally reachable, and multicast.
+///
+/// The source is the IANA IPv4 Special-Purpose Address Registry.
 const V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),       // RFC 791: this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // RFC 1918: private
@@ -38,7 +42,9 @@ const V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // RFC 1112: reserved, broadcast
 ];
 
-/// The same for IPv6, with the deprecated networks that a router may still pass on.
+/// IPv6 networks that are not globally reachable, and multicast.
+///
+/// Deprecated networks are included, because a router may still forward them.
 const V6: [(Ipv6Addr, u32); 13] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96), // RFC 4291: unspecified, loopback, IPv4-compatible
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48), // RFC 8215: local translation to IPv4
@@ -65,7 +71,7 @@ pub(super) fn is_private(url: &Url) -> bool {
     }
 }
 
-/// A name without a dot is one of the local network.
+/// Returns whether a name is local. A name without a dot always is.
 fn is_private_name(name: &str) -> bool {
     let has_suffix =
         |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -89,7 +95,9 @@ fn is_private_address(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address inside an IPv6 one: mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
+/// Returns the IPv4 address embedded in an IPv6 one, if any.
+///
+/// It may be mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {

@@ -1,4 +1,4 @@
-//! Properties of the rules for targets: a host can't slip through by another spelling.
+//! Property tests: another spelling of a host does not bypass the rules for targets.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
