@@ -1,4 +1,4 @@
-//! The address under which this service is reached: what short URLs begin with.
+//! The public address of this service, and the prefix of its short URLs.
 
 use std::{fmt, str::FromStr};
 
@@ -7,25 +7,27 @@ use url::Url;
 
 use crate::link::{Key, Target};
 
-/// An `http` or `https` URL that ends with a slash, without query, fragment or credentials.
+/// An `http` or `https` URL that ends with a slash.
+///
+/// It has no query, fragment or credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// A string is not a base URL.
+/// The error for a string that is not a base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes an absolute http(s) url without query, fragment or password, such as https://sho.rt")]
 pub struct InvalidBaseUrl;
 
 impl BaseUrl {
-    /// The short URL of `key`.
+    /// Returns the short URL of `key`.
     pub fn short_url(&self, key: &Key) -> String {
         format!("{}{key}", self.0)
     }
 
     /// Returns whether `target` leads back to this service.
     ///
-    /// Only the name and the path tell. Many ports can lead to one service, as can its name with a trailing dot, and with
-    /// or without `www.`: operators redirect one to the other.
+    /// It compares only host and path, because several ports can lead to one service. It ignores a trailing dot and the
+    /// prefix `www.`, because operators redirect one such name to the other.
     pub fn covers(&self, target: &Target) -> bool {
         fn name(url: &Url) -> Option<&str> {
             let host = url.host_str()?.trim_end_matches('.');
@@ -35,7 +37,7 @@ impl BaseUrl {
         name(&url) == name(&self.0) && url.path().starts_with(self.0.path())
     }
 
-    /// Whether browsers reach it by TLS.
+    /// Returns whether clients use TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_begin_a_short_url_is_refused() {
+    fn an_address_that_can_not_begin_a_short_url_is_refused() {
         for base in
             ["", "sho.rt", "ftp://sho.rt", "https://sho.rt/?a", "https://sho.rt/#a", "https://u@sho.rt"]
         {

@@ -1,4 +1,6 @@
-//! Admission to work that takes a whole thread: a few at a time, a bounded number in line, the rest refused at once.
+//! Admission control for CPU-bound work.
+//!
+//! A few tasks run at a time, a bounded number wait in a queue, and the rest are refused at once.
 
 use std::sync::Arc;
 
@@ -8,57 +10,59 @@ use tokio::{
     task::spawn_blocking,
 };
 
-/// Lets a bounded number of tasks in at a time, and a bounded number wait.
+/// A limit on concurrent tasks, with a bounded queue.
 #[derive(Debug)]
 pub struct Gate {
-    present: Arc<Semaphore>,
-    inside: Arc<Semaphore>,
+    /// Permits for running and queued tasks.
+    admitted: Arc<Semaphore>,
+    /// Permits for running tasks.
+    running: Arc<Semaphore>,
 }
 
-/// A place inside a [`Gate`], given back when it is dropped.
+/// A permit to run behind a [`Gate`], released on drop.
 #[derive(Debug)]
 pub struct Place {
-    _inside: OwnedSemaphorePermit,
-    _present: OwnedSemaphorePermit,
+    _running: OwnedSemaphorePermit,
+    _admitted: OwnedSemaphorePermit,
 }
 
-/// Too many are waiting already.
+/// The error for a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("too much work is waiting already")]
 pub struct Full;
 
-/// Work behind a [`Gate`] was not done.
+/// The error for work that a [`Gate`] did not complete.
 #[derive(Debug, Error)]
 pub enum WorkError {
-    /// It did not begin.
+    /// The work did not begin.
     #[error(transparent)]
     Full(#[from] Full),
-    /// It panicked.
     #[error("the work panicked")]
     Panic(#[source] tokio::task::JoinError),
 }
 
 impl Gate {
-    /// A gate for `at_a_time` tasks, behind which `waiting` more may wait.
+    /// Creates a gate for `at_a_time` running and `waiting` queued tasks.
     pub fn new(at_a_time: usize, waiting: usize) -> Self {
         Self {
-            present: Arc::new(Semaphore::new(at_a_time + waiting)),
-            inside: Arc::new(Semaphore::new(at_a_time)),
+            admitted: Arc::new(Semaphore::new(at_a_time + waiting)),
+            running: Arc::new(Semaphore::new(at_a_time)),
         }
     }
 
-    /// Waits for a place, in the order of arrival.
+    /// Waits for a permit, in the order of arrival.
     ///
     /// # Errors
-    /// [`Full`] where too many wait already.
+    /// [`Full`] if the queue is full.
     pub async fn enter(&self) -> Result<Place, Full> {
-        let present = self.present.clone().try_acquire_owned().map_err(|_| Full)?;
-        let inside = self.inside.clone().acquire_owned().await.map_err(|_| Full)?;
-        Ok(Place { _inside: inside, _present: present })
+        let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| Full)?;
+        let running = self.running.clone().acquire_owned().await.map_err(|_| Full)?;
+        Ok(Place { _running: running, _admitted: admitted })
     }
 
-    /// Does `work` on a thread for blocking work. Once begun it keeps its place to its end, even if nobody waits for it
-    /// any more.
+    /// Runs `work` on a thread for blocking work.
+    ///
+    /// Once begun, the work runs to its end and keeps its permit, even if the caller stops waiting.
     ///
     /// # Errors
     /// See [`WorkError`].
@@ -96,23 +100,23 @@ mod tests {
             let gate = gate.clone();
             async move { gate.run(work).await }
         });
-        while gate.inside.available_permits() > 0 {
+        while gate.running.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         let second = tokio::spawn({
             let gate = gate.clone();
             async move { gate.run(|| 2).await }
         });
-        while gate.present.available_permits() > 0 {
+        while gate.admitted.available_permits() > 0 {
             tokio::task::yield_now().await;
         }
         assert!(matches!(gate.run(|| 3).await, Err(WorkError::Full(Full))));
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert_eq!(gate.inside.available_permits(), 0, "the work goes on");
+        assert_eq!(gate.running.available_permits(), 0, "the work goes on");
         finish.send(()).unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);
         assert!(matches!(gate.run(|| panic!("as the test wants")).await, Err::<(), _>(WorkError::Panic(_))));
-        assert_eq!(gate.present.available_permits(), 2);
+        assert_eq!(gate.admitted.available_permits(), 2);
     }
 }

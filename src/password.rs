@@ -1,4 +1,4 @@
-//! Passwords of links: hashed with Argon2id, a few at a time.
+//! Passwords of links, hashed with Argon2id and limited concurrency.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -14,49 +14,53 @@ use crate::{
     link::options::PasswordHash,
 };
 
-/// Hashes computed at a time. Each takes a core and 19 MiB, an imported one up to [`MAX_MEMORY`].
+/// Hashes computed at a time.
+///
+/// Each takes a core and 19 MiB; an imported hash takes up to [`MAX_MEMORY`].
 const AT_A_TIME: usize = 2;
 
-/// Hashes that may wait: more would not be done within the time that a request has.
+/// The queue limit. With more, hashes would take longer than the request timeout.
 const WAITING: usize = 500;
 
-/// Memory that an imported hash may ask for, in KiB: the most that RFC 9106 recommends for less than a whole machine.
+/// The memory limit of an imported hash, in KiB.
+///
+/// RFC 9106 recommends this much where memory is constrained.
 const MAX_MEMORY: u32 = 64 << 10;
 
-/// Passes that an imported hash may ask for.
+/// The limit on passes of an imported hash.
 const MAX_PASSES: u32 = 10;
 
-/// Lanes that an imported hash may ask for.
+/// The limit on lanes of an imported hash.
 const MAX_LANES: u32 = 16;
 
-/// Bytes of an imported hash's output; a shorter one can be met by chance.
+/// The output length of an imported hash, in bytes. A shorter one invites collisions.
 const OUTPUT_LENGTHS: RangeInclusive<usize> = 16..=64;
 
-/// Bytes of an imported hash's salt.
+/// The salt length of an imported hash, in bytes.
 const SALT_LENGTHS: RangeInclusive<usize> = 8..=48;
 
-/// A password as a person typed it: 1 to 128 bytes. `Debug` hides it.
+/// A plain-text password of 1 to 128 bytes. `Debug` redacts it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Box<str>);
 
-/// A string is not a password.
+/// The error for a string that is not a password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a password is 1 to {} bytes", Password::MAX_LEN)]
 pub struct InvalidPassword;
 
-/// A password was not hashed.
+/// The error for a password that was not hashed or checked.
 #[derive(Debug, Error)]
 pub enum HashError {
-    /// Too many others are waiting.
+    /// The queue is full.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// There is no memory or no randomness for it, or the stored hash is damaged.
+    /// Memory or randomness is missing, or the stored hash is damaged.
     #[error("the password could not be hashed: {0}")]
     Failed(String),
 }
 
 impl Password {
-    /// The longest password, in bytes.
+    /// The maximum length, in bytes.
     pub const MAX_LEN: usize = 128;
 }
 
@@ -74,9 +78,10 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Hashes and checks passwords beside the requests, with Argon2id as
-/// [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html) advises: 19 MiB, two
-/// passes, one lane.
+/// A password hasher that works off the request threads.
+///
+/// It uses Argon2id with 19 MiB, two passes and one lane, as recommended by
+/// [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html).
 #[derive(Debug)]
 pub struct Passwords {
     gate: Gate,
@@ -89,10 +94,10 @@ impl Default for Passwords {
 }
 
 impl Passwords {
-    /// The hash of `password` with a salt of its own.
+    /// Hashes a password with a new random salt.
     ///
     /// # Errors
-    /// [`HashError`] where there is no memory or no randomness for it.
+    /// [`HashError`] if the queue is full, or if memory or randomness is missing.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashError> {
         self.work(move || {
             let mut salt = [0; 16];
@@ -104,10 +109,10 @@ impl Passwords {
         .await
     }
 
-    /// Whether `password` is the one behind `hash`.
+    /// Returns whether `password` matches `hash`.
     ///
     /// # Errors
-    /// [`HashError`] where there is no memory for it, or `hash` is damaged.
+    /// [`HashError`] if the queue is full, memory is missing, or `hash` is damaged.
     pub async fn verify(&self, hash: PasswordHash, password: Password) -> Result<bool, HashError> {
         self.work(move || {
             let hash = argon2::PasswordHash::new(hash.as_phc()).map_err(HashError::failed)?;
@@ -131,7 +136,9 @@ impl Passwords {
     }
 }
 
-/// Takes a hash that was computed elsewhere, if it is Argon2id and checking a password against it costs little enough.
+/// Accepts a hash that was computed elsewhere.
+///
+/// Returns `None` unless it is Argon2id and within the limits on cost and length.
 pub fn imported(phc: String) -> Option<PasswordHash> {
     let hash = argon2::PasswordHash::new(&phc).ok()?;
     let params = Params::try_from(&hash).ok()?;

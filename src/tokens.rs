@@ -1,4 +1,4 @@
-//! Who may manage links: bearer tokens with a name and a scope.
+//! Bearer tokens of the management API, each with a name and a scope.
 
 use std::{collections::HashSet, fmt, str::FromStr};
 
@@ -6,16 +6,16 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-/// What a token allows.
+/// The permissions of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// To look at links and what is counted about them.
+    /// View links and statistics.
     Read,
-    /// To make and change them as well.
+    /// View, create and change links.
     Write,
 }
 
-/// A token as it is compared: nobody needs its text once it is read.
+/// A token, kept only as its SHA-256 digest.
 #[derive(Clone)]
 struct Token {
     name: Box<str>,
@@ -23,30 +23,33 @@ struct Token {
     scope: Scope,
 }
 
-/// Every token that is accepted. `Debug` shows their names alone.
+/// The accepted tokens. `Debug` shows only their names.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<Token>);
 
-/// A string is not a list of tokens. It does not repeat what it was given.
+/// The error for a string that is not a list of tokens.
+///
+/// Messages never contain a token.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidTokens {
-    /// An entry is not of the form that is read.
+    /// An entry has the wrong form. Entries are numbered from 1.
     #[error("takes name:token[:read|write], separated by commas or lines; entry {0} is not of that form")]
     Form(usize),
-    /// A token is too easy to guess.
+    /// The token of this name is too short.
     #[error("the token of '{0}' has less than {min} characters", min = Tokens::MIN_LEN)]
     Short(String),
-    /// Two tokens have the same name, and so could not be told apart in the log.
+    /// Two tokens have this name, and the log could not tell them apart.
     #[error("the name '{0}' stands twice")]
     Twice(String),
 }
 
 impl Tokens {
-    /// The shortest token, in characters.
+    /// The minimum length of a token, in characters.
     pub const MIN_LEN: usize = 16;
 
-    /// The name and scope of `token`, if it is one of these. Takes the same time whichever it is: what is compared
-    /// are digests, and all of them.
+    /// Returns the name and scope of `token`, if it is accepted.
+    ///
+    /// It compares the digests of all tokens in constant time.
     pub fn find(&self, token: &str) -> Option<(&str, Scope)> {
         let digest = Sha256::digest(token);
         let mut found = None;
@@ -58,10 +61,10 @@ impl Tokens {
         found
     }
 
-    /// These and `others`.
+    /// Merges two lists of tokens.
     ///
     /// # Errors
-    /// [`InvalidTokens::Twice`] where both have a token of the same name.
+    /// [`InvalidTokens::Twice`] if both have a token of the same name.
     pub fn and(mut self, others: Self) -> Result<Self, InvalidTokens> {
         self.0.extend(others.0);
         let mut names = HashSet::new();
@@ -75,8 +78,10 @@ impl Tokens {
 impl FromStr for Tokens {
     type Err = InvalidTokens;
 
-    /// Reads `name:token[:read|write]`, separated by commas or lines; blank lines and those that begin with `#` are
-    /// passed over. A token has at least [`Tokens::MIN_LEN`] characters, and allows to write where nothing is said.
+    /// Parses entries of the form `name:token[:read|write]`, separated by commas or newlines.
+    ///
+    /// Blank entries and those that begin with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters. The
+    /// default scope is `write`.
     fn from_str(text: &str) -> Result<Self, InvalidTokens> {
         let entries = text.split([',', '\n']).map(str::trim);
         let entries = entries.enumerate().filter(|(_, entry)| !entry.is_empty() && !entry.starts_with('#'));
