@@ -1,5 +1,6 @@
-//! The use cases: make a short link, follow one; [`manage`] has those of whoever manages links. No HTTP here; the
-//! answers are values.
+//! The use cases: create and follow short links. [`manage`] has those of the management API.
+//!
+//! They know nothing of HTTP: they return values and errors.
 
 pub mod manage;
 
@@ -22,94 +23,79 @@ use crate::{
     store::{History, StoreError},
 };
 
-/// How many keys are proposed for one link before it is given up.
+/// The limit on proposed keys for one link.
 const ATTEMPTS: u32 = 5;
 
-/// Makes and resolves short links.
+/// The service behind the routes: it creates and follows links.
 pub struct Shortener {
-    /// The links.
     pub links: Arc<Links>,
-    /// Proposes keys.
     pub strategy: Arc<dyn KeyStrategy>,
-    /// The strategy's name, for metrics.
+    /// A metric label.
     pub strategy_name: StrategyName,
-    /// Which targets are welcome.
     pub policy: Arc<TargetPolicy>,
-    /// Counts what is followed.
     pub clicks: Arc<Clicks>,
-    /// Keys that would hide a path of the service's own.
+    /// Keys that would shadow a path of the service.
     pub reserved: HashSet<String>,
-    /// Tells when a link is made and whether it has expired.
     pub clock: Clock,
-    /// Hashes and checks passwords.
     pub passwords: Passwords,
-    /// Counts what is made and followed.
     pub metrics: Arc<Metrics>,
 }
 
-/// What is asked for.
+/// A request for a new link.
 #[derive(Clone, Debug)]
 pub struct NewLink {
-    /// Where the link shall lead.
     pub target: Target,
-    /// The key that it shall have; `None` leaves it to the strategy.
+    /// A custom key; `None` leaves the choice to the strategy.
     pub key: Option<Key>,
-    /// What else it shall bear; the password is not among them yet.
+    /// The options without a password hash, which comes from `password`.
     pub options: Options,
-    /// What a visitor shall have to know.
     pub password: Option<Password>,
 }
 
-/// What came of it.
+/// The result of a request for a new link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shortened {
-    /// A new link.
     Created(Arc<Link>),
-    /// A link with this target stood already, and the strategy gives the same key to the same target.
+    /// An existing link with the same key and target.
     Existing(Arc<Link>),
 }
 
-/// A link was not made or changed.
+/// The error for a link that was not created or changed.
 #[derive(Debug, Error)]
 pub enum ChangeError {
-    /// No link has this key.
     #[error("not found")]
     NotFound,
-    /// Others kept changing the link at the same time.
+    /// Concurrent changes kept conflicting with this one.
     #[error("the link was changed meanwhile")]
     Conflict,
-    /// The policy refuses the target.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The requested key is a path of the service's own.
+    /// The custom key is a path of the service.
     #[error("the key is reserved")]
     KeyReserved,
-    /// Another link has the requested key.
+    /// Another link has the custom key.
     #[error("the key is taken")]
     KeyTaken,
     /// Every proposed key was taken.
     #[error("could not allocate a key")]
     NoFreeKey,
-    /// No key could be proposed.
     #[error("no key could be proposed")]
     Keygen(#[from] KeygenError),
-    /// The new expiry has passed already.
     #[error("the link would expire at once")]
     ExpiryPassed,
-    /// The password could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// The store failed. The change may have been made or not.
+    /// The store failed. It may or may not have made the change.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The sender of a request for a link.
+/// The kind of client that requests a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Follower {
-    /// A client that goes to the target.
+    /// A client that follows the redirect.
     Visitor(Visitor),
-    /// A client that only asks for the target, such as with HEAD. It is not counted.
+    /// A client that only asks for the target, such as with HEAD. Not counted.
     Preview,
 }
 
@@ -119,42 +105,38 @@ impl Follower {
     }
 }
 
-/// The link is not followed.
+/// The reason why a link does not redirect.
 #[derive(Debug, Error)]
 pub enum FollowError {
-    /// No link has this key, or its start is still to come.
+    /// No link has this key, or its start is in the future.
     #[error("not found")]
     NotFound,
-    /// The link has expired, was taken down, or is used up.
+    /// The link has expired, was taken down, or has no visits left.
     #[error("gone")]
     Gone,
-    /// A password is needed.
     #[error("a password is needed")]
     PasswordNeeded,
-    /// The password is another one.
     #[error("the password is wrong")]
     WrongPassword,
     /// The link has a visit limit and the visitor is not a person.
     #[error("the link has a limited number of visits")]
     OnlyPeople,
-    /// A newer version of this program has restricted the link in a way that this one does not know.
+    /// A newer version of this program restricted the link in an unknown way.
     #[error("the link has restrictions (needs {0}) that only a newer version of this program applies")]
     Unsupported(u32),
-    /// The password could not be checked.
     #[error(transparent)]
     Hash(#[from] HashError),
-    /// The store failed, so nobody knows.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Shortener {
-    /// Makes a link that is durable when this returns. `own` is where the service itself is reached.
+    /// Creates a link, which is durable on return. `base_url` is the address of this service.
     ///
     /// # Errors
-    /// See [`ChangeError`]; nothing was promised then.
-    pub async fn shorten(&self, new: NewLink, own: &BaseUrl) -> Result<Shortened, ChangeError> {
-        self.policy.check(&new.target, own)?;
+    /// See [`ChangeError`]. After a store error, the link may exist.
+    pub async fn shorten(&self, new: NewLink, base_url: &BaseUrl) -> Result<Shortened, ChangeError> {
+        self.policy.check(&new.target, base_url)?;
         if new.options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
             return Err(ChangeError::ExpiryPassed);
         }
@@ -168,7 +150,7 @@ impl Shortener {
         }
     }
 
-    /// Refuses a wanted key that can't be had, before a password is hashed for nothing.
+    /// Refuses an unavailable custom key, before the cost of hashing a password.
     async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ChangeError> {
         if self.is_reserved(key) {
             return Err(ChangeError::KeyReserved);
@@ -179,7 +161,7 @@ impl Shortener {
         Ok(())
     }
 
-    /// Options that are ready to be kept.
+    /// Returns the options with the hash of the password.
     async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ChangeError> {
         let password = match password {
             Some(password) => Some(self.passwords.hash(password).await?),
@@ -219,7 +201,7 @@ impl Shortener {
         Err(ChangeError::NoFreeKey)
     }
 
-    /// Keeps a new link, or returns `None` where the key is taken.
+    /// Stores a new link, or returns `None` if the key is taken.
     async fn put(
         &self,
         key: Key,
@@ -240,9 +222,9 @@ impl Shortener {
         self.reserved.contains(key.as_str())
     }
 
-    /// Follows a link that is cached and asks for neither a password nor a visit, without waiting.
+    /// Follows a link without waiting, if it is cached and has neither password nor visit limit.
     ///
-    /// Returns the link once the visit is counted. `None` says nothing about the link, but [`Shortener::follow`] does.
+    /// Returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
     pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
         let link = self.links.peek(key)?;
         let now = self.clock.now();
@@ -258,8 +240,8 @@ impl Shortener {
 
     /// Follows a link, and returns it once the visit is counted.
     ///
-    /// If the link has a visit limit, the store decides about each visit. Only people may follow it then: a bot would use
-    /// up a visit that is meant for a person.
+    /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot would
+    /// use up a visit that is meant for a person.
     ///
     /// # Errors
     /// See [`FollowError`].
@@ -315,16 +297,18 @@ impl Shortener {
         Ok(link)
     }
 
-    /// Refuses a link that has no visit left.
+    /// Refuses a link without visits left.
     async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
         let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
         if record.is_used_up() { Err(FollowError::Gone) } else { Ok(()) }
     }
 
-    /// Returns a link to show to `follower` instead of following it. No visit is counted or used up.
+    /// Returns a link to show instead of following it.
+    ///
+    /// No visit is counted or used up.
     ///
     /// # Errors
-    /// Those with which [`Shortener::follow`] refuses to reveal the target without a password.
+    /// Those of [`Shortener::follow`] without a password.
     pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
         let link = self.find(key).await?;
         let options = &link.doc.options;
@@ -340,7 +324,7 @@ impl Shortener {
         Ok(link)
     }
 
-    /// Returns the link with this key if it redirects now, password and visit limit aside.
+    /// Returns a link that redirects now, password and visit limit aside.
     ///
     /// # Errors
     /// [`FollowError::NotFound`], [`FollowError::Gone`], [`FollowError::Unsupported`] or [`FollowError::Store`].
@@ -356,7 +340,7 @@ impl Shortener {
 }
 
 impl FollowError {
-    /// Returns the label of the outcome in metrics.
+    /// Returns the metric label of the outcome.
     fn outcome(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -379,7 +363,6 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     }
 }
 
-/// Returns the day on which a visit counts.
 fn utc_day(now: Timestamp) -> Date {
     Offset::UTC.to_datetime(now).date()
 }

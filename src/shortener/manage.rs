@@ -1,4 +1,4 @@
-//! The use cases of people who manage links: edit, take down, restore, remove, create many.
+//! The use cases of link management: edit, take down, restore, remove, and idempotent creation.
 
 use super::{ChangeError, NewLink, Shortened, Shortener};
 use crate::{
@@ -9,14 +9,14 @@ use crate::{
     store::{Change, Record},
 };
 
-/// Attempts at an edit without a condition while others edit the same link.
+/// The limit on attempts at a change that conflicts with other changes.
 const ATTEMPTS: u32 = 5;
 
 impl Shortener {
-    /// Replaces the target and the options of a link, and returns the link as it then is.
+    /// Replaces the target and the options of a link, and returns the edited link.
     ///
-    /// `revise` computes them from the current link. It may be called again after a conflict with another edit, and its
-    /// error ends the edit. The options' password is not its business: `password` sets it, or removes it, or leaves it.
+    /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error ends
+    /// the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` leaves it.
     ///
     /// # Errors
     /// Those of `revise`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
@@ -53,7 +53,9 @@ impl Shortener {
         .await
     }
 
-    /// Takes a link down or restores it, if `check` accepts its current state. A link that is down keeps its time.
+    /// Takes a link down or restores it, if `check` accepts its current state.
+    ///
+    /// A link that is already down keeps its timestamp.
     ///
     /// # Errors
     /// Those of `check`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
@@ -73,7 +75,7 @@ impl Shortener {
         .await
     }
 
-    /// Replaces the document of a link, again after each conflict with another change.
+    /// Replaces the document of a link, and retries after a conflict.
     async fn change<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -83,11 +85,11 @@ impl Shortener {
             let record = self.record_to_change(key).await?;
             let doc = revise(&record.link)?;
             if doc == record.link.doc {
-                // An earlier edit may have been made without this instance knowing; repeating it must help.
+                // The cache may be stale after an earlier edit that failed; repeating the edit must fix that.
                 self.links.forget(key);
                 return Ok(record);
             }
-            // At the very end it stays: it must be possible to take a link down even then, and no client counts so far.
+            // At the maximum the version stays, so that the link can still be taken down.
             let version = record.link.version.saturating_add(1);
             let link = Link { version, doc, ..(*record.link).clone() };
             let update = self.links.update(link.clone(), record.link.version);
@@ -122,7 +124,7 @@ impl Shortener {
         Err(ChangeError::Conflict.into())
     }
 
-    /// Returns a link as the store has it. If it has none, the cache drops the link.
+    /// Returns a link from the store. If it is missing, the cache drops it.
     async fn record_to_change(&self, key: &Key) -> Result<Record, ChangeError> {
         let record = self.links.get(key).await?;
         if record.is_none() {
@@ -131,25 +133,27 @@ impl Shortener {
         record.ok_or(ChangeError::NotFound)
     }
 
-    /// Makes a link so that the same request, sent again, finds what it made before: `identity` takes the place of
-    /// the strategy, and says nothing about the link to those who don't know it.
+    /// Creates a link idempotently: a repeated request returns the link that it created before.
+    ///
+    /// Unless the request has a custom key, the key is derived from `identity`. It reveals nothing to clients that don't
+    /// know `identity`.
     ///
     /// # Errors
     /// See [`ChangeError`].
     pub async fn shorten_once(
         &self,
         new: NewLink,
-        own: &BaseUrl,
+        base_url: &BaseUrl,
         identity: &[u8],
     ) -> Result<Shortened, ChangeError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
-        // Before anything else is checked or hashed: a repeated request finds what it made, and soon.
+        // First of all, so that a repeated request finds its link before any check or hash.
         if let Some(record) = self.links.get(&key).await? {
-            return made_before(record, &new);
+            return existing_or_taken(record, &new);
         }
-        match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, own).await {
+        match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, base_url).await {
             Err(ChangeError::KeyTaken) => match self.links.get(&key).await? {
-                Some(record) => made_before(record, &new),
+                Some(record) => existing_or_taken(record, &new),
                 None => Err(ChangeError::KeyTaken),
             },
             other => other,
@@ -157,12 +161,18 @@ impl Shortener {
     }
 }
 
-fn made_before(record: Record, new: &NewLink) -> Result<Shortened, ChangeError> {
-    if is_that(&record.link, new) { Ok(Shortened::Existing(record.link)) } else { Err(ChangeError::KeyTaken) }
+fn existing_or_taken(record: Record, new: &NewLink) -> Result<Shortened, ChangeError> {
+    if is_result_of(&record.link, new) {
+        Ok(Shortened::Existing(record.link))
+    } else {
+        Err(ChangeError::KeyTaken)
+    }
 }
 
-/// Returns whether `link` is what `new` asks for. Passwords can't be compared, but whether there is one can.
-fn is_that(link: &Link, new: &NewLink) -> bool {
+/// Returns whether `link` is the result of the request `new`.
+///
+/// Passwords can't be compared, but their presence can.
+fn is_result_of(link: &Link, new: &NewLink) -> bool {
     let has_password = link.doc.options.password.is_some();
     let mut asked = Link::new(link.key.clone(), new.target.clone(), link.created_at);
     asked.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
