@@ -1,4 +1,4 @@
-//! Serves connections: how many at a time, for how long, and how the server stops.
+//! The HTTP/1.1 server: connection limits, timeouts and graceful shutdown.
 
 mod activity;
 mod connection;
@@ -27,29 +27,30 @@ use crate::{
     web::{HttpService, extract::client::client_network},
 };
 
-/// A socket that accepts connections.
+/// A listening socket, with the kind of its clients.
 pub struct Listener {
-    /// The socket.
     pub socket: TcpListener,
-    /// Whether clients connect directly. Then each has a share of the connections, and at the limit a new connection
-    /// replaces the longest idle one.
+    /// Clients connect directly, not through proxies. Each gets only a share of the connections, and at the limit a
+    /// new connection replaces the longest idle one.
     pub is_direct: bool,
 }
 
-/// The pause after the system refused to give a connection, because it lacks descriptors or memory.
+/// The pause after `accept` failed for lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Refusals under way at a time. Further connections are closed without an answer.
+/// The limit on refusals in progress. Further connections are closed without a response.
 const REFUSALS: usize = 64;
 
-/// How long a refused client may take to read the answer.
+/// The time for a refused client to read the response.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json\r\n\
     cache-control: no-store\r\nretry-after: 1\r\ncontent-length: 71\r\n\r\n\
     {\"error\":\"the service is busy, try again shortly\",\"code\":\"overloaded\"}\n";
 
-/// Serves until `stop` is ready, then lets every connection finish its request, for `drain_timeout` at most.
+/// Serves until `stop` is ready, then drains.
+///
+/// While it drains, each connection may finish its request, within `drain_timeout`.
 pub async fn run(
     listener: Listener,
     service: HttpService,
@@ -73,7 +74,7 @@ pub async fn run(
             },
         }
     }
-    // The kernel has already completed the handshake with these clients.
+    // These clients have completed the TCP handshake already.
     while let Some(Ok((stream, _))) = socket.accept().now_or_never() {
         server.serve(stream);
     }
@@ -105,7 +106,7 @@ impl Server {
 
     fn serve(&self, stream: TcpStream) {
         let Ok(peer) = stream.peer_addr() else { return };
-        let Some(place) = self.connections.admit(client_network(peer.ip())) else {
+        let Some(slot) = self.connections.admit(client_network(peer.ip())) else {
             self.service.metrics().connections_rejected.inc();
             if let Ok(permit) = self.refusals.clone().try_acquire_owned() {
                 tokio::spawn(refuse(stream, permit));
@@ -113,9 +114,9 @@ impl Server {
             return;
         };
         let service = self.service.for_peer(peer.ip());
-        let (limits, stage, eviction) = (self.limits, self.stage.subscribe(), place.eviction());
+        let (limits, stage, eviction) = (self.limits, self.stage.subscribe(), slot.eviction());
         let task = self.workers.serve(stream, move |stream| async move {
-            serve_connection(stream, service, place.activity(), limits, stage).await;
+            serve_connection(stream, service, slot.activity(), limits, stage).await;
         });
         eviction.aborts(task);
     }
@@ -129,7 +130,7 @@ impl Server {
     }
 }
 
-/// Returns whether only the connection about to be accepted is lost.
+/// Returns whether an error concerns only the connection being accepted.
 fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -137,8 +138,9 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Answers 503 and reads what the client sends: closing with unread input resets the connection, and the client may
-/// lose the answer.
+/// Responds with 503, and discards what the client sends.
+///
+/// Closing a socket with unread input resets the connection, and the client may lose the response.
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let refusal = async {
         stream.write_all(REFUSAL.as_bytes()).await?;
@@ -147,7 +149,7 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // It makes no difference to the server whether the client receives the answer.
+    // Nothing is left to do if the client does not receive the response.
     let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }
 

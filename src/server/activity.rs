@@ -1,19 +1,19 @@
-//! When a connection last did something.
+//! The activity of a connection: requests in progress and idle time.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
-/// The requests of one connection.
+/// The request activity of one connection.
 pub(super) struct Activity {
     opened_at: Instant,
-    /// Counts the beginnings and ends of requests: it is odd while one is in progress. Only the connection's own thread
+    /// Counts the beginnings and ends of requests: odd while one is in progress. Only the connection's own thread
     /// writes, so a load and a store are enough.
     changes: AtomicU64,
-    /// When the last request ended, in microseconds since `opened_at`.
+    /// The end of the last request, in microseconds since `opened_at`.
     idle_since: AtomicU64,
-    /// Whether the last request had a body, of which the client may still be sending a part that nobody reads.
+    /// The last request had a body. The client may still be sending an unread part of it.
     has_body: AtomicBool,
 }
 
@@ -27,25 +27,27 @@ impl Activity {
         }
     }
 
-    /// Begins a request, which ends when the returned guard is dropped.
+    /// Begins a request, which ends when the guard is dropped.
     pub(super) fn begin(&self, has_body: bool) -> InProgress<'_> {
         self.has_body.store(has_body, Ordering::Relaxed);
         self.count_change();
         InProgress(self)
     }
 
-    /// Returns whether the client may still be sending the body of its last request.
+    /// Returns whether the client may still be sending its last body.
     pub(super) fn may_be_sending(&self) -> bool {
         self.has_body.load(Ordering::Relaxed)
     }
 
-    /// Returns when the connection became idle; `None` while it has a request in progress.
+    /// Returns the start of the idle time, or `None` during a request.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.changes.load(Ordering::Relaxed).is_multiple_of(2);
         is_idle.then(|| self.opened_at + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
     }
 
-    /// Returns whether a request is in progress or has been since `seen`, which it updates.
+    /// Returns whether a request is or was in progress since `seen`.
+    ///
+    /// It then updates `seen`.
     pub(super) fn progress_since(&self, seen: &mut u64) -> bool {
         let now = self.changes.load(Ordering::Relaxed);
         let progress = now % 2 == 1 || now != *seen;
@@ -58,7 +60,7 @@ impl Activity {
     }
 }
 
-/// A request in progress.
+/// A guard for a request in progress.
 pub(super) struct InProgress<'a>(&'a Activity);
 
 impl Drop for InProgress<'_> {

@@ -1,4 +1,4 @@
-//! One connection, from its first request to its end.
+//! The life of one connection: requests, timeouts and shutdown.
 
 use std::time::Duration;
 
@@ -19,20 +19,19 @@ use tokio::{
 use super::{activity::Activity, sliced::Sliced, socket::Socket};
 use crate::{config::LimitOptions, web::HttpService};
 
-/// The largest request head, and the most output buffered before a body continues, in bytes.
+/// The limit on a request head, and on buffered output, in bytes.
 const BUFFER: usize = 16 << 10;
 
-/// The answer to the HTTP/2 preface, which hyper leaves unanswered.
+/// The response to the HTTP/2 preface, to which hyper does not respond.
 const HTTP_2_REFUSAL: &str =
     "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// How long a client may take to receive that answer.
+/// The time for a client to receive that response.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The phase that the server is in.
+/// The phase of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Go on.
     Serve,
     /// Finish the request in progress, then close.
     Drain,
@@ -40,10 +39,10 @@ pub(super) enum Stage {
     Abort,
 }
 
-/// Serves requests until the client leaves, a deadline passes, or the server ends.
+/// Serves requests until the client leaves, a deadline passes, or the server stops.
 ///
-/// One timer checks two deadlines coarsely, so that a request costs no timer of its own: the first request must arrive
-/// within `header_timeout`, each further one within `keep_alive`. A head sent byte by byte gains no time by that.
+/// The first request must arrive within `header_timeout`, and each further one within `keep_alive`. One coarse timer
+/// checks both deadlines, which is cheaper than a timer per request. Sending a head byte by byte does not extend them.
 pub(super) async fn serve_connection(
     stream: TcpStream,
     service: HttpService,
@@ -51,7 +50,7 @@ pub(super) async fn serve_connection(
     limits: LimitOptions,
     mut stage: watch::Receiver<Stage>,
 ) {
-    // Otherwise a small answer may wait for the acknowledgement of the one before.
+    // With Nagle's algorithm, a small response may wait for the acknowledgement of the previous one.
     let _ = stream.set_nodelay(true);
     let tracked = service_fn(|request: hyper::Request<Incoming>| {
         let request_in_progress = activity.begin(!request.body().is_end_stream());
@@ -65,7 +64,7 @@ pub(super) async fn serve_connection(
     let mut connection = http1::Builder::new()
         .max_buf_size(BUFFER)
         .header_read_timeout(None)
-        // Answers are small: one buffer and a plain write cost less than a list of buffers.
+        // Responses are small: one buffer and a plain write cost less than a list of buffers.
         .writev(false)
         .serve_connection(TokioIo::new(Socket::new(stream, activity, limits.request_timeout)), tracked);
     let mut deadline = std::pin::pin!(sleep_until(Instant::now() + limits.header_timeout));
@@ -94,7 +93,7 @@ pub(super) async fn serve_connection(
     }
     let mut socket = connection.into_parts().io.into_inner();
     let status = if socket.is_shut_down() {
-        // hyper has answered.
+        // hyper has sent a response.
         if error.is_parse_too_large() {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
         } else {
@@ -105,7 +104,7 @@ pub(super) async fn serve_connection(
         StatusCode::HTTP_VERSION_NOT_SUPPORTED
     };
     service.record_malformed(status, &error);
-    // The rest of the head may still be on its way, and a reset would take earlier answers with it.
+    // The rest of the head may still be in transit, and a reset would discard earlier responses.
     socket.linger().await;
 }
 
@@ -114,6 +113,6 @@ async fn refuse_http_2(socket: &mut Socket<'_>) {
         socket.write_all(HTTP_2_REFUSAL.as_bytes()).await?;
         socket.shutdown().await
     };
-    // It makes no difference to the server whether the client receives the answer.
+    // Nothing is left to do if the client does not receive the response.
     let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }

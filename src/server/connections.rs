@@ -1,6 +1,6 @@
-//! The open connections: how many there may be, and which one is closed to make room.
+//! The limit on open connections, and the eviction of idle ones.
 //!
-//! Where clients connect directly, one client can't lock the others out: it has a share of the connections, and at the
+//! If clients connect directly, one client can't lock the others out: it gets only a share of the connections, and at the
 //! limit a new connection replaces the one that has been idle longest. Behind proxies neither rule applies: their
 //! connections carry everybody's requests, and closing an idle one races with its next request.
 
@@ -17,19 +17,21 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use super::activity::Activity;
 
-/// One client's share: the limit divided by this.
+/// The divisor that turns the limit into one client's share.
 const CLIENTS: usize = 4;
 
-/// Idle connections that one search remembers, so that a flood of new ones does not search all each time.
+/// Idle connections that one search remembers.
+///
+/// During a flood of new connections, only one admission in this many searches all of them.
 const CANDIDATES: usize = 64;
 
 /// The open connections of one listener.
 pub(super) struct Connections {
     limit: usize,
-    /// Connections of one client; `None` where all come through proxies.
+    /// The limit for one client; `None` if all connect through proxies.
     share: Option<usize>,
     open: Arc<Open>,
-    /// One receiver for each connection.
+    /// Has one receiver per connection.
     alive: watch::Sender<()>,
 }
 
@@ -43,14 +45,14 @@ struct State {
     next_id: u64,
     all: HashMap<u64, Arc<Entry>>,
     per_client: HashMap<IpAddr, usize>,
-    /// Connections to close next, the one that was idle longest last.
+    /// The connections to evict next, sorted so that the longest idle one is last.
     candidates: Vec<Candidate>,
 }
 
 struct Entry {
     client: IpAddr,
     activity: Activity,
-    /// The task that serves the connection, once it runs.
+    /// The task that serves the connection; unset until it runs.
     task: OnceLock<AbortHandle>,
 }
 
@@ -59,8 +61,8 @@ struct Candidate {
     idle_since: Instant,
 }
 
-/// A place among the open connections, free again when this is dropped.
-pub(super) struct Place {
+/// A slot among the open connections, released on drop.
+pub(super) struct Slot {
     id: u64,
     entry: Arc<Entry>,
     open: Arc<Open>,
@@ -68,7 +70,9 @@ pub(super) struct Place {
 }
 
 impl Connections {
-    /// `limit` connections at most. `is_direct` is for listeners that clients reach directly.
+    /// Creates an empty set of at most `limit` connections.
+    ///
+    /// With `is_direct`, clients connect without proxies.
     pub(super) fn new(limit: usize, is_direct: bool, gauge: IntGauge) -> Self {
         let share = is_direct.then(|| limit.div_ceil(CLIENTS));
         Self {
@@ -79,8 +83,10 @@ impl Connections {
         }
     }
 
-    /// Takes a place for a connection from `client`, or returns `None` where the connection must be refused.
-    pub(super) fn admit(&self, client: IpAddr) -> Option<Place> {
+    /// Takes a slot for a connection from `client`.
+    ///
+    /// Returns `None` if the connection must be refused.
+    pub(super) fn admit(&self, client: IpAddr) -> Option<Slot> {
         let mut state = self.open.state.lock();
         if self.share.is_some_and(|share| state.per_client.get(&client).is_some_and(|open| *open >= share)) {
             return None;
@@ -96,24 +102,20 @@ impl Connections {
         state.all.insert(id, entry.clone());
         *state.per_client.entry(client).or_default() += 1;
         self.open.gauge.inc();
-        Some(Place { id, entry, open: self.open.clone(), _alive: self.alive.subscribe() })
+        Some(Slot { id, entry, open: self.open.clone(), _alive: self.alive.subscribe() })
     }
 
-    /// Returns how many are open.
     pub(super) fn count(&self) -> usize {
         self.open.state.lock().all.len()
     }
 
-    /// Waits until all are closed.
     pub(super) async fn wait_for_all(&self) {
         self.alive.closed().await;
     }
 }
 
-impl Open {}
-
 impl State {
-    /// Closes the connection that has been idle longest. Returns false where none is idle.
+    /// Evicts the connection that has been idle longest. Returns false if none is idle.
     fn close_longest_idle(&mut self, gauge: &IntGauge) -> bool {
         self.close_candidate(gauge) || {
             self.find_candidates();
@@ -158,30 +160,30 @@ impl State {
     }
 }
 
-impl Place {
+impl Slot {
     pub(super) fn activity(&self) -> &Activity {
         &self.entry.activity
     }
 
-    /// The means for a new connection to end this one.
+    /// Returns the setter of the task to abort on eviction.
     pub(super) fn eviction(&self) -> Eviction {
         Eviction(self.entry.clone())
     }
 }
 
-/// Names the task that serves a connection, once it is known.
+/// A handle that sets the task to abort on eviction.
 pub(super) struct Eviction(Arc<Entry>);
 
 impl Eviction {
     pub(super) fn aborts(self, task: Option<AbortHandle>) {
         if let Some(task) = task {
-            // One task serves a connection.
+            // A connection has only one task.
             let _ = self.0.task.set(task);
         }
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.open.state.lock().remove(self.id, &self.open.gauge);
     }
@@ -201,15 +203,15 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    /// A place whose connection is served by a task that only an eviction ends.
-    fn serve(connections: &Connections, number: u8) -> Option<(Place, JoinHandle<()>)> {
-        let place = connections.admit(client(number))?;
+    /// Returns a slot whose connection is served by a task that only an eviction ends.
+    fn serve(connections: &Connections, number: u8) -> Option<(Slot, JoinHandle<()>)> {
+        let slot = connections.admit(client(number))?;
         let task = tokio::spawn(std::future::pending());
-        place.eviction().aborts(Some(task.abort_handle()));
-        Some((place, task))
+        slot.eviction().aborts(Some(task.abort_handle()));
+        Some((slot, task))
     }
 
-    async fn is_evicted((_, task): &(Place, JoinHandle<()>)) -> bool {
+    async fn is_evicted((_, task): &(Slot, JoinHandle<()>)) -> bool {
         tokio::task::yield_now().await;
         task.is_finished()
     }
@@ -230,39 +232,39 @@ mod tests {
     #[tokio::test]
     async fn at_the_limit_the_longest_idle_connection_makes_room() {
         let connections = connections(3, true);
-        let places = [1, 2, 3].map(|number| serve(&connections, number).unwrap());
-        let in_progress = places[0].0.activity().begin(false);
+        let slots = [1, 2, 3].map(|number| serve(&connections, number).unwrap());
+        let in_progress = slots[0].0.activity().begin(false);
         let fourth = serve(&connections, 4).unwrap();
-        assert!(is_evicted(&places[1]).await);
-        assert!(!is_evicted(&places[0]).await && !is_evicted(&places[2]).await);
+        assert!(is_evicted(&slots[1]).await);
+        assert!(!is_evicted(&slots[0]).await && !is_evicted(&slots[2]).await);
         let fifth = serve(&connections, 5).unwrap();
-        assert!(is_evicted(&places[2]).await);
+        assert!(is_evicted(&slots[2]).await);
         let _busy = [fourth.0.activity().begin(false), fifth.0.activity().begin(false)];
         assert!(serve(&connections, 6).is_none(), "all have a request in progress");
         drop(in_progress);
         assert!(serve(&connections, 6).is_some());
-        assert!(is_evicted(&places[0]).await);
+        assert!(is_evicted(&slots[0]).await);
     }
 
     #[tokio::test]
     async fn behind_proxies_no_connection_makes_room() {
         let connections = connections(2, false);
-        let places = [1, 1].map(|number| serve(&connections, number).unwrap());
+        let slots = [1, 1].map(|number| serve(&connections, number).unwrap());
         assert!(serve(&connections, 1).is_none());
-        assert!(!is_evicted(&places[0]).await && !is_evicted(&places[1]).await);
+        assert!(!is_evicted(&slots[0]).await && !is_evicted(&slots[1]).await);
     }
 
     #[tokio::test]
     async fn the_wait_for_all_ends_with_the_last() {
         let connections = Arc::new(connections(2, false));
-        let place = connections.admit(client(1)).unwrap();
+        let slot = connections.admit(client(1)).unwrap();
         let waiting = {
             let connections = connections.clone();
             tokio::spawn(async move { connections.wait_for_all().await })
         };
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        drop(place);
+        drop(slot);
         waiting.await.unwrap();
     }
 }

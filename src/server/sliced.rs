@@ -1,4 +1,4 @@
-//! Response bodies in slices, so that a slow client holds a slice in its buffer and not a copy of the whole answer.
+//! Response bodies in slices, so that the buffer of a slow client holds one slice instead of the whole body.
 
 use std::{
     pin::Pin,
@@ -8,13 +8,13 @@ use std::{
 use axum::body::{Body, Bytes};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-/// The largest slice, in bytes.
+/// The maximum size of a slice, in bytes.
 const SLICE: usize = 16 << 10;
 
 /// A body whose data frames hold at most [`SLICE`] bytes.
 pub(super) struct Sliced {
     body: Body,
-    /// What is left of a larger frame.
+    /// The rest of a larger frame.
     rest: Bytes,
 }
 

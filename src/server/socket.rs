@@ -1,4 +1,4 @@
-//! A client's socket with bounds on what a client can make the server hold.
+//! A client's socket that limits what a slow client can make the server buffer.
 
 use std::{
     future::poll_fn,
@@ -16,17 +16,17 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// How long a closing connection waits for the client to stop sending.
+/// The time for a client to stop sending on a closing connection.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Bytes that are read and discarded while a connection closes.
+/// The limit on discarded input while a connection closes, in bytes.
 const LINGER_BYTES: usize = 1 << 20;
 
-/// A TCP stream that reads nothing while the client does not read.
+/// A TCP stream that stops reading while a write is blocked.
 ///
-/// hyper keeps reading pipelined requests while their answers pile up in its write buffer. Here a read waits as long as
-/// a write is blocked, so the buffer holds the answers to what was already read and no more. A write that stays blocked
-/// for `stall_timeout` fails and ends the connection.
+/// hyper keeps reading pipelined requests while their responses pile up in its write buffer. This stream bounds that
+/// buffer: it reads no further request until the write continues. A write that stays blocked for `stall_timeout` fails
+/// and ends the connection.
 pub(super) struct Socket<'a> {
     stream: TcpStream,
     activity: &'a Activity,
@@ -38,7 +38,7 @@ pub(super) struct Socket<'a> {
     linger: Option<Linger>,
 }
 
-/// The time and bytes left to a client that still sends on a closing connection.
+/// The allowance of a client that still sends on a closing connection.
 struct Linger {
     deadline: Pin<Box<Sleep>>,
     bytes: usize,
@@ -57,12 +57,11 @@ impl<'a> Socket<'a> {
         }
     }
 
-    /// Returns whether the writing side is closed.
     pub(super) fn is_shut_down(&self) -> bool {
         self.is_shut_down
     }
 
-    /// Discards input until the client closes its side or its allowance is used up.
+    /// Discards input until the client closes or its allowance runs out.
     pub(super) async fn linger(mut self) {
         poll_fn(|context| self.poll_discard(context, true)).await;
     }
@@ -74,7 +73,9 @@ impl<'a> Socket<'a> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Discards input as [`Self::linger`] does. A client that is not sending gets no allowance: it has nothing to lose.
+    /// Discards input as [`Self::linger`] does.
+    ///
+    /// A client that is not sending gets no allowance, because closing at once loses nothing.
     fn poll_discard(&mut self, context: &mut Context<'_>, may_be_sending: bool) -> Poll<()> {
         let mut buffer = [0; 4096];
         loop {
@@ -134,8 +135,10 @@ impl AsyncWrite for Socket<'_> {
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 
-    /// Closes the writing side, then reads what the client still sends: closing a socket with unread input resets the
-    /// connection, and the client may lose the answer (RFC 9112, section 9.6).
+    /// Closes the writing side, then discards what the client still sends.
+    ///
+    /// Closing a socket with unread input resets the connection, and the client may lose the response (RFC 9112,
+    /// section 9.6).
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.is_shut_down {

@@ -1,8 +1,8 @@
-//! The threads that connections live on.
+//! Worker threads that serve connections.
 //!
-//! Each thread has a runtime of its own, and a connection stays where it was put. What serves a request is then never
-//! handed from one thread to another, which costs more than a redirect's own work (`cargo bench --bench cost`). The price
-//! is that a thread's connections wait for each other; nothing in the service computes for long on the spot.
+//! Each thread has its own single-threaded runtime, and a connection stays on one thread. A hand-over between threads costs
+//! more than a redirect itself (`cargo bench --bench cost`). The connections of a thread therefore wait for each other, so
+//! long computations must run elsewhere.
 
 use std::{io, sync::Arc, thread};
 
@@ -13,20 +13,20 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// Blocking calls that one thread's connections may have under way; only hashes of passwords are any.
+/// The limit on blocking calls per worker. Only password hashing makes such calls.
 const BLOCKING_THREADS: usize = 8;
 
-/// Where connections may be put.
+/// The runtimes that serve connections.
 #[derive(Clone)]
 pub struct Workers(Arc<[Worker]>);
 
 struct Worker {
     runtime: Handle,
-    /// Cloned for each connection that is here, which counts them.
+    /// Cloned for each connection; the reference count is the number of connections.
     connections: Arc<()>,
 }
 
-/// Threads that end when this is dropped, and their connections with them.
+/// The worker threads. On drop, they stop and close their connections.
 pub struct Threads {
     workers: Workers,
     _stops: Vec<oneshot::Sender<()>>,
@@ -36,7 +36,7 @@ impl Threads {
     /// Starts `count` threads.
     ///
     /// # Errors
-    /// Where the system does not give a thread or what a runtime needs.
+    /// The I/O error of starting a thread or a runtime.
     pub fn start(count: usize) -> io::Result<Self> {
         let (mut runtimes, mut stops) = (Vec::new(), Vec::new());
         for number in 0..count {
@@ -46,7 +46,7 @@ impl Threads {
             runtimes.push(runtime.handle().clone());
             stops.push(stop);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                // The sender is dropped, never used.
+                // The stop signal is the drop of the sender.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();
             })?;
@@ -54,19 +54,21 @@ impl Threads {
         Ok(Self { workers: Workers::on(runtimes), _stops: stops })
     }
 
-    /// Where to put connections.
+    /// Returns the runtimes of the threads.
     pub fn workers(&self) -> Workers {
         self.workers.clone()
     }
 }
 
 impl Workers {
-    /// Connections are served by these runtimes.
+    /// Creates workers on existing runtimes.
     pub fn on(runtimes: impl IntoIterator<Item = Handle>) -> Self {
         Self(runtimes.into_iter().map(|runtime| Worker { runtime, connections: Arc::default() }).collect())
     }
 
-    /// Runs `serve` for `stream` where there are the fewest connections, and returns the means to end that.
+    /// Serves `stream` on the worker with the fewest connections.
+    ///
+    /// Returns a handle that aborts it.
     pub(super) fn serve<F>(
         &self,
         stream: TcpStream,
@@ -76,14 +78,14 @@ impl Workers {
         F: Future<Output = ()> + Send,
     {
         let worker = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections))?;
-        let place = worker.connections.clone();
-        // A socket tells one runtime that it is ready, and it shall be the one that waits for it.
+        let counted = worker.connections.clone();
+        // A socket belongs to the reactor of one runtime, so it must be registered again on the worker's.
         let stream = stream.into_std().ok()?;
         let task = worker.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
                 serve(stream).await;
             }
-            drop(place);
+            drop(counted);
         });
         Some(task.abort_handle())
     }
