@@ -1,7 +1,7 @@
-//! The link store as this instance sees it: with a cache, deadlines, metrics and a circuit breaker.
+//! The links behind a cache, with deadlines, metrics and a circuit breaker.
 //!
-//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting, and the
-//! cache then drops the link: it may have been made although it failed.
+//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting. The cache then
+//! drops the link even after a failure, because the store may have made the change.
 
 mod cache;
 mod health;
@@ -27,14 +27,14 @@ use crate::{
     },
 };
 
-/// The links of one store.
+/// The links of one store, with this instance's cache.
 pub struct Links {
     health: Arc<Health>,
     cache: Arc<Cache>,
 }
 
 impl Links {
-    /// Puts a cache in front of `store`, and gives each call at most `deadline`.
+    /// Wraps `store`. Each call times out after `deadline`.
     pub fn new(
         store: Arc<dyn Store>,
         deadline: Duration,
@@ -46,19 +46,19 @@ impl Links {
         Self { health, cache }
     }
 
-    /// Returns the name of the store's technology.
+    /// Returns the name of the store's technology, such as `sqlite`.
     pub fn store_name(&self) -> &'static str {
         self.health.store().name()
     }
 
-    /// Returns a link that is cached and fresh, without waiting. `None` says nothing about the link.
+    /// Returns a link that is cached and fresh, without waiting.
     ///
-    /// The caller counts the hit once it has used the link.
+    /// On `None`, the link may still exist. The caller counts the hit once it has used the link.
     pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         self.cache.peek(key)
     }
 
-    /// Returns a link, from the cache if it is there.
+    /// Returns a link from the cache, or else from the store.
     ///
     /// # Errors
     /// Those of the store, if the link is not cached.
@@ -66,7 +66,7 @@ impl Links {
         self.cache.find(key).await
     }
 
-    /// Returns a link with its counts, as fresh as the store has them.
+    /// Returns a link with its counts from the store.
     ///
     /// # Errors
     /// Those of the store.
@@ -76,7 +76,9 @@ impl Links {
         record
     }
 
-    /// Adds a link and its history, unless its key is taken. See [`Store::put_if_absent`].
+    /// Adds a link and its history, unless its key is taken.
+    ///
+    /// See [`Store::put_if_absent`].
     ///
     /// # Errors
     /// Those of the store. The link may have been added.
@@ -148,7 +150,7 @@ impl Links {
         Ok(scan)
     }
 
-    /// Takes numbers of the store's counter. See [`Store::take_numbers`].
+    /// Takes numbers from the store's counter. See [`Store::take_numbers`].
     ///
     /// # Errors
     /// Those of the store.
@@ -156,7 +158,9 @@ impl Links {
         self.health.run("take_numbers", self.health.store().take_numbers(count)).await
     }
 
-    /// Adds to the counts, and returns the links for which that failed. See [`Store::add_clicks`].
+    /// Adds clicks, and returns the links for which that failed.
+    ///
+    /// See [`Store::add_clicks`].
     ///
     /// # Errors
     /// Those of the store.
@@ -177,20 +181,20 @@ impl Links {
         self.health.run("day_counts", self.health.store().day_counts(key, first, last)).await
     }
 
-    /// Asks the store whether it answers, and opens or closes the circuit breaker.
+    /// Probes the store, and opens or closes the circuit breaker.
     ///
     /// # Errors
-    /// The reason why the store does not answer.
+    /// The error of the probe.
     pub async fn check(&self) -> Result<(), StoreError> {
         self.health.check().await
     }
 
-    /// Probes the store until the end of the program.
+    /// Probes the store periodically. Never returns.
     pub async fn probe_regularly(&self) {
         self.health.probe_regularly().await;
     }
 
-    /// Drops links from the cache that other instances change, until the end of the program.
+    /// Drops links that other instances change from the cache. Never returns.
     pub async fn watch_regularly(&self) {
         self.cache.watch_regularly().await;
     }

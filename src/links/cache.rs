@@ -1,8 +1,8 @@
-//! Links in memory in front of a store, so that most redirects do not wait for it.
+//! A cache of links, so that most redirects do not wait for the store.
 //!
-//! An edit or a removal shows at once on the instance that made it, as soon as the store reports it on the others, and
-//! after `lifetime` in any case. Many requests for a link share one fetch. While the store fails, cached links go on
-//! redirecting. The cache never holds more than its bytes.
+//! An edit or a removal shows at once on the instance that made it. Other instances see it when the store reports it, or
+//! after `lifetime` at the latest. Concurrent requests for a link share one fetch. While the store fails, cached links keep
+//! redirecting. The size of the cache is limited in bytes.
 
 use std::{
     collections::HashMap,
@@ -31,52 +31,54 @@ use crate::{
     store::{Changed, StoreError},
 };
 
-/// The answer to a look-up.
+/// The result of a look-up.
 pub type Found = Result<Option<Arc<Link>>, StoreError>;
 
-/// Lifetime of an entry for a key without a link. Short: another instance may create that link at any time.
+/// Lifetime of a negative entry.
+///
+/// It is short, because another instance may create the link at any time.
 const MISSING_LIFETIME: Duration = Duration::from_secs(1);
 
 /// How long to wait for a refresh before serving a stale link.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Pause before the cache subscribes to changes again after the channel has broken.
+/// Pause before the cache subscribes to the change feed again.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
-/// Links in memory.
+/// A cache of links and of unknown keys.
 pub(super) struct Cache {
     health: Arc<Health>,
     entries: sync::Cache<Key, Entry, ByBytes>,
     fetches: Mutex<HashMap<Key, Fetch>>,
     next_fetch: AtomicU64,
     lifetime: Duration,
-    /// Entries count their age from here.
+    /// The zero of `fetched_at`.
     start: Instant,
-    /// Entries from before this moment may have changed unnoticed; milliseconds since `start`.
-    doubtful_before: AtomicU64,
+    /// Older entries may have missed a change. In milliseconds since `start`.
+    maybe_stale_before: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
-/// The answer of the store about a key.
+/// A cache entry; without a link, a negative one.
 #[derive(Clone)]
 struct Entry {
     link: Option<Arc<Link>>,
-    /// Milliseconds since the cache's start.
+    /// In milliseconds since [`Cache::start`].
     fetched_at: u64,
-    /// Bytes on the heap.
+    /// In bytes.
     weight: usize,
 }
 
 impl Entry {
     fn new(key: &Key, link: Option<Arc<Link>>, fetched_at: u64) -> Self {
-        /// An entry's slot in the cache, and the counts of an `Arc`.
+        /// The slot in the cache, and the reference counts of the `Arc`.
         const SLOT: usize = 2 * size_of::<Key>() + size_of::<Entry>() + 48;
         let document = link.as_ref().map_or(0, |link| size_of::<Link>() + length(&link.doc));
         Self { link, fetched_at, weight: SLOT + 2 * key.heap_size() + document }
     }
 }
 
-/// Returns the bytes of a document as a store keeps it, which is about what it takes in memory.
+/// Returns the serialized length of a document, which approximates its size in memory.
 fn length(doc: &Document) -> usize {
     struct Length(usize);
 
@@ -92,7 +94,7 @@ fn length(doc: &Document) -> usize {
     }
 
     let mut length = Length(0);
-    // Neither the document nor the counter can fail.
+    // Neither serializing nor counting can fail.
     let _ = serde_json::to_writer(&mut length, doc);
     length.0
 }
@@ -101,12 +103,12 @@ fn length(doc: &Document) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Fresh,
-    /// Still fresh, but due for a refresh in the background, so that a link in constant use never waits for the store.
+    /// Fresh, but due for a refresh in the background, so that a popular link never waits for the store.
     Ageing,
     Stale,
 }
 
-/// A fetch in progress, and the means to wait for it.
+/// A fetch in progress, which many callers can await.
 #[derive(Clone)]
 struct Fetch {
     number: u64,
@@ -124,9 +126,8 @@ impl Weighter<Key, Entry> for ByBytes {
 }
 
 impl Cache {
-    /// Creates an empty cache.
     pub(super) fn new(health: Arc<Health>, options: CacheOptions, metrics: Arc<Metrics>) -> Self {
-        /// Weight of a usual link, by which the cache sizes its tables.
+        /// The weight of a typical link, used to size the tables.
         const USUAL_WEIGHT: u64 = 512;
         let (bytes, lifetime) = (options.cache_bytes.as_u64(), options.cache_ttl);
         let items = usize::try_from(bytes / USUAL_WEIGHT).unwrap_or(usize::MAX);
@@ -137,12 +138,14 @@ impl Cache {
             next_fetch: AtomicU64::new(0),
             lifetime,
             start: Instant::now(),
-            doubtful_before: AtomicU64::new(0),
+            maybe_stale_before: AtomicU64::new(0),
             metrics,
         }
     }
 
-    /// Returns a link that is fresh and needs no refresh. It is not counted: the caller may have to look further.
+    /// Returns a link that is fresh and needs no refresh.
+    ///
+    /// It does not count the hit, because the caller may still have to call [`Self::find`].
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         let entry = self.entries.get(key)?;
         if self.freshness(&entry) != Freshness::Fresh {
@@ -151,7 +154,7 @@ impl Cache {
         entry.link
     }
 
-    /// Returns a link, from the store if it is not cached.
+    /// Returns a link from the cache, or else from the store.
     pub(super) async fn find(self: &Arc<Self>, key: &Key) -> Found {
         let entry = self.entries.get(key);
         let freshness = entry.as_ref().map_or(Freshness::Stale, |entry| self.freshness(entry));
@@ -185,16 +188,16 @@ impl Cache {
         }
     }
 
-    /// Takes over changes by other instances until the end of the program.
+    /// Applies changes by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
-        // Logged when the channel breaks, not for each attempt to mend it.
+        // Log the loss of the feed once, not each failed attempt to subscribe again.
         let is_watching = AtomicBool::new(true);
         loop {
-            let take_over = |changed| {
+            let apply = |changed| {
                 is_watching.store(true, Ordering::Relaxed);
-                self.take_over(changed);
+                self.apply(changed);
             };
-            let error = self.health.store().watch(&take_over).await;
+            let error = self.health.store().watch(&apply).await;
             if is_watching.swap(false, Ordering::Relaxed) {
                 tracing::warn!(error = %Chain(&error), "lost the change feed; other instances' edits may show late");
             }
@@ -202,17 +205,17 @@ impl Cache {
         }
     }
 
-    fn take_over(&self, changed: Changed) {
+    fn apply(&self, changed: Changed) {
         match changed {
             Changed::Link(key) => self.forget(&key),
             Changed::Anything => {
                 self.fetches.lock().clear();
-                self.doubtful_before.store(self.now() + 1, Ordering::Release);
+                self.maybe_stale_before.store(self.now() + 1, Ordering::Release);
             }
         }
     }
 
-    /// Drops a link, and any fetch in progress, whose answer may be older than the change.
+    /// Drops a link and its fetch in progress, whose result may be older than the change.
     pub(super) fn forget(&self, key: &Key) {
         let mut fetches = self.fetches.lock();
         fetches.remove(key);
@@ -220,7 +223,7 @@ impl Cache {
         self.weigh();
     }
 
-    /// Returns a guard that drops a link from the cache when it is dropped itself.
+    /// Returns a guard that drops a link from the cache on drop.
     pub(super) fn forget_on_drop(self: &Arc<Self>, key: Key) -> ForgetOnDrop {
         ForgetOnDrop { cache: self.clone(), key }
     }
@@ -232,7 +235,7 @@ impl Cache {
     fn freshness(&self, entry: &Entry) -> Freshness {
         let lifetime = if entry.link.is_some() { self.lifetime } else { MISSING_LIFETIME.min(self.lifetime) };
         let age = Duration::from_millis(self.now().saturating_sub(entry.fetched_at));
-        if age >= lifetime || entry.fetched_at < self.doubtful_before.load(Ordering::Acquire) {
+        if age >= lifetime || entry.fetched_at < self.maybe_stale_before.load(Ordering::Acquire) {
             Freshness::Stale
         } else if entry.link.is_some() && age >= lifetime * 3 / 4 {
             Freshness::Ageing
@@ -249,7 +252,7 @@ impl Cache {
         }
         let number = self.next_fetch.fetch_add(1, Ordering::Relaxed);
         let registration = Registration { cache: self.clone(), key: key.clone(), number };
-        // A task of its own runs to its end, even if every caller stops waiting.
+        // A separate task runs to its end, even if every caller stops waiting.
         let task = tokio::spawn(async move {
             let Registration { cache, key, .. } = &registration;
             let fetched_at = cache.now();
@@ -274,7 +277,7 @@ impl Cache {
     }
 }
 
-/// Drops a link from the cache when it is dropped itself.
+/// A guard that drops a link from the cache on drop.
 pub(super) struct ForgetOnDrop {
     cache: Arc<Cache>,
     key: Key,
@@ -286,7 +289,7 @@ impl Drop for ForgetOnDrop {
     }
 }
 
-/// A fetch's place among those in progress. It leaves on drop, so that a panic leaves no fetch that never ends.
+/// A guard that removes a fetch from those in progress on drop, even after a panic.
 struct Registration {
     cache: Arc<Cache>,
     key: Key,
@@ -294,7 +297,7 @@ struct Registration {
 }
 
 impl Registration {
-    /// Caches an answer, unless the link has been changed since.
+    /// Caches a result, unless the link has changed since the fetch began.
     fn keep(&self, entry: Entry) {
         let fetches = self.cache.fetches.lock();
         if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {

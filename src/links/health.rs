@@ -1,4 +1,4 @@
-//! Deadlines, metrics and the circuit breaker of a store.
+//! The deadlines, metrics and circuit breaker of a store.
 
 use std::{
     collections::HashSet,
@@ -24,34 +24,33 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Pause between two probes of a store that works.
+/// Pause between two probes while the circuit breaker is closed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause between two probes of a store that fails.
+/// Pause between two probes while the circuit breaker is open.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Damaged links that are logged, each once. All are counted.
+/// The limit on damaged links that are logged. A metric counts all of them.
 const LOGGED_DAMAGE: usize = 1000;
 
-/// A store whose calls are measured and end within a deadline.
+/// A store with a deadline, metrics and a circuit breaker for its calls.
 ///
-/// While it fails, look-ups are refused at once instead of waiting for the deadline one by one. A failed probe opens
-/// this circuit breaker, and so do look-ups of which at least half fail; one alone may have met a bad sector that
-/// concerns no other link. The next probe that succeeds closes it. Other calls are always tried: a full disk fails
-/// writes alone.
+/// While the circuit breaker is open, look-ups fail at once instead of waiting for the deadline. A failed probe opens it,
+/// and so do look-ups of which at least half fail. A single failure does not: it may be a bad sector under one link. The
+/// next probe that succeeds closes it. Other calls are always tried, because a full disk, for example, fails only writes.
 pub(super) struct Health {
     store: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
     failing: AtomicBool,
-    /// How often the circuit breaker was closed. A look-up from before the last time says nothing about the store now.
+    /// Counts how often the circuit breaker closed. The result of a look-up from before that does not count.
     recoveries: AtomicU64,
     look_ups: Window,
     damaged: Mutex<HashSet<String>>,
 }
 
 impl Health {
-    /// Gives each call of `store` at most `deadline`.
+    /// Wraps `store`. Each call times out after `deadline`.
     pub(super) fn new(store: Arc<dyn Store>, deadline: Duration, metrics: Arc<Metrics>) -> Self {
         let up = metrics.store_up.with_label_values(&[store.name()]);
         up.set(1);
@@ -67,7 +66,6 @@ impl Health {
         }
     }
 
-    /// Returns the store itself.
     pub(super) fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -77,16 +75,16 @@ impl Health {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Probes the store until the end of the program.
+    /// Probes the store periodically. Never returns.
     pub(super) async fn probe_regularly(&self) {
         loop {
             sleep(if self.is_failing() { RETRY_INTERVAL } else { PROBE_INTERVAL }).await;
-            // `check` itself acts on the result.
+            // `check` has acted on the result.
             let _ = self.check().await;
         }
     }
 
-    /// Runs a call within the deadline, and counts how it ends.
+    /// Runs a call within the deadline, and records its metrics.
     pub(super) async fn run<T>(
         &self,
         operation: &'static str,
@@ -95,9 +93,9 @@ impl Health {
         self.meter.run(operation, call).await
     }
 
-    /// Runs a change to its end, even if its caller stops waiting or the deadline passes.
+    /// Runs a change to its end, even if its caller leaves or the deadline passes.
     ///
-    /// The store may still make a change that is dropped halfway, and then nothing would drop the link from the cache.
+    /// The store may still make a change whose future is dropped, and then nothing would drop the link from the cache.
     pub(super) async fn run_to_end<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -112,7 +110,7 @@ impl Health {
             let is_late = in_time.is_err();
             let result = in_time.unwrap_or(Err(StoreError::Timeout(meter.deadline)));
             meter.observe(operation, start, &result);
-            // The caller may have gone.
+            // The caller may have left.
             let _ = reply.send(result);
             if is_late {
                 let _ = change.await;
@@ -121,7 +119,7 @@ impl Health {
         answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
-    /// Looks up a link, unless the circuit breaker is open.
+    /// Looks up a link, or fails at once if the circuit breaker is open.
     pub(super) async fn look_up(&self, key: &Key) -> Found {
         if self.is_failing() {
             return Err(StoreError::unavailable("not asked: it failed a moment ago"));
@@ -141,7 +139,7 @@ impl Health {
         Ok(record?.map(|record| record.link))
     }
 
-    /// Asks the store whether it answers, and opens or closes the circuit breaker.
+    /// Probes the store, and opens or closes the circuit breaker.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         let answer = self.run("check", self.store.check()).await;
         match &answer {
@@ -168,7 +166,7 @@ impl Health {
         }
     }
 
-    /// Counts a link that the store can't read, and logs it once.
+    /// Counts a damaged link, and logs it once.
     pub(super) fn note_damage(&self, key: &str, error: &StoreError) {
         self.meter.metrics.store_corrupt_links.inc();
         let mut damaged = self.damaged.lock();
@@ -184,7 +182,7 @@ impl Health {
     }
 }
 
-/// The deadline of a store's calls, and the metrics of how they end.
+/// The deadline and the metrics of a store's calls.
 #[derive(Clone)]
 struct Meter {
     store: &'static str,
@@ -214,17 +212,19 @@ impl Meter {
     }
 }
 
-/// The results of the last 32 look-ups: a bit for each that failed, and above them how many there were.
+/// The results of the last 32 look-ups.
+///
+/// The lower 32 bits have a one for each failure. The upper bits have the number of results.
 #[derive(Default)]
 struct Window(AtomicU64);
 
 impl Window {
     const SIZE: u32 = 32;
 
-    /// Look-ups before their ratio says anything.
-    const LEAST: u32 = 8;
+    /// The number of results below which the failure rate means nothing.
+    const MIN_RESULTS: u32 = 8;
 
-    /// Adds a result, and returns whether at least half of the last ones are failures.
+    /// Adds a result, and returns whether at least half have failed.
     fn add(&self, failed: bool) -> bool {
         let add = |window: u64| {
             let count = ((window >> Self::SIZE) + 1).min(u64::from(Self::SIZE));
@@ -233,7 +233,7 @@ impl Window {
         };
         let window = add(self.0.update(Ordering::Relaxed, Ordering::Relaxed, add));
         let (count, failures) = (window >> Self::SIZE, (window & u64::from(u32::MAX)).count_ones());
-        count >= u64::from(Self::LEAST) && u64::from(failures) * 2 >= count
+        count >= u64::from(Self::MIN_RESULTS) && u64::from(failures) * 2 >= count
     }
 
     fn clear(&self) {

@@ -1,4 +1,4 @@
-//! Listings with filters.
+//! Filtered listings of links.
 
 use super::Links;
 use crate::{
@@ -9,33 +9,32 @@ use crate::{
     },
 };
 
-/// Links read for one page at most, so that a search for a rare link ends in time.
+/// The limit on links read for one page, so that a search for a rare link ends in time.
 const MAX_SCANNED: usize = 10_000;
 
-/// Links read from the store at a time if there is a filter.
+/// Links per read of the store if there is a filter.
 const CHUNK: usize = 1000;
 
-/// A query for links.
+/// The query for a page of links.
 #[derive(Clone, Debug, Default)]
 pub struct Listing {
-    /// The order of the links.
     pub order: Order,
-    /// The end of the page before; `None` for the first page.
+    /// The cursor from the previous page; `None` for the first page.
     pub after: Option<Cursor>,
-    /// Links on the page at most.
+    /// The maximum number of links on the page.
     pub limit: usize,
-    /// Text in the key, the target or the title, in any case.
+    /// Text to find in the key, the target or the title. Case-insensitive.
     pub search: Option<String>,
-    /// A tag of the links.
+    /// A tag that the links must have.
     pub tag: Option<Tag>,
 }
 
 /// A page of links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The links; fewer than the limit if many were filtered out.
+    /// The links; fewer than the limit if the scan limit was reached.
     pub records: Vec<Record>,
-    /// The cursor of the next page; `None` at the end.
+    /// The cursor of the next page; `None` after the last one.
     pub next: Option<Cursor>,
 }
 
@@ -75,7 +74,9 @@ impl Links {
     }
 }
 
-/// Returns whether the key, the target or the title contains `search`, which is in lower case.
+/// Returns whether the key, the target or the title contains `search`.
+///
+/// `search` must be in lower case.
 fn contains(record: &Record, search: &str) -> bool {
     let link = &record.link;
     let title = link.doc.options.title.as_ref().map_or("", |title| title.as_str());
