@@ -1,4 +1,4 @@
-//! The [`Store`] port, its errors, and the factory that opens a store by its URL.
+//! The [`Store`] trait, its errors, and the factory that opens a store by its URL.
 
 mod batcher;
 pub mod listing;
@@ -25,45 +25,51 @@ use crate::{
 /// The first number that [`Store::take_numbers`] hands out in a new store.
 pub const FIRST_NUMBER: u64 = 1000;
 
-/// Keeps links, what is counted about them, and the counter that keys are made of.
+/// A store of links, their statistics, and the counter behind sequential keys.
 ///
-/// One suite of tests, `tests/it/store.rs`, holds for every implementation. Every method can fail with
-/// [`StoreError::Unavailable`] and [`StoreError::Timeout`]; those that read links, also with [`StoreError::Corrupt`].
-/// After a failed write nobody knows whether it was done, but it was not promised.
+/// One conformance suite, `tests/it/store.rs`, runs against every implementation. Every method can fail with
+/// [`StoreError::Unavailable`] or [`StoreError::Timeout`]. Methods that read links can also fail with
+/// [`StoreError::Corrupt`]. A failed write may or may not have been applied.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Returns the name of the technology, for metrics, logs and `/readyz`.
     fn name(&self) -> &'static str;
 
-    /// Adds a link and its history in one atomic step, unless its key is taken. Returns whether it did.
+    /// Adds a link and its history atomically, unless its key is taken.
     ///
-    /// It returns once the link is as durable as this store can make it.
+    /// Returns whether it was added, once the link is as durable as this store can make it.
     async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError>;
 
-    /// Returns the link with this key and its counts, as fresh as the store has them.
+    /// Returns the current link with this key, with its counts.
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
-    /// Replaces the link of the same key and creation time, if its version is still `expected`.
+    /// Replaces the link with the same key and creation time.
+    ///
+    /// Reports a conflict unless its version is `expected`.
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError>;
 
-    /// Removes a link and its counts, if it is still in the state `expected`.
+    /// Removes a link and its counts, if its revision is `expected`.
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError>;
 
-    /// Uses up one of a link's visits in one atomic step. Returns false if none is left, or if the link is gone.
+    /// Uses up one of a link's visits atomically.
+    ///
+    /// Returns false if none is left, or if the link does not exist.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// Returns the next `limit` links in `order` after `after`; fewer only at the end. Damaged links are left out.
+    /// Returns the next `limit` links in `order` after `after`.
+    ///
+    /// There are fewer only at the end. Damaged links don't count.
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError>;
 
-    /// Takes the next `count` numbers of the store's counter, which starts at [`FIRST_NUMBER`].
+    /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].
     ///
-    /// No number is given out twice, to any instance, even after a crash.
+    /// No number is ever handed out twice, to any instance, even after a crash.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
-    /// Adds tallies to the counts, and returns the links for which that failed. Sums stay at [`MAX_COUNT`].
+    /// Adds tallies to the counts, and returns the links for which that failed.
     ///
-    /// Each link and day comes once, in the order of the keys. Tallies of links that are gone are left out. If the call
-    /// itself fails, no tally is added.
+    /// The caller passes each link and day once, sorted by key. Sums stop at [`MAX_COUNT`]. Tallies of removed links are
+    /// ignored. If the call itself fails, no tally is added.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
     /// Returns the counts of a link by day, from `first` to `last` inclusive.
@@ -74,10 +80,10 @@ pub trait Store: Send + Sync {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError>;
 
-    /// Asks the store for something small, to learn whether it answers.
+    /// Checks with a small request whether the store responds.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Reports links that other instances change, and gaps in these reports, until the channel breaks.
+    /// Reports changes by other instances, and gaps in the feed, until it breaks.
     ///
     /// A store that no other instance shares reports nothing.
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
@@ -85,51 +91,51 @@ pub trait Store: Send + Sync {
         std::future::pending().await
     }
 
-    /// Finishes calls in progress and closes files and connections. Every later call fails.
+    /// Finishes calls in progress, and closes files and connections.
+    ///
+    /// Every later call fails.
     async fn close(&self);
 }
 
-/// A link and what is counted about it.
+/// A link with its counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The link.
     pub link: Arc<Link>,
-    /// How often people have followed it.
+    /// Visits by people.
     pub clicks: u64,
-    /// How many of its visits are used up; counted only while it has a limit.
+    /// Used-up visits, counted only while the link has a visit limit.
     pub visits: u64,
 }
 
 impl Record {
-    /// Returns whether no visit is left.
+    /// Returns whether the visit limit is reached.
     pub fn is_used_up(&self) -> bool {
         self.link.doc.options.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
     }
 }
 
-/// Links in an order, and those among them that can't be read.
+/// The result of a scan: links, and damaged links that were skipped.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
-    /// The links.
     pub records: Vec<Record>,
-    /// The damaged ones that were passed over.
     pub damaged: Vec<Damaged>,
 }
 
-/// A link that holds what no version of this service has written.
+/// A link that can't be read.
 #[derive(Clone, Debug)]
 pub struct Damaged {
-    /// Its key, as the store has it.
+    /// The key as stored; it may not be a valid [`Key`].
     pub key: String,
-    /// The reason it can't be read.
     pub error: StoreError,
 }
 
-/// Damaged links that one scan passes over. With more of them the store itself is damaged, and the scan fails.
+/// The limit on damaged links that one scan skips.
+///
+/// With more of them, the store itself is damaged, and the scan fails.
 const MAX_DAMAGED: usize = 10_000;
 
 impl Scan {
-    /// Adds the link with the key that `key` returns.
+    /// Adds a result. `key` returns the key of a damaged link.
     ///
     /// # Errors
     /// Failures of the store itself, and too many damaged links.
@@ -149,14 +155,13 @@ impl Scan {
     }
 }
 
-/// The counts of a link from before it came into this store.
+/// The counts of an imported link from its previous store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Visits that are used up.
+    /// Used-up visits.
     pub visits: u64,
-    /// Clicks on unknown days.
+    /// Clicks without a known day.
     pub undated_clicks: u64,
-    /// Counts by day.
     pub days: BTreeMap<Date, DayCounts>,
 }
 
@@ -169,56 +174,52 @@ impl History {
     }
 }
 
-/// What became of an edit or a removal.
+/// The outcome of a conditional edit or removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was made.
     Done,
-    /// The link has another version meanwhile; nothing was changed.
+    /// The link has another version by now. Nothing was changed.
     Conflict,
-    /// There is no such link.
     Missing,
 }
 
-/// What a store tells of the changes that other instances make.
+/// A report of changes by other instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// This link was edited or removed.
     Link(Key),
-    /// Changes may have been missed, of whatever link.
+    /// Changes to any link may have been missed.
     Anything,
 }
 
-/// A store did not do what it was asked.
+/// The error of a call of a store.
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
-    /// It can't be reached, refused, or failed.
+    /// The store can't be reached, refused the call, or failed.
     #[error("the store failed")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    /// It did not answer in time.
     #[error("the store did not answer within {0:?}")]
     Timeout(Duration),
-    /// It holds something that no version of this service has written.
+    /// The store holds data that no version of this service writes.
     #[error("the store holds damaged data")]
     Corrupt(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl StoreError {
-    /// An [`StoreError::Unavailable`] for this reason.
+    /// Creates a [`StoreError::Unavailable`] with this cause.
     pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable(source.into().into())
     }
 
-    /// A [`StoreError::Corrupt`] for this reason.
+    /// Creates a [`StoreError::Corrupt`] with this cause.
     pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Corrupt(source.into().into())
     }
 }
 
-/// Opens a store, making what is missing.
+/// Opens a store, and creates its file or schema if missing.
 ///
 /// # Errors
-/// What keeps the store from being used, as one sentence for the operator.
+/// The reason why the store can't be used, as one sentence for the operator.
 pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &options.store_url {
         StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),

@@ -1,6 +1,6 @@
-//! Hands calls on in batches: those that come while the batches before are under way go together in the next one.
+//! Batching: calls that arrive while earlier batches are in progress share the next batch.
 //!
-//! Nobody waits for company. A lone call goes at once, and under load a batch grows by itself to what came meanwhile.
+//! There is no batching delay. A lone call is sent at once, and under load batches grow by themselves.
 
 use std::sync::Arc;
 
@@ -8,22 +8,24 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::StoreError;
 
-/// Calls that may wait. Past it a call fails at once: a longer queue could not be served in time.
+/// The queue limit. A longer queue could not be served in time, so further calls fail at once.
 const QUEUE: usize = 4096;
 
-/// Gathers calls that ask with a `Q` and are answered with an `A`.
+/// A batcher of calls with a request `Q` and a response `A`.
 pub(super) struct Batcher<Q, A> {
     queue: mpsc::Sender<Call<Q, A>>,
 }
 
 struct Call<Q, A> {
-    question: Q,
+    request: Q,
     reply: oneshot::Sender<Result<A, StoreError>>,
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
-    /// Starts to hand on calls to `serve`, `concurrency` batches at a time of at most `limit` calls each. It answers
-    /// each question in turn, or fails for all of them.
+    /// Starts a task that sends batches to `serve`.
+    ///
+    /// It sends at most `concurrency` batches at a time, of at most `limit` calls each. `serve` returns a response per
+    /// request, in the same order, or one error for all of them.
     pub(super) fn start<F, S>(concurrency: usize, limit: usize, serve: S) -> Self
     where
         S: Fn(Vec<Q>) -> F + Send + Sync + 'static,
@@ -36,16 +38,16 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             while let Ok(slot) = slots.clone().acquire_owned().await
                 && calls.recv_many(&mut batch, limit).await > 0
             {
-                // Whoever has stopped waiting has been told that it failed.
+                // A caller that stopped waiting has been told that its call failed.
                 batch.retain(|call| !call.reply.is_closed());
-                let (questions, replies): (Vec<_>, Vec<_>) =
-                    batch.drain(..).map(|call| (call.question, call.reply)).unzip();
-                if questions.is_empty() {
+                let (requests, replies): (Vec<_>, Vec<_>) =
+                    batch.drain(..).map(|call| (call.request, call.reply)).unzip();
+                if requests.is_empty() {
                     continue;
                 }
-                let answers = serve(questions);
+                let responses = serve(requests);
                 tokio::spawn(async move {
-                    reply_all(replies, answers.await);
+                    reply_all(replies, responses.await);
                     drop(slot);
                 });
             }
@@ -53,21 +55,21 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         Self { queue }
     }
 
-    /// Asks, and waits for the answer.
-    pub(super) async fn call(&self, question: Q) -> Result<A, StoreError> {
-        let (reply, answer) = oneshot::channel();
+    /// Queues a request, and waits for its response.
+    pub(super) async fn call(&self, request: Q) -> Result<A, StoreError> {
+        let (reply, response) = oneshot::channel();
         self.queue
-            .try_send(Call { question, reply })
+            .try_send(Call { request, reply })
             .map_err(|_| StoreError::unavailable("too many calls wait"))?;
-        answer.await.map_err(StoreError::unavailable)?
+        response.await.map_err(StoreError::unavailable)?
     }
 }
 
-fn reply_all<A>(replies: Vec<oneshot::Sender<Result<A, StoreError>>>, answers: Result<Vec<A>, StoreError>) {
-    // A receiver that has gone meanwhile needs no answer.
-    match answers {
-        Ok(answers) => {
-            replies.into_iter().zip(answers).for_each(|(reply, answer)| drop(reply.send(Ok(answer))))
+fn reply_all<A>(replies: Vec<oneshot::Sender<Result<A, StoreError>>>, responses: Result<Vec<A>, StoreError>) {
+    // A send fails only if the caller has left.
+    match responses {
+        Ok(responses) => {
+            replies.into_iter().zip(responses).for_each(|(reply, response)| drop(reply.send(Ok(response))))
         }
         Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone())))),
     }
@@ -87,19 +89,19 @@ mod tests {
         let gate = Arc::new(Semaphore::new(0));
         let batcher = {
             let (sizes, gate) = (sizes.clone(), gate.clone());
-            Batcher::start(1, 10, move |questions: Vec<u32>| {
-                sizes.lock().unwrap().push(questions.len());
+            Batcher::start(1, 10, move |requests: Vec<u32>| {
+                sizes.lock().unwrap().push(requests.len());
                 let gate = gate.clone();
                 async move {
                     gate.acquire().await.unwrap().forget();
-                    Ok(questions.iter().map(|question| question * 2).collect())
+                    Ok(requests.iter().map(|request| request * 2).collect())
                 }
             })
         };
-        let calls = join_all((0..25).map(|question| batcher.call(question)));
+        let calls = join_all((0..25).map(|request| batcher.call(request)));
         gate.add_permits(100);
-        let answers: Vec<_> = calls.await.into_iter().map(Result::unwrap).collect();
-        assert_eq!(answers, (0..25).map(|question| question * 2).collect::<Vec<_>>());
+        let responses: Vec<_> = calls.await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(responses, (0..25).map(|request| request * 2).collect::<Vec<_>>());
         let sizes = sizes.lock().unwrap();
         assert!(sizes.iter().all(|size| *size <= 10) && sizes.len() < 25, "{sizes:?}");
     }
@@ -108,7 +110,7 @@ mod tests {
     async fn a_batch_that_fails_fails_for_each_call() {
         let batcher =
             Batcher::start(1, 10, |_: Vec<()>| async { Err::<Vec<()>, _>(StoreError::unavailable("no")) });
-        let answers = join_all((0..3).map(|_| batcher.call(()))).await;
-        assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))));
+        let responses = join_all((0..3).map(|_| batcher.call(()))).await;
+        assert!(responses.iter().all(|response| matches!(response, Err(StoreError::Unavailable(_)))));
     }
 }

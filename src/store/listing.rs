@@ -1,4 +1,4 @@
-//! Links in an order, a page at a time.
+//! The orders of listings, and the cursors between their pages.
 
 use std::{fmt, str::FromStr};
 
@@ -10,17 +10,17 @@ use crate::link::Key;
 /// The order of a listing. Keys break ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// The link that was made last comes first.
+    /// Last created first.
     #[default]
     Newest,
-    /// The link that was made first comes first.
+    /// First created first.
     Oldest,
-    /// The link that was followed most comes first; those that never were are left out.
+    /// Most clicked first. Links without clicks are left out.
     MostClicked,
 }
 
 impl Order {
-    /// Where `record` stands in this order.
+    /// Returns the position of `record` in this order.
     pub fn cursor(self, record: &Record) -> Cursor {
         let position = match self {
             Self::Newest | Self::Oldest => record.link.created_at.as_millisecond(),
@@ -30,19 +30,18 @@ impl Order {
     }
 }
 
-/// A text that is greater than every key, in any collation of a database.
+/// A string that sorts after every key, in any database collation.
 pub(super) const LAST_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-/// A place in a listing: that of the last link of a page.
+/// A position in a listing: that of the last link of a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    /// Milliseconds since the Unix epoch, or clicks.
+    /// The creation time in milliseconds since the Unix epoch, or the number of clicks.
     pub position: i64,
-    /// The link's key.
     pub key: Key,
 }
 
-/// A string is not a cursor.
+/// The error for a string that is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the cursor is not one that this service has given out")]
 pub struct InvalidCursor;

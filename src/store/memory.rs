@@ -1,4 +1,4 @@
-//! Links in this process alone, gone when it ends: for tests and demonstrations.
+//! An in-memory store for tests and demonstrations. Its links are lost when the process ends.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// A map of links. As durable as the process is.
+/// A store in memory, which is not durable.
 pub struct MemoryStore {
     links: DashMap<Key, Stored, RandomState>,
     next_number: AtomicU64,
@@ -132,7 +132,7 @@ impl Store for MemoryStore {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         let Some(stored) = self.links.get(key) else { return Ok(BTreeMap::new()) };
-        // A range that ends before it begins would panic.
+        // `BTreeMap::range` panics if `first` is after `last`.
         let days = stored.days.iter().filter(|(day, _)| (first..=last).contains(day));
         Ok(days.map(|(day, counts)| (*day, counts.clone())).collect())
     }

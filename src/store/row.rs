@@ -1,4 +1,4 @@
-//! The columns in which SQL databases keep links and counts.
+//! Conversions between domain values and stored columns.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,20 @@ use crate::{
     link::{Document, Link},
 };
 
-/// The day with the number 0.
+/// Day number 0.
 const FIRST_DAY: Date = date(1970, 1, 1);
 
-/// Returns the text of a link's document.
+/// Serializes a link's document.
 pub(super) fn encode(doc: &Document) -> Result<String, StoreError> {
     serde_json::to_string(doc).map_err(StoreError::corrupt)
 }
 
-/// Reads a link. `created_at` is in milliseconds since the Unix epoch.
+/// Builds a link from its columns.
+///
+/// `created_at` is in milliseconds since the Unix epoch.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for a value that no link can have.
+/// [`StoreError::Corrupt`] for an invalid value.
 pub(super) fn link(key: &str, created_at: i64, version: i64, doc: &str) -> Result<Link, StoreError> {
     Ok(Link {
         key: key.parse().map_err(StoreError::corrupt)?,
@@ -34,8 +36,9 @@ pub(super) fn link(key: &str, created_at: i64, version: i64, doc: &str) -> Resul
     })
 }
 
-/// The counts of a day in columns. One for each device takes a third less room than a document of them
-/// (`cargo bench --bench layout`).
+/// The columns of a day's counts.
+///
+/// A column per device takes a third less space than a JSON document (`cargo bench --bench layout`).
 pub(super) struct DayColumns {
     pub(super) people: i64,
     pub(super) bots: i64,
@@ -43,7 +46,7 @@ pub(super) struct DayColumns {
     pub(super) mobile: i64,
     pub(super) tablet: i64,
     pub(super) other: i64,
-    /// JSON of counts by host, if there are any.
+    /// JSON of counts by host; `None` if there are none.
     pub(super) referrers: Option<String>,
 }
 
@@ -87,12 +90,12 @@ impl TryFrom<DayColumns> for DayCounts {
     }
 }
 
-/// Returns the number of a day, counted from 1970-01-01.
+/// Returns the number of days since 1970-01-01.
 pub(super) fn day_number(day: Date) -> i32 {
     day.since((Unit::Day, FIRST_DAY)).map_or(0, |span| span.get_days())
 }
 
-/// Returns the day with a number.
+/// Returns the day that is `number` days after 1970-01-01.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for a day that is out of range.
@@ -101,12 +104,12 @@ pub(super) fn day(number: i32) -> Result<Date, StoreError> {
     FIRST_DAY.checked_add(days).map_err(StoreError::corrupt)
 }
 
-/// Returns a count for a column. SQL has no unsigned integers.
+/// Converts a count for a column, as SQL has no unsigned integers.
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Returns the count in a column.
+/// Converts the count in a column.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for a negative number.

@@ -1,18 +1,18 @@
-//! The version of a store's schema, and which programs can use it.
+//! The schema version of a store, and the check that this program can use it.
 
 use super::StoreError;
 
-/// The schema of a file or a database.
+/// The schema version of a file or database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Schema {
-    /// The number of migrations that were applied.
+    /// The number of applied migrations.
     pub(super) version: u32,
-    /// The oldest version whose programs can read and write it.
+    /// The oldest schema version whose programs can still use the store.
     pub(super) readable_from: u32,
 }
 
 impl Schema {
-    /// Checks that a program of schema `newest` can use the store.
+    /// Checks that a program with schema `newest` can use the store.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the store needs a newer program.
@@ -31,7 +31,7 @@ impl Schema {
     }
 }
 
-/// Returns the refusal of a store that a build before schema 1 has written.
+/// Returns the error for a store from a build before schema 1.
 pub(super) fn written_before_schema_1() -> StoreError {
     StoreError::unavailable(
         "an early build of urlshort has written this store, and this program can't read it. Run `urlshort export \
