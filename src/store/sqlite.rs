@@ -1,23 +1,27 @@
-//! Links in one SQLite file, for one machine.
+//! A store in one SQLite file, for one machine.
 //!
-//! WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. All writes
-//! go through one thread that commits whatever waits as one transaction (group commit), see [`worker`].
+//! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One thread
+//! does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
 
-mod file;
 mod rows;
 mod schema;
 mod worker;
 
-use std::{collections::BTreeMap, ops::Range, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    ops::Range,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
-use self::{
-    file::DatabaseFile,
-    worker::{Mode, Worker},
-};
+use self::worker::{Mode, Worker};
 use super::{
     Change, Changed, History, Record, Scan, Store, StoreError,
     listing::{Cursor, Order},
@@ -28,16 +32,16 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// Threads that read, so that one slow page of the disk does not hold up every other look-up.
+/// Reader threads. With more than one, a slow disk read does not delay every other look-up.
 const READERS: usize = 2;
 
-/// How long SQLite itself waits for another process that holds the file's lock.
+/// The time that SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the file is looked at for what other processes, such as an import, have written.
+/// The interval between checks for writes by other processes, such as an import.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A store in one file.
+/// A store in one SQLite file.
 pub(super) struct SqliteStore {
     file: DatabaseFile,
     writer: Worker,
@@ -45,10 +49,10 @@ pub(super) struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the file at `path`, makes it where it is missing, and brings its schema up to date.
+    /// Opens or creates the file at `path`, and migrates its schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`]: not a database of this service, a newer schema, or the file system's reason.
+    /// [`StoreError::Unavailable`] if the file is not a database of this service, has a newer schema, or can't be opened.
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path)).await;
@@ -58,7 +62,7 @@ impl SqliteStore {
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
         DatabaseFile::make_private(path);
         let to_read = || connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        // Before anything is written. A file that can't be read like this is looked at once more below.
+        // Check before writing anything. A file that can't be read at this point is checked again below.
         if let Ok(true) = to_read().and_then(|connection| schema::is_foreign(&connection)) {
             return Err(schema::foreign());
         }
@@ -66,7 +70,7 @@ impl SqliteStore {
         schema::prepare(&mut writer)?;
         let readers = (0..READERS).map(|_| {
             let reader = to_read()?;
-            // A connection opens the log with its first look-up. Later there may be no descriptor left for that.
+            // A connection opens the WAL at its first look-up, and later there may be no file descriptor left.
             probe(&reader)?;
             Ok(reader)
         });
@@ -79,7 +83,7 @@ impl SqliteStore {
         })
     }
 
-    /// Runs a change of one link, and tells its result by the number of rows that it changed.
+    /// Runs a change of one link, and derives its outcome from the changed rows.
     async fn change<F>(&self, key: Key, change: F) -> Result<Change, StoreError>
     where
         F: Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static,
@@ -98,14 +102,52 @@ impl SqliteStore {
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // A temporary file would need a descriptor when there may be none left.
+    // A temporary file would need a file descriptor, and there may be none left.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
 
-/// Reads the first page of the file and no other, any of which may be damaged without harm to the rest.
+/// Reads only the first page of the file.
+///
+/// Damage to any other page does not concern the whole store.
 fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
+}
+
+/// The open database file: its path and its identity.
+#[derive(Clone, Debug)]
+struct DatabaseFile {
+    path: Arc<PathBuf>,
+    device: u64,
+    inode: u64,
+}
+
+impl DatabaseFile {
+    /// Creates a missing file with access only for its owner.
+    ///
+    /// SQLite gives the WAL the same mode. It ignores errors, because SQLite then fails with a better one.
+    fn make_private(path: &Path) {
+        let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    }
+
+    /// Records the identity of the open file at `path`.
+    fn opened(path: &Path) -> Result<Self, StoreError> {
+        let metadata = fs::metadata(path).map_err(StoreError::unavailable)?;
+        Ok(Self { path: Arc::new(path.to_owned()), device: metadata.dev(), inode: metadata.ino() })
+    }
+
+    /// Checks that the open file is still the one at its path.
+    ///
+    /// Otherwise, links written to it would be lost when the process ends.
+    fn check(&self) -> Result<(), StoreError> {
+        match fs::metadata(&*self.path) {
+            Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => Ok(()),
+            Ok(_) => {
+                Err(StoreError::unavailable("the database file was replaced; restart to use the new one"))
+            }
+            Err(error) => Err(StoreError::unavailable(format!("the database file is not there: {error}"))),
+        }
+    }
 }
 
 #[async_trait]
@@ -179,7 +221,7 @@ impl Store for SqliteStore {
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        // On the writing connection the number changes with the commits of others alone.
+        // On the writer's connection, the version changes only with the commits of other processes.
         let version =
             || self.writer.call(|db| db.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)));
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
@@ -197,7 +239,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // The last connection folds the WAL into the file and removes it, which those that only read can't.
+        // The last connection checkpoints and removes the WAL, which a read-only connection can't do.
         self.reader.stop().await;
         self.writer.stop().await;
     }
@@ -215,7 +257,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Returns whether part of the file is damaged or can't be read from the disk; other parts may be fine.
+/// Returns whether part of the file is damaged or unreadable.
+///
+/// Other parts may be intact.
 fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| {
         matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)

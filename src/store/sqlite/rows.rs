@@ -1,4 +1,4 @@
-//! The statements, and the values of their rows.
+//! The SQL statements, and the conversion of their rows.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -69,7 +69,6 @@ pub(super) fn delete(db: &Connection, key: &Key, expected: Revision) -> rusqlite
     Ok(deleted)
 }
 
-/// Uses up a visit, if the link has one left.
 pub(super) fn use_visit(db: &Connection, key: &Key) -> rusqlite::Result<bool> {
     let mut statement = db.prepare_cached(
         "INSERT INTO counts (key, created_at, clicks, visits)
@@ -120,7 +119,7 @@ pub(super) fn scan(
             ),
             (i64::MIN, ""),
         ),
-        // The plus keeps SQLite from the index by creation time, which is the longer way to a link.
+        // The plus keeps SQLite from using the index on creation time, which would be slower.
         Order::MostClicked => (
             concat!(
                 "SELECT ",
@@ -134,7 +133,7 @@ pub(super) fn scan(
     };
     let (position, key) = after.map_or(start, |cursor| (cursor.position, cursor.key.as_str()));
     let mut statement = db.prepare_cached(sql)?;
-    // Rows come one by one, so the room for damaged ones costs nothing while there are none.
+    // Rows are read lazily, so the allowance for damaged ones is free if there are none.
     let mut rows = statement.query((position, key, limit.saturating_add(MAX_DAMAGED)))?;
     let mut scan = Scan::default();
     while scan.records.len() < limit
@@ -151,11 +150,11 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
     let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
     let people = signed(tally.counts.people);
     let is_counted = if people == 0 {
-        // Visits by bots alone leave the row and its index as they are.
+        // Visits only by bots change neither the row nor its index.
         let mut select = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
         select.exists((key, created_at))?
     } else {
-        // A sum beyond the largest integer becomes a floating-point number, which is larger than that integer.
+        // On overflow, SQLite returns a floating-point number, which `min` replaces by the largest integer.
         let mut update = db.prepare_cached(
             "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
         )?;
@@ -170,7 +169,7 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
             return Ok(());
         }
     }
-    // Everything but referrers is added up in the statement.
+    // The upsert adds everything but referrers.
     if tally.counts.referrers.is_empty() {
         return add_day(db, &tally.key, tally.day, &tally.counts);
     }
@@ -184,7 +183,9 @@ pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
     add_day(db, &tally.key, tally.day, &counts)
 }
 
-/// Adds to the counts of a day, and replaces those by referrer if there are any.
+/// Adds to the counts of a day.
+///
+/// It replaces the counts by referrer if `counts` has any.
 fn add_day(db: &Connection, key: &Key, day: Date, counts: &DayCounts) -> rusqlite::Result<()> {
     macro_rules! sum {
         ($($column:literal)*) => {

@@ -1,4 +1,4 @@
-//! The tables, and how an older file gets them.
+//! The schema of the file, and its migrations.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -7,35 +7,41 @@ use crate::store::{
     schema::{Schema, written_before_schema_1},
 };
 
-/// `urls` in ASCII; marks a file as this service's own (`PRAGMA application_id`).
+/// The `PRAGMA application_id` of this service: `urls` in ASCII.
 const APPLICATION_ID: i32 = 0x7572_6c73;
 
-/// Pages of the log that are carried over to the file at a time. A page that was written often in between is carried
-/// over once, so four times SQLite's own default saves a third of a busy writer's time, for 16 MiB of log.
+/// Pages in the WAL that trigger a checkpoint.
+///
+/// A checkpoint writes each changed page once. Four times SQLite's default saves a third of a busy writer's time, at the
+/// cost of a WAL of 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4000;
 
-/// The writer's page cache, in KiB. New keys fall all over the index, so most of it should be at hand.
+/// The writer's page cache, in KiB.
+///
+/// New keys are spread over the whole index, so most of the index should fit.
 const WRITER_CACHE_KIB: i32 = 8000;
 
-/// The migrations in order, each with the oldest schema whose programs can still use a file after it.
+/// The migrations in order, each with its new `readable_from`.
 const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
 
-/// Returns whether the file belongs to another application. It has tables then, but not this service's mark.
+/// Returns whether the file belongs to another application.
+///
+/// Such a file has tables, but not the application id of this service.
 pub(super) fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
     let application: i32 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     Ok(application != APPLICATION_ID && tables > 0)
 }
 
-/// The refusal of such a file.
+/// Returns the error for a file of another application.
 pub(super) fn foreign() -> StoreError {
     StoreError::unavailable("the file is the database of another application")
 }
 
-/// Turns on WAL and brings the schema up to date.
+/// Turns on WAL and migrates the schema.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] where the file belongs to something else, has a newer schema, or can't be written.
+/// [`StoreError::Unavailable`] if the file is foreign, has a newer schema, or can't be written.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     let journal: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     if journal != "wal" {
@@ -48,18 +54,18 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     migrate(connection, MIGRATIONS)
 }
 
-/// Applies the migrations that the file lacks, in one transaction.
+/// Applies the missing migrations, in one transaction.
 fn migrate(connection: &mut Connection, migrations: &[(&str, u32)]) -> Result<(), StoreError> {
     let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if is_foreign(&migration)? {
         return Err(foreign());
     }
-    // Early builds had their version here.
+    // Early builds kept their schema version here.
     let early: u32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     if early > 0 {
         return Err(written_before_schema_1());
     }
-    // Only what is missing is written: a commit makes every other process doubt what it has cached.
+    // Avoid needless writes: each commit invalidates the caches of other processes.
     if !migration.table_exists(None, "schema")? {
         migration.pragma_update(None, "application_id", APPLICATION_ID)?;
         migration.execute_batch(

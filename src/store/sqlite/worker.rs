@@ -1,8 +1,8 @@
-//! Threads that own SQLite connections, and the group commit.
+//! Threads that own SQLite connections, and group commit.
 //!
-//! A worker that writes takes all calls that wait, runs them in one transaction, and answers them once it is committed.
-//! While one commit waits for the disk, the next batch gathers by itself: calls that arrive together share an fsync, and a
-//! lone call waits for no other. Each read has a transaction of its own.
+//! The writer takes all queued calls, runs them in one transaction, and answers them after the commit. While a commit waits
+//! for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay. Each read has its
+//! own transaction.
 
 use std::{
     io,
@@ -15,24 +15,25 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::{file::DatabaseFile, is_damage};
+use super::{DatabaseFile, is_damage};
 use crate::store::StoreError;
 
-/// Calls that may wait for a worker. Past it a call fails at once: a longer queue could not be served in time.
+/// The queue limit. A longer queue could not be served in time, so further calls fail at once.
 const QUEUE: usize = 4096;
 
-/// Calls in one transaction at most, so that the first of them does not wait for too many others.
+/// The limit on calls in one transaction, which bounds the latency of the first one.
 const BATCH: usize = 512;
 
-/// How long a writer waits for calls to come that came together before. Without it, clients that wait for their answers
-/// end up in two halves that take turns, with twice the fsyncs.
+/// The time that the writer waits for as many calls as in its previous batch.
+///
+/// Without this wait, clients split into two groups that take turns, with twice the fsyncs.
 const GATHER: Duration = Duration::from_micros(100);
 
-/// What a worker's connections do.
+/// The kind of transactions that a worker runs.
 #[derive(Clone, Debug)]
 pub(super) enum Mode {
     Read,
-    /// Writes, as long as the file is in its place.
+    /// Writes, as long as the file is still at its path.
     Write(DatabaseFile),
 }
 
@@ -44,7 +45,7 @@ impl Mode {
         }
     }
 
-    /// Checks that what is committed will be found again.
+    /// Checks that committed data will be found after a restart.
     fn check(&self) -> Result<(), StoreError> {
         match self {
             Self::Read => Ok(()),
@@ -53,7 +54,7 @@ impl Mode {
     }
 }
 
-/// One or more threads, each with a connection of its own, that serve one queue of calls.
+/// Threads that serve one queue, each with its own connection.
 pub(super) struct Worker {
     running: Mutex<Option<Running>>,
 }
@@ -75,8 +76,9 @@ impl Worker {
         Ok(Self { running: Mutex::new(Some(Running { queue, threads })) })
     }
 
-    /// Runs `function` in a transaction and returns what it did once that is committed. `function` may run again
-    /// where another call spoils the transaction that both were in.
+    /// Runs `function` in a transaction, and returns its result after the commit.
+    ///
+    /// `function` runs again if another call breaks the shared transaction.
     pub(super) async fn call<T, F>(&self, function: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -96,7 +98,7 @@ impl Worker {
         })
     }
 
-    /// Serves what is queued, then ends the threads and closes their connections.
+    /// Serves the queued calls, then stops the threads and closes their connections.
     pub(super) async fn stop(&self) {
         let running = self.running.lock().take();
         let Some(Running { queue, threads }) = running else {
@@ -105,16 +107,16 @@ impl Worker {
         drop(queue);
         let joined = tokio::task::spawn_blocking(|| threads.into_iter().try_for_each(JoinHandle::join));
         if !matches!(joined.await, Ok(Ok(()))) {
-            tracing::error!("a thread of the store has panicked");
+            tracing::error!("store thread panicked");
         }
     }
 }
 
-/// A call whose type of result is hidden, so that different ones share a queue and a transaction.
+/// A type-erased call, so that calls with different results share a queue.
 trait Call: Send {
-    /// Does the work and keeps the result, unless nobody waits for it any more.
+    /// Runs the call and keeps its result, unless the caller has left.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
-    /// Hands out the result, or why there is none.
+    /// Sends the result or the error to the caller.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
@@ -140,7 +142,7 @@ where
         let Self { result, reply, .. } = *self;
         let answer =
             committed.and_then(|()| result.ok_or_else(|| StoreError::unavailable("the call did not run")));
-        // Whoever asked may have left meanwhile; then nobody is told.
+        // The send fails only if the caller has left.
         let _ = reply.send(answer);
     }
 }
@@ -170,8 +172,9 @@ fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: &Mode) 
     }
 }
 
-/// Runs the call in `batch` and adds whatever waits behind it, all in one transaction. Where a call fails, nothing of
-/// any remains. A writer that had company the last time waits a moment for it to come back.
+/// Runs the call in `batch` and the queued calls in one transaction.
+///
+/// If a call fails, all of them are rolled back. The writer waits up to [`GATHER`] for a batch of the previous size.
 fn fill_and_commit(
     connection: &Connection,
     batch: &mut Vec<Box<dyn Call>>,
@@ -183,7 +186,7 @@ fn fill_and_commit(
     let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
     while let Some(call) = batch.last_mut() {
         call.run(&transaction)?;
-        // A transaction that reads sees the file as it was at its first read, which is too old for a later call.
+        // A read transaction sees a snapshot from its first read, which is too old for a later call.
         let next = if batch.len() == BATCH || matches!(mode, Mode::Read) {
             None
         } else if matches!(mode, Mode::Write(_)) && batch.len() < last_size {
@@ -205,8 +208,9 @@ fn commit_alone(connection: &Connection, call: &mut dyn Call, mode: &Mode) -> ru
     transaction.commit()
 }
 
-/// Returns whether an error comes from what one call asked, or from the page it met, rather than from the whole file or
-/// disk, where all calls would fail.
+/// Returns whether an error concerns one call or page, not the whole file.
+///
+/// If it concerns the file or the disk, the other calls would fail as well.
 fn concerns_one_call(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => {
