@@ -1,7 +1,8 @@
-//! Links in Redis or Valkey, one server or a cluster, for many instances.
+//! A store in Redis or Valkey, for many instances.
 //!
-//! A link, its counts and its listings are in one hash slot, see [`layout`], so that a script can change them in one atomic
-//! step. Scripts that are sent again, because a server was lost before it answered, notice that.
+//! It works with a single server or a cluster. A link, its counts and its listings share a hash slot, see [`layout`],
+//! so a script can change them atomically. Scripts are idempotent: they detect that they were sent again after a lost
+//! response.
 
 mod connection;
 mod layout;
@@ -41,15 +42,15 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// Without a message for so long, the subscription asks whether its connection still works.
+/// The silence after which the subscription pings the server.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// A store on a server or a cluster.
+/// A store on a Redis server or cluster.
 pub(super) struct RedisStore {
     url: RedisUrl,
     connection: Connection,
     scripts: Scripts,
-    /// Tells this instance from every other that has ever used the store.
+    /// Unique among all instances that have ever used the store.
     instance: u64,
     next_write: AtomicU64,
 }
@@ -75,10 +76,10 @@ impl Scripts {
 }
 
 impl RedisStore {
-    /// Connects, and refuses a server that may lose links by its own settings.
+    /// Connects, and refuses a server whose settings may lose links.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the server's reason, or that of the way there.
+    /// [`StoreError::Unavailable`] with the reason of the server or the network.
     pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let url: RedisUrl = url.parse()?;
         let connection = Connection::open(&url, options).await?;
@@ -86,11 +87,11 @@ impl RedisStore {
         Ok(Self { url, connection, scripts: Scripts::new(), instance, next_write: AtomicU64::new(0) })
     }
 
-    /// Returns the next places behind `after`, at most `limit`, and whether they are the last ones.
+    /// Returns at most `limit` members after `after`, and whether they are the last.
     ///
-    /// Asks each bucket for its next ones, and merges what they say. A bucket that may have more behind its last place
-    /// tells nothing about those further on, so the merged list ends at the nearest such place.
-    async fn next_places(
+    /// It asks each bucket for its next members, and merges them. A bucket with a full response may have more members
+    /// after its last one, so the merged list ends at the first such member.
+    async fn next_members(
         &self,
         order: Order,
         after: Option<&str>,
@@ -98,29 +99,31 @@ impl RedisStore {
     ) -> Result<(Vec<String>, bool), StoreError> {
         let per_bucket = layout::share_of(limit);
         let asked = layout::buckets().map(|bucket| {
-            let command = layout::next_places(bucket, order, after, per_bucket);
+            let command = layout::next_members(bucket, order, after, per_bucket);
             async move { self.query::<Vec<String>>(&command).await }
         });
-        let (mut places, mut horizon) = (Vec::new(), None);
+        let (mut members, mut horizon) = (Vec::new(), None);
         for bucket in try_join_all(asked).await? {
             if bucket.len() == per_bucket {
                 let last = bucket.last().cloned();
-                horizon = layout::nearer(order, horizon, last);
+                horizon = layout::first(order, horizon, last);
             }
-            places.extend(bucket);
+            members.extend(bucket);
         }
-        layout::sort(order, &mut places);
-        let is_last = horizon.is_none() && places.len() <= limit;
+        layout::sort(order, &mut members);
+        let is_last = horizon.is_none() && members.len() <= limit;
         if let Some(horizon) = horizon {
-            places.truncate(
-                places.iter().position(|place| *place == horizon).map_or(places.len(), |at| at + 1),
+            members.truncate(
+                members.iter().position(|member| *member == horizon).map_or(members.len(), |at| at + 1),
             );
         }
-        places.truncate(limit);
-        Ok((places, is_last))
+        members.truncate(limit);
+        Ok((members, is_last))
     }
 
-    /// Passes on what other instances tell, until the subscription ends, goes silent, or leads to a demoted server.
+    /// Forwards changes by other instances until the subscription fails.
+    ///
+    /// It fails if it ends or goes silent, or if the server was demoted.
     async fn pass_on_messages(
         &self,
         changed: &(dyn Fn(Changed) + Send + Sync),
@@ -149,12 +152,12 @@ impl RedisStore {
         }
     }
 
-    async fn record_at(&self, place: &str) -> Result<Option<Record>, StoreError> {
-        self.get(&layout::key_text(place).parse().map_err(StoreError::corrupt)?).await
+    async fn record_of(&self, member: &str) -> Result<Option<Record>, StoreError> {
+        self.get(&layout::key_text(member).parse().map_err(StoreError::corrupt)?).await
     }
 
-    /// Returns a number that no other write has, of any instance.
-    fn write_number(&self) -> String {
+    /// Returns an idempotency token, unique among all writes of all instances.
+    fn write_token(&self) -> String {
         format!("{}.{}", self.instance, self.next_write.fetch_add(1, Ordering::Relaxed))
     }
 
@@ -166,12 +169,11 @@ impl RedisStore {
         script.invoke_async(&mut self.connection.clone()).await.map_err(|error| self.failure(error))
     }
 
-    /// Tells a timeout apart from other failures: the server may still do what it was asked.
+    /// Converts an error. After a timeout, the server may still run the command.
     fn failure(&self, error: RedisError) -> StoreError {
         if error.is_timeout() { StoreError::Timeout(self.connection.deadline()) } else { error.into() }
     }
 
-    /// Adds all tallies of one link.
     async fn add_clicks_to(
         &self,
         (key, created_at): (&Key, i64),
@@ -202,9 +204,9 @@ impl Store for RedisStore {
         let (created_at, clicks) = (link.created_at.as_millisecond(), signed(history.clicks()));
         let mut script = self.scripts.put.prepare_invoke();
         script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
-        script.arg(self.write_number()).arg(created_at).arg(link.version).arg(row::encode(&link.doc)?);
-        script.arg(layout::place(Order::Newest, created_at, &link.key));
-        script.arg(clicks).arg(layout::place(Order::MostClicked, clicks, &link.key));
+        script.arg(self.write_token()).arg(created_at).arg(link.version).arg(row::encode(&link.doc)?);
+        script.arg(layout::member(Order::Newest, created_at, &link.key));
+        script.arg(clicks).arg(layout::member(Order::MostClicked, clicks, &link.key));
         script.arg(signed(history.visits));
         for (field, count) in history.days.iter().flat_map(|(day, counts)| layout::day_fields(*day, counts)) {
             script.arg(field).arg(count);
@@ -240,32 +242,32 @@ impl Store for RedisStore {
         let mut script = self.scripts.delete.prepare_invoke();
         script.key(&keys.link).key(&keys.by_creation).key(&keys.by_clicks).key(&keys.days);
         script.arg(created_at).arg(expected.version).arg(key.as_str());
-        script.arg(layout::place(Order::Newest, created_at, key)).arg(CHANNEL);
+        script.arg(layout::member(Order::Newest, created_at, key)).arg(CHANNEL);
         change(self.run(&script).await?)
     }
 
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
         let keys = Keys::new(key);
         let mut script = self.scripts.use_visit.prepare_invoke();
-        script.key(&keys.link).key(keys.visit(&self.write_number()));
+        script.key(&keys.link).key(keys.visit(&self.write_token()));
         self.run(&script).await
     }
 
     async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
         let mut scan = Scan::default();
-        let mut after = after.map(|cursor| layout::place(order, cursor.position, &cursor.key));
+        let mut after = after.map(|cursor| layout::member(order, cursor.position, &cursor.key));
         loop {
             let missing = limit - scan.records.len();
-            let (places, is_last) = self.next_places(order, after.as_deref(), missing).await?;
-            let records = join_all(places.iter().map(|place| self.record_at(place))).await;
-            for (place, record) in places.iter().zip(records) {
-                // A link that was removed in between is no longer listed.
+            let (members, is_last) = self.next_members(order, after.as_deref(), missing).await?;
+            let records = join_all(members.iter().map(|member| self.record_of(member))).await;
+            for (member, record) in members.iter().zip(records) {
+                // A link that was removed in the meantime is not listed.
                 if let Some(record) = record.transpose() {
-                    scan.push(record, || layout::key_text(place).to_owned())?;
+                    scan.push(record, || layout::key_text(member).to_owned())?;
                 }
             }
-            // Links that were removed or are damaged have left room for others.
-            match places.last() {
+            // Removed and damaged links don't count, so more may be needed.
+            match members.last() {
                 Some(last) if !is_last && scan.records.len() < limit => after = Some(last.clone()),
                 _ => return Ok(scan),
             }
@@ -283,12 +285,12 @@ impl Store for RedisStore {
         for tally in &tallies {
             by_link.entry((&tally.key, tally.created_at.as_millisecond())).or_default().push(tally);
         }
-        let batch = self.write_number();
+        let batch = self.write_token();
         let added = by_link.iter().map(|(link, tallies)| self.add_clicks_to(*link, tallies, &batch));
         let failed = by_link.keys().zip(join_all(added).await);
         let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
         let failed: Vec<_> = failed.collect();
-        // A failure of the call says that nothing was added, but a damaged link may be counted in part.
+        // A failed call promises that nothing was added, but a damaged link may be counted in part.
         let is_damaged = failed.iter().any(|(_, error)| matches!(error, StoreError::Corrupt(_)));
         match failed.first() {
             Some((_, error)) if failed.len() == by_link.len() && !is_damaged => Err(error.clone()),
@@ -334,7 +336,7 @@ fn change(answer: i64) -> Result<Change, StoreError> {
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         match error.code() {
-            // A key holds another type than this service stores there, or a script has found a value that it can't read.
+            // A key has the wrong type, or a script found an unreadable value.
             Some("WRONGTYPE" | "CORRUPT") => Self::corrupt(error),
             _ if error.kind() == ErrorKind::UnexpectedReturnType => Self::corrupt(error),
             _ => Self::unavailable(error),

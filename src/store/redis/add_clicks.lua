@@ -5,7 +5,7 @@
 local largest = '9223372036854775807'
 local damage
 
--- Adds to one count. A damaged one stays as it is and keeps no other from being counted.
+-- Adds to one count. A damaged count stays as it is, and the others are still added.
 local function add(key, field, number)
   local sum = redis.pcall('HINCRBY', key, field, number)
   if type(sum) == 'table' and sum.err then
@@ -17,8 +17,8 @@ local function add(key, field, number)
   end
 end
 
--- Lua's numbers are exact up to 2^53 only, so the count stays the text that Redis has.
-local function place(clicks)
+-- Lua's numbers are exact only up to 2^53, so the count stays a string.
+local function member(clicks)
   return string.rep('0', #largest - #clicks) .. clicks .. ':' .. ARGV[2]
 end
 
@@ -31,9 +31,9 @@ if ARGV[4] ~= '0' then
   add(KEYS[1], 'clicks', ARGV[4])
   if not damage then
     if link[3] then
-      redis.call('ZREM', KEYS[2], place(link[3]))
+      redis.call('ZREM', KEYS[2], member(link[3]))
     end
-    redis.call('ZADD', KEYS[2], 0, place(redis.call('HGET', KEYS[1], 'clicks')))
+    redis.call('ZADD', KEYS[2], 0, member(redis.call('HGET', KEYS[1], 'clicks')))
   end
 end
 for i = 5, #ARGV, 2 do

@@ -1,4 +1,4 @@
-//! The way to a server or a cluster.
+//! Connections to a server or a cluster.
 
 use std::{fs, slice, str::FromStr, sync::Arc, time::Duration};
 
@@ -18,20 +18,23 @@ use url::Url;
 
 use crate::store::{StoreError, StoreOptions};
 
-/// Where the store is, and what is to be watched on the way.
+/// A parsed store URL.
 #[derive(Clone)]
 pub(super) struct RedisUrl {
-    /// The nodes that the URL names, one at least.
+    /// At least one.
     nodes: Vec<ConnectionInfo>,
     root_certificate: Option<Vec<u8>>,
-    /// How many replicas have to have a new link before it counts as kept.
+    /// Replicas that must have a new link before it counts as durable.
     wait_replicas: u32,
 }
 
 impl FromStr for RedisUrl {
     type Err = StoreError;
 
-    /// Reads `redis://USER:PASSWORD@HOST:PORT,HOST:PORT…/DATABASE?sslrootcert=FILE&wait_replicas=N`; `rediss` for TLS.
+    /// Parses a URL with one or more hosts, and reads its certificate file.
+    ///
+    /// The form is `redis://USER:PASSWORD@HOST:PORT,HOST:PORT…/DATABASE?sslrootcert=FILE&wait_replicas=N`, with
+    /// `rediss` for TLS.
     fn from_str(text: &str) -> Result<Self, StoreError> {
         let (before, hosts, after) = split_hosts(text);
         let urls = hosts.split(',').map(|host| Url::parse(&format!("{before}{host}{after}")));
@@ -52,7 +55,7 @@ impl FromStr for RedisUrl {
     }
 }
 
-/// What stands before the hosts of a URL, the hosts, and what stands behind.
+/// Splits a URL into its prefix, its hosts and its suffix.
 fn split_hosts(text: &str) -> (&str, &str, &str) {
     let authority = text.find("://").map_or(0, |at| at + 3);
     let end = text[authority..].find(['/', '?']).map_or(text.len(), |at| authority + at);
@@ -60,7 +63,7 @@ fn split_hosts(text: &str) -> (&str, &str, &str) {
     (&text[..hosts], &text[hosts..end], &text[end..])
 }
 
-/// A peer that acknowledges nothing for so long is given up, and another connection made.
+/// The `TCP_USER_TIMEOUT`, after which an unresponsive connection is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
 fn tcp_settings() -> TcpSettings {
@@ -75,10 +78,10 @@ impl RedisUrl {
         }
     }
 
-    /// What to say to the operator of an error that does not tell by itself what is wrong.
+    /// Returns advice on an error that suggests a URL with the wrong scheme.
     fn advice(&self, error: &RedisError) -> Option<String> {
         match &self.nodes.first()?.addr() {
-            // It takes the beginning of TLS for the beginning of a command, and waits for the rest.
+            // A server without TLS takes the TLS handshake for an incomplete command, and waits for the rest.
             ConnectionAddr::TcpTls { .. } if error.is_timeout() => {
                 Some(format!("{error}; a server without TLS is at redis://, not rediss://"))
             }
@@ -93,7 +96,9 @@ impl RedisUrl {
         TlsCertificates { client_tls: None, root_cert: self.root_certificate.clone() }
     }
 
-    /// Listens to `channel` on the first node that answers; in a cluster each of them tells what is told on any.
+    /// Subscribes to `channel` on the first node that responds.
+    ///
+    /// A cluster forwards messages to all nodes.
     pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
         let mut last = None;
         for node in &self.nodes {
@@ -109,11 +114,11 @@ impl RedisUrl {
     }
 }
 
-/// A connection that many calls share, and that finds its way again after a failure. Cheap to clone.
+/// A shared connection that reconnects after a failure. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connection {
     to: To,
-    /// For calls that wait for replicas: a server that waits for them answers nothing else on the same connection.
+    /// For calls that wait for replicas. `WAIT` blocks other calls on its connection.
     durable: To,
     wait_replicas: u32,
     deadline: Duration,
@@ -127,7 +132,7 @@ enum To {
 }
 
 impl Connection {
-    /// Connects to the first node that answers, and to the whole cluster where that is part of one.
+    /// Connects to the first node that responds, or to its whole cluster.
     pub(super) async fn open(url: &RedisUrl, options: &StoreOptions) -> Result<Self, StoreError> {
         let (mut last, replaced) = (None, watch::Sender::new(()));
         for node in &url.nodes {
@@ -149,12 +154,12 @@ impl Connection {
         Err(url.advice(&error).map_or_else(|| error.into(), StoreError::unavailable))
     }
 
-    /// The time that a call may take.
+    /// Returns the deadline of a call.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// The connection to a cluster, if that is what this is.
+    /// Returns the connection to the cluster, if it is one.
     pub(super) fn cluster(&self) -> Option<&ClusterConnection> {
         match &self.to {
             To::Server(_) => None,
@@ -162,8 +167,9 @@ impl Connection {
         }
     }
 
-    /// Gives up the connections to a server that was demoted, so that the next calls make new ones: its address may
-    /// lead to another server by now.
+    /// Replaces the connections to a server that was demoted.
+    ///
+    /// The next call reconnects, because the address may lead to another server by now.
     pub(super) fn replace(&self) {
         for to in [&self.to, &self.durable] {
             if let To::Server(server) = to {
@@ -172,19 +178,19 @@ impl Connection {
         }
     }
 
-    /// Changes whenever a connection to a server is replaced.
+    /// Returns a receiver that is notified when a connection is replaced.
     pub(super) fn replaced(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()
     }
 
-    /// Runs a script and, where that is asked for, waits until enough replicas have what it wrote.
+    /// Runs a script, and waits for `wait_replicas` replicas.
     pub(super) async fn run_durably(&self, script: &ScriptInvocation<'_>) -> Result<bool, StoreError> {
         let mut connection = Self { to: self.durable.clone(), ..self.clone() };
         if self.wait_replicas == 0 {
             return Ok(script.invoke_async(&mut connection).await?);
         }
-        // WAIT is about what came before it on the same connection, so both have to go together. It must answer before
-        // its own answer is given up.
+        // WAIT covers earlier writes on the same connection, so both go in one pipeline. It must time out before the
+        // call itself does.
         let timeout = u64::try_from(self.deadline.as_millis() / 2).unwrap_or(u64::MAX);
         let mut pipeline = redis::pipe();
         pipeline.invoke_script(script).cmd("WAIT").arg(self.wait_replicas).arg(timeout);
@@ -237,12 +243,12 @@ async fn connect(
     Ok(To::Server(Arc::new(Server { client, config, manager, replaced: replaced.clone() })))
 }
 
-/// A connection to one server.
+/// A connection to a single server.
 struct Server {
     client: Client,
     config: ConnectionManagerConfig,
-    /// Finds its way again after it was lost, but not where it is silent or leads to the wrong server. The number says
-    /// how many came before.
+    /// The manager reconnects after a loss, but not if the server is silent or demoted. The number is a
+    /// generation, which counts replacements.
     manager: Mutex<(u64, ConnectionManager)>,
     replaced: watch::Sender<()>,
 }
@@ -252,35 +258,37 @@ impl Server {
         self.manager.lock().clone()
     }
 
-    /// Puts a connection that is made by the next call in the place of this one, unless another call has done so.
-    fn replace(&self, number: u64) {
+    /// Replaces the connection, unless another call has done so.
+    ///
+    /// The next call then connects.
+    fn replace(&self, generation: u64) {
         let mut current = self.manager.lock();
-        if current.0 == number {
+        if current.0 == generation {
             match ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
-                Ok(manager) => *current = (number + 1, manager),
-                Err(error) => tracing::error!(%error, "no new connection to the store"),
+                Ok(manager) => *current = (generation + 1, manager),
+                Err(error) => tracing::error!(%error, "reconnecting to the store failed"),
             }
             self.replaced.send_replace(());
         }
     }
 
-    /// Makes a call, and replaces the connection if the server takes no writes or does not answer.
+    /// Makes a call. Replaces the connection if the server is read-only or silent.
     async fn run<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
         values: impl Fn(&T) -> &[Value],
     ) -> RedisResult<T> {
-        let (number, mut manager) = self.current();
+        let (generation, mut manager) = self.current();
         let answer = call(&mut manager).await;
         let is_wrong = match &answer {
-            // In a pipeline each command has a result of its own.
+            // In a pipeline, each command has its own result.
             Ok(answer) => values(answer).iter().any(|value| {
                 matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
             }),
             Err(error) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
         };
         if is_wrong {
-            self.replace(number);
+            self.replace(generation);
         }
         answer
     }

@@ -1,6 +1,6 @@
 -- Removes a link and its counts if it is still in the expected state, and tells the other instances.
 -- KEYS: link, links by creation, links by clicks, days
--- ARGV: expected creation time, expected version, key, place by creation, channel
+-- ARGV: expected creation time, expected version, key, member by creation, channel
 -- Returns 1 when done, 0 for another state, -1 for no link.
 local link = redis.call('HMGET', KEYS[1], 'created_at', 'version', 'clicks')
 if not link[1] then

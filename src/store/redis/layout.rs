@@ -1,9 +1,9 @@
-//! The keys of a store.
+//! The layout of Redis keys, hashes and sorted sets.
 //!
-//! Links are spread over [`BUCKETS`] buckets by a hash of their key. All keys of a bucket have the same hash tag, so that
-//! a link, its counts and its place in the bucket's listings are in one slot of a cluster. Listings are sorted sets in
-//! which every member has the score 0: their order is that of the text, `place:key`, and a page begins exactly where the
-//! one before has ended, however many links were made in one millisecond.
+//! Links are spread over [`BUCKETS`] buckets by a hash of their key. All Redis keys of a bucket have the same hash tag,
+//! so a link, its counts and the bucket's listings are in one slot of a cluster. Listings are sorted sets in which
+//! every member has the score 0, so that members sort as strings, `position:key`. A page then begins exactly where the
+//! previous one ended, even if many links were created in one millisecond.
 
 use std::collections::BTreeMap;
 
@@ -27,34 +27,36 @@ use crate::{
     },
 };
 
-/// How many buckets there are. It can't change without moving every link.
+/// The number of buckets. A change would move every link.
 const BUCKETS: u32 = 256;
 
-/// The counter of keys.
+/// The counter behind sequential keys.
 pub(super) const COUNTER: &str = "urlshort:counter";
 
-/// Hash of the schema's version and the oldest version that can use the store.
+/// A hash with the schema's version and `readable_from`.
 pub(super) const SCHEMA: &str = "urlshort:schema";
 
-/// How many instances have used the store.
+/// The counter that numbers instances.
 pub(super) const INSTANCES: &str = "urlshort:instances";
 
-/// The channel on which instances announce changes to each other.
+/// The pub/sub channel for changes by other instances.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
-/// Added to a creation time, so that times before 1970 sort as text as well; no timestamp is further from it than that.
-const PLACE_OFFSET: i64 = 400_000_000_000_000;
+/// An offset for creation times, so that negative ones sort as strings.
+///
+/// No timestamp is further from 1970, in milliseconds.
+const CREATION_OFFSET: i64 = 400_000_000_000_000;
 
-/// The Redis keys that concern one link.
+/// The Redis keys of one link.
 pub(super) struct Keys {
     bucket: u32,
-    /// Hash of its fields.
+    /// A hash of the link's fields.
     pub(super) link: String,
-    /// Hash of counts by day, see [`day_fields`].
+    /// A hash of counts by day, see [`day_fields`].
     pub(super) days: String,
-    /// Sorted set of its bucket's links.
+    /// The sorted set of the bucket's links by creation time.
     pub(super) by_creation: String,
-    /// Sorted set of those of its bucket's links that were followed.
+    /// The sorted set of the bucket's links with clicks.
     pub(super) by_clicks: String,
 }
 
@@ -69,10 +71,8 @@ impl Keys {
             by_clicks: listing(bucket, Order::MostClicked),
         }
     }
-}
 
-impl Keys {
-    /// The mark of a visit that was used, which stays for a short time.
+    /// Returns the key that marks a write of a visit as done. It expires soon.
     pub(super) fn visit(&self, number: &str) -> String {
         format!("urlshort:{{{:02x}}}:visit:{number}", self.bucket)
     }
@@ -85,7 +85,7 @@ fn listing(bucket: u32, order: Order) -> String {
     }
 }
 
-/// FNV-1a, 32 bits: short, and the same for ever.
+/// Returns the bucket of a key, by 32-bit FNV-1a.
 fn bucket_of(key: &Key) -> u32 {
     let hash = key
         .as_str()
@@ -94,32 +94,34 @@ fn bucket_of(key: &Key) -> u32 {
     hash % BUCKETS
 }
 
-/// Every bucket.
+/// Returns all buckets.
 pub(super) fn buckets() -> impl Iterator<Item = u32> {
     0..BUCKETS
 }
 
-/// How many links to ask each bucket for, so that together they most likely make `limit`.
+/// Returns how many links to request per bucket for a page of `limit`.
+///
+/// Together they are very likely enough.
 pub(super) fn share_of(limit: usize) -> usize {
     limit.div_ceil(BUCKETS as usize) * 2 + 4
 }
 
-/// Returns the member of a listing. Scripts make those by clicks as well.
-pub(super) fn place(order: Order, position: i64, key: &Key) -> String {
+/// Returns the member of a listing. `add_clicks.lua` builds the same form.
+pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
     match order {
-        Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(PLACE_OFFSET)),
+        Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(CREATION_OFFSET)),
         Order::MostClicked => format!("{position:019}:{key}"),
     }
 }
 
-/// The key in a member of a listing.
-pub(super) fn key_text(place: &str) -> &str {
-    place.split_once(':').map_or(place, |(_, key)| key)
+/// Returns the link's key in a member.
+pub(super) fn key_text(member: &str) -> &str {
+    member.split_once(':').map_or(member, |(_, key)| key)
 }
 
-/// Asks a bucket for its next places in `order` behind `after`.
-pub(super) fn next_places(bucket: u32, order: Order, after: Option<&str>, limit: usize) -> Cmd {
-    let start = after.map(|place| format!("({place}"));
+/// Builds the command for a bucket's next members in `order` after `after`.
+pub(super) fn next_members(bucket: u32, order: Order, after: Option<&str>, limit: usize) -> Cmd {
+    let start = after.map(|member| format!("({member}"));
     let (name, unbounded, end) = match order {
         Order::Oldest => ("ZRANGEBYLEX", "-", "+"),
         Order::Newest | Order::MostClicked => ("ZREVRANGEBYLEX", "+", "-"),
@@ -130,26 +132,27 @@ pub(super) fn next_places(bucket: u32, order: Order, after: Option<&str>, limit:
     command
 }
 
-/// Of two places the one that comes first in `order`.
-pub(super) fn nearer(order: Order, one: Option<String>, other: Option<String>) -> Option<String> {
-    let places = [one, other].into_iter().flatten();
+/// Returns the member that comes first in `order`.
+pub(super) fn first(order: Order, one: Option<String>, other: Option<String>) -> Option<String> {
+    let members = [one, other].into_iter().flatten();
     match order {
-        Order::Oldest => places.min(),
-        Order::Newest | Order::MostClicked => places.max(),
+        Order::Oldest => members.min(),
+        Order::Newest | Order::MostClicked => members.max(),
     }
 }
 
-/// Sorts places as `order` wants them.
-pub(super) fn sort(order: Order, places: &mut [String]) {
+/// Sorts members in `order`.
+pub(super) fn sort(order: Order, members: &mut [String]) {
     match order {
-        Order::Oldest => places.sort_unstable(),
-        Order::Newest | Order::MostClicked => places.sort_unstable_by(|one, other| other.cmp(one)),
+        Order::Oldest => members.sort_unstable(),
+        Order::Newest | Order::MostClicked => members.sort_unstable_by(|one, other| other.cmp(one)),
     }
 }
 
-/// Returns the fields of a day's counts: the number of the day, a letter, and the name of the device or referrer.
+/// Returns the hash fields of a day's counts.
 ///
-/// A field for each count lets the server add to it exactly. In a document, Lua would add up floating-point numbers.
+/// A field's name is the day number, a letter, and the device or referrer. With a field per count the server adds exact
+/// integers, whereas Lua would add floating-point numbers from a document.
 pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
     let day = day_number(date);
     let mut fields = Vec::new();
@@ -169,7 +172,7 @@ pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
     fields
 }
 
-/// Reads counts by day from the fields that [`day_fields`] has written.
+/// Parses counts by day from the fields of [`day_fields`].
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for any other field.
@@ -205,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_link_stays_in_its_bucket_for_ever() {
+    fn the_bucket_of_a_link_never_changes() {
         // FNV-1a of the key is 2fe6d447.
         let keys = Keys::new(&"q0V8fYz".parse().unwrap());
         assert_eq!(keys.link, "urlshort:{47}:link:q0V8fYz");
@@ -213,15 +216,16 @@ mod tests {
     }
 
     #[test]
-    fn places_sort_as_their_positions_do() {
+    fn members_sort_by_position() {
         let key = "k".parse().unwrap();
         let times = [-377_705_023_201_000, -1, 0, 1, 9, 10, 253_402_207_200_999];
         let clicks = [0, 1, 9, 10, 1 << 53, i64::MAX - 1, i64::MAX];
-        for places in
-            [times.map(|n| place(Order::Newest, n, &key)), clicks.map(|n| place(Order::MostClicked, n, &key))]
-        {
-            assert!(places.is_sorted(), "{places:?}");
-            assert!(places.iter().all(|place| key_text(place) == key.as_str()));
+        for members in [
+            times.map(|n| member(Order::Newest, n, &key)),
+            clicks.map(|n| member(Order::MostClicked, n, &key)),
+        ] {
+            assert!(members.is_sorted(), "{members:?}");
+            assert!(members.iter().all(|member| key_text(member) == key.as_str()));
         }
     }
 

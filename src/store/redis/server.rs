@@ -1,4 +1,4 @@
-//! What the servers have to be like.
+//! Checks of the servers: role, eviction policy, persistence and schema.
 
 use redis::{
     ErrorKind, Value,
@@ -14,13 +14,14 @@ use crate::store::{
     schema::{Schema, written_before_schema_1},
 };
 
-/// The schema that this program writes.
+/// The schema of this program.
 const SCHEMA_VERSION: Schema = Schema { version: 1, readable_from: 1 };
 
-/// Checks that the servers keep what they are given, and returns the number of this instance.
+/// Checks the servers and the schema, and returns this instance's number.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] where a server may evict links or is a replica, or the layout is newer than this program.
+/// [`StoreError::Unavailable`] if a server may evict links or is a replica, or if the schema is newer than this
+/// program.
 pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> {
     for info in infos(connection).await? {
         check_info(&info)?;
@@ -30,7 +31,7 @@ pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> 
     Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
 }
 
-/// Returns the schema of the store, which is this program's own if the store is new.
+/// Returns the schema of the store, and initialises it in a new store.
 async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
     let prepared = async {
         for (field, value) in
@@ -42,13 +43,13 @@ async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
     };
     match prepared.await {
         Ok((version, readable_from)) => Ok(Schema { version, readable_from }),
-        // Early builds had a string there.
+        // Early builds kept a string under this key.
         Err(error) if error.code() == Some("WRONGTYPE") => Err(written_before_schema_1()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Asks whether the store serves every link, and takes new ones.
+/// Checks that the store serves all links and accepts writes.
 pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
     let mut shared = connection.clone();
     if connection.cluster().is_none() {
@@ -58,7 +59,7 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
                 Err(replica())
             }
             Ok(_) => Ok(()),
-            // A hosted server may not permit the question, but it answers.
+            // A hosted server may not permit ROLE, but it responds.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 Ok(redis::cmd("PING").query_async(&mut shared).await?)
             }
@@ -73,7 +74,9 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Reads the answer to ROLE, a list that begins with `master` or `slave`.
+/// Returns whether a response to ROLE is that of a replica.
+///
+/// It is a list that begins with `master` or `slave`.
 fn is_replica(role: &Value) -> bool {
     let Value::Array(parts) = role else { return false };
     let role: Option<String> = parts.first().cloned().and_then(|role| redis::from_redis_value(role).ok());
@@ -84,7 +87,7 @@ fn replica() -> StoreError {
     StoreError::unavailable("the server is a replica, which takes no writes")
 }
 
-/// What each server that takes writes says about itself.
+/// Returns the INFO text of each primary.
 async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let command = redis::cmd("INFO");
     let Some(cluster) = connection.cluster() else {
@@ -101,7 +104,7 @@ async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     infos.collect()
 }
 
-/// Refuses a server that may drop links by its own settings, and warns of one that keeps them in memory alone.
+/// Refuses a server that may evict links, and warns without persistence.
 fn check_info(info: &str) -> Result<(), StoreError> {
     let value = |name: &str| {
         let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
@@ -111,7 +114,7 @@ fn check_info(info: &str) -> Result<(), StoreError> {
         return Err(replica());
     }
     let policy = value("maxmemory_policy");
-    // The volatile policies evict only what bears a time to live, and nothing of ours does.
+    // The volatile policies evict only keys with an expiry, and links have none.
     if policy.starts_with("allkeys") {
         return Err(StoreError::unavailable(format!(
             "the server may evict links (maxmemory-policy {policy}); set it to noeviction"

@@ -22,6 +22,6 @@ if tonumber(visits) >= limit then
 end
 -- It fails only at the largest integer, where the count stays.
 redis.pcall('HINCRBY', KEYS[1], 'visits', 1)
--- Longer than any answer is waited for.
+-- Longer than any call waits for its response.
 redis.call('SET', KEYS[2], '', 'EX', 60)
 return 1
