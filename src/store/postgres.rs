@@ -1,7 +1,7 @@
-//! Links in PostgreSQL or whatever speaks its protocol, for many instances.
+//! A store in PostgreSQL or a compatible database, for many instances.
 //!
-//! Plain SQL without extensions, advisory locks or server-side functions of our own, so that CockroachDB and YugabyteDB
-//! take it too. Look-ups and creates that come together go as one statement, see [`Batcher`].
+//! It uses plain SQL without extensions, advisory locks or stored functions, so it also works with CockroachDB and
+//! YugabyteDB. Concurrent look-ups and creates are batched into one statement, see [`Batcher`].
 
 mod channel;
 mod counts;
@@ -28,10 +28,10 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// Calls that go as one statement at most.
+/// The limit on calls per statement.
 const BATCH: usize = 256;
 
-/// A store on a server.
+/// A store on a PostgreSQL server.
 pub(super) struct PostgresStore {
     login: Arc<Login>,
     deadline: Duration,
@@ -43,20 +43,20 @@ pub(super) struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and brings the schema up to date.
+    /// Connects, and migrates the schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the server's reason, or that of the way there.
+    /// [`StoreError::Unavailable`] with the reason of the server or the network.
     pub(super) async fn open(url: &str, open: &StoreOptions) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
-        // Links have no fractions, and PgBouncer refuses clients that ask for their digits.
+        // PgBouncer refuses clients that set `extra_float_digits`, and links have no floating-point numbers.
         let options = options.disable_statement_logging().extra_float_digits(None);
         let login = Arc::new(Login::new(options, open.pgpassword_file.clone()));
         let deadline = open.call_deadline();
         let announce = timeout(open.store_timeout * 2, prepare(&login.options(), deadline)).await;
         let announce = announce.map_err(|_| StoreError::Timeout(open.store_timeout))??;
 
-        // One of the connections is for listening.
+        // One of the connections listens for changes.
         let size = open.store_connections.saturating_sub(1).max(1);
         let pool = Arc::new(Pool::new(login.clone(), size, deadline));
         let concurrency = size as usize;
@@ -64,7 +64,7 @@ impl PostgresStore {
         Ok(Self {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
             look_ups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(look_ups.clone(), keys)),
-            // Two at a time: more would only wait for each other where all want the same link.
+            // More batches would only wait for each other's lock on a popular link.
             visits: Batcher::start(2, BATCH, move |keys| counts::use_visits(visits.clone(), keys)),
             login,
             deadline,
@@ -73,7 +73,7 @@ impl PostgresStore {
         })
     }
 
-    /// Tells a change from a conflict and from a link that is not there.
+    /// Returns the outcome of a change by the number of changed rows.
     async fn outcome(&self, key: &Key, changed_rows: usize) -> Result<Change, StoreError> {
         if changed_rows > 0 {
             return Ok(Change::Done);
@@ -87,7 +87,7 @@ impl PostgresStore {
     }
 }
 
-/// Makes the database ready for use, and finds out whether it can tell other instances of changes.
+/// Migrates the schema, and detects whether the database supports notifications.
 async fn prepare(options: &PgConnectOptions, deadline: Duration) -> Result<Announce, StoreError> {
     let connection = timeout(deadline, options.connect()).await;
     let mut connection: PgConnection = connection.map_err(|_| StoreError::Timeout(deadline))??;
@@ -179,7 +179,7 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::corrupt(error),
-            // Class 22, "data exception": the server could not work with a stored value.
+            // Class 22, "data exception": the server could not process a stored value.
             sqlx::Error::Database(ref cause) if cause.code().is_some_and(|code| code.starts_with("22")) => {
                 Self::corrupt(error)
             }

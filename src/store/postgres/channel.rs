@@ -1,4 +1,4 @@
-//! The channel on which instances tell each other of changes.
+//! The notification channel for changes by other instances.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,26 +10,25 @@ use tokio::time::timeout;
 
 use crate::store::{Changed, StoreError};
 
-/// The name of the channel.
 pub(super) const CHANNEL: &str = "urlshort_changes";
 
-/// Without a notification for so long, the listener asks whether its connection still works.
+/// The silence after which the listener checks its connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// The SQLSTATE of a statement on a table that the database does not have.
+/// The SQLSTATE for a missing table.
 pub(super) const UNDEFINED_TABLE: &str = "42P01";
 
-/// The SQLSTATE of a call of a function that the database does not have.
+/// The SQLSTATE for a missing function.
 pub(super) const UNDEFINED_FUNCTION: &str = "42883";
 
-/// Returns whether the database has channels; CockroachDB, for one, has none.
+/// Returns whether the database supports channels. CockroachDB does not.
 pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     const NOT_SUPPORTED: &str = "0A000";
     connection.execute("BEGIN").await?;
-    // Nothing is told of a transaction that is rolled back.
-    let told = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{CHANNEL}', '')"))).await;
+    // A rolled back transaction sends no notification.
+    let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{CHANNEL}', '')"))).await;
     connection.execute("ROLLBACK").await?;
-    match told {
+    match sent {
         Ok(_) => Ok(true),
         Err(sqlx::Error::Database(error))
             if error.code().is_some_and(|code| [UNDEFINED_FUNCTION, NOT_SUPPORTED].contains(&&*code)) =>
@@ -40,10 +39,10 @@ pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, 
     }
 }
 
-/// Checks that a session hears what another one tells.
+/// Checks that a session receives the notifications of another one.
 ///
-/// It does not behind a connection pooler that gives each transaction another session. Prepared statements do not work
-/// there either, and that would show one look-up at a time.
+/// It does not behind a connection pooler in transaction mode. Prepared statements do not work there either, but that
+/// would only show later, as failing look-ups.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] with advice for the operator.
@@ -54,14 +53,14 @@ pub(super) async fn check_delivery(
 ) -> Result<(), StoreError> {
     let channel = format!("{CHANNEL}_{:016x}", rand::random::<u64>());
     let mut listener = listen(options, &channel, deadline).await?;
-    let told = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{channel}', '')"))).await;
-    let heard = match told {
+    let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{channel}', '')"))).await;
+    let received = match sent {
         Ok(_) => timeout(deadline, listener.try_recv()).await,
-        // The notification came to the session that sent it.
+        // The notification arrived at the session that sent it.
         Err(sqlx::Error::Protocol(_)) => return Err(unfit_pooler()),
         Err(error) => return Err(error.into()),
     };
-    match heard {
+    match received {
         Ok(Ok(Some(_))) => Ok(()),
         Ok(Ok(None)) => Err(StoreError::unavailable("the server closed the connection that listens")),
         Ok(Err(error)) => Err(error.into()),
@@ -76,7 +75,7 @@ fn unfit_pooler() -> StoreError {
     )
 }
 
-/// Passes on what other instances tell, until the connection is lost or goes silent.
+/// Forwards changes by other instances until the connection fails.
 pub(super) async fn watch(
     options: &PgConnectOptions,
     deadline: Duration,
@@ -99,10 +98,10 @@ pub(super) async fn watch(
     }
 }
 
-/// Listens on a connection of its own.
+/// Listens on a separate connection.
 ///
-/// The listener only comes with a pool. When it is dropped it says good-bye in the background, and where the connection
-/// is silent that lasts until TCP gives the connection up.
+/// sqlx creates a listener only from a pool. A dropped listener closes its connection in the background, which takes
+/// until the TCP timeout if the network is silent.
 async fn listen(
     options: &PgConnectOptions,
     channel: &str,
@@ -113,7 +112,7 @@ async fn listen(
     let listen = async {
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.ignore_pool_close_event(true);
-        // A lost connection must be noticed, as what was told in between is lost as well.
+        // A lost connection must be reported, because notifications are lost with it.
         listener.eager_reconnect(false);
         listener.listen(channel).await?;
         Ok::<_, sqlx::Error>(listener)

@@ -1,4 +1,4 @@
-//! Counts of links: visits that are used up, clicks, and clicks by day.
+//! The counts of links: used-up visits, clicks, and clicks by day.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -26,8 +26,9 @@ macro_rules! day_columns {
     };
 }
 
-/// Uses up a visit for each of `keys`, which may repeat: a link that everybody follows is locked once for all of them.
-/// A damaged link fails only its own visits.
+/// Uses up a visit for each of `keys`, which may contain duplicates.
+///
+/// A popular link is locked only once per batch. A damaged link fails only its own visits.
 pub(super) async fn use_visits(
     pool: Arc<Pool>,
     keys: Vec<Key>,
@@ -49,14 +50,14 @@ pub(super) async fn use_visits(
     Ok(keys.iter().map(grant).collect())
 }
 
-/// Uses up as many of the wanted visits as are left, and returns their number by key.
+/// Uses up the wanted visits that are left, and returns them by key.
 async fn grant(
     connection: &mut PgConnection,
     wanted: &BTreeMap<&str, i64>,
 ) -> Result<HashMap<String, Result<i64, StoreError>>, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock keeps the limit and the number of visits from changing until the end of the transaction. Only the next
-    // statement sees visits that were committed while this one waited for the lock.
+    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits that were
+    // committed while this statement waited for the lock are visible only to the next statement.
     let links = sqlx::query_as::<_, (String, i64, Option<String>)>(
         "SELECT key, created_at, doc ->> 'max_visits' FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE",
     );
@@ -74,7 +75,7 @@ async fn grant(
             Err(error) => drop(granted.insert(key, Err(StoreError::corrupt(error)))),
         }
     }
-    // A negative number of visits is damage: nothing is granted then, and no difference overflows.
+    // A negative number of visits is damage. It grants nothing, so no difference overflows.
     let visits = sqlx::query_as::<_, (String, Option<i64>)>(
         "WITH granted AS (
              SELECT key, created_at, CASE WHEN coalesce(counts.visits, 0) >= 0
@@ -97,7 +98,7 @@ async fn grant(
 
 pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally]) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await?;
-    // A link may come more than once, for more than one day.
+    // A link may occur several times, once per day.
     let mut clicks = BTreeMap::<(&str, i64), i64>::new();
     for tally in tallies {
         let clicks = clicks.entry((tally.key.as_str(), tally.created_at.as_millisecond())).or_default();
@@ -105,8 +106,8 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     }
     let (links, clicks): (Vec<_>, Vec<_>) = clicks.into_iter().unzip();
     let (keys, created): (Vec<_>, Vec<_>) = links.into_iter().unzip();
-    // The key share lock makes a concurrent removal of the link wait, and with it the removal of its counts. Both
-    // locks are taken in the order of the keys, so that two instances can't wait for each other in a circle.
+    // The key share lock makes a concurrent removal of the link and its counts wait. Both locks are taken in the order
+    // of the keys, which prevents deadlocks between instances.
     let add = sqlx::query_as::<_, (String, i64)>(
         "WITH present AS (
              SELECT links.key, links.created_at, tallies.clicks
@@ -140,7 +141,9 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     Ok(transaction.commit().await?)
 }
 
-/// Reads the days of `tallies` that are stored. The lock on their counts keeps others from changing them.
+/// Reads the stored days of `tallies`.
+///
+/// The caller's lock on the counts keeps others from changing the days.
 async fn days_of(
     connection: &mut PgConnection,
     tallies: &[&Tally],
@@ -156,7 +159,7 @@ async fn days_of(
     rows.iter().map(|row| Ok(((row.try_get(8)?, row.try_get(0)?), read_day(row)?))).collect()
 }
 
-/// Writes the counts of days in the place of those that are stored.
+/// Inserts or replaces the counts of days.
 pub(super) async fn replace_days(
     connection: &mut PgConnection,
     days: &[(&str, i32, DayColumns)],

@@ -1,4 +1,4 @@
-//! How the service logs in to the database, with a password that may change while it runs.
+//! Database login with a password that may be rotated at runtime.
 
 use std::{
     fs,
@@ -10,24 +10,24 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use sqlx::{ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConnectOptions};
 
-/// Pause before a refused password is tried again, by one caller.
+/// Pause before one caller retries a refused password.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Connection options, and the file that holds the current password.
+/// Connection options, with the file of the current password.
 pub(super) struct Login {
     options: PgConnectOptions,
     password_file: Option<PathBuf>,
     last: Mutex<Attempt>,
 }
 
-/// The content of the file when it was read last, and when the server refused it.
+/// The last content of the password file, and the time of its refusal.
 #[derive(Default)]
 struct Attempt {
     text: Option<String>,
     refused: Option<Instant>,
 }
 
-/// A database secret of AWS Secrets Manager, which has other fields as well.
+/// A database secret of AWS Secrets Manager, without its other fields.
 #[derive(Deserialize)]
 struct Secret {
     password: String,
@@ -38,9 +38,9 @@ impl Login {
         Self { options, password_file, last: Mutex::default() }
     }
 
-    /// Returns the options with the password that the file has now.
+    /// Returns the options with the current password in the file.
     ///
-    /// A missing file is no error: the service may start before the file is written, with `PGPASSWORD`.
+    /// A missing file is not an error: the service may start with `PGPASSWORD` before the file is written.
     pub(super) fn options(&self) -> PgConnectOptions {
         let text = self.read();
         let options = match &text {
@@ -48,14 +48,14 @@ impl Login {
             None => self.options.clone(),
         };
         let mut last = self.last.lock();
-        // The same password is as good as it was.
+        // An unchanged password is still refused.
         if last.text != text {
             *last = Attempt { text, refused: None };
         }
         options
     }
 
-    /// Takes note of an error, and returns whether it may go away once the file has another password.
+    /// Records a refused password, and returns whether a new one may help.
     pub(super) fn may_recover_from(&self, error: &sqlx::Error) -> bool {
         const INVALID_PASSWORD: &str = "28P01";
         let code = error.as_database_error().and_then(DatabaseError::code);
@@ -66,15 +66,16 @@ impl Login {
         is_refused
     }
 
-    /// Opens a connection.
     pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
         let connection = self.options().connect().await?;
         self.last.lock().refused = None;
         Ok(connection)
     }
 
-    /// Returns whether another attempt would be refused as well, because the file still has the same password. Now and
-    /// then one caller may try all the same: a log-in costs too much for all to do so.
+    /// Returns whether the file still has the password that was refused.
+    ///
+    /// Once per [`RETRY`], it returns false so that one caller tries again. A login is too expensive for all callers to
+    /// try.
     pub(super) fn is_refused(&self) -> bool {
         let mut last = self.last.lock();
         let Some(refused) = last.refused else { return false };
@@ -96,7 +97,9 @@ impl Login {
     }
 }
 
-/// Returns the password in a file: the field `password` of a JSON object, or the whole text without its line end.
+/// Returns the password in the text of a file.
+///
+/// It is the field `password` of a JSON object, or else the whole text without its line ending.
 fn password(text: &str) -> String {
     match serde_json::from_str(text) {
         Ok(Secret { password }) => password,

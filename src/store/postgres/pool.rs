@@ -1,8 +1,8 @@
-//! Connections to the server, which are given up rather than waited for.
+//! A connection pool that survives silent networks and failovers.
 //!
-//! sqlx has a pool of its own, but it pings each connection that comes back, without a deadline and while the connection
-//! keeps its place: when a network goes silent, such a pool is soon full of connections that nobody gets any more. Here
-//! a connection comes back only if its call has succeeded, and every wait ends.
+//! The pool of sqlx pings each returned connection, without a deadline and without releasing its permit. When a network
+//! goes silent, that pool soon has no permits left. This pool takes back a connection only if its call succeeded, and
+//! every wait has a deadline.
 
 use std::{
     mem,
@@ -21,37 +21,41 @@ use tokio::{
 use super::login::Login;
 use crate::store::StoreError;
 
-/// A connection that has been idle for longer is pinged before it is used.
+/// The idle time after which a connection is pinged before use.
 const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
-/// The age at which a connection is replaced, so that none stays on a server that others have left.
+/// The age at which a connection is replaced.
+///
+/// After a failover, no connection stays on the old server for longer.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
-/// Longest pause after the first conflict. It grows by this much with each further one, up to [`MAX_CONFLICT_PAUSE`].
+/// The maximum pause after the first conflict.
+///
+/// It grows by this much with each further one, up to [`MAX_CONFLICT_PAUSE`].
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
-/// Longest pause after any conflict.
+/// The maximum pause after any conflict.
 const MAX_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Pause between two looks for a free connection or another password, after a refused log-in.
+/// The poll interval for a free connection or a new password.
 const PASSWORD_PAUSE: Duration = Duration::from_millis(2);
 
-/// A bounded number of connections.
+/// A pool with a bounded number of connections.
 pub(super) struct Pool {
     login: Arc<Login>,
-    /// The queue of calls that wait for an open connection while no other can be opened.
+    /// Queues calls while no new connection can be opened.
     turn: tokio::sync::Mutex<()>,
     deadline: Duration,
     size: u32,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     idle: Mutex<Idle>,
 }
 
 #[derive(Default)]
 struct Idle {
-    /// The one that was used last comes last, and is used next.
+    /// A stack: the most recently used connection is used next.
     connections: Vec<Kept>,
-    /// Grows when all connections made so far lead to the wrong server.
+    /// Incremented to discard all existing connections after a failover.
     generation: u64,
 }
 
@@ -62,40 +66,44 @@ struct Kept {
     used: Instant,
 }
 
-/// A connection in use. It is closed unless it is given back.
+/// A connection in use. Its drop closes it unless it is given back.
 struct Lent {
     kept: Kept,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Pool {
-    /// A pool of at most `size` connections, whose calls take at most `deadline`, connecting included.
+    /// Creates a pool of at most `size` connections.
+    ///
+    /// A call takes at most `deadline`, including the time to connect.
     pub(super) fn new(login: Arc<Login>, size: u32, deadline: Duration) -> Self {
-        let places = Arc::new(Semaphore::new(size as usize));
-        Self { login, turn: tokio::sync::Mutex::default(), deadline, size, places, idle: Mutex::default() }
+        let permits = Arc::new(Semaphore::new(size as usize));
+        Self { login, turn: tokio::sync::Mutex::default(), deadline, size, permits, idle: Mutex::default() }
     }
 
-    /// Runs the work that `work` returns on a connection, again as long as its transaction conflicts with another one and
-    /// the deadline has not passed.
+    /// Runs work on a connection, and retries it after conflicts until the deadline.
+    ///
+    /// `work` returns the work of each attempt.
     pub(super) async fn run<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
     where
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     {
-        let result = timeout(self.deadline, self.lend_to(work)).await;
+        let result = timeout(self.deadline, self.run_on_connection(work)).await;
         let result = result.unwrap_or(Err(StoreError::Timeout(self.deadline)));
         match &result {
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
-            Err(error) if leads_to_the_wrong_server(error) => self.discard_all(),
+            Err(error) if is_failover(error) => self.discard_all(),
             Err(error) if database_error(error).is_some() => {}
-            // The idle ones are the only ones that can be had.
+            // The idle connections are the only usable ones now.
             Err(_) if self.login.is_refused() => {}
-            // The network or the server is gone, so idle connections are no better. Those in use find out themselves.
+            // The network or the server is gone, so idle connections are broken too. Calls in progress fail by
+            // themselves.
             Err(_) => self.discard_idle(),
         }
         result
     }
 
-    async fn lend_to<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
+    async fn run_on_connection<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
     where
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
     {
@@ -104,7 +112,7 @@ impl Pool {
         loop {
             match work()(&mut lent.kept.connection).await {
                 Err(error) if is_conflict(&error) => {
-                    // A random pause, so that two transactions don't meet again.
+                    // Jitter keeps two transactions from conflicting again.
                     sleep(longest_pause.mul_f64(rand::random())).await;
                     longest_pause = (longest_pause + CONFLICT_PAUSE).min(MAX_CONFLICT_PAUSE);
                 }
@@ -113,7 +121,7 @@ impl Pool {
                     return Ok(done);
                 }
                 Err(error @ StoreError::Corrupt(_)) => {
-                    // The ping sends the rollback of the transaction, which keeps its locks until then.
+                    // The ping sends the rollback, which releases the locks of the transaction.
                     if lent.kept.connection.ping().await.is_ok() {
                         self.give_back(lent);
                     }
@@ -125,8 +133,8 @@ impl Pool {
     }
 
     async fn lend(&self) -> Result<Lent, StoreError> {
-        let place = self.places.clone().acquire_owned().await;
-        let _place = place.map_err(|_| StoreError::unavailable("the store is closed"))?;
+        let permit = self.permits.clone().acquire_owned().await;
+        let _permit = permit.map_err(|_| StoreError::unavailable("the store is closed"))?;
         loop {
             let (kept, generation) = self.take_idle().await;
             let Some(mut kept) = kept else {
@@ -136,23 +144,25 @@ impl Pool {
                 };
                 let now = Instant::now();
                 let kept = Kept { connection, generation, since: now, used: now };
-                return Ok(Lent { kept, _place });
+                return Ok(Lent { kept, _permit });
             };
             if kept.since.elapsed() > MAX_AGE && !self.login.is_refused() {
                 continue;
             }
-            // A connection that answers late is as good as none, and there must be time for a new one.
+            // A slow connection is as bad as a broken one, and there must be time to open a new one.
             let is_alive = kept.used.elapsed() < TRUSTED_IDLE
                 || matches!(timeout(self.deadline / 4, kept.connection.ping()).await, Ok(Ok(())));
             if is_alive {
-                return Ok(Lent { kept, _place });
+                return Ok(Lent { kept, _permit });
             }
             self.discard_idle();
         }
     }
 
-    /// Takes an idle connection, if there is one, and the current generation. When the password has changed, open
-    /// connections still work but no other can be opened: calls share those, in turn, until the file has the new one.
+    /// Takes an idle connection, if there is one, and the current generation.
+    ///
+    /// After a password change, open connections still work, but no new ones can be opened. Calls then share the open
+    /// connections, in turn, until the file has the new password.
     async fn take_idle(&self) -> (Option<Kept>, u64) {
         let take = || {
             let mut idle = self.idle.lock();
@@ -173,7 +183,7 @@ impl Pool {
 
     fn give_back(&self, lent: Lent) {
         let mut idle = self.idle.lock();
-        if lent.kept.generation == idle.generation && !self.places.is_closed() {
+        if lent.kept.generation == idle.generation && !self.permits.is_closed() {
             idle.connections.push(Kept { used: Instant::now(), ..lent.kept });
         }
     }
@@ -188,32 +198,36 @@ impl Pool {
         self.discard_idle();
     }
 
-    /// Waits for calls under way, and closes all connections; both within the deadline of a call.
+    /// Waits for calls in progress, and closes all connections.
+    ///
+    /// Both take at most the deadline of a call.
     pub(super) async fn close(&self) {
         let close = async {
-            let all = self.places.acquire_many(self.size).await;
-            self.places.close();
+            let all = self.permits.acquire_many(self.size).await;
+            self.permits.close();
             drop(all);
             let idle = mem::take(&mut self.idle.lock().connections);
             join_all(idle.into_iter().map(|kept| kept.connection.close())).await;
         };
         if timeout(self.deadline, close).await.is_err() {
-            tracing::warn!("the database did not finish in time; closing without it");
+            tracing::warn!("closing the database connections timed out");
         }
-        self.places.close();
+        self.permits.close();
         self.discard_idle();
     }
 }
 
-/// Returns whether a transaction failed only because of others at the same time.
+/// Returns whether a transaction conflicted with a concurrent one.
 fn is_conflict(error: &StoreError) -> bool {
     const SERIALIZATION_FAILURE: &str = "40001";
     const DEADLOCK_DETECTED: &str = "40P01";
     has_code(error, &[SERIALIZATION_FAILURE, DEADLOCK_DETECTED])
 }
 
-/// Returns whether a server says that it takes no writes, or is about to end: another one may have its address by now.
-fn leads_to_the_wrong_server(error: &StoreError) -> bool {
+/// Returns whether a server was demoted or is shutting down.
+///
+/// Another server may have its address by now.
+fn is_failover(error: &StoreError) -> bool {
     const READ_ONLY: &str = "25006";
     const ADMIN_SHUTDOWN: &str = "57P01";
     const CRASH_SHUTDOWN: &str = "57P02";
@@ -222,19 +236,19 @@ fn leads_to_the_wrong_server(error: &StoreError) -> bool {
         || matches!(error, StoreError::Unavailable(reason) if reason.is::<Demoted>())
 }
 
-/// Returns whether the server gave one of these SQLSTATE codes.
+/// Returns whether the server responded with one of these SQLSTATE codes.
 fn has_code(error: &StoreError, codes: &[&str]) -> bool {
     let code = database_error(error).and_then(DatabaseError::code);
     code.is_some_and(|code| codes.contains(&&*code))
 }
 
-/// Returns what the server itself said.
+/// Returns the error response of the server, if there was one.
 fn database_error(error: &StoreError) -> Option<&dyn DatabaseError> {
     let StoreError::Unavailable(reason) = error else { return None };
     reason.downcast_ref().and_then(sqlx::Error::as_database_error)
 }
 
-/// A server that was a primary is now a standby.
+/// The error for a server that is a standby.
 #[derive(Debug, thiserror::Error)]
 #[error("the server is a standby, which takes no writes")]
 pub(super) struct Demoted;

@@ -1,4 +1,4 @@
-//! The statements, and the values of their rows.
+//! The SQL statements, and the conversion of their rows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,14 +21,14 @@ use crate::{
     },
 };
 
-/// The columns of a link with its counts, in the order that [`read`] expects.
+/// The columns of a link with its counts, in the order of [`read`].
 macro_rules! columns {
     () => {
         "links.key, links.created_at, version, doc::text, coalesce(clicks, 0), coalesce(visits, 0)"
     };
 }
 
-/// Adds those of `links` whose keys are free, and returns for each whether it was added.
+/// Adds the links with free keys. Returns for each whether it was added.
 pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
     pool.run(|| {
         async |connection: &mut PgConnection| {
@@ -47,7 +47,7 @@ pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<
 }
 
 async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, StoreError> {
-    // If a key comes twice, the first link gets it. One statement could not tell them apart.
+    // For a duplicate key, only the first link is sent, because the response has only keys.
     let mut seen = HashSet::new();
     let firsts: Vec<bool> = links.iter().map(|(link, _)| seen.insert(&link.key)).collect();
     let new = || links.iter().zip(&firsts).filter(|(_, first)| **first).map(|((link, _), _)| link);
@@ -125,23 +125,25 @@ fn read(row: &PgRow) -> Result<Record, StoreError> {
     })
 }
 
-/// How to announce a change to other instances.
+/// The way to announce a change to other instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announce {
-    /// By a notification that is part of the change's transaction: both happen, or neither.
+    /// By a notification in the transaction of the change.
     ByNotification,
-    /// Not at all, as the database has no channels.
+    /// Not at all, because the database has no channels.
     Never,
 }
 
 impl Announce {
-    /// A statement that runs `change`, which returns the key, and tells of it. It returns a row for each change.
+    /// Returns a statement that runs `change` and announces each changed key.
+    ///
+    /// The statement returns a row per changed link.
     fn statement(self, change: &str) -> AssertSqlSafe<String> {
-        let told = match self {
+        let value = match self {
             Self::ByNotification => format!("pg_notify('{CHANNEL}', key)"),
             Self::Never => "key".into(),
         };
-        AssertSqlSafe(format!("WITH changed AS ({change} RETURNING key) SELECT {told} FROM changed"))
+        AssertSqlSafe(format!("WITH changed AS ({change} RETURNING key) SELECT {value} FROM changed"))
     }
 }
 
@@ -176,7 +178,7 @@ pub(super) async fn delete(
     let delete = sqlx::query(delete).bind(key.as_str()).bind(expected.created_at.as_millisecond());
     let deleted = delete.bind(i64::from(expected.version)).fetch_all(&mut *transaction).await?.len();
     if deleted > 0 {
-        // Statements of their own see counts that were committed while the first one waited for the link.
+        // Separate statements see counts that were committed while the first one waited for the link's lock.
         for counts in ["DELETE FROM counts WHERE key = $1", "DELETE FROM days WHERE key = $1"] {
             sqlx::query(counts).bind(key.as_str()).execute(&mut *transaction).await?;
         }
@@ -235,7 +237,7 @@ pub(super) async fn scan(
             scan.push(read(row), || row.try_get(0).unwrap_or_default())?;
         }
         match rows.last() {
-            // Damaged links have left room for others.
+            // Damaged links don't count, so more may be needed.
             Some(last) if rows.len() == missing && scan.records.len() < limit => {
                 after = (last.try_get(position)?, last.try_get(0)?);
             }
@@ -244,18 +246,18 @@ pub(super) async fn scan(
     }
 }
 
-/// Asks whether the server still takes writes, which a demoted one does not.
+/// Checks that the server is not a standby.
 pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreError> {
     match sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await {
         Ok(true) => Err(StoreError::unavailable(Demoted)),
         Ok(false) => Ok(()),
-        // It answers, and knows no standbys.
+        // The server responds, and has no concept of standbys.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_FUNCTION) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Moves the counter on, and returns where it then stands.
+/// Advances the counter by `count`, and returns its new value.
 pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -> Result<u64, StoreError> {
     let advance = sqlx::query("UPDATE counters SET next = next + $1 WHERE name = 'key' RETURNING next");
     let row = advance.bind(i64::from(count)).fetch_one(connection).await?;

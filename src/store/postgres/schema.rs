@@ -1,4 +1,4 @@
-//! The tables, and how an older database gets them.
+//! The schema of the database, and its migrations.
 
 use sqlx::{Connection, Executor, PgConnection, postgres::PgDatabaseError};
 
@@ -8,14 +8,16 @@ use crate::store::{
     schema::{Schema, written_before_schema_1},
 };
 
-/// The migrations in order, each with the oldest schema whose programs can still use a database after it.
+/// The migrations in order, each with its new `readable_from`.
 const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
 
-/// Attempts at a migration that fails because another instance applies it at the same time.
+/// The limit on retries of migrations that conflict with another instance.
 const ATTEMPTS: u32 = 10;
 
-/// Brings the schema up to date. Instances that start at the same time may all try: each migration is one transaction,
-/// of which one succeeds and the others find it done.
+/// Migrates the schema.
+///
+/// Instances that start at the same time may all try. Each migration is one transaction: it succeeds for one instance,
+/// and the others find it applied.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
@@ -44,9 +46,9 @@ async fn has_table(connection: &mut PgConnection, name: &'static str) -> Result<
     }
 }
 
-/// Applies the migrations that are missing, and returns the schema that the database then has.
+/// Applies the missing migrations, and returns the resulting schema.
 async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
-    // The primary key lets one instance alone apply a migration.
+    // The primary key lets only one instance apply a migration.
     let table =
         "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
     connection.execute(table).await?;
@@ -70,7 +72,7 @@ async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
     }
 }
 
-/// Returns whether a statement failed only because another instance ran it at the same time.
+/// Returns whether a statement conflicted with another instance.
 fn was_concurrent(error: &dyn sqlx::error::DatabaseError) -> bool {
     const UNIQUE_VIOLATION: &str = "23505";
     const DUPLICATE_TABLE: &str = "42P07";
