@@ -172,7 +172,7 @@ fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referre
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     pub key: Key,
-    /// The link's creation time, so that a later link with the same key gets none of the visits.
+    /// The link's creation time. A later link with the same key gets none of the visits.
     pub created_at: Timestamp,
     /// In UTC.
     pub day: Date,

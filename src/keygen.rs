@@ -1,4 +1,4 @@
-//! Keys for new links: the [`KeyStrategy`] trait, and a factory that picks a strategy by name.
+//! Keys for new links: the [`KeyStrategy`] trait and its factory.
 
 mod counter;
 mod hash;
@@ -26,15 +26,16 @@ use crate::{
 pub trait KeyStrategy: Send + Sync {
     /// Returns a key for `target`. `attempt` counts the tries for one request, from 0.
     ///
-    /// Late attempts propose keys that nobody can predict, so a client that takes keys in advance can't make requests fail.
+    /// Late attempts propose keys that nobody can predict, so a client that takes keys in advance can't make requests
+    /// fail.
     ///
     /// # Errors
     /// [`KeygenError::Store`] if the strategy keeps a counter in the store and the store fails.
     async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError>;
 
-    /// Returns whether an existing plain link with the same key and target counts as the new link.
+    /// Returns whether an existing link may be returned instead of a new one.
     ///
-    /// A plain link has no options.
+    /// It must have the proposed key, the same target and no options.
     fn reuses_links(&self) -> bool {
         false
     }
@@ -46,7 +47,7 @@ pub enum KeygenError {
     /// The store failed to provide numbers.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The proposed key is too long: the strategy has used up all shorter ones.
+    /// The proposed key is too long. All shorter keys are used up.
     #[error(transparent)]
     Exhausted(#[from] InvalidKey),
 }

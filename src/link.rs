@@ -1,4 +1,4 @@
-//! A short link: its [`Key`], its [`Target`] and the [`Document`] that holds the rest.
+//! A short link: its [`Key`], its [`Target`] and its [`Document`].
 //!
 //! Keys, targets and options are newtypes that can't hold an invalid value, so code that has one never checks it again.
 
@@ -145,7 +145,7 @@ pub enum InvalidTarget {
     /// Not a URL, not absolute, or of another scheme.
     #[error("a valid http(s) url is required")]
     NotHttp,
-    /// The URL has a user name or password, which would leak, or deceive the reader.
+    /// The URL has a user name or password. Such links leak secrets or deceive.
     #[error("a url with a user name or password is not accepted")]
     Credentials,
     /// Longer than [`Target::MAX_LEN`] once normalised.
@@ -167,14 +167,10 @@ impl Target {
         &self.0
     }
 
-    /// Returns the URL with `query`, the query of a request, appended to its own.
+    /// Returns the URL with `query` appended to its own query.
     pub fn with_query(&self, query: &str) -> String {
         let mut url = self.to_url();
-        match url
-            .query()
-            .filter(|existing| !existing.is_empty())
-            .map(|existing| format!("{existing}&{query}"))
-        {
+        match url.query().filter(|old| !old.is_empty()).map(|old| format!("{old}&{query}")) {
             Some(both) => url.set_query(Some(&both)),
             None => url.set_query(Some(query)),
         }
@@ -192,7 +188,8 @@ impl FromStr for Target {
 
     /// Parses and normalises a URL by the [WHATWG URL standard](https://url.spec.whatwg.org/).
     ///
-    /// The host becomes lower case and punycode. The default port, dot segments and surrounding white space are dropped.
+    /// The host becomes lower case and punycode. The default port, dot segments and surrounding white space are
+    /// dropped.
     fn from_str(text: &str) -> Result<Self, InvalidTarget> {
         if text.len() > Self::MAX_TEXT {
             return Err(InvalidTarget::TooLong);

@@ -1,7 +1,7 @@
 //! The links behind a cache, with deadlines, metrics and a circuit breaker.
 //!
-//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting. The cache then
-//! drops the link even after a failure, because the store may have made the change.
+//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting. The cache
+//! then drops the link even after a failure, because the store may have made the change.
 
 mod cache;
 mod health;

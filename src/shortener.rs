@@ -222,7 +222,7 @@ impl Shortener {
         self.reserved.contains(key.as_str())
     }
 
-    /// Follows a link without waiting, if it is cached and has neither password nor visit limit.
+    /// Follows a cached link without password and visit limit, without waiting.
     ///
     /// Returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
     pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
@@ -240,8 +240,8 @@ impl Shortener {
 
     /// Follows a link, and returns it once the visit is counted.
     ///
-    /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot would
-    /// use up a visit that is meant for a person.
+    /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot
+    /// would use up a visit that is meant for a person.
     ///
     /// # Errors
     /// See [`FollowError`].

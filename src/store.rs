@@ -1,4 +1,4 @@
-//! The [`Store`] trait, its errors, and the factory that opens a store by its URL.
+//! The [`Store`] trait, its errors, and the function that opens a store.
 
 mod batcher;
 pub mod listing;
@@ -68,8 +68,8 @@ pub trait Store: Send + Sync {
 
     /// Adds tallies to the counts, and returns the links for which that failed.
     ///
-    /// The caller passes each link and day once, sorted by key. Sums stop at [`MAX_COUNT`]. Tallies of removed links are
-    /// ignored. If the call itself fails, no tally is added.
+    /// The caller passes each link and day once, sorted by key. Sums stop at [`MAX_COUNT`]. Tallies of removed links
+    /// are ignored. If the call itself fails, no tally is added.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
     /// Returns the counts of a link by day, from `first` to `last` inclusive.

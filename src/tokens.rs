@@ -80,8 +80,8 @@ impl FromStr for Tokens {
 
     /// Parses entries of the form `name:token[:read|write]`, separated by commas or newlines.
     ///
-    /// Blank entries and those that begin with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters. The
-    /// default scope is `write`.
+    /// Blank entries and those that begin with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters.
+    /// The default scope is `write`.
     fn from_str(text: &str) -> Result<Self, InvalidTokens> {
         let entries = text.split([',', '\n']).map(str::trim);
         let entries = entries.enumerate().filter(|(_, entry)| !entry.is_empty() && !entry.starts_with('#'));

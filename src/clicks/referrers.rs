@@ -2,10 +2,10 @@
 //!
 //! Clients can send any `Referer`, so without a limit they could fill the store with invented hosts.
 //!
-//! The hosts seen today are kept as hashes in a fixed amount of memory. When it is full, the links that were
-//! not followed recently are evicted, and a bit in a Bloom filter marks each of them. A marked link gets no new referrers for the rest of the
-//! day, because its number of referrers is no longer known: its visits count without one. The limit therefore always
-//! holds, and an attack costs only the referrers of rarely used links.
+//! The hosts seen today are kept as hashes in a fixed amount of memory. When it is full, the links that were not
+//! followed recently are evicted, and a bit in a Bloom filter marks each of them. A marked link gets no new referrers
+//! for the rest of the day, because its number of referrers is no longer known: its visits count without one. The limit
+//! therefore always holds, and an attack costs only the referrers of rarely used links.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! A write-behind buffer of visits, so that no redirect waits for the store.
 //!
-//! A visit adds to a count in memory, which is flushed to the store once a second. A crash loses that second; a clean stop
-//! loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is dropped, and a metric counts it.
+//! A visit adds to a count in memory, which is flushed to the store once a second. A crash loses that second; a clean
+//! stop loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is dropped, and a metric
+//! counts it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -29,7 +30,7 @@ use crate::{
 /// They take about 160 bytes each, so 16 MB in all, and at most 51 MB with the longest keys and referrers.
 const CAPACITY: usize = 100_000;
 
-/// Entries per write, so that one write does not delay the store's other work.
+/// Entries per write. A larger batch would delay the store's other work.
 const BATCH: usize = 1000;
 
 /// The pause between two flushes.
@@ -139,7 +140,7 @@ impl Clicks {
         }
     }
 
-    /// Returns the visits to retry: those whose link failed because the store was unavailable.
+    /// Returns the visits to retry, for which the store was unavailable.
     fn keep_failed(&self, batch: Batch, failed: &HashMap<Key, StoreError>) -> Batch {
         let (failures, written): (Batch, Batch) =
             batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));

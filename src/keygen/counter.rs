@@ -69,7 +69,7 @@ impl Counter {
 
 #[async_trait]
 impl KeyStrategy for Counter {
-    /// Takes a new number for each attempt, so that the counter moves past taken keys.
+    /// Takes a new number for each attempt, to move past taken keys.
     async fn propose(&self, _target: &Target, attempt: u32) -> Result<Key, KeygenError> {
         let mut key = base62(self.next().await?);
         if attempt >= PREDICTABLE_ATTEMPTS {

@@ -1,4 +1,6 @@
-//! Keys derived from the target: the same URL always gets the same key, on every instance.
+//! Keys derived from the target.
+//!
+//! The same URL always gets the same key, on every instance.
 
 use async_trait::async_trait;
 use rand::rngs::StdRng;

@@ -1,7 +1,7 @@
-//! The stored form of a link: one JSON object with everything but its key, creation time and version.
+//! The stored form of a link, as one JSON object.
 //!
-//! Stores read only its field `max_visits`. Exports contain the same object. Default values are omitted. The API renders
-//! its own view of a link.
+//! It has everything but the key, the creation time and the version. Stores read only its field `max_visits`. Exports
+//! contain the same object. Default values are omitted. The API renders its own view of a link.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,8 +1,8 @@
-//! A cache of links, so that most redirects do not wait for the store.
+//! A cache of links.
 //!
-//! An edit or a removal shows at once on the instance that made it. Other instances see it when the store reports it, or
-//! after `lifetime` at the latest. Concurrent requests for a link share one fetch. While the store fails, cached links keep
-//! redirecting. The size of the cache is limited in bytes.
+//! With it, most redirects do not wait for the store. An edit or a removal shows at once on the instance that made it.
+//! Other instances see it when the store reports it, or after `lifetime` at the latest. Concurrent requests for a link
+//! share one fetch. While the store fails, cached links keep redirecting. The size of the cache is limited in bytes.
 
 use std::{
     collections::HashMap,
@@ -39,7 +39,7 @@ pub type Found = Result<Option<Arc<Link>>, StoreError>;
 /// It is short, because another instance may create the link at any time.
 const MISSING_LIFETIME: Duration = Duration::from_secs(1);
 
-/// How long to wait for a refresh before serving a stale link.
+/// The time to wait for a refresh before serving a stale link.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Pause before the cache subscribes to the change feed again.
@@ -103,7 +103,7 @@ fn length(doc: &Document) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Fresh,
-    /// Fresh, but due for a refresh in the background, so that a popular link never waits for the store.
+    /// Fresh, but due for a refresh in the background. A popular link then never waits for the store.
     Ageing,
     Stale,
 }
@@ -215,7 +215,7 @@ impl Cache {
         }
     }
 
-    /// Drops a link and its fetch in progress, whose result may be older than the change.
+    /// Drops a link and its fetch in progress, which may be outdated.
     pub(super) fn forget(&self, key: &Key) {
         let mut fetches = self.fetches.lock();
         fetches.remove(key);
@@ -289,7 +289,7 @@ impl Drop for ForgetOnDrop {
     }
 }
 
-/// A guard that removes a fetch from those in progress on drop, even after a panic.
+/// A guard that removes a fetch from `Cache::fetches` on drop.
 struct Registration {
     cache: Arc<Cache>,
     key: Key,

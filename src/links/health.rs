@@ -35,9 +35,10 @@ const LOGGED_DAMAGE: usize = 1000;
 
 /// A store with a deadline, metrics and a circuit breaker for its calls.
 ///
-/// While the circuit breaker is open, look-ups fail at once instead of waiting for the deadline. A failed probe opens it,
-/// and so do look-ups of which at least half fail. A single failure does not: it may be a bad sector under one link. The
-/// next probe that succeeds closes it. Other calls are always tried, because a full disk, for example, fails only writes.
+/// While the circuit breaker is open, look-ups fail at once instead of waiting for the deadline. A failed probe opens
+/// it, and so do look-ups of which at least half fail. A single failure does not: it may be a bad sector under one
+/// link. The next probe that succeeds closes it. Other calls are always tried, because a full disk, for example, fails
+/// only writes.
 pub(super) struct Health {
     store: Arc<dyn Store>,
     meter: Meter,
@@ -93,7 +94,7 @@ impl Health {
         self.meter.run(operation, call).await
     }
 
-    /// Runs a change to its end, even if its caller leaves or the deadline passes.
+    /// Runs a change to its end, even if its caller leaves or times out.
     ///
     /// The store may still make a change whose future is dropped, and then nothing would drop the link from the cache.
     pub(super) async fn run_to_end<T: Send + 'static>(
@@ -119,7 +120,7 @@ impl Health {
         answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
-    /// Looks up a link, or fails at once if the circuit breaker is open.
+    /// Looks up a link. Fails at once while the circuit breaker is open.
     pub(super) async fn look_up(&self, key: &Key) -> Found {
         if self.is_failing() {
             return Err(StoreError::unavailable("not asked: it failed a moment ago"));

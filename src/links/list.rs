@@ -9,7 +9,9 @@ use crate::{
     },
 };
 
-/// The limit on links read for one page, so that a search for a rare link ends in time.
+/// The limit on links read for one page.
+///
+/// With it, a search for a rare link ends in time.
 const MAX_SCANNED: usize = 10_000;
 
 /// Links per read of the store if there is a filter.

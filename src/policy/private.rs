@@ -6,8 +6,8 @@ use url::{Host, Url};
 
 /// Suffixes of names that exist only on local networks.
 ///
-/// They come from RFC 6761 (localhost), RFC 6762 (local, and the unregistered names in appendix G), RFC 8375 (home.arpa),
-/// and ICANN, which has reserved `internal`.
+/// They come from RFC 6761 (localhost), RFC 6762 (local, and the unregistered names in appendix G), RFC 8375
+/// (home.arpa), and ICANN, which has reserved `internal`.
 const NAMES: [&str; 10] = [
     "localhost",
     "local",

@@ -1,4 +1,4 @@
-//! Property tests: another spelling of a host does not bypass the rules for targets.
+//! Property tests: no spelling of a host bypasses the rules for targets.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

@@ -1,7 +1,7 @@
 //! The limit on open connections, and the eviction of idle ones.
 //!
-//! If clients connect directly, one client can't lock the others out: it gets only a share of the connections, and at the
-//! limit a new connection replaces the one that has been idle longest. Behind proxies neither rule applies: their
+//! If clients connect directly, one client can't lock the others out: it gets only a share of the connections, and at
+//! the limit a new connection replaces the one that has been idle longest. Behind proxies neither rule applies: their
 //! connections carry everybody's requests, and closing an idle one races with its next request.
 
 use std::{
@@ -45,7 +45,7 @@ struct State {
     next_id: u64,
     all: HashMap<u64, Arc<Entry>>,
     per_client: HashMap<IpAddr, usize>,
-    /// The connections to evict next, sorted so that the longest idle one is last.
+    /// The connections to evict next, with the longest idle one last.
     candidates: Vec<Candidate>,
 }
 
@@ -203,7 +203,7 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    /// Returns a slot whose connection is served by a task that only an eviction ends.
+    /// Returns a slot, and a task that only an eviction ends.
     fn serve(connections: &Connections, number: u8) -> Option<(Slot, JoinHandle<()>)> {
         let slot = connections.admit(client(number))?;
         let task = tokio::spawn(std::future::pending());

@@ -1,4 +1,6 @@
-//! Response bodies in slices, so that the buffer of a slow client holds one slice instead of the whole body.
+//! Response bodies in slices.
+//!
+//! The buffer of a slow client holds one slice instead of a copy of the whole body.
 
 use std::{
     pin::Pin,

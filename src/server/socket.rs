@@ -1,4 +1,4 @@
-//! A client's socket that limits what a slow client can make the server buffer.
+//! A client's socket that limits what the server buffers for it.
 
 use std::{
     future::poll_fn,

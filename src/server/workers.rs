@@ -1,8 +1,8 @@
 //! Worker threads that serve connections.
 //!
-//! Each thread has its own single-threaded runtime, and a connection stays on one thread. A hand-over between threads costs
-//! more than a redirect itself (`cargo bench --bench cost`). The connections of a thread therefore wait for each other, so
-//! long computations must run elsewhere.
+//! Each thread has its own single-threaded runtime, and a connection stays on one thread. A hand-over between threads
+//! costs more than a redirect itself (`cargo bench --bench cost`). The connections of a thread therefore wait for each
+//! other, so long computations must run elsewhere.
 
 use std::{io, sync::Arc, thread};
 

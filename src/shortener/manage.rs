@@ -1,4 +1,4 @@
-//! The use cases of link management: edit, take down, restore, remove, and idempotent creation.
+//! The use cases of link management: edit, take down, remove, and create idempotently.
 
 use super::{ChangeError, NewLink, Shortened, Shortener};
 use crate::{
@@ -13,10 +13,10 @@ use crate::{
 const ATTEMPTS: u32 = 5;
 
 impl Shortener {
-    /// Replaces the target and the options of a link, and returns the edited link.
+    /// Replaces the target and the options of a link. Returns the edited link.
     ///
-    /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error ends
-    /// the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` leaves it.
+    /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error
+    /// ends the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` leaves it.
     ///
     /// # Errors
     /// Those of `revise`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
@@ -133,10 +133,12 @@ impl Shortener {
         record.ok_or(ChangeError::NotFound)
     }
 
-    /// Creates a link idempotently: a repeated request returns the link that it created before.
+    /// Creates a link idempotently.
     ///
-    /// Unless the request has a custom key, the key is derived from `identity`. It reveals nothing to clients that don't
-    /// know `identity`.
+    /// A repeated request returns the link that it created before.
+    ///
+    /// Unless the request has a custom key, the key is derived from `identity`. It reveals nothing to clients that
+    /// don't know `identity`.
     ///
     /// # Errors
     /// See [`ChangeError`].

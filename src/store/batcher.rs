@@ -1,6 +1,7 @@
-//! Batching: calls that arrive while earlier batches are in progress share the next batch.
+//! Batching of concurrent calls.
 //!
-//! There is no batching delay. A lone call is sent at once, and under load batches grow by themselves.
+//! Calls that arrive while earlier batches are in progress share the next batch. There is no batching delay. A lone
+//! call is sent at once, and under load batches grow by themselves.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ pub(super) const LAST_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz
 /// A position in a listing: that of the last link of a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    /// The creation time in milliseconds since the Unix epoch, or the number of clicks.
+    /// Milliseconds since the Unix epoch, or the number of clicks.
     pub position: i64,
     pub key: Key,
 }

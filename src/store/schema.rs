@@ -1,4 +1,4 @@
-//! The schema version of a store, and the check that this program can use it.
+//! The schema version of a store, and its compatibility check.
 
 use super::StoreError;
 

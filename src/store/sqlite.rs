@@ -1,7 +1,7 @@
 //! A store in one SQLite file, for one machine.
 //!
-//! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One thread
-//! does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
+//! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One
+//! thread does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
 
 mod rows;
 mod schema;
@@ -52,7 +52,8 @@ impl SqliteStore {
     /// Opens or creates the file at `path`, and migrates its schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file is not a database of this service, has a newer schema, or can't be opened.
+    /// [`StoreError::Unavailable`] if the file is not a database of this service, has a newer schema, or can't be
+    /// opened.
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path)).await;
@@ -83,7 +84,7 @@ impl SqliteStore {
         })
     }
 
-    /// Runs a change of one link, and derives its outcome from the changed rows.
+    /// Runs a change of one link, which returns the number of changed rows.
     async fn change<F>(&self, key: Key, change: F) -> Result<Change, StoreError>
     where
         F: Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static,

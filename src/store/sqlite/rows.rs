@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// The columns of a link with its counts, in the order that [`read`] expects.
+/// The columns of a link with its counts, in the order of [`read`].
 macro_rules! columns {
     () => {
         "links.key, links.created_at, version, doc, ifnull(clicks, 0), ifnull(visits, 0)"

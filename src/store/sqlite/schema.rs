@@ -12,8 +12,8 @@ const APPLICATION_ID: i32 = 0x7572_6c73;
 
 /// Pages in the WAL that trigger a checkpoint.
 ///
-/// A checkpoint writes each changed page once. Four times SQLite's default saves a third of a busy writer's time, at the
-/// cost of a WAL of 16 MiB.
+/// A checkpoint writes each changed page once. Four times SQLite's default saves a third of a busy writer's time, at
+/// the cost of a WAL of 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4000;
 
 /// The writer's page cache, in KiB.

@@ -1,8 +1,8 @@
 //! Threads that own SQLite connections, and group commit.
 //!
-//! The writer takes all queued calls, runs them in one transaction, and answers them after the commit. While a commit waits
-//! for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay. Each read has its
-//! own transaction.
+//! The writer takes all queued calls, runs them in one transaction, and answers them after the commit. While a commit
+//! waits for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay. Each
+//! read has its own transaction.
 
 use std::{
     io,
@@ -21,10 +21,10 @@ use crate::store::StoreError;
 /// The queue limit. A longer queue could not be served in time, so further calls fail at once.
 const QUEUE: usize = 4096;
 
-/// The limit on calls in one transaction, which bounds the latency of the first one.
+/// The limit on calls per transaction. It bounds the latency of the first call.
 const BATCH: usize = 512;
 
-/// The time that the writer waits for as many calls as in its previous batch.
+/// The time to wait for as many calls as in the previous batch.
 ///
 /// Without this wait, clients split into two groups that take turns, with twice the fsyncs.
 const GATHER: Duration = Duration::from_micros(100);
