@@ -13,7 +13,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// The limit on blocking calls per worker. Only password hashing makes such calls.
+/// The limit on blocking calls per worker.
+///
+/// Password hashes, QR codes and the decoding of bodies make such calls.
 const BLOCKING_THREADS: usize = 8;
 
 /// The runtimes that serve connections.
