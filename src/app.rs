@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     clicks::Clicks,
     clock::Clock,
-    config::{Config, LimitOptions},
+    config::{ClickOptions, Config, LimitOptions},
     keygen,
     links::Links,
     observability::metrics::Metrics,
@@ -111,8 +111,9 @@ impl App {
             async move { stopped.changed().await.unwrap_or_default() }
         };
         let Shortener { clicks, links, .. } = &*self.state.shortener;
-        let writer = tokio::spawn(clicks.clone().write_regularly(links.clone(), stopped()));
-        let Config { server, limits, .. } = &*self.state.config;
+        let Config { server, limits, clicks: ClickOptions { flush_interval }, .. } = &*self.state.config;
+        let write = clicks.clone().write_regularly(links.clone(), *flush_interval, stopped());
+        let writer = tokio::spawn(write);
         let listener = Listener { socket: listener, is_direct: server.trusted_proxies == 0 };
         let public = server::run(listener, self.public_service(), workers.clone(), *limits, stopped());
         let operations = async {

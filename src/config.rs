@@ -37,6 +37,8 @@ pub struct Config {
     #[command(flatten)]
     pub store: StoreOptions,
     #[command(flatten)]
+    pub clicks: ClickOptions,
+    #[command(flatten)]
     pub cache: CacheOptions,
     #[command(flatten)]
     pub keys: KeyOptions,
@@ -94,6 +96,15 @@ pub struct StoreOptions {
     /// File with PostgreSQL's password, read for each new connection: the password, or JSON with a field `password`
     #[arg(long, value_name = "FILE", value_parser = file_to_come)]
     pub pgpassword_file: Option<PathBuf>,
+}
+
+/// The counting of clicks.
+#[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Links")]
+pub struct ClickOptions {
+    /// Time between two flushes of clicks to the store; a crash loses the clicks since the last one
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
+    pub flush_interval: Duration,
 }
 
 /// The cache of links.

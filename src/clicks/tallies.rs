@@ -1,8 +1,8 @@
 //! A write-behind buffer of visits, so that no redirect waits for the store.
 //!
-//! A visit adds to a count in memory, which is flushed to the store once a second. A crash loses that second; a clean
-//! stop loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is dropped, and a metric
-//! counts it.
+//! A visit adds to a count in memory, which is flushed to the store after each `FLUSH_INTERVAL`. A crash loses the counts
+//! since then; a clean stop loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is
+//! dropped, and a metric counts it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use ahash::RandomState;
 use jiff::{Timestamp, civil::Date};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{DayCounts, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
@@ -32,9 +32,6 @@ const CAPACITY: usize = 100_000;
 
 /// Entries per write. A larger batch would delay the store's other work.
 const BATCH: usize = 1000;
-
-/// The pause between two flushes.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A buffer of visits that are not in the store yet.
 pub struct Clicks {
@@ -86,10 +83,15 @@ impl Clicks {
         }
     }
 
-    /// Flushes the buffer every second until `stop`. A flush in progress completes.
-    pub async fn write_regularly(self: Arc<Self>, links: Arc<Links>, stop: impl Future<Output = ()>) {
+    /// Flushes the buffer after each `interval` until `stop`. A flush in progress completes.
+    pub async fn write_regularly(
+        self: Arc<Self>,
+        links: Arc<Links>,
+        interval: Duration,
+        stop: impl Future<Output = ()>,
+    ) {
         let mut stop = pin!(stop);
-        let mut ticks = tokio::time::interval(INTERVAL);
+        let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -216,8 +218,8 @@ mod tests {
     async fn links_with(link: Link) -> Links {
         let store = MemoryStore::default();
         assert!(store.put_if_absent(link, History::default()).await.unwrap());
-        let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: INTERVAL };
-        Links::new(Arc::new(store), INTERVAL, cache, Arc::new(Metrics::new()))
+        let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
+        Links::new(Arc::new(store), Duration::from_secs(1), cache, Arc::new(Metrics::new()))
     }
 
     fn clicks() -> Clicks {

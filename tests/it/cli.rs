@@ -36,6 +36,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("STORE_URL", "sqlite::memory:", "takes memory:, sqlite:PATH, postgres://… or redis://…"),
         ("STORE_TIMEOUT", "0s", "greater than 0"),
         ("STORE_CONNECTIONS", "0", "0 is not in 1..=1000"),
+        ("FLUSH_INTERVAL", "0s", "greater than 0"),
         ("CACHE_BYTES", "much", "couldn't parse"),
         ("CACHE_TTL", "0s", "greater than 0"),
         ("KEY_STRATEGY", "x", "takes random, counter or hash"),
