@@ -8,6 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use memchr::memchr2;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 use tracing::{
@@ -54,11 +55,15 @@ impl JsonLines {
         self.filter.would_enable(target, &level)
     }
 
-    /// Writes a line with the fields of `object`, which must be serialised as a JSON object with at least one field.
-    pub(super) fn append_object(&self, level: Level, object: &impl Serialize) {
+    /// Writes a line with a message and the fields of `object`, which must be a struct with at least one field.
+    pub(super) fn append_object(&self, level: Level, message: &'static str, object: &impl Serialize) {
         self.append(level, |line| {
+            line.extend_from_slice(br#","msg":""#);
+            line.extend_from_slice(message.as_bytes());
+            line.push(b'"');
             let start = line.len();
-            write_json(line, object);
+            // Writing to memory can't fail.
+            let _ = serde_json::to_writer(&mut *line, object);
             // The object goes on with the one that the line has begun, and ends with it.
             line[start] = b',';
             line.pop();
@@ -103,7 +108,9 @@ impl Stamp {
             self.text.pop();
         }
         line.extend_from_slice(self.text.as_bytes());
-        let _ = write!(line, ".{:03}Z", now.subsec_millis());
+        line.push(b'.');
+        line.extend([100, 10, 1].map(|place| b"0123456789"[(now.subsec_millis() / place % 10) as usize]));
+        line.push(b'Z');
     }
 }
 
@@ -162,14 +169,12 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-/// Writes JSON in which all control characters are escaped, DEL and C1 included, so that a log line can't drive the
-/// terminal that shows it.
+/// Escapes DEL and the C1 control characters as well, so that a log line can't drive the terminal that shows it.
 struct Escaping;
 
 impl Formatter for Escaping {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
-        // C1 characters begin with the byte C2 in UTF-8. Without an early exit the loop is vectorised.
-        if !text.bytes().fold(false, |special, byte| special | matches!(byte, 0x7f | 0xc2)) {
+        if !may_have_controls(text) {
             return writer.write_all(text.as_bytes());
         }
         for character in text.chars() {
@@ -180,6 +185,12 @@ impl Formatter for Escaping {
         }
         Ok(())
     }
+}
+
+/// Returns whether `text` may have DEL or a C1 control character, which JSON does not escape.
+pub(super) fn may_have_controls(text: &str) -> bool {
+    // C1 characters begin with the byte C2 in UTF-8.
+    memchr2(0x7f, 0xc2, text.as_bytes()).is_some()
 }
 
 /// Writes `value` as JSON. What JSON can't represent, such as a NaN, becomes null.

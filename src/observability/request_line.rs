@@ -3,24 +3,23 @@
 //! Every redirect writes one, so as JSON it does not pass through `tracing` field by field: that would cost as much as all
 //! else that a redirect does in this service (`cargo bench --bench instructions`). It is filtered, and looks, as if it had.
 
-use std::{net::IpAddr, time::Duration};
+use std::{borrow::Cow, net::IpAddr, time::Duration};
 
 use serde::{Serialize, Serializer};
 use tracing::{Level, dispatcher};
 
-use super::logging::JsonLines;
+use super::logging::{JsonLines, may_have_controls};
 
 /// Bytes of a method, path or user agent that are logged. The rest is cut off.
 const MAX_LOGGED: usize = 512;
 
 /// The fields of one access-log line.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[serde(tag = "msg", rename = "request")]
 pub struct RequestLine<'a> {
     #[serde(serialize_with = "cut_off")]
     pub method: &'a str,
     /// The path without its query, which may have secrets in it.
-    #[serde(serialize_with = "cut_off")]
+    #[serde(serialize_with = "printable_path")]
     pub path: &'a str,
     /// The template of the path.
     pub route: &'a str,
@@ -35,7 +34,7 @@ pub struct RequestLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_off_if_any")]
     pub user_agent: Option<&'a str>,
     /// The cause of a 5xx.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "printable_if_any")]
     pub error: Option<&'a str>,
 }
 
@@ -73,7 +72,7 @@ impl RequestLine<'_> {
         dispatcher::get_default(|dispatch| {
             let lines = dispatch.downcast_ref::<JsonLines>();
             if let Some(lines) = lines.filter(|lines| lines.takes(module_path!(), level)) {
-                lines.append_object(level, self);
+                lines.append_object(level, "request", self);
             }
             lines.is_some()
         })
@@ -91,6 +90,23 @@ fn cut_off<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> 
 
 fn cut_off_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
     text.map(cut).serialize(serializer)
+}
+
+/// Replaces DEL and the C1 control characters. No other field can have them: header values are visible ASCII.
+fn printable(text: &str) -> Cow<'_, str> {
+    if may_have_controls(text) { text.replace(is_del_or_c1, "\u{fffd}").into() } else { text.into() }
+}
+
+fn is_del_or_c1(character: char) -> bool {
+    matches!(character, '\u{7f}'..='\u{9f}')
+}
+
+fn printable_path<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&printable(cut(path)))
+}
+
+fn printable_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.map(printable).serialize(serializer)
 }
 
 /// Returns whole microseconds as milliseconds.
@@ -130,7 +146,7 @@ mod tests {
     #[test]
     fn a_line_has_what_is_known() {
         let usual = json!({
-            "msg": "request", "method": "GET", "path": "/q0V8fYz", "route": "/{key}", "status": 302,
+            "method": "GET", "path": "/q0V8fYz", "route": "/{key}", "status": 302,
             "duration_ms": 12.034, "request_id": "id-1", "client_ip": "192.0.2.255",
         });
         assert_eq!(fields(LINE), usual);
@@ -157,5 +173,13 @@ mod tests {
         for field in ["method", "path", "user_agent"] {
             assert_eq!(fields[field].as_str().unwrap().len(), MAX_LOGGED - 1, "{field}");
         }
+    }
+
+    #[test]
+    fn no_control_character_reaches_the_terminal() {
+        let text: String = (0..0x250).filter_map(char::from_u32).collect();
+        let line = RequestLine { path: &text, error: Some(&text), ..LINE };
+        let json = serde_json::to_string(&line).unwrap();
+        assert!(!json.contains(char::is_control), "{json:?}");
     }
 }

@@ -88,7 +88,8 @@ static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
 
 /// Returns the visitor who sent these headers.
 pub fn visitor(headers: &HeaderMap) -> Visitor {
-    if PREFETCH.iter().any(|name| headers.contains_key(name)) {
+    // One pass compares less than a look-up of each name would hash.
+    if headers.keys().any(|name| PREFETCH.contains(name)) {
         return Visitor::Bot;
     }
     let automaton = &*AUTOMATON;
