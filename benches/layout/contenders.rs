@@ -27,8 +27,9 @@ const KEY_DAY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (key, day)";
 const DAY_KEY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (day, key)";
-/// Columns of a day; their devices add up to the people. `referrers` is a JSON document, or NULL.
-const COLUMNS: &str = "bots INTEGER NOT NULL, desktop INTEGER NOT NULL, mobile INTEGER NOT NULL,
+/// Columns of a day. `referrers` is a JSON document, or NULL.
+const COLUMNS: &str =
+    "people INTEGER NOT NULL, bots INTEGER NOT NULL, desktop INTEGER NOT NULL, mobile INTEGER NOT NULL,
     tablet INTEGER NOT NULL, other INTEGER NOT NULL, referrers TEXT";
 
 pub(crate) fn all() -> Vec<Layout> {
@@ -45,6 +46,10 @@ pub(crate) fn all() -> Vec<Layout> {
         columns("columns", "key, day", Some(1)),
         columns("columns-rank-10", "key, day", Some(10)),
         columns("columns-no-rank", "key, day", None),
+        Layout {
+            schema: include_str!("../../src/store/sqlite/001.sql").to_owned(),
+            ..columns("service", "key, day", Some(1))
+        },
         Layout { days: each_day(), ..columns("day-columns", "day, key", Some(1)) },
         Layout { days: each_day(), ..columns("day-columns-10", "day, key", Some(10)) },
         today("today", Some(1)),
@@ -123,7 +128,7 @@ fn today(name: &'static str, ranked_from: Option<u32>) -> Layout {
         "CREATE TABLE days (key TEXT NOT NULL, day INTEGER NOT NULL, {COLUMNS}, PRIMARY KEY (key, day))
             STRICT, WITHOUT ROWID;"
     );
-    let columns = "day, bots, desktop, mobile, tablet, other, referrers";
+    let columns = "day, people, bots, desktop, mobile, tablet, other, referrers";
     Layout {
         add: add_today,
         days: format!(
@@ -300,8 +305,9 @@ fn add_columns(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
         old.query_row((delta.key, day), |row| row.get(0)).optional()?.flatten()
     };
     let mut upsert = db.prepare_cached(
-        "INSERT INTO days (key, day, bots, desktop, mobile, tablet, other, referrers) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (key, day) DO UPDATE SET bots = bots + excluded.bots, desktop = desktop + excluded.desktop,
+        "INSERT INTO days (key, day, people, bots, desktop, mobile, tablet, other, referrers)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (key, day) DO UPDATE SET people = people + excluded.people, bots = bots + excluded.bots, desktop = desktop + excluded.desktop,
              mobile = mobile + excluded.mobile, tablet = tablet + excluded.tablet, other = other + excluded.other,
              referrers = coalesce(excluded.referrers, referrers)",
     )?;
@@ -309,6 +315,7 @@ fn add_columns(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     upsert.execute((
         delta.key,
         day,
+        delta.clicks,
         delta.bots,
         count(Device::Desktop),
         count(Device::Mobile),
@@ -326,22 +333,23 @@ fn add_today(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
         .optional()?;
     let sql = match old {
         None => {
-            "INSERT INTO counts (key, created_at, clicks, visits, day, bots, desktop, mobile, tablet, other, referrers)
-             SELECT key, created_at, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM links WHERE key = ?1 AND created_at = ?2"
+            "INSERT INTO counts (key, created_at, clicks, visits, day, people, bots, desktop, mobile, tablet, other,
+                 referrers)
+             SELECT key, created_at, ?3, 0, ?4, ?3, ?5, ?6, ?7, ?8, ?9, ?10 FROM links WHERE key = ?1 AND created_at = ?2"
         }
         Some((of, _)) if of == day => {
-            "UPDATE counts SET clicks = min(clicks + ?3, 9223372036854775807), day = ?4, bots = bots + ?5,
+            "UPDATE counts SET clicks = min(clicks + ?3, 9223372036854775807), day = ?4, people = people + ?3, bots = bots + ?5,
                  desktop = desktop + ?6, mobile = mobile + ?7, tablet = tablet + ?8, other = other + ?9,
                  referrers = ?10
              WHERE key = ?1 AND created_at = ?2"
         }
         Some(_) => {
             let mut keep = db.prepare_cached(
-                "INSERT INTO days SELECT key, day, bots, desktop, mobile, tablet, other, referrers FROM counts
+                "INSERT INTO days SELECT key, day, people, bots, desktop, mobile, tablet, other, referrers FROM counts
                  WHERE key = ?",
             )?;
             keep.execute([delta.key])?;
-            "UPDATE counts SET clicks = min(clicks + ?3, 9223372036854775807), day = ?4, bots = ?5, desktop = ?6,
+            "UPDATE counts SET clicks = min(clicks + ?3, 9223372036854775807), day = ?4, people = ?3, bots = ?5, desktop = ?6,
                  mobile = ?7, tablet = ?8, other = ?9, referrers = ?10
              WHERE key = ?1 AND created_at = ?2"
         }
