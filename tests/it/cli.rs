@@ -82,6 +82,28 @@ fn variables_in_help() -> BTreeSet<String> {
     variables.map(Into::into).collect()
 }
 
+#[test]
+fn the_help_of_a_command_shows_only_the_options_that_it_goes_by() {
+    for (command, shown, hidden) in [
+        ("healthcheck", "--port", "--store-url"),
+        ("export", "--store-url", "--flush-interval"),
+        ("import", "--block-private-targets", "--rate-limit"),
+    ] {
+        let help = String::from_utf8(output(&[command, "--help"], &[]).stdout).unwrap();
+        assert!(help.contains(shown) && !help.contains(hidden), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_hidden_option_still_holds_before_and_after_its_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    for arguments in [["--log-level", "loud=yes=no", "export"], ["export", "--log-level", "loud=yes=no"]] {
+        let line = refusal(&output(&arguments, &[("STORE_URL", &url)]), 2);
+        assert!(line.contains("LOG_LEVEL"), "{line}");
+    }
+}
+
 /// The driver itself would go on without the protection that was meant.
 #[test]
 fn a_bad_postgres_variable_is_one_line() {
