@@ -134,3 +134,11 @@ async fn codes_beyond_a_short_queue_are_refused_at_once() {
     }
     assert!((1..=135).contains(&refused), "{refused}");
 }
+
+#[tokio::test]
+async fn a_path_that_is_not_text_names_no_link() {
+    let app = TestApp::start().await;
+    // The last word of the route is the key of a link as well.
+    assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qr" })).await.status(), 201);
+    assert_error(app.get("/%ff/qr").await, 404, "not_found").await;
+}
