@@ -74,7 +74,11 @@ tests_without_servers() {
   done
   cargo test --locked --lib && NO_SERVERS=1 cargo test --locked --test it -- "${skipped[@]}"
 }
-unchanged_work_tree() { diff <(echo "$work_tree") <(git status --porcelain); }
+unchanged_work_tree() {
+  local now
+  now=$(git status --porcelain)
+  diff <(echo "$work_tree") <(echo "$now")
+}
 tests_and_coverage() {
   cargo llvm-cov test --locked --no-report &&
     cargo llvm-cov report --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
