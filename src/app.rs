@@ -47,7 +47,7 @@ pub struct Dependencies {
 
 /// A service that is ready to serve.
 pub struct App {
-    state: AppState,
+    pub(crate) state: AppState,
 }
 
 impl App {
@@ -165,32 +165,5 @@ impl App {
         clicks.flush(&self.state.links).await;
         clicks.drop_rest();
         self.state.links.close().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{command::Cli, link::Link, shortener::Follower, store::History, store::memory::MemoryStore};
-
-    /// The fast path answers like the router, so only a direct call shows that it is taken.
-    #[tokio::test]
-    async fn a_cached_link_is_followed_without_waiting() {
-        let store = Arc::new(MemoryStore::default());
-        let key: crate::link::Key = "k".parse().unwrap();
-        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Clock::system().now());
-        assert!(store.put_if_absent(link, History::default()).await.unwrap());
-        let dependencies = Dependencies {
-            store,
-            metrics: Arc::new(Metrics::new()),
-            clock: Clock::system(),
-            rng: StdRng::seed_from_u64(1),
-        };
-        let config = Cli::read(["urlshort".into()]).unwrap().config;
-        let App { state } = App::new(&config, dependencies).unwrap();
-        let try_follow = || state.shortener.try_follow(&key, || Follower::Preview).is_some();
-        assert!(!try_follow(), "it is not cached yet");
-        state.links.find(&key).await.unwrap();
-        assert!(try_follow());
     }
 }

@@ -164,3 +164,43 @@ impl FastPath {
         Some(response.unwrap_or_else(IntoResponse::into_response))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::{
+        app::{App, Dependencies},
+        clock::Clock,
+        command::Cli,
+        link::Key,
+        observability::metrics::Metrics,
+        store::{History, Store, memory::MemoryStore},
+    };
+
+    /// The router gives the same answers, so only a direct call shows that the fast path is taken.
+    #[tokio::test]
+    async fn the_fast_path_answers_for_a_cached_link() {
+        let store = Arc::new(MemoryStore::default());
+        let key: Key = "k".parse().unwrap();
+        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Clock::system().now());
+        assert!(store.put_if_absent(link, History::default()).await.unwrap());
+        let dependencies = Dependencies {
+            store,
+            metrics: Arc::new(Metrics::new()),
+            clock: Clock::system(),
+            rng: StdRng::seed_from_u64(1),
+        };
+        let config = Cli::read(["urlshort".into()]).unwrap().config;
+        let App { state } = App::new(&config, dependencies).unwrap();
+        let fast_path = FastPath::new(state.shortener);
+        let answers = |request: axum::http::request::Builder| {
+            fast_path.answer(&request.body(()).unwrap()).map(|response| response.status())
+        };
+        assert_eq!(answers(Request::get("/k")), None, "it is not cached yet");
+        state.links.find(&key).await.unwrap();
+        assert_eq!(answers(Request::get("/k")), Some(StatusCode::FOUND));
+        assert_eq!(answers(Request::head("/k")), None, "only the router answers HEAD");
+    }
+}
