@@ -16,7 +16,7 @@ use std::{
 
 use bytesize::ByteSize;
 use clap::{
-    Arg, ArgAction, Args, Command,
+    Arg, ArgAction, Args, Command, FromArgMatches,
     error::{ContextKind, ContextValue, ErrorKind},
     value_parser,
 };
@@ -217,19 +217,18 @@ pub struct LogOptions {
     pub log_format: LogFormat,
 }
 
-/// The longest part of a store's deadline that one call on a connection may take.
-const CALL_SHARE: f64 = 0.9;
-
 impl StoreOptions {
     /// Returns the default options with this store.
     pub fn new(store_url: StoreUrl) -> Self {
-        Self { store_url, store_timeout: Duration::from_secs(2), store_connections: 8, pgpassword_file: None }
+        let command = Self::augment_args(Command::default().no_binary_name(true));
+        let matches = command.get_matches_from([""; 0]);
+        Self { store_url, ..Self::from_arg_matches(&matches).expect("the defaults are valid") }
     }
 
     /// Returns the time that a call may take on a connection. It ends before the caller gives up, so that the connection
     /// is given up as well.
     pub(crate) fn call_deadline(&self) -> Duration {
-        self.store_timeout.mul_f64(CALL_SHARE)
+        self.store_timeout * 9 / 10
     }
 }
 
