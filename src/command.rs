@@ -47,15 +47,16 @@ impl Cli {
         let mut command = Config::add_variables(Self::command());
         // This gives each command the options of the service, of which its help shows those that it goes by.
         command.build();
-        let store: Augment = StoreOptions::augment_args;
-        let shown: [(&str, &[Augment], &[&str]); 3] = [
-            ("healthcheck", &[], &["host", "port"]),
-            ("export", &[store], &[]),
-            ("import", &[store, PolicyOptions::augment_args], &["base_url"]),
+        let store = names(StoreOptions::augment_args(clap::Command::default()));
+        let policy = names(PolicyOptions::augment_args(clap::Command::default()));
+        let shown = [
+            ("healthcheck", vec!["host".into(), "port".into()]),
+            ("export", store.clone()),
+            ("import", [store, policy, vec!["base_url".into()]].concat()),
         ];
-        shown
-            .into_iter()
-            .fold(command, |command, (name, groups, options)| show_only(command, name, groups, options))
+        shown.into_iter().fold(command, |command, (name, shown)| {
+            command.mut_subcommand(name, |command| hide_all_but(&shown, command))
+        })
     }
 
     /// Reads the command line and the environment.
@@ -70,24 +71,14 @@ impl Cli {
     }
 }
 
-/// Adds a group of options to a command.
-type Augment = fn(clap::Command) -> clap::Command;
+fn names(group: clap::Command) -> Vec<clap::Id> {
+    group.get_arguments().map(|option| option.get_id().clone()).collect()
+}
 
-/// Hides the service's options from the help of a command, except some groups and some single options.
-fn show_only(command: clap::Command, name: &str, groups: &[Augment], options: &[&str]) -> clap::Command {
-    let is_in = |group: &Augment, id: &clap::Id| {
-        group(clap::Command::default()).get_arguments().any(|known| known.get_id() == id)
-    };
-    let is_hidden = |option: &clap::Arg| {
-        let id = option.get_id();
-        is_in(&(Config::augment_args as Augment), id)
-            && !options.contains(&id.as_str())
-            && !groups.iter().any(|group| is_in(group, id))
-    };
-    command.mut_subcommand(name, |command| {
-        command.mut_args(|option| {
-            let is_hidden = is_hidden(&option);
-            option.hide(is_hidden)
-        })
+/// Hides the service's options from the help of a command, except those that it goes by.
+fn hide_all_but(shown: &[clap::Id], command: clap::Command) -> clap::Command {
+    command.mut_args(|option| {
+        let is_hidden = option.is_global_set() && !shown.contains(option.get_id());
+        option.hide(is_hidden)
     })
 }

@@ -66,7 +66,7 @@ pub enum ChangeError {
     #[error("not found")]
     NotFound,
     /// Concurrent changes kept conflicting with this one.
-    #[error("the link was changed meanwhile")]
+    #[error("others changed the link at the same time")]
     Conflict,
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -1,11 +1,14 @@
 //! The variables of PostgreSQL's clients, as far as this service goes by them.
 //!
 //! The driver reads them as well, but passes over what it doesn't understand: a misspelt `PGSSLMODE` must not mean less
-//! protection. So each is checked and written into the URL, where the driver takes it from.
+//! protection. So those that matter here are checked and written into the URL, where the driver takes them from.
 
 use url::Url;
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// Variables that the driver does not take for unset when they are empty.
+const MUST_HAVE_A_VALUE: [&str; 5] = ["PGHOST", "PGUSER", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
 
 /// Returns `url` with the parts that it leaves out, as the variables give them.
 ///
@@ -34,17 +37,22 @@ pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
         ("sslkey", "PGSSLKEY", false),
         ("application_name", "PGAPPNAME", false),
     ];
+    let is_parameter = |wanted: &str| parsed.query_pairs().any(|(name, _)| name == wanted);
     let mut completed = parsed.clone();
-    {
-        // Of two parameters the last one counts, so those of the URL itself come last.
-        let mut query = completed.query_pairs_mut();
-        query.clear();
-        for (parameter, name, is_given) in parts {
-            if let Some(value) = value(name).filter(|_| !is_given) {
-                query.append_pair(parameter, &value);
-            }
+    for (parameter, name, is_given) in parts {
+        if is_given || is_parameter(parameter) {
+            continue;
         }
-        query.extend_pairs(parsed.query_pairs());
+        match variable(name) {
+            // The driver would take nothing for a name.
+            Some(value) if value.is_empty() && MUST_HAVE_A_VALUE.contains(&name) => {
+                return Err(format!("{name}: '': takes a value; unset it to go without"));
+            }
+            Some(value) if !value.is_empty() => {
+                completed.query_pairs_mut().append_pair(parameter, &value);
+            }
+            _ => {}
+        }
     }
     Ok(completed.into())
 }
@@ -70,22 +78,26 @@ mod tests {
             ("PGPORT", ""),
         ];
         let url = completed("postgres:///links?sslmode=verify-full", &variables).unwrap();
-        assert_eq!(
-            url,
-            "postgres:///links?host=db&user=me&password=p%26q&sslmode=require&sslmode=verify-full"
-        );
+        assert_eq!(url, "postgres:///links?sslmode=verify-full&host=db&user=me&password=p%26q");
     }
 
     #[test]
     fn an_address_counts_more_than_a_name() {
         let variables = [("PGHOST", "db"), ("PGHOSTADDR", "192.0.2.1")];
         assert_eq!(completed("postgres://", &variables).unwrap(), "postgres://?host=192.0.2.1");
-        assert_eq!(completed("postgres://other", &variables).unwrap(), "postgres://other?");
+        assert_eq!(completed("postgres://other", &variables).unwrap(), "postgres://other");
     }
 
     #[test]
-    fn a_value_that_the_driver_would_pass_over_is_refused() {
-        for (name, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres"), ("PGPORT", "70000")] {
+    fn a_value_that_the_driver_would_misread_is_refused() {
+        for (name, value) in [
+            ("PGSSLMODE", "verify_full"),
+            ("PGPORT", "postgres"),
+            ("PGPORT", "70000"),
+            ("PGHOST", ""),
+            ("PGUSER", ""),
+            ("PGSSLROOTCERT", ""),
+        ] {
             let error = completed("postgres://", &[(name, value)]).unwrap_err();
             assert!(error.starts_with(&format!("{name}: '{value}': takes ")), "{error}");
         }

@@ -62,8 +62,7 @@ impl JsonLines {
             line.extend_from_slice(message.as_bytes());
             line.push(b'"');
             let start = line.len();
-            // Writing to memory can't fail.
-            let _ = serde_json::to_writer(&mut *line, object);
+            write_json(line, object);
             // The object goes on with the one that the line has begun, and ends with it.
             line[start] = b',';
             line.pop();
@@ -169,14 +168,11 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-/// Escapes DEL and the C1 control characters as well, so that a log line can't drive the terminal that shows it.
+/// Escapes DEL and the C1 control characters, which JSON allows as they are.
 struct Escaping;
 
 impl Formatter for Escaping {
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, text: &str) -> io::Result<()> {
-        if !may_have_controls(text) {
-            return writer.write_all(text.as_bytes());
-        }
         for character in text.chars() {
             match character {
                 control if control.is_control() => write!(writer, "\\u{:04x}", u32::from(control))?,
@@ -187,16 +183,19 @@ impl Formatter for Escaping {
     }
 }
 
-/// Returns whether `text` may have DEL or a C1 control character, which JSON does not escape.
-pub(super) fn may_have_controls(text: &str) -> bool {
-    // C1 characters begin with the byte C2 in UTF-8.
-    memchr2(0x7f, 0xc2, text.as_bytes()).is_some()
-}
-
-/// Writes `value` as JSON. What JSON can't represent, such as a NaN, becomes null.
-fn write_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // Writing to memory can't fail, and nothing that is logged has keys that are no strings.
-    let _ = value.serialize(&mut serde_json::Serializer::with_formatter(line, Escaping));
+/// Writes `value` as JSON without control characters, so that a log line can't drive the terminal that shows it.
+///
+/// JSON can't represent some values, such as a NaN. They become null.
+pub(super) fn write_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    let start = line.len();
+    // Writing to memory can't fail, and all keys in the log are strings.
+    let _ = serde_json::to_writer(&mut *line, value);
+    // In UTF-8, C1 characters begin with the byte C2. A formatter that looked at each string would cost more than this
+    // one look at what is written.
+    if memchr2(0x7f, 0xc2, &line[start..]).is_some() {
+        line.truncate(start);
+        let _ = value.serialize(&mut serde_json::Serializer::with_formatter(line, Escaping));
+    }
 }
 
 /// An error and its causes, outermost first, without repeating a cause that the error before it includes.

@@ -3,12 +3,12 @@
 //! Every redirect writes one, so as JSON it does not pass through `tracing` field by field: that would cost as much as all
 //! else that a redirect does in this service (`cargo bench --bench instructions`). It is filtered, and looks, as if it had.
 
-use std::{borrow::Cow, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use serde::{Serialize, Serializer};
 use tracing::{Level, dispatcher};
 
-use super::logging::{JsonLines, may_have_controls};
+use super::logging::JsonLines;
 
 /// Bytes of a method, path or user agent that are logged. The rest is cut off.
 const MAX_LOGGED: usize = 512;
@@ -19,7 +19,7 @@ pub struct RequestLine<'a> {
     #[serde(serialize_with = "cut_off")]
     pub method: &'a str,
     /// The path without its query, which may have secrets in it.
-    #[serde(serialize_with = "printable_path")]
+    #[serde(serialize_with = "cut_off")]
     pub path: &'a str,
     /// The template of the path.
     pub route: &'a str,
@@ -34,7 +34,7 @@ pub struct RequestLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_off_if_any")]
     pub user_agent: Option<&'a str>,
     /// The cause of a 5xx.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "printable_if_any")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
 }
 
@@ -92,23 +92,6 @@ fn cut_off_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S
     text.map(cut).serialize(serializer)
 }
 
-/// Replaces DEL and the C1 control characters. No other field can have them: header values are visible ASCII.
-fn printable(text: &str) -> Cow<'_, str> {
-    if may_have_controls(text) { text.replace(is_del_or_c1, "\u{fffd}").into() } else { text.into() }
-}
-
-fn is_del_or_c1(character: char) -> bool {
-    matches!(character, '\u{7f}'..='\u{9f}')
-}
-
-fn printable_path<S: Serializer>(path: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&printable(cut(path)))
-}
-
-fn printable_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S::Ok, S::Error> {
-    text.map(printable).serialize(serializer)
-}
-
 /// Returns whole microseconds as milliseconds.
 fn in_milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
@@ -125,6 +108,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::observability::logging::write_json;
 
     const LINE: RequestLine<'_> = RequestLine {
         method: "GET",
@@ -179,7 +163,10 @@ mod tests {
     fn no_control_character_reaches_the_terminal() {
         let text: String = (0..0x250).filter_map(char::from_u32).collect();
         let line = RequestLine { path: &text, error: Some(&text), ..LINE };
-        let json = serde_json::to_string(&line).unwrap();
-        assert!(!json.contains(char::is_control), "{json:?}");
+        let mut json = Vec::new();
+        write_json(&mut json, &line);
+        assert!(!str::from_utf8(&json).unwrap().contains(char::is_control));
+        let fields: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!((&fields["path"], &fields["error"]), (&json!(cut(&text)), &json!(text)));
     }
 }

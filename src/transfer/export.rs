@@ -55,7 +55,7 @@ pub enum Progress<'a> {
 /// Writes all links, the oldest first, and returns their number.
 ///
 /// New links come last, so every link that exists throughout the export is written once. Damaged links are reported and
-/// left out. States are those at `now`. `output` can block, because no other task runs meanwhile.
+/// left out. States are those at `now`. `output` can block: no other task runs.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -96,7 +96,7 @@ pub async fn export(
     Ok(count)
 }
 
-/// Adds the counts by day, unless the link was deleted meanwhile.
+/// Adds the counts by day. Returns `None` if the link was deleted since it was listed.
 async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>, StoreError> {
     loop {
         let days = store.day_counts(&record.link.key, DAYS.0, DAYS.1).await?;

@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         parse(text).map(Some).ok_or_else(|| RowError::value(names[0], text, expected))
     }
 
-    /// Returns a number of clicks or visits; 0 if there is none.
+    /// Returns a number of clicks or visits, or 0 if the field is empty.
     pub(super) fn count(&self, names: &[&'static str]) -> Result<u64, RowError> {
         Ok(self.parse(names, "a count", |text| text.parse().ok())?.unwrap_or(0))
     }
@@ -75,7 +75,7 @@ impl<'a> Fields<'a> {
         self.parse(names, A_TIME, time)
     }
 
-    /// Returns a boolean; false if there is none.
+    /// Returns a boolean, or false if the field is empty.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, RowError> {
         Ok(self.parse(&[name], "true or false", parse_flag)?.unwrap_or(false))
     }

@@ -97,10 +97,15 @@ impl LinkFields {
                 starts_at,
                 expires_at,
                 max_visits: self.max_visits,
-                redirect: self.redirect.map(redirect).transpose()?.unwrap_or_default(),
+                redirect: self
+                    .redirect
+                    .map(RedirectStatus::try_from)
+                    .transpose()
+                    .map_err(ApiError::option)?
+                    .unwrap_or_default(),
                 forward_query: self.forward_query,
                 title: self.title.map(|title| title.parse()).transpose().map_err(ApiError::option)?,
-                tags: tags(&self.tags)?,
+                tags: Tags::parse(self.tags.iter().map(String::as_str)).map_err(ApiError::option)?,
                 password: None,
             },
             password: self.password.map(|text| text.parse()).transpose().map_err(ApiError::option)?,
@@ -123,12 +128,4 @@ pub(crate) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
         .map_err(|_| TimestampOutOfRange)
         .and_then(whole_milliseconds)
         .map_err(ApiError::option)
-}
-
-pub(crate) fn redirect(code: u16) -> Result<RedirectStatus, ApiError> {
-    RedirectStatus::try_from(code).map_err(ApiError::option)
-}
-
-pub(crate) fn tags(tags: &[String]) -> Result<Tags, ApiError> {
-    Tags::parse(tags.iter().map(String::as_str)).map_err(ApiError::option)
 }

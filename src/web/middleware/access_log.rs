@@ -211,7 +211,7 @@ where
                 trace_id: trace_id.as_ref(),
                 client,
             };
-            observer.record(&seen, route, response.status(), None);
+            observer.record(&seen, route, response.status(), take_cause(&mut response).as_deref());
             observer.complete(response.headers_mut(), request_id);
             return Either::Left(ready_now(Ok(response)));
         }
@@ -272,11 +272,8 @@ impl Exchange {
     fn end(mut self, response: &mut Response) {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
-        let failed = response.extensions_mut().remove::<Failed>();
         let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        let server_error = failed.filter(|_| response.status().is_server_error());
-        let cause = server_error.map(|Failed(error)| error.cause());
-        self.record(route, response.status(), cause.as_deref());
+        self.record(route, response.status(), take_cause(response).as_deref());
         let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
         self.observer.complete(response.headers_mut(), request_id);
     }
@@ -313,6 +310,12 @@ impl Drop for Exchange {
             self.record(self.probable_route(), status, None);
         }
     }
+}
+
+/// Takes the cause of a 5xx from its response.
+fn take_cause(response: &mut Response) -> Option<String> {
+    let Failed(error) = response.extensions_mut().remove()?;
+    response.status().is_server_error().then(|| error.cause())
 }
 
 /// Returns the label of a method. Clients can invent methods, but labels must be bounded.

@@ -66,7 +66,6 @@ pub(crate) async fn show_errors(request: Request, next: Next) -> Response {
     if is_wanted && let Ok(html) = render(&error) {
         *response.body_mut() = Body::from(html);
         set_page_headers(response.headers_mut());
-        response.headers_mut().remove(header::CONTENT_LENGTH);
     }
     response
 }

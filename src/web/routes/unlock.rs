@@ -70,6 +70,6 @@ pub(crate) async fn unlock(
     };
     let link = followed?;
     let location = location(&link, query.as_deref())?;
-    // 303: the password stays here, whatever status the link redirects with.
+    // 303, and not the status of the link: 307 and 308 would send the password on to the target.
     Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)]))
 }
