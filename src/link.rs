@@ -2,6 +2,7 @@
 //!
 //! Keys, targets and options are newtypes that can't hold an invalid value, so code that has one never checks it again.
 
+mod creator;
 pub mod document;
 pub mod options;
 pub mod time;
@@ -17,7 +18,10 @@ use serde::{
 use thiserror::Error;
 use url::Url;
 
-pub use self::document::Document;
+pub use self::{
+    creator::{Creator, InvalidCreator},
+    document::Document,
+};
 
 /// A short link as every store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::{
     clock::Clock,
     config::StrategyName,
     keygen::{KeyStrategy, KeygenError},
-    link::{Key, Link, LinkState, Target, options::Options},
+    link::{Creator, Document, Key, Link, LinkState, Target, options::Options},
     links::Links,
     observability::metrics::Metrics,
     password::{HashError, Password, Passwords},
@@ -131,11 +131,18 @@ pub enum FollowError {
 }
 
 impl Shortener {
-    /// Creates a link, which is durable on return. `base_url` is the address of this service.
+    /// Creates a link, which is durable on return.
+    ///
+    /// `base_url` is the address of this service.
     ///
     /// # Errors
     /// See [`ChangeError`]. After a store error, the link may exist.
-    pub async fn shorten(&self, new: NewLink, base_url: &BaseUrl) -> Result<Shortened, ChangeError> {
+    pub async fn shorten(
+        &self,
+        new: NewLink,
+        created_by: &Creator,
+        base_url: &BaseUrl,
+    ) -> Result<Shortened, ChangeError> {
         self.policy.check(&new.target, base_url)?;
         if new.options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
             return Err(ChangeError::ExpiryPassed);
@@ -143,10 +150,15 @@ impl Shortener {
         if let Some(key) = &new.key {
             self.check_key(key, new.password.is_some()).await?;
         }
-        let draft = self.draft(new.options, new.password).await?;
+        let mut doc = Document::new(new.target);
+        doc.created_by = created_by.clone();
+        doc.options = new.options;
+        if let Some(password) = new.password {
+            doc.options.password = Some(self.passwords.hash(password).await?);
+        }
         match new.key {
-            Some(key) => self.shorten_as(key, new.target, draft).await,
-            None => self.shorten_freely(new.target, draft).await,
+            Some(key) => self.shorten_as(key, doc).await,
+            None => self.shorten_freely(doc).await,
         }
     }
 
@@ -161,37 +173,28 @@ impl Shortener {
         Ok(())
     }
 
-    /// Returns the options with the hash of the password.
-    async fn draft(&self, options: Options, password: Option<Password>) -> Result<Options, ChangeError> {
-        let password = match password {
-            Some(password) => Some(self.passwords.hash(password).await?),
-            None => None,
-        };
-        Ok(Options { password, ..options })
-    }
-
-    async fn shorten_as(&self, key: Key, target: Target, draft: Options) -> Result<Shortened, ChangeError> {
-        match self.put(key, target, draft, "custom").await? {
+    async fn shorten_as(&self, key: Key, doc: Document) -> Result<Shortened, ChangeError> {
+        match self.put(key, doc, "custom").await? {
             Some(link) => Ok(Shortened::Created(link)),
             None => Err(ChangeError::KeyTaken),
         }
     }
 
-    async fn shorten_freely(&self, target: Target, draft: Options) -> Result<Shortened, ChangeError> {
-        let is_plain = draft == Options::default();
+    async fn shorten_freely(&self, doc: Document) -> Result<Shortened, ChangeError> {
+        let is_plain = doc.is_plain();
         for attempt in 0..ATTEMPTS {
-            let key = self.strategy.propose(&target, attempt).await?;
+            let key = self.strategy.propose(&doc.target, attempt).await?;
             if self.is_reserved(&key) {
                 continue;
             }
             let origin = self.strategy_name.as_str();
-            if let Some(link) = self.put(key.clone(), target.clone(), draft.clone(), origin).await? {
+            if let Some(link) = self.put(key.clone(), doc.clone(), origin).await? {
                 return Ok(Shortened::Created(link));
             }
             if self.strategy.reuses_links()
                 && is_plain
                 && let Some(link) = self.links.find(&key).await?
-                && link.doc.target == target
+                && link.doc.target == doc.target
                 && link.doc.is_plain()
             {
                 return Ok(Shortened::Existing(link));
@@ -202,15 +205,8 @@ impl Shortener {
     }
 
     /// Stores a new link, or returns `None` if the key is taken.
-    async fn put(
-        &self,
-        key: Key,
-        target: Target,
-        draft: Options,
-        origin: &str,
-    ) -> Result<Option<Arc<Link>>, StoreError> {
-        let mut link = Link::new(key, target, self.clock.now());
-        link.doc.options = draft;
+    async fn put(&self, key: Key, doc: Document, origin: &str) -> Result<Option<Arc<Link>>, StoreError> {
+        let link = Link { key, created_at: self.clock.now(), version: 1, doc };
         if !self.links.put_if_absent(link.clone(), History::default()).await? {
             return Ok(None);
         }

@@ -6,6 +6,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
+use crate::link::Creator;
+
 /// The permissions of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
@@ -18,7 +20,7 @@ pub enum Scope {
 /// A token, kept only as its SHA-256 digest.
 #[derive(Clone)]
 struct Token {
-    name: Box<str>,
+    name: Creator,
     digest: [u8; 32],
     scope: Scope,
 }
@@ -38,6 +40,9 @@ pub enum InvalidTokens {
     /// The token of this name is too short.
     #[error("the token of '{0}' has less than {min} characters", min = Tokens::MIN_LEN)]
     Short(String),
+    /// No token can have this name, because links by others have it.
+    #[error("the name '{0}' is reserved")]
+    Reserved(String),
     /// Two tokens have this name, and the log could not tell them apart.
     #[error("the name '{0}' stands twice")]
     Twice(String),
@@ -50,12 +55,12 @@ impl Tokens {
     /// Returns the name and scope of `token`, if it is accepted.
     ///
     /// It compares the digests of all tokens in constant time.
-    pub fn find(&self, token: &str) -> Option<(&str, Scope)> {
+    pub fn find(&self, token: &str) -> Option<(&Creator, Scope)> {
         let digest = Sha256::digest(token);
         let mut found = None;
         for known in &self.0 {
             if bool::from(known.digest.ct_eq(&digest)) {
-                found = Some((&*known.name, known.scope));
+                found = Some((&known.name, known.scope));
             }
         }
         found
@@ -98,20 +103,23 @@ impl Token {
             [name, token, "read"] => (name, token, Scope::Read),
             _ => return Err(InvalidTokens::Form(number)),
         };
-        let is_word = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_word(name) || !is_word(token) {
+        let name: Creator = name.parse().map_err(|_| InvalidTokens::Form(number))?;
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidTokens::Form(number));
         }
-        if token.len() < Tokens::MIN_LEN {
-            return Err(InvalidTokens::Short(name.into()));
+        if name.is_reserved() {
+            return Err(InvalidTokens::Reserved(name.to_string()));
         }
-        Ok(Self { name: name.into(), digest: Sha256::digest(token).into(), scope })
+        if token.len() < Tokens::MIN_LEN {
+            return Err(InvalidTokens::Short(name.to_string()));
+        }
+        Ok(Self { name, digest: Sha256::digest(token).into(), scope })
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
+        formatter.debug_list().entries(self.0.iter().map(|token| token.name.as_str())).finish()
     }
 }
 
@@ -125,9 +133,10 @@ mod tests {
     #[test]
     fn tokens_are_found_by_their_text_with_name_and_scope() {
         let tokens: Tokens = LIST.parse().unwrap();
-        assert_eq!(tokens.find("0123456789abcdef"), Some(("ci", Scope::Write)));
-        assert_eq!(tokens.find("fedcba9876543210"), Some(("dash", Scope::Read)));
-        assert_eq!(tokens.find("ffffffffffffffff"), Some(("ops", Scope::Write)));
+        let find = |token| tokens.find(token).map(|(name, scope)| (name.as_str(), scope));
+        assert_eq!(find("0123456789abcdef"), Some(("ci", Scope::Write)));
+        assert_eq!(find("fedcba9876543210"), Some(("dash", Scope::Read)));
+        assert_eq!(find("ffffffffffffffff"), Some(("ops", Scope::Write)));
         for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
             assert_eq!(tokens.find(other), None, "{other}");
         }
@@ -143,6 +152,7 @@ mod tests {
             ("a:0123456789 abcdef", InvalidTokens::Form(1)),
             ("a:0123456789abcde", InvalidTokens::Short("a".into())),
             ("a:0123456789abcdef,a:fedcba9876543210", InvalidTokens::Twice("a".into())),
+            ("import:0123456789abcdef", InvalidTokens::Reserved("import".into())),
         ] {
             let found = text.parse::<Tokens>().unwrap_err();
             assert!(!found.to_string().contains("0123456789"), "{found}");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{Target, options::Options, time};
+use super::{Creator, Target, options::Options, time};
 use crate::is_default;
 
 /// The target, the state and the options of a link.
@@ -17,6 +17,8 @@ pub struct Document {
     #[serde(default, rename = "needs", deserialize_with = "beyond_support")]
     unsupported: u32,
     pub target: Target,
+    #[serde(default)]
+    pub created_by: Creator,
     /// `None` unless the link is taken down.
     #[serde(default, with = "time::optional")]
     pub taken_down_at: Option<Timestamp>,
@@ -33,7 +35,14 @@ impl Document {
 
     /// Creates a document without options.
     pub fn new(target: Target) -> Self {
-        Self { unsupported: 0, target, taken_down_at: None, options: Options::default(), unknown: Map::new() }
+        Self {
+            unsupported: 0,
+            target,
+            created_by: Creator::default(),
+            taken_down_at: None,
+            options: Options::default(),
+            unknown: Map::new(),
+        }
     }
 
     /// Returns the feature number that a program must support to follow the link.
@@ -48,9 +57,9 @@ impl Document {
         self.unsupported == 0
     }
 
-    /// Returns whether the document has only a target.
+    /// Returns whether the document has only a target, whoever created it.
     pub fn is_plain(&self) -> bool {
-        *self == Self::new(self.target.clone())
+        *self == Self { created_by: self.created_by.clone(), ..Self::new(self.target.clone()) }
     }
 
     /// Returns the name of a field unknown to this program, if any.
@@ -70,6 +79,8 @@ impl Serialize for Document {
             #[serde(skip_serializing_if = "is_default")]
             needs: u32,
             target: &'a Target,
+            #[serde(skip_serializing_if = "is_default")]
+            created_by: Option<&'a Creator>,
             #[serde(with = "time::optional", skip_serializing_if = "is_default")]
             taken_down_at: Option<Timestamp>,
             #[serde(flatten)]
@@ -78,9 +89,10 @@ impl Serialize for Document {
             unknown: &'a Map<String, Value>,
         }
 
-        let Self { target, taken_down_at, options, unknown, .. } = self;
-        Stored { needs: self.needs(), target, taken_down_at: *taken_down_at, options, unknown }
-            .serialize(serializer)
+        let Self { target, created_by, taken_down_at, options, unknown, .. } = self;
+        let (needs, taken_down_at) = (self.needs(), *taken_down_at);
+        let created_by = (*created_by != Creator::default()).then_some(created_by);
+        Stored { needs, target, created_by, taken_down_at, options, unknown }.serialize(serializer)
     }
 }
 
@@ -124,6 +136,7 @@ mod tests {
         for member in [
             r#""target":"ftp://example.com""#,
             r#""target":"https://example.com","redirect":303"#,
+            r#""target":"https://example.com","created_by":"a b""#,
             r#""target":"https://example.com","max_visits":0"#,
             r#""target":"https://example.com","title":" ""#,
             r#""target":"https://example.com","tags":["a,b"]"#,

@@ -4,7 +4,7 @@ use super::{ChangeError, NewLink, Shortened, Shortener};
 use crate::{
     base_url::BaseUrl,
     keygen,
-    link::{Document, Key, Link, Target, options::Options},
+    link::{Creator, Document, Key, Link, Target, options::Options},
     password::Password,
     store::{Change, Record},
 };
@@ -145,17 +145,18 @@ impl Shortener {
     pub async fn shorten_once(
         &self,
         new: NewLink,
+        created_by: &Creator,
         base_url: &BaseUrl,
         identity: &[u8],
     ) -> Result<Shortened, ChangeError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
         // First of all, so that a repeated request finds its link before any check or hash.
         if let Some(record) = self.links.get(&key).await? {
-            return existing_or_taken(record, &new);
+            return existing_or_taken(record, &new, created_by);
         }
-        match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, base_url).await {
+        match self.shorten(NewLink { key: Some(key.clone()), ..new.clone() }, created_by, base_url).await {
             Err(ChangeError::KeyTaken) => match self.links.get(&key).await? {
-                Some(record) => existing_or_taken(record, &new),
+                Some(record) => existing_or_taken(record, &new, created_by),
                 None => Err(ChangeError::KeyTaken),
             },
             other => other,
@@ -163,20 +164,21 @@ impl Shortener {
     }
 }
 
-fn existing_or_taken(record: Record, new: &NewLink) -> Result<Shortened, ChangeError> {
-    if is_result_of(&record.link, new) {
+fn existing_or_taken(record: Record, new: &NewLink, created_by: &Creator) -> Result<Shortened, ChangeError> {
+    if is_result_of(&record.link, new, created_by) {
         Ok(Shortened::Existing(record.link))
     } else {
         Err(ChangeError::KeyTaken)
     }
 }
 
-/// Returns whether `link` is the result of the request `new`.
+/// Returns whether `link` is the result of the request `new` by `created_by`.
 ///
 /// Passwords can't be compared, but their presence can.
-fn is_result_of(link: &Link, new: &NewLink) -> bool {
+fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {
     let has_password = link.doc.options.password.is_some();
     let mut asked = Link::new(link.key.clone(), new.target.clone(), link.created_at);
+    asked.doc.created_by = created_by.clone();
     asked.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
     asked.doc == link.doc && has_password == new.password.is_some()
 }

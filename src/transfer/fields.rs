@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     link::{
-        Key, Link, Target,
+        Creator, Key, Link, Target,
         options::{Tags, Title, parse_flag},
         time::whole_milliseconds,
     },
@@ -92,8 +92,9 @@ impl<'a> Fields<'a> {
         Ok(Tags::parse(text.split(separators).filter(|tag| !tag.trim().is_empty()))?)
     }
 
-    /// Combines a link with its total of clicks, whose days are unknown.
-    pub(super) fn with_clicks(&self, link: Link, names: &[&'static str]) -> Result<Entry, RowError> {
+    /// Combines a link of another service with its total of clicks, whose days are unknown.
+    pub(super) fn with_clicks(&self, mut link: Link, names: &[&'static str]) -> Result<Entry, RowError> {
+        link.doc.created_by = Creator::IMPORT;
         Entry::new(link, History { undated_clicks: self.count(names)?, ..History::default() })
     }
 }

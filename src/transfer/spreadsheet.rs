@@ -17,13 +17,23 @@ use super::{
 };
 use crate::{
     field_names::field_names,
-    link::{Document, Link, options::Options},
+    link::{Creator, Document, Link, options::Options},
     store::History,
 };
 
 /// The columns in front of the options.
-const COLUMNS: [&str; 9] =
-    ["key", "target", "state", "clicks", "created_at", "taken_down_at", "visits", "version", "needs"];
+const COLUMNS: [&str; 10] = [
+    "key",
+    "target",
+    "state",
+    "clicks",
+    "created_at",
+    "created_by",
+    "taken_down_at",
+    "visits",
+    "version",
+    "needs",
+];
 
 static OPTION_NAMES: LazyLock<&[&str]> = LazyLock::new(field_names::<Options>);
 
@@ -41,6 +51,7 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
         link.state(now).as_str().into(),
         history.clicks().to_string().into(),
         link.created_at.to_string().into(),
+        guarded(link.doc.created_by.as_str()),
         link.doc.taken_down_at.map_or_else(String::new, |time| time.to_string()).into(),
         history.visits.to_string().into(),
         link.version.to_string().into(),
@@ -75,6 +86,9 @@ pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowErr
     let created_at = fields.time(&["createdat"])?.unwrap_or(now);
     let key = fields::key(text(&["key"]))?;
     let mut link = Link::new(key, fields::target(text(&["target", "url"]))?, created_at);
+    let created_by =
+        fields.parse(&["createdby"], "the name of a token", |text| unguarded(text).parse().ok())?;
+    link.doc.created_by = created_by.unwrap_or(Creator::IMPORT);
     link.doc.taken_down_at = fields.time(&["takendownat"])?;
     link.doc.options = options(fields)?;
     let version =

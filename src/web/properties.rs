@@ -245,7 +245,8 @@ proptest! {
         let tokens: Tokens = format!("name:{token}:read").parse().unwrap();
         prop_assert!(authorize(Some(&tokens), &headers, Scope::Read).is_err());
         let right = header(&header::AUTHORIZATION, format!("bEARER {token}"));
-        prop_assert_eq!(&*authorize(Some(&tokens), &right, Scope::Read).unwrap(), "name");
+        let name = authorize(Some(&tokens), &right, Scope::Read).unwrap();
+        prop_assert_eq!(name.as_str(), "name");
         prop_assert!(authorize(Some(&tokens), &right, Scope::Write).is_err());
         let longer = header(&header::AUTHORIZATION, format!("Bearer {token}x"));
         prop_assert!(authorize(Some(&tokens), &longer, Scope::Read).is_err());

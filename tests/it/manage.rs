@@ -153,7 +153,7 @@ async fn a_link_shows_all_that_it_bears() {
     .await;
     let expected = json!({
         "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active",
-        "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z",
+        "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z", "created_by": "ci",
         "starts_at": null, "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
         "forward_query": true, "has_password": true, "version": 1,
     });
@@ -289,30 +289,71 @@ async fn what_is_taken_down_is_gone_until_it_is_restored() {
 }
 
 #[tokio::test]
-async fn every_change_is_logged_with_the_name_of_the_token_and_without_the_token() {
+async fn every_change_on_every_way_in_is_logged_with_its_author_and_without_secrets() {
     let tokens = format!("ci:{WRITE}");
     let process = Process::start(&[("API_TOKENS", &tokens)]);
     let client = reqwest::Client::new();
+    let send = async |request: reqwest::RequestBuilder| {
+        request.header("x-request-id", "id-1").send().await.unwrap().error_for_status().unwrap()
+    };
     let call = |method: Method, path: &str| client.request(method, process.url(path)).bearer_auth(WRITE);
     let body =
         json!({ "url": "https://example.com", "key": "k", "title": "x", "password": "a secret password" });
-    call(Method::POST, "/api/v1/links").json(&body).send().await.unwrap().error_for_status().unwrap();
+    send(call(Method::POST, "/api/v1/links").json(&body)).await;
     let edit = json!({ "title": "y", "password": "a secret password" });
-    call(Method::PATCH, "/api/v1/links/k").json(&edit).send().await.unwrap().error_for_status().unwrap();
+    send(call(Method::PATCH, "/api/v1/links/k").json(&edit)).await;
     for path in ["take-down", "restore"] {
-        let path = format!("/api/v1/links/k/{path}");
-        call(Method::POST, &path).send().await.unwrap().error_for_status().unwrap();
+        send(call(Method::POST, &format!("/api/v1/links/k/{path}"))).await;
     }
-    call(Method::DELETE, "/api/v1/links/k").send().await.unwrap().error_for_status().unwrap();
+    send(call(Method::DELETE, "/api/v1/links/k")).await;
+    let batch = json!({ "links": [{ "url": "https://example.com", "key": "batched" }] });
+    send(call(Method::POST, "/api/v1/links/batch").json(&batch)).await;
+    let shorten = |key| json!({ "url": "https://example.com", "key": key });
+    send(call(Method::POST, "/shorten").json(&shorten("by-token"))).await;
+    send(client.post(process.url("/shorten")).json(&shorten("by-nobody"))).await;
     process.signal(rustix::process::Signal::TERM);
     let mut changes = Vec::new();
     while let Some(line) = process.next_log_line() {
         let text = line.to_string();
         assert!(!text.contains(WRITE) && !text.contains("secret"), "{text}");
         if line["msg"] == "link changed" {
-            assert_eq!((&line["token"], &line["key"]), (&json!("ci"), &json!("k")));
-            changes.push(line["what"].as_str().unwrap().to_owned());
+            assert_eq!((&line["request_id"], &line["client_ip"]), (&json!("id-1"), &json!("127.0.0.1")));
+            changes.push(["action", "key", "token"].map(|name| line[name].as_str().unwrap().to_owned()));
         }
     }
-    assert_eq!(changes, ["created", "edited", "taken down", "restored", "removed"]);
+    let expected = [
+        ["created", "k", "ci"],
+        ["edited", "k", "ci"],
+        ["taken_down", "k", "ci"],
+        ["restored", "k", "ci"],
+        ["deleted", "k", "ci"],
+        ["created", "batched", "ci"],
+        ["created", "by-token", "ci"],
+        ["created", "by-nobody", "public"],
+    ];
+    assert_eq!(changes, expected.map(|change| change.map(str::to_owned)));
+}
+
+#[tokio::test]
+async fn a_link_keeps_its_creator() {
+    let app = app().await;
+    let shorten = |key| json!({ "url": "https://example.com", "key": key });
+    app.shorten(shorten("by-nobody")).await;
+    app.post("/shorten").bearer_auth(WRITE).json(&shorten("by-token")).send().await.unwrap();
+    make(&app, shorten("k")).await;
+    for (key, creator) in [("by-nobody", "public"), ("by-token", "ci"), ("k", "ci")] {
+        assert_eq!(show(&app, key).await["created_by"], creator, "{key}");
+    }
+    let edited: Value = edit(&app, "by-nobody", json!({ "title": "x" })).await.json().await.unwrap();
+    assert_eq!(edited["created_by"], "public");
+    assert_error(edit(&app, "k", json!({ "created_by": "anna" })).await, 400, "invalid_body").await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_sent_must_be_valid_even_where_none_is_needed() {
+    let app = app().await;
+    let shorten =
+        |token| app.post("/shorten").bearer_auth(token).json(&json!({ "url": "https://example.com" })).send();
+    assert_error(shorten("not-a-known-token-at-all").await.unwrap(), 401, "unauthorized").await;
+    assert_error(shorten(READ).await.unwrap(), 403, "forbidden").await;
 }

@@ -70,7 +70,7 @@ proptest! {
             let (name, scope) = list.find(token).unwrap();
             let is_twin = tokens.iter().filter(|(other, _)| other == token).count() > 1;
             let expected = format!("n{number}");
-            prop_assert!(is_twin || (name == expected && (scope == Scope::Read) == *reads));
+            prop_assert!(is_twin || (name.as_str() == expected && (scope == Scope::Read) == *reads));
             prop_assert!(list.find(&token[1..]).is_none());
             let shown = format!("{list:?}");
             prop_assert!(!shown.contains(token.as_str()));

@@ -89,6 +89,7 @@ async fn fill(store: &dyn Store) {
     };
     let full = link("-full", &format!("https://example.com/{}", "x".repeat(2000)));
     let mut full = Link { version: 7, ..with(options, full) };
+    full.doc.created_by = "anna".parse().unwrap();
     full.doc.taken_down_at = Some("1969-12-31T23:59:59.999Z".parse().unwrap());
     let days = [
         counts(1, r#"{"people":3,"bots":5,"devices":{"mobile":2,"other":1}}"#),
@@ -220,7 +221,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
     let expected = format!(
-        "'-full,https://example.com/{},taken_down,17,2026-01-02T03:04:05.678Z,1969-12-31T23:59:59.999Z,6,7,1,\
+        "'-full,https://example.com/{},taken_down,17,2026-01-02T03:04:05.678Z,anna,1969-12-31T23:59:59.999Z,6,7,1,\
          2026-02-03T04:05:06.000Z,2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",true",
         "x".repeat(2000)
     );

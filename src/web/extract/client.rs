@@ -17,6 +17,11 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
 impl ClientIp {
+    /// Returns the client of a request that has passed the access log.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        parts.extensions.get().copied().expect("the access log tells every request its client")
+    }
+
     /// The address that limits are kept for.
     pub(crate) fn limit_key(self) -> IpAddr {
         client_network(self.0)
@@ -38,8 +43,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        let ip = parts.extensions.get().copied();
-        Ok(ip.expect("the access log tells every request its client"))
+        Ok(Self::of(parts))
     }
 }
 

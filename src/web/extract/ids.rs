@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::RandomState;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -15,6 +15,21 @@ const MAX_LEN: usize = 128;
 pub struct RequestIds {
     hasher: RandomState,
     next: AtomicU64,
+}
+
+/// The id of a request, as an extension of it.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestId(pub(crate) HeaderValue);
+
+impl RequestId {
+    /// Returns the id of a request that has passed the access log.
+    pub(crate) fn of(parts: &Parts) -> Self {
+        parts.extensions.get().cloned().expect("the access log gives every request an id")
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
 }
 
 impl RequestIds {

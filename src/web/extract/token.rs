@@ -1,26 +1,72 @@
-//! Who may manage links: `Authorization: Bearer TOKEN` (RFC 6750).
-
-use std::sync::Arc;
+//! The permissions of a client: `Authorization: Bearer TOKEN` (RFC 6750).
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use axum_extra::headers::{Authorization, HeaderMapExt, authorization::Bearer};
 
 use crate::{
+    link::{Creator, Key},
     tokens::{Scope, Tokens},
-    web::{respond::error::ApiError, state::AppState},
+    web::{
+        extract::{client::ClientIp, ids::RequestId},
+        respond::error::ApiError,
+        state::AppState,
+    },
 };
 
-/// A client that may look at links.
+/// A client that may view links.
 pub(crate) struct MayRead;
 
-/// A client that may change links, by the name of its token.
-pub(crate) struct MayWrite(pub(crate) Arc<str>);
+/// A client that may change links.
+pub(crate) struct MayWrite(pub(crate) Author);
 
-/// A client that may make a link: any client, or only one that may change links.
-pub(crate) struct MayShorten;
+/// A client that may create a link with `POST /shorten`.
+pub(crate) struct MayShorten(pub(crate) Author);
+
+/// The author of a change, for the audit log.
+#[derive(Clone)]
+pub(crate) struct Author {
+    pub(crate) name: Creator,
+    request_id: RequestId,
+    client: ClientIp,
+}
+
+/// A change of a link, under its name in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Created,
+    Edited,
+    TakenDown,
+    Restored,
+    Deleted,
+}
+
+impl Action {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Edited => "edited",
+            Self::TakenDown => "taken_down",
+            Self::Restored => "restored",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl Author {
+    pub(crate) fn new(name: Creator, parts: &Parts) -> Self {
+        Self { name, request_id: RequestId::of(parts), client: ClientIp::of(parts) }
+    }
+
+    /// Writes the audit line of a change. The target is not logged: it may be confidential.
+    pub(crate) fn log(&self, action: Action, key: &Key) {
+        let Self { name, request_id, client: ClientIp(client_ip) } = self;
+        let (action, request_id) = (action.as_str(), request_id.as_str());
+        tracing::info!(action, %key, token = name.as_str(), request_id, %client_ip, "link changed");
+    }
+}
 
 impl FromRequestParts<AppState> for MayRead {
     type Rejection = ApiError;
@@ -34,18 +80,21 @@ impl FromRequestParts<AppState> for MayWrite {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write).map(Self)
+        let name = authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write)?;
+        Ok(Self(Author::new(name, parts)))
     }
 }
 
 impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
+    /// A token that is sent must be valid, even where none is needed: its name becomes the creator of the link.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        if state.config.access.public_shorten {
-            return Ok(Self);
+        if state.config.access.public_shorten && !parts.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Self(Author::new(Creator::PUBLIC, parts)));
         }
-        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write).map(|_| Self)
+        let MayWrite(author) = MayWrite::from_request_parts(parts, state).await?;
+        Ok(Self(author))
     }
 }
 
@@ -57,10 +106,10 @@ pub(crate) fn authorize(
     tokens: Option<&Tokens>,
     headers: &HeaderMap,
     needed: Scope,
-) -> Result<Arc<str>, ApiError> {
+) -> Result<Creator, ApiError> {
     let bearer = headers.typed_get::<Authorization<Bearer>>().ok_or(ApiError::Unauthorized)?;
     match tokens.and_then(|tokens| tokens.find(bearer.token().trim())) {
-        Some((name, scope)) if scope >= needed => Ok(name.into()),
+        Some((name, scope)) if scope >= needed => Ok(name.clone()),
         Some(_) => Err(ApiError::Forbidden),
         None => Err(ApiError::Unauthorized),
     }

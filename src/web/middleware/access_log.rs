@@ -30,7 +30,7 @@ use crate::{
     web::{
         extract::{
             client::{ClientIp, client_ip},
-            ids::{RequestIds, TraceId, X_REQUEST_ID},
+            ids::{RequestId, RequestIds, TraceId, X_REQUEST_ID},
             service_url::has_valid_host,
         },
         respond::error::{ApiError, Failed},
@@ -222,12 +222,13 @@ where
             method: request.method().clone(),
             uri: request.uri().clone(),
             user_agent: request.headers().get(header::USER_AGENT).cloned(),
-            request_id,
+            request_id: request_id.clone(),
             trace_id,
             client,
             ended: false,
         };
         request.extensions_mut().insert(client);
+        request.extensions_mut().insert(RequestId(request_id));
         // A router has no state that would have to be ready.
         Either::Right(Observed { response: self.inner.clone().call(request), exchange: Some(exchange) })
     }

@@ -18,7 +18,6 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use self::body::LinkBody;
 use crate::{
     base_url::BaseUrl,
-    link::Key,
     links::{Links, Listing},
     shortener::{Shortened, Shortener},
     store::{Record, listing::Order},
@@ -29,7 +28,7 @@ use crate::{
             link_fields::LinkFields,
             link_key::LinkKey,
             service_url::ServiceUrl,
-            token::{MayRead, MayWrite},
+            token::{Action, MayRead, MayWrite},
         },
         respond::{
             Json,
@@ -152,16 +151,16 @@ pub(crate) async fn index(
     ),
 )]
 pub(crate) async fn create(
-    MayWrite(token): MayWrite,
+    MayWrite(author): MayWrite,
     State(shortener): State<Arc<Shortener>>,
     ServiceUrl(base_url): ServiceUrl,
     Payload(fields): Payload<LinkFields>,
 ) -> Result<Response, ApiError> {
     let now = shortener.clock.now();
-    let shortened = shortener.shorten(fields.read(now)?, &base_url).await?;
+    let shortened = shortener.shorten(fields.read(now)?, &author.name, &base_url).await?;
     let status = match &shortened {
         Shortened::Created(link) => {
-            log_change(&token, &link.key, "created");
+            author.log(Action::Created, &link.key);
             StatusCode::CREATED
         }
         Shortened::Existing(_) => StatusCode::OK,
@@ -198,11 +197,6 @@ pub(crate) async fn show(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record.link))]).into_response());
     }
     Ok(show_record(&record, &base_url, &shortener))
-}
-
-/// Logs who changed which link. Where the link leads is not logged.
-pub(crate) fn log_change(token: &str, key: &Key, what: &'static str) {
-    tracing::info!(token, %key, what, "link changed");
 }
 
 fn show_record(record: &Record, base_url: &BaseUrl, shortener: &Shortener) -> Response {

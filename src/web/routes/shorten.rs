@@ -15,8 +15,11 @@ use crate::{
     shortener::{Shortened, Shortener},
     web::{
         extract::{
-            accept::preferred, body::Payload, link_fields::LinkFields, service_url::ServiceUrl,
-            token::MayShorten,
+            accept::preferred,
+            body::Payload,
+            link_fields::LinkFields,
+            service_url::ServiceUrl,
+            token::{Action, MayShorten},
         },
         respond::{
             Json,
@@ -64,7 +67,7 @@ struct ShortenResponse<'a> {
     ),
 )]
 pub(crate) async fn shorten(
-    _: MayShorten,
+    MayShorten(author): MayShorten,
     State(shortener): State<Arc<Shortener>>,
     ServiceUrl(base_url): ServiceUrl,
     headers: HeaderMap,
@@ -75,8 +78,11 @@ pub(crate) async fn shorten(
         error => error,
     })?;
     let new = fields.read(shortener.clock.now())?;
-    let (status, link) = match shortener.shorten(new, &base_url).await? {
-        Shortened::Created(link) => (StatusCode::CREATED, link),
+    let (status, link) = match shortener.shorten(new, &author.name, &base_url).await? {
+        Shortened::Created(link) => {
+            author.log(Action::Created, &link.key);
+            (StatusCode::CREATED, link)
+        }
         Shortened::Existing(link) => (StatusCode::OK, link),
     };
     let short_url = base_url.short_url(&link.key);

@@ -29,6 +29,7 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
             }
             let members = link.as_object_mut().unwrap();
             assert_eq!(members.remove("version"), Some(json!(1)));
+            assert_eq!(members.remove("created_by"), Some(json!("import")));
         }
         let by_key = |link: &Value| link["key"].as_str().unwrap().to_owned();
         found.sort_by_key(by_key);

@@ -22,12 +22,17 @@ use crate::{
     shortener::{Shortened, Shortener},
     store::Record,
     web::{
-        extract::{body::Payload, link_fields::LinkFields, service_url::ServiceUrl, token::MayWrite},
+        extract::{
+            body::Payload,
+            link_fields::LinkFields,
+            service_url::ServiceUrl,
+            token::{Action, Author, MayWrite},
+        },
         respond::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},
         },
-        routes::links::{body::LinkBody, change, log_change},
+        routes::links::{body::LinkBody, change},
         state::AppState,
     },
 };
@@ -134,14 +139,14 @@ struct ItemBody {
     ),
 )]
 pub(crate) async fn create_many(
-    MayWrite(token): MayWrite,
+    MayWrite(author): MayWrite,
     State(shortener): State<Arc<Shortener>>,
     Extension(Turns(turns)): Extension<Turns>,
     ServiceUrl(base_url): ServiceUrl,
     IdempotencyKey { idempotency_key }: IdempotencyKey,
     Payload(BatchFields { links }): Payload<BatchFields>,
 ) -> Result<Response, ApiError> {
-    let identity = idempotency_key.map(|key| format!("{token}\0{key}"));
+    let identity = idempotency_key.map(|key| format!("{}\0{key}", author.name));
     if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
         let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
@@ -154,9 +159,9 @@ pub(crate) async fn create_many(
     };
     let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
         let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
-        let result = make(&shortener, &base_url, fields, identity).await;
+        let result = make(&shortener, &author, &base_url, fields, identity).await;
         if let Ok(Shortened::Created(link)) = &result {
-            log_change(&token, &link.key, "created");
+            author.log(Action::Created, &link.key);
         }
         item(result, &base_url, &shortener)
     });
@@ -173,14 +178,15 @@ pub(crate) fn with_the_link_of_that_name(
 
 async fn make(
     shortener: &Shortener,
+    author: &Author,
     base_url: &BaseUrl,
     fields: LinkFields,
     identity: Option<String>,
 ) -> Result<Shortened, ApiError> {
     let new = fields.read(shortener.clock.now())?;
     Ok(match identity {
-        Some(identity) => shortener.shorten_once(new, base_url, identity.as_bytes()).await?,
-        None => shortener.shorten(new, base_url).await?,
+        Some(identity) => shortener.shorten_once(new, &author.name, base_url, identity.as_bytes()).await?,
+        None => shortener.shorten(new, &author.name, base_url).await?,
     })
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct LinkBody {
     tags: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
+    /// The name of a token, `public` or `import`.
+    #[schema(example = "anna")]
+    created_by: String,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
     starts_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
@@ -79,6 +82,7 @@ impl LinkBody {
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             created_at: link.created_at,
+            created_by: link.doc.created_by.as_str().into(),
             starts_at: options.starts_at,
             expires_at: options.expires_at,
             max_visits: options.max_visits,

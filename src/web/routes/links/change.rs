@@ -9,14 +9,18 @@ use axum::{
 };
 use utoipa::IntoResponses;
 
-use super::{LinkErrors, body::LinkPatch, log_change, show_record};
+use super::{LinkErrors, body::LinkPatch, show_record};
 use crate::{
     base_url::BaseUrl,
     link::{Key, Link},
     shortener::Shortener,
     web::{
         extract::{
-            body::Payload, conditional::IfMatch, link_key::LinkKey, service_url::ServiceUrl, token::MayWrite,
+            body::Payload,
+            conditional::IfMatch,
+            link_key::LinkKey,
+            service_url::ServiceUrl,
+            token::{Action, Author, MayWrite},
         },
         respond::error::{ApiError, ErrorBody, ErrorResponses},
         routes::links::body::LinkBody,
@@ -26,7 +30,7 @@ use crate::{
 
 /// A link that the client may change, and the condition under which it wants to.
 pub(crate) struct LinkToChange {
-    token: Arc<str>,
+    author: Author,
     key: Key,
     if_match: IfMatch,
     base_url: BaseUrl,
@@ -37,11 +41,11 @@ impl FromRequestParts<AppState> for LinkToChange {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let MayWrite(token) = MayWrite::from_request_parts(parts, state).await?;
+        let MayWrite(author) = MayWrite::from_request_parts(parts, state).await?;
         let ServiceUrl(base_url) = ServiceUrl::from_request_parts(parts, state).await?;
         let LinkKey { key } = LinkKey::from_request_parts(parts, state).await?;
         let if_match = IfMatch::from_headers(&parts.headers);
-        Ok(Self { token, key, if_match, base_url, shortener: state.shortener.clone() })
+        Ok(Self { author, key, if_match, base_url, shortener: state.shortener.clone() })
     }
 }
 
@@ -72,11 +76,11 @@ pub(crate) async fn edit(
     link: LinkToChange,
     Payload(patch): Payload<LinkPatch>,
 ) -> Result<Response, ApiError> {
-    let LinkToChange { token, key, if_match, base_url, shortener } = link;
+    let LinkToChange { author, key, if_match, base_url, shortener } = link;
     let now = shortener.clock.now();
     let revise = |link: &Link| if_match.check(link).and_then(|()| patch.apply(&link.doc, now));
     let record = shortener.edit(&key, &base_url, patch.password()?, revise).await?;
-    log_change(&token, &key, "edited");
+    author.log(Action::Edited, &key);
     Ok(show_record(&record, &base_url, &shortener))
 }
 
@@ -97,9 +101,9 @@ pub(crate) async fn edit(
     ),
 )]
 pub(crate) async fn remove(link: LinkToChange) -> Result<StatusCode, ApiError> {
-    let LinkToChange { token, key, if_match, shortener, .. } = link;
+    let LinkToChange { author, key, if_match, shortener, .. } = link;
     shortener.remove(&key, |link| if_match.check(link)).await?;
-    log_change(&token, &key, "removed");
+    author.log(Action::Deleted, &key);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -133,9 +137,9 @@ pub(crate) async fn restore(link: LinkToChange) -> Result<Response, ApiError> {
 
 impl LinkToChange {
     async fn set_taken_down(self, is_taken_down: bool) -> Result<Response, ApiError> {
-        let Self { token, key, if_match, base_url, shortener } = self;
+        let Self { author, key, if_match, base_url, shortener } = self;
         let record = shortener.set_taken_down(&key, is_taken_down, |link| if_match.check(link)).await?;
-        log_change(&token, &key, if is_taken_down { "taken down" } else { "restored" });
+        author.log(if is_taken_down { Action::TakenDown } else { Action::Restored }, &key);
         Ok(show_record(&record, &base_url, &shortener))
     }
 }
