@@ -17,6 +17,7 @@ use serde::{
 };
 use thiserror::Error;
 use url::Url;
+use utoipa::ToSchema;
 
 pub use self::{
     creator::{Creator, InvalidCreator},
@@ -45,15 +46,16 @@ pub struct Revision {
     pub version: u32,
 }
 
-/// The state of a link at some time, visit limits aside.
-///
-/// Only the store can count visits exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The state of a link at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum LinkState {
     Active,
     /// The start is in the future.
     Scheduled,
     Expired,
+    /// The visit limit is reached. Only the store counts visits, so [`Link::state`] never returns this.
+    UsedUp,
     TakenDown,
 }
 
@@ -64,6 +66,7 @@ impl LinkState {
             Self::Active => "active",
             Self::Scheduled => "scheduled",
             Self::Expired => "expired",
+            Self::UsedUp => "used_up",
             Self::TakenDown => "taken_down",
         }
     }
@@ -80,7 +83,7 @@ impl Link {
         Revision { created_at: self.created_at, version: self.version }
     }
 
-    /// Returns the state of the link at `now`.
+    /// Returns the state of the link at `now`, visit limits aside.
     pub fn state(&self, now: Timestamp) -> LinkState {
         if self.doc.taken_down_at.is_some() {
             LinkState::TakenDown

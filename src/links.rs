@@ -5,32 +5,44 @@
 
 mod cache;
 mod health;
-mod list;
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use jiff::civil::Date;
+use thiserror::Error;
 
+pub use self::cache::Found;
 use self::{cache::Cache, health::Health};
-pub use self::{
-    cache::Found,
-    list::{Listing, Page},
-};
 use crate::{
     clicks::{DayCounts, Tally},
     config::CacheOptions,
+    gate::{Full, Gate},
     link::{Key, Link, Revision},
     observability::metrics::Metrics,
     store::{
-        Change, History, Record, Scan, Store, StoreError,
-        listing::{Cursor, Order},
+        Change, History, Record, Store, StoreError,
+        listing::{Listing, Page},
     },
 };
+
+/// Searches that may wait. The last of them gets its page within two seconds.
+const WAITING_SEARCHES: usize = 3;
 
 /// The links of one store, with this instance's cache.
 pub struct Links {
     health: Arc<Health>,
     cache: Arc<Cache>,
+    searches: Gate,
+}
+
+/// The error of a listing.
+#[derive(Debug, Error)]
+pub enum ListError {
+    /// Too many searches are waiting.
+    #[error(transparent)]
+    Busy(#[from] Full),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 impl Links {
@@ -43,7 +55,7 @@ impl Links {
     ) -> Self {
         let health = Arc::new(Health::new(store, deadline, metrics.clone()));
         let cache = Arc::new(Cache::new(health.clone(), cache, metrics));
-        Self { health, cache }
+        Self { health, cache, searches: Gate::new(1, WAITING_SEARCHES) }
     }
 
     /// Returns the name of the store's technology, such as `sqlite`.
@@ -138,16 +150,23 @@ impl Links {
         self.health.run("use_visit", self.health.store().use_visit(key)).await
     }
 
-    /// Returns the next links in an order. See [`Store::scan`].
+    /// Returns a page of links. See [`Store::list`].
+    ///
+    /// A search waits for those before it, as a store runs one at a time.
     ///
     /// # Errors
-    /// Those of the store.
-    pub async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
-        let scan = self.health.run("scan", self.health.store().scan(order, after, limit)).await?;
-        for damaged in &scan.damaged {
+    /// See [`ListError`].
+    pub async fn list(&self, listing: &Listing) -> Result<Page, ListError> {
+        let (operation, _place) = if listing.filter.is_search() {
+            ("search", Some(self.searches.enter().await?))
+        } else {
+            ("list", None)
+        };
+        let page = self.health.run(operation, self.health.store().list(listing)).await?;
+        for damaged in &page.damaged {
             self.health.note_damage(&damaged.key, &damaged.error);
         }
-        Ok(scan)
+        Ok(page)
     }
 
     /// Takes numbers from the store's counter. See [`Store::take_numbers`].

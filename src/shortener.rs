@@ -355,7 +355,7 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     match link.state(now) {
         LinkState::Active => Ok(()),
         LinkState::Scheduled => Err(FollowError::NotFound),
-        LinkState::Expired | LinkState::TakenDown => Err(FollowError::Gone),
+        LinkState::Expired | LinkState::UsedUp | LinkState::TakenDown => Err(FollowError::Gone),
     }
 }
 

@@ -12,14 +12,14 @@ mod sqlite;
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use jiff::civil::Date;
+use jiff::{Timestamp, civil::Date};
 use thiserror::Error;
 
-use self::listing::{Cursor, Order};
+use self::listing::{Listing, Page};
 use crate::{
     clicks::{DayCounts, MAX_COUNT, Tally, increase},
     config::{StoreOptions, StoreUrl},
-    link::{Key, Link, Revision},
+    link::{Key, Link, LinkState, Revision},
 };
 
 /// The first number that [`Store::take_numbers`] hands out in a new store.
@@ -56,10 +56,11 @@ pub trait Store: Send + Sync {
     /// Returns false if none is left, or if the link does not exist.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// Returns the next `limit` links in `order` after `after`.
+    /// Returns a page of links.
     ///
-    /// There are fewer only at the end. Damaged links don't count.
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError>;
+    /// It has fewer links than its limit only at the end, or if a search has taken [`listing::SEARCH_TIME`]. Damaged
+    /// links don't count.
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError>;
 
     /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].
     ///
@@ -108,17 +109,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// Returns the state of the link at `now`, visit limits included.
+    pub fn state(&self, now: Timestamp) -> LinkState {
+        match self.link.state(now) {
+            LinkState::Active if self.is_used_up() => LinkState::UsedUp,
+            state => state,
+        }
+    }
+
     /// Returns whether the visit limit is reached.
     pub fn is_used_up(&self) -> bool {
         self.link.doc.options.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
     }
-}
-
-/// The result of a scan: links, and damaged links that were skipped.
-#[derive(Clone, Debug, Default)]
-pub struct Scan {
-    pub records: Vec<Record>,
-    pub damaged: Vec<Damaged>,
 }
 
 /// A link that can't be read.
@@ -129,31 +131,10 @@ pub struct Damaged {
     pub error: StoreError,
 }
 
-/// The limit on damaged links that one scan skips.
+/// The limit on damaged links that one listing skips.
 ///
-/// With more of them, the store itself is damaged, and the scan fails.
+/// With more of them, the store itself is damaged, and the listing fails.
 const MAX_DAMAGED: usize = 10_000;
-
-impl Scan {
-    /// Adds a result. `key` returns the key of a damaged link.
-    ///
-    /// # Errors
-    /// Failures of the store itself, and too many damaged links.
-    fn push(
-        &mut self,
-        record: Result<Record, StoreError>,
-        key: impl FnOnce() -> String,
-    ) -> Result<(), StoreError> {
-        match record {
-            Ok(record) => self.records.push(record),
-            Err(error @ StoreError::Corrupt(_)) if self.damaged.len() < MAX_DAMAGED => {
-                self.damaged.push(Damaged { key: key(), error });
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
 
 /// The counts of an imported link from its previous store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

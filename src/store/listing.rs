@@ -1,11 +1,160 @@
-//! The orders of listings, and the cursors between their pages.
+//! Listings of links: orders, filters, and the cursors between pages.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
+use jiff::Timestamp;
 use thiserror::Error;
 
-use super::Record;
-use crate::link::Key;
+use super::{Damaged, MAX_DAMAGED, Record, StoreError};
+use crate::link::{
+    Creator, Key, LinkState, Target,
+    options::{Options, Tag},
+};
+
+/// The time after which a search stops with a cursor.
+pub const SEARCH_TIME: Duration = Duration::from_millis(400);
+
+/// A request for a page of links.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    pub order: Order,
+    /// The cursor of the previous page; `None` for the first page.
+    pub after: Option<Cursor>,
+    /// The maximum number of links on the page, at least 1.
+    pub limit: usize,
+    pub filter: Filter,
+}
+
+/// The conditions that all links of a listing meet.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub search: Option<Search>,
+    pub tag: Option<Tag>,
+    pub created_by: Option<Creator>,
+    /// The state at a time.
+    pub state: Option<(LinkState, Timestamp)>,
+    /// The only condition that has an index.
+    pub target: Option<Target>,
+}
+
+impl Filter {
+    /// Returns whether a store must read document after document.
+    pub fn is_search(&self) -> bool {
+        let Self { search, tag, created_by, state, target } = self;
+        target.is_none() && (search.is_some() || tag.is_some() || created_by.is_some() || state.is_some())
+    }
+
+    /// Returns whether a link meets all conditions.
+    pub fn matches(&self, record: &Record) -> bool {
+        let Self { search, tag, created_by, state, target } = self;
+        let doc = &record.link.doc;
+        let Options { title, tags, .. } = &doc.options;
+        let texts =
+            [record.link.key.as_str(), doc.target.as_str(), title.as_ref().map_or("", |t| t.as_str())];
+        search.as_ref().is_none_or(|search| texts.iter().any(|text| search.is_in(text)))
+            && tag.as_ref().is_none_or(|tag| tags.iter().any(|known| known == tag))
+            && created_by.as_ref().is_none_or(|name| doc.created_by == *name)
+            && state.is_none_or(|(state, now)| record.state(now) == state)
+            && target.as_ref().is_none_or(|target| doc.target == *target)
+    }
+}
+
+/// A text to find in the key, the target or the title, ignoring case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Search {
+    folded: Box<str>,
+}
+
+/// The error for a string that is not a search text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a search text is 1 to {} characters", Search::MAX_CHARS)]
+pub struct InvalidSearch;
+
+impl Search {
+    /// The maximum length, in Unicode scalar values.
+    pub const MAX_CHARS: usize = 200;
+
+    fn is_in(&self, text: &str) -> bool {
+        fold(text).contains(&*self.folded)
+    }
+
+    /// Returns a pattern for SQL's `LIKE` that all matching texts meet, in lower case, with `\` as the escape.
+    ///
+    /// Some other texts meet it too: databases differ in the case of letters beyond ASCII, and JSON escapes quotes and
+    /// backslashes, so the pattern allows anything there.
+    pub(super) fn like_pattern(&self) -> String {
+        let mut pattern = String::from("%");
+        for char in self.folded.chars() {
+            match char {
+                '"' | '\\' => pattern.push('%'),
+                '%' | '_' => pattern.extend(['\\', char]),
+                char if char.is_ascii() && !char.is_ascii_control() => pattern.push(char),
+                _ => pattern.push('%'),
+            }
+        }
+        pattern + "%"
+    }
+}
+
+impl FromStr for Search {
+    type Err = InvalidSearch;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSearch> {
+        let valid = (1..=Self::MAX_CHARS).contains(&text.chars().count());
+        if valid { Ok(Self { folded: fold(text).into() }) } else { Err(InvalidSearch) }
+    }
+}
+
+/// Returns a text in lower case.
+///
+/// The few letters whose lower case is ASCII, such as the Kelvin sign, stay as they are: a database that knows only the
+/// case of ASCII would not find them.
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_ascii() {
+            folded.push(char.to_ascii_lowercase());
+        } else if char.to_lowercase().any(|lower| lower.is_ascii()) {
+            folded.push(char);
+        } else {
+            folded.extend(char.to_lowercase());
+        }
+    }
+    folded
+}
+
+/// A page of links.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub records: Vec<Record>,
+    /// Links that could not be read, and were left out.
+    pub damaged: Vec<Damaged>,
+    /// The cursor of the next page; `None` after the last one.
+    pub next: Option<Cursor>,
+    /// The number of links that a search has read when its time was up; `None` if the page is complete.
+    pub searched: Option<u64>,
+}
+
+impl Page {
+    /// Adds a result. `key` returns the key of a damaged link.
+    ///
+    /// # Errors
+    /// Failures of the store itself, and too many damaged links.
+    pub(super) fn push(
+        &mut self,
+        record: Result<Record, StoreError>,
+        key: impl FnOnce() -> String,
+    ) -> Result<(), StoreError> {
+        match record {
+            Ok(record) => self.records.push(record),
+            Err(error @ StoreError::Corrupt(_)) if self.damaged.len() < MAX_DAMAGED => {
+                self.damaged.push(Damaged { key: key(), error });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
 
 /// The order of a listing. Keys break ties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +218,36 @@ mod tests {
     #[test]
     fn the_last_key_is_longer_than_any() {
         assert_eq!(LAST_KEY.len(), Key::MAX_LEN + 1);
+    }
+
+    #[test]
+    fn a_search_ignores_case_in_every_language() {
+        for (search, text, is_found) in [
+            ("spring", "The SPRING sale", true),
+            ("Über", "ÜBERSICHT", true),
+            ("σ", "ΟΔΟΣ", true),
+            ("100%", "100% off", true),
+            ("k", "\u{212a}", false),
+            ("a b", "ab", false),
+        ] {
+            let search: Search = search.parse().unwrap();
+            assert_eq!(search.is_in(text), is_found, "{search:?} in {text:?}");
+        }
+        assert_eq!("".parse::<Search>(), Err(InvalidSearch));
+        assert!("ü".repeat(200).parse::<Search>().is_ok() && "ü".repeat(201).parse::<Search>().is_err());
+    }
+
+    #[test]
+    fn a_pattern_escapes_wildcards_and_allows_anything_where_texts_may_differ() {
+        for (search, pattern) in [
+            ("Ab", "%ab%"),
+            ("a_b%", r"%a\_b\%%"),
+            ("für", "%f%r%"),
+            (r#"a"b\c"#, "%a%b%c%"),
+            ("a\0b", "%a%b%"),
+        ] {
+            assert_eq!(search.parse::<Search>().unwrap().like_pattern(), pattern);
+        }
     }
 
     #[test]

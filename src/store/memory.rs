@@ -15,8 +15,8 @@ use dashmap::{DashMap, Entry};
 use jiff::civil::Date;
 
 use super::{
-    Change, FIRST_NUMBER, History, Record, Scan, Store, StoreError,
-    listing::{Cursor, Order},
+    Change, FIRST_NUMBER, History, Record, Store, StoreError,
+    listing::{Cursor, Listing, Order, Page},
 };
 use crate::{
     clicks::{DayCounts, Tally, increase},
@@ -87,25 +87,29 @@ impl Store for MemoryStore {
         Ok(is_left)
     }
 
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        let Listing { order, after, limit, filter } = listing;
+        let is_after = |cursor: &Cursor| match (order, after) {
+            (_, None) => true,
+            (Order::Oldest, Some(after)) => cursor > after,
+            (Order::Newest | Order::MostClicked, Some(after)) => cursor < after,
+        };
         let mut found: Vec<_> = self
             .links
             .iter()
-            .map(|stored| stored.record.clone())
-            .filter(|record| order != Order::MostClicked || record.clicks > 0)
-            .map(|record| (order.cursor(&record), record))
-            .filter(|(cursor, _)| match order {
-                Order::Oldest => after.as_ref().is_none_or(|after| cursor > after),
-                Order::Newest | Order::MostClicked => after.as_ref().is_none_or(|after| cursor < after),
-            })
+            .filter(|stored| *order != Order::MostClicked || stored.record.clicks > 0)
+            .map(|stored| (order.cursor(&stored.record), stored.record.clone()))
+            .filter(|(cursor, record)| is_after(cursor) && filter.matches(record))
             .collect();
         found.sort_unstable_by(|(one, _), (other, _)| match order {
             Order::Oldest => one.cmp(other),
             Order::Newest | Order::MostClicked => other.cmp(one),
         });
-        found.truncate(limit);
+        let next =
+            if found.len() > *limit { found.get(limit - 1).map(|(cursor, _)| cursor.clone()) } else { None };
+        found.truncate(*limit);
         let records = found.into_iter().map(|(_, record)| record).collect();
-        Ok(Scan { records, damaged: Vec::new() })
+        Ok(Page { records, next, ..Page::default() })
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {

@@ -5,6 +5,7 @@
 
 mod channel;
 mod counts;
+mod listing;
 mod login;
 mod pool;
 mod rows;
@@ -19,9 +20,9 @@ use tokio::time::timeout;
 
 use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
-    Change, Changed, History, Record, Scan, Store, StoreError, StoreOptions,
+    Change, Changed, History, Record, Store, StoreError, StoreOptions,
     batcher::Batcher,
-    listing::{Cursor, Order},
+    listing::{Listing, Page},
 };
 use crate::{
     clicks::{DayCounts, Tally},
@@ -36,6 +37,8 @@ pub(super) struct PostgresStore {
     login: Arc<Login>,
     deadline: Duration,
     pool: Arc<Pool>,
+    /// One connection. Searches take long, and look-ups must not wait for them.
+    search_pool: Pool,
     announce: Announce,
     creates: Batcher<(Link, History), bool>,
     look_ups: Batcher<Key, Result<Option<Record>, StoreError>>,
@@ -56,8 +59,9 @@ impl PostgresStore {
         let announce = timeout(open.store_timeout * 2, prepare(&login.options(), deadline)).await;
         let announce = announce.map_err(|_| StoreError::Timeout(open.store_timeout))??;
 
-        // One of the connections listens for changes.
-        let size = open.store_connections.saturating_sub(1).max(1);
+        // One of the connections listens for changes, and one is for searches.
+        let size = open.store_connections.saturating_sub(2).max(1);
+        let search_pool = Pool::new(login.clone(), 1, deadline);
         let pool = Arc::new(Pool::new(login.clone(), size, deadline));
         let concurrency = size as usize;
         let (creates, look_ups, visits) = (pool.clone(), pool.clone(), pool.clone());
@@ -69,6 +73,7 @@ impl PostgresStore {
             login,
             deadline,
             pool,
+            search_pool,
             announce,
         })
     }
@@ -131,9 +136,12 @@ impl Store for PostgresStore {
         self.visits.call(key.clone()).await?
     }
 
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
-        let scan = || async |db: &mut PgConnection| rows::scan(db, order, after.as_ref(), limit).await;
-        self.pool.run(scan).await
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        if listing.filter.is_search() {
+            self.search_pool.run(|| async |db: &mut PgConnection| listing::search(db, listing).await).await
+        } else {
+            self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await
+        }
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
@@ -171,7 +179,7 @@ impl Store for PostgresStore {
     }
 
     async fn close(&self) {
-        self.pool.close().await;
+        tokio::join!(self.pool.close(), self.search_pool.close());
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -33,8 +33,8 @@ use self::{
     layout::{CHANNEL, COUNTER, Keys},
 };
 use super::{
-    Change, Changed, FIRST_NUMBER, History, Record, Scan, Store, StoreError, StoreOptions,
-    listing::{Cursor, Order},
+    Change, Changed, FIRST_NUMBER, History, Record, Store, StoreError, StoreOptions,
+    listing::{Listing, Order, Page, SEARCH_TIME},
     row::{self, signed, unsigned},
 };
 use crate::{
@@ -44,6 +44,9 @@ use crate::{
 
 /// The silence after which the subscription pings the server.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Links that a search reads at a time. The server answers other clients in between.
+const SLICE: usize = 500;
 
 /// A store on a Redis server or cluster.
 pub(super) struct RedisStore {
@@ -253,23 +256,41 @@ impl Store for RedisStore {
         self.run(&script).await
     }
 
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
-        let mut scan = Scan::default();
-        let mut after = after.map(|cursor| layout::member(order, cursor.position, &cursor.key));
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        let Listing { order, after, limit, filter } = listing;
+        let is_search = filter.is_search() || filter.target.is_some();
+        let deadline = Instant::now() + SEARCH_TIME;
+        let mut page = Page::default();
+        let mut after = after.as_ref().map(|cursor| layout::member(*order, cursor.position, &cursor.key));
+        let mut searched = 0;
         loop {
-            let missing = limit - scan.records.len();
-            let (members, is_last) = self.next_members(order, after.as_deref(), missing).await?;
+            let count = if is_search { SLICE } else { limit - page.records.len() };
+            let (members, is_last) = self.next_members(*order, after.as_deref(), count).await?;
             let records = join_all(members.iter().map(|member| self.record_of(member))).await;
-            for (member, record) in members.iter().zip(records) {
-                // A link that was removed in the meantime is not listed.
-                if let Some(record) = record.transpose() {
-                    scan.push(record, || layout::key_text(member).to_owned())?;
+            let mut left = members.iter().zip(records);
+            for (member, record) in left.by_ref() {
+                searched += 1;
+                after = Some(member.clone());
+                match record.transpose() {
+                    // A link that was removed in the meantime is not listed.
+                    None => {}
+                    Some(Ok(record)) if !filter.matches(&record) => {}
+                    Some(record) => page.push(record, || layout::key_text(member).to_owned())?,
+                }
+                if page.records.len() == *limit {
+                    break;
                 }
             }
-            // Removed and damaged links don't count, so more may be needed.
-            match members.last() {
-                Some(last) if !is_last && scan.records.len() < limit => after = Some(last.clone()),
-                _ => return Ok(scan),
+            let is_full = page.records.len() == *limit;
+            if is_last && left.len() == 0 {
+                return Ok(page);
+            }
+            if is_full || (is_search && Instant::now() >= deadline) {
+                page.next = after.as_deref().and_then(|member| layout::cursor(*order, member));
+                page.searched = (!is_full).then_some(searched);
+                if page.next.is_some() {
+                    return Ok(page);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 //! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One
 //! thread does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
 
+mod listing;
 mod rows;
 mod schema;
 mod worker;
@@ -23,8 +24,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use self::worker::{Mode, Worker};
 use super::{
-    Change, Changed, History, Record, Scan, Store, StoreError,
-    listing::{Cursor, Order},
+    Change, Changed, History, Record, Store, StoreError,
+    listing::{Listing, Page},
     row,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) struct SqliteStore {
     file: DatabaseFile,
     writer: Worker,
     reader: Worker,
+    /// Searches take long, and look-ups must not wait for them.
+    searcher: Worker,
 }
 
 impl SqliteStore {
@@ -69,17 +72,18 @@ impl SqliteStore {
         }
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         schema::prepare(&mut writer)?;
-        let readers = (0..READERS).map(|_| {
+        let reader = || {
             let reader = to_read()?;
             // A connection opens the WAL at its first look-up, and later there may be no file descriptor left.
             probe(&reader)?;
             Ok(reader)
-        });
-        let readers = readers.collect::<Result<_, StoreError>>()?;
+        };
+        let readers = (0..READERS).map(|_| reader()).collect::<Result<_, StoreError>>()?;
         let file = DatabaseFile::opened(path)?;
         Ok(Self {
             writer: Worker::start("sqlite-write", vec![writer], Mode::Write(file.clone()))?,
             reader: Worker::start("sqlite-read", readers, Mode::Read)?,
+            searcher: Worker::start("sqlite-search", vec![reader()?], Mode::Read)?,
             file,
         })
     }
@@ -182,8 +186,10 @@ impl Store for SqliteStore {
         self.writer.call(move |db| rows::use_visit(db, &key)).await
     }
 
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
-        self.reader.call(move |db| rows::scan(db, order, after.as_ref(), limit)).await
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        let worker = if listing.filter.is_search() { &self.searcher } else { &self.reader };
+        let listing = listing.clone();
+        worker.call(move |db| listing::list(db, &listing)).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
@@ -242,6 +248,7 @@ impl Store for SqliteStore {
     async fn close(&self) {
         // The last connection checkpoints and removes the WAL, which a read-only connection can't do.
         self.reader.stop().await;
+        self.searcher.stop().await;
         self.writer.stop().await;
     }
 }

@@ -15,7 +15,10 @@ use thiserror::Error;
 use super::{Entry, Format, jsonl, spreadsheet};
 use crate::{
     clicks::DayCounts,
-    store::{Damaged, History, Record, Store, StoreError, listing::Order},
+    store::{
+        Damaged, History, Record, Store, StoreError,
+        listing::{Listing, Order},
+    },
 };
 
 /// Links in one page of the store's listing.
@@ -68,10 +71,10 @@ pub async fn export(
 ) -> Result<u64, ExportError> {
     let (mut writer, mut count, mut after) = (Writer::new(format, now, output)?, 0, None);
     loop {
-        let page = store.scan(Order::Oldest, after, PAGE).await?;
+        let listing = Listing { order: Order::Oldest, after, limit: PAGE, ..Listing::default() };
+        let page = store.list(&listing).await?;
         page.damaged.iter().for_each(|damaged| progress(Progress::Damaged(damaged)));
-        let Some(last) = page.records.last() else { break };
-        after = Some(Order::Oldest.cursor(last));
+        after = page.next;
         let entries = stream::iter(page.records).map(|record| {
             let key = record.link.key.clone();
             complete(store, record).map(|entry| (key, entry))
@@ -91,6 +94,9 @@ pub async fn export(
             }
         }
         progress(Progress::Written(count));
+        if after.is_none() {
+            break;
+        }
     }
     writer.finish()?;
     Ok(count)

@@ -19,9 +19,11 @@ use urlshort::{
     clicks::{Clicks, DayCounts, Device, Visitor},
     config::StoreOptions,
     link::options::Options,
-    links::Listing,
     observability::metrics::Metrics,
-    store::{self, History, Store, StoreError, listing::Order},
+    store::{
+        self, History, Store, StoreError,
+        listing::{Listing, Order},
+    },
 };
 
 use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, with};
@@ -69,7 +71,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
         for order in [Order::Oldest, Order::Newest, Order::MostClicked] {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
-                let page = links.list(Listing { order, after, limit, ..Listing::default() }).await.unwrap();
+                let page = links.list(&Listing { order, after, limit, ..Listing::default() }).await.unwrap();
                 assert!(page.records.len() == limit || page.next.is_none(), "a page is full");
                 listed.extend(page.records.iter().map(|record| record.link.key.to_string()));
                 after = page.next;
@@ -81,7 +83,8 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
             assert_eq!(listed, good, "{order:?}, {limit} a page");
         }
     }
-    let told = store.scan(Order::Oldest, None, 100).await.unwrap().damaged;
+    let listing = Listing { order: Order::Oldest, limit: 100, ..Listing::default() };
+    let told = store.list(&listing).await.unwrap().damaged;
     let mut told: Vec<_> = told.iter().map(|damaged| damaged.key.as_str()).collect();
     told.sort_unstable();
     assert_eq!(told, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
@@ -246,7 +249,7 @@ async fn a_damaged_page_takes_no_link_of_another_page_down() {
     .await;
     assert!(put.into_iter().all(|put| put.unwrap()));
     store.close().await;
-    damage_page_with(&file, &target(250));
+    damage_page_with(&file, &format!("\"target\":\"{}", target(250)));
     let (good, bad) = sort_keys(&file, LINKS);
     assert!(!bad.is_empty() && good.len() > LINKS * 9 / 10, "{bad:?}");
 

@@ -1,6 +1,7 @@
 //! What holds for every store. Each test runs against each of them.
 
 mod counts;
+mod listing;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use jiff::{ToSpan, civil::date};
+use jiff::civil::date;
 use serde_json::json;
 use urlshort::{
     config::StoreOptions,
@@ -17,13 +18,14 @@ use urlshort::{
         Link, Revision,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
-    links::Listing,
-    observability::metrics::Metrics,
-    store::{self, Change, FIRST_NUMBER, History, Store, StoreError, listing::Order},
+    store::{
+        self, Change, FIRST_NUMBER, History, Store, StoreError,
+        listing::{Listing, Order},
+    },
 };
 
-use self::counts::*;
-use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, uncached, with};
+use self::{counts::*, listing::*};
+use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
@@ -88,7 +90,8 @@ conformance! {
     a_removed_link_leaves_nothing
     exactly_as_many_visits_are_used_as_there_are
     links_are_listed_in_order_page_by_page
-    a_listing_finds_what_is_asked_for
+    a_filter_finds_the_same_links_in_every_store
+    a_filter_pages_through_what_it_finds
     numbers_come_once_and_in_order
     clicks_add_up_by_day
     clicks_on_a_link_that_is_not_there_are_left_out
@@ -240,74 +243,9 @@ async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!((&*record.link, record.clicks, record.visits), (&again, 0, 0));
     assert_eq!(june(&store, "k", 1, 30).await, BTreeMap::new());
     for order in [Order::Newest, Order::Oldest, Order::MostClicked] {
-        let listed = store.scan(order, None, 10).await.unwrap().records;
+        let listed = store.list(&Listing { order, limit: 10, ..Listing::default() }).await.unwrap().records;
         assert_eq!(listed.len(), usize::from(order != Order::MostClicked), "{order:?}");
     }
-}
-
-/// 30 links, three of each creation time; those that the number 3 divides were followed.
-async fn put_thirty(store: &Arc<dyn Store>) {
-    for n in 0..30_u8 {
-        let made = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
-        let tag = if n % 2 == 0 { "even" } else { "odd" };
-        let options = Options {
-            tags: Tags::parse([tag]).unwrap(),
-            title: (n == 4).then(|| "The FOURTH".parse().unwrap()),
-            ..Options::default()
-        };
-        let new = link(&format!("k{n:02}"), &format!("https://{n}.example"));
-        let new = Link { created_at: made, ..with(options, new) };
-        let history =
-            History { undated_clicks: if n % 3 == 0 { (n / 6).into() } else { 0 }, ..History::default() };
-        assert!(store.put_if_absent(new, history).await.unwrap());
-    }
-}
-
-/// The numbers of the links that `put_thirty` has put, page by page.
-async fn pages(store: &Arc<dyn Store>, mut listing: Listing) -> Vec<Vec<u8>> {
-    let links = uncached(store.clone(), Arc::new(Metrics::new()));
-    let mut pages = Vec::new();
-    loop {
-        let page = links.list(listing.clone()).await.unwrap();
-        let number = |key: &str| key[1..].parse::<u8>().unwrap();
-        pages.push(page.records.iter().map(|record| number(record.link.key.as_str())).collect());
-        match page.next {
-            None => return pages,
-            next => listing.after = next,
-        }
-    }
-}
-
-async fn links_are_listed_in_order_page_by_page(store: Arc<dyn Store>) {
-    put_thirty(&store).await;
-    let listing = |order, limit| Listing { order, limit, ..Listing::default() };
-    let newest: Vec<u8> = (0..30).rev().collect();
-    for limit in [1, 7, 29, 30, 100] {
-        let listed = pages(&store, listing(Order::Newest, limit)).await;
-        assert_eq!(listed.concat(), newest, "{limit} a page");
-        assert_eq!(listed.len(), 30_usize.div_ceil(limit));
-    }
-    assert_eq!(pages(&store, listing(Order::Oldest, 4)).await.concat(), (0..30).collect::<Vec<_>>());
-    let clicked = [27, 24, 21, 18, 15, 12, 9, 6];
-    assert_eq!(pages(&store, listing(Order::MostClicked, 3)).await.concat(), clicked);
-}
-
-async fn a_listing_finds_what_is_asked_for(store: Arc<dyn Store>) {
-    put_thirty(&store).await;
-    let find = |search: Option<&str>, tag: Option<&str>| Listing {
-        order: Order::Oldest,
-        limit: 4,
-        search: search.map(Into::into),
-        tag: tag.map(|tag| tag.parse().unwrap()),
-        ..Listing::default()
-    };
-    assert_eq!(pages(&store, find(Some("fourth"), None)).await, [[4]]);
-    assert_eq!(pages(&store, find(Some("K2"), None)).await.concat(), (20..30).collect::<Vec<_>>());
-    assert_eq!(pages(&store, find(Some("//7."), None)).await, [[7]]);
-    assert_eq!(pages(&store, find(None, Some("odd"))).await.concat(), (1..30).step_by(2).collect::<Vec<_>>());
-    assert_eq!(pages(&store, find(Some("k1"), Some("even"))).await.concat(), [10, 12, 14, 16, 18]);
-    assert_eq!(pages(&store, find(Some("%"), None)).await, [[0_u8; 0]]);
-    assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
 }
 
 async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {

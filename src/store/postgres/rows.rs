@@ -15,8 +15,7 @@ use super::{
 use crate::{
     link::{Key, Link, Revision},
     store::{
-        History, Record, Scan, StoreError,
-        listing::{Cursor, LAST_KEY, Order},
+        History, Record, StoreError,
         row::{self, DayColumns, day_number, signed, unsigned},
     },
 };
@@ -27,6 +26,7 @@ macro_rules! columns {
         "links.key, links.created_at, version, doc::text, coalesce(clicks, 0), coalesce(visits, 0)"
     };
 }
+pub(super) use columns;
 
 /// Adds the links with free keys. Returns for each whether it was added.
 pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
@@ -116,7 +116,7 @@ pub(super) async fn look_up(
     pool.run(look_up).await
 }
 
-fn read(row: &PgRow) -> Result<Record, StoreError> {
+pub(super) fn read(row: &PgRow) -> Result<Record, StoreError> {
     let link = row::link(row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?)?;
     Ok(Record {
         link: Arc::new(link),
@@ -185,65 +185,6 @@ pub(super) async fn delete(
     }
     transaction.commit().await?;
     Ok(deleted)
-}
-
-pub(super) async fn scan(
-    connection: &mut PgConnection,
-    order: Order,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> Result<Scan, StoreError> {
-    let (sql, start) = match order {
-        Order::Newest => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM links LEFT JOIN counts USING (key, created_at)
-                 WHERE (links.created_at, links.key) < ($1, $2)
-                 ORDER BY links.created_at DESC, links.key DESC LIMIT $3"
-            ),
-            (i64::MAX, LAST_KEY),
-        ),
-        Order::Oldest => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM links LEFT JOIN counts USING (key, created_at)
-                 WHERE (links.created_at, links.key) > ($1, $2) ORDER BY links.created_at, links.key LIMIT $3"
-            ),
-            (i64::MIN, ""),
-        ),
-        Order::MostClicked => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM counts JOIN links USING (key, created_at)
-                 WHERE clicks > 0 AND (clicks, counts.key) < ($1, $2)
-                 ORDER BY clicks DESC, counts.key DESC LIMIT $3"
-            ),
-            (i64::MAX, LAST_KEY),
-        ),
-    };
-    let position = if order == Order::MostClicked { 4 } else { 1 };
-    let mut after =
-        after.map_or((start.0, start.1.to_owned()), |cursor| (cursor.position, cursor.key.to_string()));
-    let mut scan = Scan::default();
-    loop {
-        let missing = limit - scan.records.len();
-        let next = sqlx::query(sql).bind(after.0).bind(after.1);
-        let next = next.bind(i64::try_from(missing).unwrap_or(i64::MAX));
-        let rows = next.fetch_all(&mut *connection).await?;
-        for row in &rows {
-            scan.push(read(row), || row.try_get(0).unwrap_or_default())?;
-        }
-        match rows.last() {
-            // Damaged links don't count, so more may be needed.
-            Some(last) if rows.len() == missing && scan.records.len() < limit => {
-                after = (last.try_get(position)?, last.try_get(0)?);
-            }
-            _ => return Ok(scan),
-        }
-    }
 }
 
 /// Checks that the server is not a standby.

@@ -22,7 +22,7 @@ use crate::{
     link::Key,
     store::{
         StoreError,
-        listing::Order,
+        listing::{Cursor, Order},
         row::{day, day_number, signed},
     },
 };
@@ -112,6 +112,14 @@ pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
         Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(CREATION_OFFSET)),
         Order::MostClicked => format!("{position:019}:{key}"),
     }
+}
+
+/// Returns the cursor at a member, unless its key is invalid.
+pub(super) fn cursor(order: Order, member: &str) -> Option<Cursor> {
+    let (position, key) = member.split_once(':')?;
+    let position: i64 = position.parse().ok()?;
+    let offset = if order == Order::MostClicked { 0 } else { CREATION_OFFSET };
+    Some(Cursor { position: position - offset, key: key.parse().ok()? })
 }
 
 /// Returns the link's key in a member.
@@ -226,6 +234,10 @@ mod tests {
         ] {
             assert!(members.is_sorted(), "{members:?}");
             assert!(members.iter().all(|member| key_text(member) == key.as_str()));
+        }
+        for (order, position) in [(Order::Oldest, -1), (Order::Newest, 1), (Order::MostClicked, i64::MAX)] {
+            let expected = Some(Cursor { position, key: key.clone() });
+            assert_eq!(cursor(order, &member(order, position, &key)), expected);
         }
     }
 

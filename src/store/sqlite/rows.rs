@@ -9,8 +9,7 @@ use crate::{
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
     store::{
-        History, MAX_DAMAGED, Record, Scan, StoreError,
-        listing::{Cursor, LAST_KEY, Order},
+        History, Record, StoreError,
         row::{self, DayColumns, day, day_number, signed, unsigned},
     },
 };
@@ -51,6 +50,16 @@ pub(super) fn get(db: &Connection, key: &Key) -> rusqlite::Result<Option<Record>
     statement.query_row([key.as_str()], read).optional()
 }
 
+/// Returns the link in a row of the table.
+pub(super) fn get_by_row_id(db: &Connection, row_id: i64) -> rusqlite::Result<Record> {
+    let mut statement = db.prepare_cached(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM links LEFT JOIN counts USING (key, created_at) WHERE links.rowid = ?"
+    ))?;
+    statement.query_row([row_id], read)
+}
+
 pub(super) fn update(db: &Connection, link: &Link, doc: &str, expected: u32) -> rusqlite::Result<usize> {
     let mut statement = db.prepare_cached(
         "UPDATE links SET version = ?, doc = ? WHERE key = ? AND created_at = ? AND version = ?",
@@ -89,60 +98,11 @@ fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     unsigned(row.get(column)?).map_err(|error| damaged(column, error))
 }
 
-fn damaged(column: usize, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+pub(super) fn damaged(
+    column: usize,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-}
-
-pub(super) fn scan(
-    db: &Connection,
-    order: Order,
-    after: Option<&Cursor>,
-    limit: usize,
-) -> rusqlite::Result<Scan> {
-    const LAST: (i64, &str) = (i64::MAX, LAST_KEY);
-    let (sql, start) = match order {
-        Order::Newest => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM links LEFT JOIN counts USING (key, created_at) WHERE (links.created_at, links.key) < (?, ?)
-                 ORDER BY links.created_at DESC, links.key DESC LIMIT ?"
-            ),
-            LAST,
-        ),
-        Order::Oldest => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM links LEFT JOIN counts USING (key, created_at) WHERE (links.created_at, links.key) > (?, ?)
-                 ORDER BY links.created_at, links.key LIMIT ?"
-            ),
-            (i64::MIN, ""),
-        ),
-        // The plus keeps SQLite from using the index on creation time, which would be slower.
-        Order::MostClicked => (
-            concat!(
-                "SELECT ",
-                columns!(),
-                " FROM counts JOIN links ON links.key = counts.key AND +links.created_at = counts.created_at
-                 WHERE clicks > 0 AND (clicks, counts.key) < (?, ?)
-                 ORDER BY clicks DESC, counts.key DESC LIMIT ?"
-            ),
-            LAST,
-        ),
-    };
-    let (position, key) = after.map_or(start, |cursor| (cursor.position, cursor.key.as_str()));
-    let mut statement = db.prepare_cached(sql)?;
-    // Rows are read lazily, so the allowance for damaged ones is free if there are none.
-    let mut rows = statement.query((position, key, limit.saturating_add(MAX_DAMAGED)))?;
-    let mut scan = Scan::default();
-    while scan.records.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        let key = || row.get(0).unwrap_or_default();
-        scan.push(read(row).map_err(StoreError::from), key).map_err(|error| damaged(0, error))?;
-    }
-    Ok(scan)
 }
 
 /// Adds to the counts of a link, unless the link is gone.

@@ -22,7 +22,7 @@ const CHECKPOINT_PAGES: u32 = 4000;
 const WRITER_CACHE_KIB: i32 = 8000;
 
 /// The migrations in order, each with its new `readable_from`.
-const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
+const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1), (include_str!("002.sql"), 1)];
 
 /// Returns whether the file belongs to another application.
 ///
@@ -119,17 +119,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut connection = Connection::open(directory.path().join("links.db")).unwrap();
         prepare(&mut connection).unwrap();
-        assert_eq!(schema(&connection), (1, 1));
+        let current = u32::try_from(MIGRATIONS.len()).unwrap();
+        assert_eq!(schema(&connection), (current, 1));
 
-        let newer = [MIGRATIONS[0], ("ALTER TABLE links ADD COLUMN extra TEXT", 1)];
+        let newer = [MIGRATIONS, &[("ALTER TABLE links ADD COLUMN extra TEXT", 1)]].concat();
         migrate(&mut connection, &newer).unwrap();
-        assert_eq!(schema(&connection), (2, 1));
+        assert_eq!(schema(&connection), (current + 1, 1));
         prepare(&mut connection).unwrap();
-        assert_eq!(schema(&connection), (2, 1), "nothing is taken back");
+        assert_eq!(schema(&connection), (current + 1, 1), "nothing is taken back");
 
-        let breaking = [newer[0], newer[1], ("DROP INDEX counts_by_clicks", 3)];
+        let breaking = [&newer[..], &[("DROP INDEX counts_by_clicks", current + 2)]].concat();
         migrate(&mut connection, &breaking).unwrap();
-        assert!(refusal(prepare(&mut connection)).contains("needs a program of schema 3 or later"));
+        let refused = refusal(prepare(&mut connection));
+        assert!(
+            refused.contains(&format!("needs a program of schema {} or later", current + 2)),
+            "{refused}"
+        );
     }
 
     #[test]

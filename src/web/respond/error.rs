@@ -14,6 +14,7 @@ use crate::{
     gate::WorkError,
     keygen::KeygenError,
     link::{InvalidKey, InvalidTarget},
+    links::ListError,
     observability::logging::Chain,
     password::HashError,
     policy::Refusal,
@@ -222,6 +223,15 @@ impl IntoResponse for ApiError {
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
         response
+    }
+}
+
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Busy(_) => Self::Overloaded,
+            ListError::Store(error) => Self::Store(error),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod body;
 pub(crate) mod change;
 pub(crate) mod stats;
 
-use std::sync::Arc;
+use std::{fmt::Display, str::FromStr, sync::Arc};
 
 use axum::{
     extract::State,
@@ -18,9 +18,13 @@ use utoipa::{IntoParams, IntoResponses, ToSchema};
 use self::body::LinkBody;
 use crate::{
     base_url::BaseUrl,
-    links::{Links, Listing},
+    link::LinkState,
+    links::Links,
     shortener::{Shortened, Shortener},
-    store::{Record, listing::Order},
+    store::{
+        Record,
+        listing::{Filter, Listing, Order},
+    },
     web::{
         extract::{
             body::{Payload, Query},
@@ -68,13 +72,26 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
-    /// Only links with this in their key, target or title.
+    /// Only links with this in their key, target or title, ignoring case.
     #[serde(default)]
+    #[param(max_length = 200)]
     search: Option<String>,
     /// Only links with this tag.
     #[serde(default)]
     #[param(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
+    /// Only links by this creator: the name of a token, `public` or `import`.
+    #[serde(default)]
+    #[param(pattern = "^[!-~]{1,64}$")]
+    by: Option<String>,
+    /// Only links in this state now.
+    #[serde(default)]
+    #[param(inline)]
+    state: Option<LinkState>,
+    /// Only links with exactly this target, after normalisation.
+    #[serde(default)]
+    #[param(value_type = Option<String>, format = Uri)]
+    url: Option<String>,
     /// Order; `most_clicked` leaves out links that were never clicked.
     #[serde(default)]
     #[param(inline, default = "newest")]
@@ -94,9 +111,13 @@ pub(crate) enum Sort {
 #[derive(Serialize, ToSchema)]
 struct LinkPage {
     links: Vec<LinkBody>,
-    /// The cursor of the next page; none at the end. A page may have fewer links than asked for and still have a next.
+    /// The cursor of the next page; null at the end. A page can have fewer links than its limit, or none, and still have
+    /// a next one: a search stops after 400 ms.
     #[schema(required = true)]
     next: Option<String>,
+    /// The number of links that the search had read for this page when its time was up; null if the page is complete.
+    #[schema(required = true)]
+    searched: Option<u64>,
 }
 
 /// List links
@@ -119,21 +140,28 @@ pub(crate) async fn index(
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
     }
-    let listing = Listing {
-        order: match query.sort {
-            Sort::Newest => Order::Newest,
-            Sort::Oldest => Order::Oldest,
-            Sort::MostClicked => Order::MostClicked,
-        },
-        after: query.cursor.map(|text| text.parse()).transpose().map_err(ApiError::query)?,
-        limit: limit.into(),
-        search: query.search.filter(|text| !text.is_empty()),
-        tag: query.tag.map(|text| text.parse()).transpose().map_err(ApiError::query)?,
-    };
-    let page = links.list(listing).await.map_err(ApiError::Store)?;
     let now = shortener.clock.now();
+    let filter = Filter {
+        search: parsed(query.search.filter(|text| !text.is_empty()))?,
+        tag: parsed(query.tag)?,
+        created_by: parsed(query.by)?,
+        state: query.state.map(|state| (state, now)),
+        target: parsed(query.url)?,
+    };
+    let order = match query.sort {
+        Sort::Newest => Order::Newest,
+        Sort::Oldest => Order::Oldest,
+        Sort::MostClicked => Order::MostClicked,
+    };
+    let listing = Listing { order, after: parsed(query.cursor)?, limit: limit.into(), filter };
+    let page = links.list(&listing).await?;
     let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, now)).collect();
-    Ok(private(Json(LinkPage { links, next: page.next.map(|cursor| cursor.to_string()) })))
+    let next = page.next.map(|cursor| cursor.to_string());
+    Ok(private(Json(LinkPage { links, next, searched: page.searched })))
+}
+
+fn parsed<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
+    text.map(|text| text.parse()).transpose().map_err(ApiError::query)
 }
 
 /// Make a link

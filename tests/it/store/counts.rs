@@ -10,7 +10,10 @@ use jiff::{
 use urlshort::{
     clicks::{DayCounts, MAX_COUNT, Tally},
     link::{Link, options::Options},
-    store::{Change, History, Store, listing::Order},
+    store::{
+        Change, History, Store,
+        listing::{Listing, Order},
+    },
 };
 
 use super::{get, put};
@@ -24,6 +27,10 @@ fn counts(text: &str) -> DayCounts {
 /// Counts of days in June 2026.
 pub(super) fn days<const N: usize>(days: [(i8, &str); N]) -> BTreeMap<Date, DayCounts> {
     days.into_iter().map(|(day, text)| (date(2026, 6, day), counts(text))).collect()
+}
+
+fn most_clicked() -> Listing {
+    Listing { order: Order::MostClicked, limit: 10, ..Listing::default() }
 }
 
 /// The counts of June 2026 from one day to another.
@@ -84,7 +91,7 @@ pub(super) async fn clicks_add_up_by_day(store: Arc<dyn Store>) {
     assert_eq!(june(&store, "a", 2, 1).await, BTreeMap::new());
     assert_eq!(store.get(&key("a")).await.unwrap().unwrap().clicks, 6);
     assert_eq!(store.get(&key("b")).await.unwrap().unwrap().clicks, 0, "bots are not people");
-    let most_clicked = store.scan(Order::MostClicked, None, 10).await.unwrap().records;
+    let most_clicked = store.list(&most_clicked()).await.unwrap().records;
     assert_eq!(most_clicked.len(), 1);
 }
 
@@ -135,7 +142,7 @@ pub(super) async fn a_count_near_the_maximum_stays_there_and_stops_no_other(stor
     for text in ["a", "z"] {
         assert_eq!(store.get(&key(text)).await.unwrap().unwrap().clicks, 2);
     }
-    let listed = store.scan(Order::MostClicked, None, 10).await.unwrap().records;
+    let listed = store.list(&most_clicked()).await.unwrap().records;
     let listed: Vec<_> = listed.iter().map(|record| record.link.key.as_str()).collect();
     assert_eq!(listed, ["full", "z", "a"]);
 }

@@ -15,8 +15,8 @@ use urlshort::{
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
     store::{
-        Change, Changed, History, Record, Scan, Store, StoreError,
-        listing::{Cursor, Order},
+        Change, Changed, History, Record, Store, StoreError,
+        listing::{Listing, Page},
         memory::MemoryStore,
     },
 };
@@ -159,9 +159,9 @@ impl Store for FaultyStore {
         self.inner.use_visit(key).await
     }
 
-    async fn scan(&self, order: Order, after: Option<Cursor>, limit: usize) -> Result<Scan, StoreError> {
+    async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
         self.gate().await?;
-        self.inner.scan(order, after, limit).await
+        self.inner.list(listing).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {

@@ -28,7 +28,7 @@ pub(crate) struct LinkBody {
     short_url: String,
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: String,
-    state: State,
+    state: LinkState,
     #[schema(required = true)]
     title: Option<String>,
     tags: Vec<String>,
@@ -53,17 +53,6 @@ pub(crate) struct LinkBody {
     version: u32,
 }
 
-/// The reason why a link does not redirect, or `active`.
-#[derive(Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum State {
-    Active,
-    Scheduled,
-    Expired,
-    UsedUp,
-    TakenDown,
-}
-
 impl LinkBody {
     pub(crate) fn new(record: &Record, base_url: &BaseUrl, now: Timestamp) -> Self {
         let link = &*record.link;
@@ -72,13 +61,7 @@ impl LinkBody {
             key: link.key.as_str().into(),
             short_url: base_url.short_url(&link.key),
             url: link.doc.target.as_str().into(),
-            state: match link.state(now) {
-                LinkState::TakenDown => State::TakenDown,
-                LinkState::Expired => State::Expired,
-                LinkState::Scheduled => State::Scheduled,
-                LinkState::Active if record.is_used_up() => State::UsedUp,
-                LinkState::Active => State::Active,
-            },
+            state: record.state(now),
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             created_at: link.created_at,
