@@ -58,8 +58,8 @@ pub trait Store: Send + Sync {
 
     /// Returns a page of links.
     ///
-    /// It has fewer links than its limit only at the end, or if a search has taken [`listing::SEARCH_TIME`]. Damaged
-    /// links don't count.
+    /// It has fewer links than its limit only at the end, or if a search has taken its time. Damaged links don't
+    /// count.
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError>;
 
     /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].

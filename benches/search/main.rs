@@ -190,7 +190,7 @@ fn filters(links: &Links, count: u64) -> Vec<(&'static str, Order, Filter)> {
 }
 
 async fn report(store: &dyn Store, name: &str, order: Order, filter: Filter) {
-    let mut listing = Listing { order, after: None, limit: PAGE, filter };
+    let mut listing = Listing { order, limit: PAGE, filter, ..Listing::default() };
     let (start, mut first, mut searched) = (Instant::now(), None, None);
     let (mut found, mut calls) = (0, 0);
     loop {

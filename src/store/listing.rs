@@ -12,10 +12,10 @@ use crate::link::{
 };
 
 /// The time after which a search stops with a cursor.
-pub const SEARCH_TIME: Duration = Duration::from_millis(400);
+const SEARCH_TIME: Duration = Duration::from_millis(400);
 
 /// A request for a page of links.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Listing {
     pub order: Order,
     /// The cursor of the previous page; `None` for the first page.
@@ -23,6 +23,20 @@ pub struct Listing {
     /// The maximum number of links on the page, at least 1.
     pub limit: usize,
     pub filter: Filter,
+    /// The time after which a search stops, wherever it is.
+    pub search_time: Duration,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self {
+            order: Order::default(),
+            after: None,
+            limit: 1,
+            filter: Filter::default(),
+            search_time: SEARCH_TIME,
+        }
+    }
 }
 
 /// The conditions that all links of a listing meet.

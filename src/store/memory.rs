@@ -88,7 +88,7 @@ impl Store for MemoryStore {
     }
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
-        let Listing { order, after, limit, filter } = listing;
+        let Listing { order, after, limit, filter, search_time: _ } = listing;
         let is_after = |cursor: &Cursor| match (order, after) {
             (_, None) => true,
             (Order::Oldest, Some(after)) => cursor > after,

@@ -34,7 +34,7 @@ use self::{
 };
 use super::{
     Change, Changed, FIRST_NUMBER, History, Record, Store, StoreError, StoreOptions,
-    listing::{Listing, Order, Page, SEARCH_TIME},
+    listing::{Listing, Order, Page},
     row::{self, signed, unsigned},
 };
 use crate::{
@@ -257,9 +257,9 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
-        let Listing { order, after, limit, filter } = listing;
+        let Listing { order, after, limit, filter, search_time } = listing;
         let is_search = filter.is_search() || filter.target.is_some();
-        let deadline = Instant::now() + SEARCH_TIME;
+        let deadline = Instant::now() + *search_time;
         let mut page = Page::default();
         let mut after = after.as_ref().map(|cursor| layout::member(*order, cursor.position, &cursor.key));
         let mut searched = 0;

@@ -9,7 +9,7 @@ use crate::{
     link::LinkState,
     store::{
         StoreError,
-        listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page, SEARCH_TIME},
+        listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page},
     },
 };
 
@@ -46,7 +46,7 @@ pub(super) async fn page(connection: &mut PgConnection, listing: &Listing) -> Re
 /// Returns a page of a search.
 pub(super) async fn search(connection: &mut PgConnection, listing: &Listing) -> Result<Page, StoreError> {
     let (mut page, mut after) = (Page::default(), start(listing));
-    let (deadline, mut size, mut searched) = (Instant::now() + SEARCH_TIME, FIRST_SLICE, 0);
+    let (deadline, mut size, mut searched) = (Instant::now() + listing.search_time, FIRST_SLICE, 0);
     loop {
         let begin = Instant::now();
         let end = end_of_slice(connection, listing.order, &after, size).await?;

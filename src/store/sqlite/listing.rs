@@ -9,7 +9,7 @@ use crate::{
     link::{Creator, Key, LinkState},
     store::{
         StoreError,
-        listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page, SEARCH_TIME},
+        listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) fn list(db: &Connection, listing: &Listing) -> rusqlite::Result<Page>
     let (sql, parameters) = statement(listing);
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(parameters))?;
-    let deadline = filter.is_search().then(|| Instant::now() + SEARCH_TIME);
+    let deadline = filter.is_search().then(|| Instant::now() + listing.search_time);
     let (mut page, mut read, mut last) = (Page::default(), 0, None);
     while let Some(row) = rows.next()? {
         let is_late = read > 0

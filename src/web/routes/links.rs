@@ -153,7 +153,8 @@ pub(crate) async fn index(
         Sort::Oldest => Order::Oldest,
         Sort::MostClicked => Order::MostClicked,
     };
-    let listing = Listing { order, after: parsed(query.cursor)?, limit: limit.into(), filter };
+    let after = parsed(query.cursor)?;
+    let listing = Listing { order, after, limit: limit.into(), filter, ..Listing::default() };
     let page = links.list(&listing).await?;
     let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, now)).collect();
     let next = page.next.map(|cursor| cursor.to_string());

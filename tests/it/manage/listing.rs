@@ -67,8 +67,63 @@ async fn links_that_nobody_has_followed_are_not_among_the_most_clicked() {
 #[tokio::test]
 async fn a_query_that_makes_no_sense_is_refused() {
     let app = app().await;
-    for query in ["limit=0", "limit=501", "limit=x", "cursor=x", "sort=best", "tag=a,b", "page=2"] {
+    let long = format!("search={}", "x".repeat(201));
+    for query in [
+        "limit=0",
+        "limit=501",
+        "limit=x",
+        "cursor=x",
+        "sort=best",
+        "tag=a,b",
+        "page=2",
+        "by=a b",
+        "by=",
+        "state=gone",
+        "url=ftp://example.com",
+        "url=",
+        &long,
+    ] {
         let refused = call(&app, Method::GET, &format!("/api/v1/links?{query}")).send().await.unwrap();
         assert_error(refused, 400, "invalid_query").await;
     }
+}
+
+#[tokio::test]
+async fn links_are_found_by_creator_state_and_target() {
+    let app = app().await;
+    let shorten = |body: Value| app.shorten(body);
+    let target = "https://example.com/a?b=c";
+    assert_eq!(shorten(json!({ "url": target, "key": "by-nobody" })).await.status(), 201);
+    make(&app, json!({ "url": target, "key": "limited", "max_visits": 1 })).await;
+    make(&app, json!({ "url": "https://example.com", "key": "ends", "expires_in": "60s" })).await;
+    make(&app, json!({ "url": "https://example.com", "key": "starts", "starts_at": "2026-06-02T00:00:00Z" }))
+        .await;
+    make(&app, json!({ "url": "https://example.com", "key": "down" })).await;
+    call(&app, Method::POST, "/api/v1/links/down/take-down")
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    assert_eq!(app.get("/limited").await.status(), 302);
+    for (query, expected) in [
+        ("by=public", &["by-nobody"][..]),
+        ("by=ci&state=active", &["ends"]),
+        ("by=import", &[]),
+        ("state=used_up", &["limited"]),
+        ("state=scheduled", &["starts"]),
+        ("state=taken_down", &["down"]),
+        ("state=expired", &[]),
+        ("url=HTTPS%3A%2F%2FEXAMPLE.com%3A443%2Fa%3Fb%3Dc", &["by-nobody", "limited"]),
+        ("url=https://example.com/a", &[]),
+        ("search=", &["by-nobody", "down", "ends", "limited", "starts"]),
+    ] {
+        let found = page(&app, query).await;
+        assert_eq!((&found["next"], &found["searched"]), (&Value::Null, &Value::Null), "{query}");
+        let mut found = keys(&found);
+        found.sort_unstable();
+        assert_eq!(found, expected, "{query}");
+    }
+    app.advance(Duration::from_secs(60));
+    assert_eq!(keys(&page(&app, "state=expired").await), ["ends"]);
 }

@@ -72,7 +72,7 @@ pub(super) async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn 
 }
 
 /// A tally of a day in June 2026 for a link of [`link`].
-fn tally(text: &str, day: i8, counts: &str) -> Tally {
+pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }
 }

@@ -1,6 +1,6 @@
 //! Listings, in every store: orders, pages and filters.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
 use urlshort::{
@@ -14,7 +14,7 @@ use urlshort::{
     },
 };
 
-use super::put;
+use super::{counts::tally, put};
 use crate::support::{link, with};
 
 /// 30 links, three of each creation time; those that the number 3 divides were followed.
@@ -104,7 +104,7 @@ async fn put_odd_links(store: &Arc<dyn Store>) -> Timestamp {
 
 /// Returns the keys of all links that meet a filter, in alphabetical order.
 async fn found(store: &Arc<dyn Store>, order: Order, filter: &Filter) -> Vec<String> {
-    let mut listing = Listing { order, after: None, limit: 2, filter: filter.clone() };
+    let mut listing = Listing { order, limit: 2, filter: filter.clone(), ..Listing::default() };
     let mut keys = Vec::new();
     loop {
         let page = store.list(&listing).await.unwrap();
@@ -210,4 +210,40 @@ pub(super) async fn a_filter_pages_through_what_it_finds(store: Arc<dyn Store>) 
     assert_eq!(pages(&store, find(Some("k1"), Some("even"))).await.concat(), [10, 12, 14, 16, 18]);
     assert_eq!(pages(&store, find(Some("%"), None)).await, [[0_u8; 0]]);
     assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
+}
+
+/// As many links as a store reads before it looks at the clock, and more.
+const MANY: usize = 5000;
+
+pub(super) async fn a_search_stops_when_its_time_is_up_and_goes_on_from_there(store: Arc<dyn Store>) {
+    put(&store, (0..MANY).map(|n| link(&format!("k{n}"), &format!("https://{n}.example")))).await;
+    let tallies = (0..MANY).map(|n| tally(&format!("k{n}"), 1, r#"{"people":1}"#));
+    let mut tallies: Vec<_> = tallies.collect();
+    tallies.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    for tallies in tallies.chunks(500) {
+        assert!(store.add_clicks(tallies.to_vec()).await.unwrap().is_empty());
+    }
+    let filter = Filter { search: Some("//777.".parse().unwrap()), ..Filter::default() };
+    for order in [Order::Newest, Order::Oldest, Order::MostClicked] {
+        let search_time = Duration::ZERO;
+        let mut listing =
+            Listing { order, limit: 10, filter: filter.clone(), search_time, ..Listing::default() };
+        let (mut found, mut searched) = (Vec::new(), 0);
+        loop {
+            let page = store.list(&listing).await.unwrap();
+            assert_eq!(page.searched.is_some(), page.next.is_some(), "the page was not full");
+            assert!(page.searched.is_none_or(|number| number > 0), "each call comes further");
+            searched += page.searched.unwrap_or_default();
+            found.extend(page.records);
+            listing.after = page.next;
+            if listing.after.is_none() {
+                break;
+            }
+        }
+        let [record] = &found[..] else { panic!("{} links found", found.len()) };
+        assert_eq!(record.link.key.as_str(), "k777");
+        // The store in memory reads all links at once.
+        assert_eq!(searched > 0, store.name() != "memory", "{order:?}");
+        assert!(usize::try_from(searched).unwrap() < MANY, "no link is read twice");
+    }
 }
