@@ -52,10 +52,10 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether a store must read document after document.
+    /// Returns whether a store must read document after document, at least those with the target.
     pub fn is_search(&self) -> bool {
-        let Self { search, tag, created_by, state, target } = self;
-        target.is_none() && (search.is_some() || tag.is_some() || created_by.is_some() || state.is_some())
+        let Self { search, tag, created_by, state, target: _ } = self;
+        search.is_some() || tag.is_some() || created_by.is_some() || state.is_some()
     }
 
     /// Returns whether a link meets all conditions.

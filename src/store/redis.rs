@@ -258,6 +258,7 @@ impl Store for RedisStore {
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
         let Listing { order, after, limit, filter, search_time } = listing;
+        // There is no index on targets: it would be a sorted set for each of them.
         let is_search = filter.is_search() || filter.target.is_some();
         let deadline = Instant::now() + *search_time;
         let mut page = Page::default();

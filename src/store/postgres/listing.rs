@@ -49,7 +49,7 @@ pub(super) async fn search(connection: &mut PgConnection, listing: &Listing) -> 
     let (deadline, mut size, mut searched) = (Instant::now() + listing.search_time, FIRST_SLICE, 0);
     loop {
         let begin = Instant::now();
-        let end = end_of_slice(connection, listing.order, &after, size).await?;
+        let end = end_of_slice(connection, listing, &after, size).await?;
         let missing = listing.limit - page.records.len();
         let rows = rows(connection, listing, &after, end.as_ref(), missing).await?;
         for row in &rows {
@@ -100,29 +100,31 @@ fn position(order: Order, row: &PgRow) -> Result<Position, StoreError> {
     Ok((row.try_get(column)?, row.try_get(0)?))
 }
 
-/// Returns the position of the last of the next `size` links, or `None` if there are fewer.
+/// Returns the position of the last of the next `size` links with the target, or `None` if there are fewer.
 async fn end_of_slice(
     connection: &mut PgConnection,
-    order: Order,
+    listing: &Listing,
     after: &Position,
     size: u32,
 ) -> Result<Option<Position>, StoreError> {
-    let sql = match order {
+    let (select, order) = match listing.order {
         Order::Newest => {
-            "SELECT created_at, key FROM links WHERE (created_at, key) < ($1, $2)
-             ORDER BY created_at DESC, key DESC OFFSET $3 LIMIT 1"
+            ("SELECT created_at, key FROM links WHERE (created_at, key) < (", "created_at DESC, key DESC")
         }
-        Order::Oldest => {
-            "SELECT created_at, key FROM links WHERE (created_at, key) > ($1, $2)
-             ORDER BY created_at, key OFFSET $3 LIMIT 1"
-        }
+        Order::Oldest => ("SELECT created_at, key FROM links WHERE (created_at, key) > (", "created_at, key"),
         Order::MostClicked => {
-            "SELECT clicks, key FROM counts WHERE clicks > 0 AND (clicks, key) < ($1, $2)
-             ORDER BY clicks DESC, key DESC OFFSET $3 LIMIT 1"
+            ("SELECT clicks, key FROM counts WHERE clicks > 0 AND (clicks, key) < (", "clicks DESC, key DESC")
         }
     };
-    let end = sqlx::query_as(sql).bind(after.0).bind(&after.1).bind(i64::from(size) - 1);
-    Ok(end.fetch_optional(connection).await?)
+    let mut query = QueryBuilder::<Postgres>::new(select);
+    query.push_bind(after.0).push(", ").push_bind(&after.1).push(")");
+    if let Some(target) = &listing.filter.target
+        && listing.order != Order::MostClicked
+    {
+        query.push(" AND doc ->> 'target' = ").push_bind(target.as_str());
+    }
+    query.push(format!(" ORDER BY {order} LIMIT 1 OFFSET ")).push_bind(i64::from(size) - 1);
+    Ok(query.build_query_as().fetch_optional(connection).await?)
 }
 
 /// Returns up to `limit` links after one position and up to another that may meet the filter.
