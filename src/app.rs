@@ -1,8 +1,9 @@
 //! The service as a whole: its parts, its background tasks, and its end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use thiserror::Error;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -21,6 +22,7 @@ use crate::{
     server::{self, Listener, Workers},
     shortener::Shortener,
     store::Store,
+    watched_file::FileError,
     web::{
         HttpService,
         extract::ids::RequestIds,
@@ -45,6 +47,14 @@ pub struct Dependencies {
     pub rng: StdRng,
 }
 
+/// The file of an option can't be used.
+#[derive(Debug, Error)]
+#[error("{variable}")]
+pub struct InvalidFile {
+    variable: &'static str,
+    source: FileError,
+}
+
 /// A service that is ready to serve.
 pub struct App {
     pub(crate) state: AppState,
@@ -54,16 +64,18 @@ impl App {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// The reason why the file of blocked hosts can't be read.
-    pub fn new(config: &Config, dependencies: Dependencies) -> io::Result<Self> {
+    /// The option whose file can't be used, and the reason.
+    pub fn new(config: &Config, dependencies: Dependencies) -> Result<Self, InvalidFile> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
+        let invalid = |variable| move |source| InvalidFile { variable, source };
+        let policy = TargetPolicy::new(&config.policy).map_err(invalid("BLOCKED_HOSTS"))?;
         let links = Arc::new(Links::new(store, config.store.store_timeout, config.cache, metrics.clone()));
         let strategy = keygen::strategy(&config.keys, StdRng::from_rng(&mut rng), links.clone());
         let shortener = Shortener {
             links: links.clone(),
             strategy,
             strategy_name: config.keys.key_strategy,
-            policy: Arc::new(TargetPolicy::new(&config.policy)?),
+            policy: Arc::new(policy),
             clicks: Arc::new(Clicks::new(&metrics)),
             reserved: router::reserved_keys(),
             clock,

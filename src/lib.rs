@@ -54,6 +54,7 @@ pub mod store;
 mod strategies;
 pub mod tokens;
 pub mod transfer;
+pub mod watched_file;
 pub mod web;
 
 /// Returns whether `value` is its type's default. Documents leave such values out.

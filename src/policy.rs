@@ -4,22 +4,19 @@ mod private;
 #[cfg(test)]
 mod properties;
 
-use std::{
-    collections::HashSet,
-    io,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::collections::HashSet;
 
-use parking_lot::RwLock;
 use thiserror::Error;
 use url::{Host, Url};
 
 use self::private::is_private;
-use crate::{base_url::BaseUrl, config::PolicyOptions, link::Target};
-
-/// The interval between checks of the block list's file for changes.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+use crate::{
+    base_url::BaseUrl,
+    config::PolicyOptions,
+    link::Target,
+    observability::logging::Chain,
+    watched_file::{FileError, WatchedFile},
+};
 
 /// The reason why a target is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -38,7 +35,7 @@ pub enum Refusal {
 /// The configured rules for targets.
 #[derive(Debug)]
 pub struct TargetPolicy {
-    blocked: Option<BlockedHosts>,
+    blocked: Option<WatchedFile<BlockedHosts>>,
     block_private: bool,
 }
 
@@ -46,9 +43,10 @@ impl TargetPolicy {
     /// Creates the policy from its options, and loads the block list.
     ///
     /// # Errors
-    /// The I/O error of reading the block list's file.
-    pub fn new(options: &PolicyOptions) -> io::Result<Self> {
-        let blocked = options.blocked_hosts.clone().map(BlockedHosts::read).transpose()?;
+    /// The reason why the block list's file can't be read.
+    pub fn new(options: &PolicyOptions) -> Result<Self, FileError> {
+        let load = |path| WatchedFile::load(path, |text| Ok(BlockedHosts::parse(text)));
+        let blocked = options.blocked_hosts.clone().map(load).transpose()?;
         Ok(Self { blocked, block_private: options.block_private_targets })
     }
 
@@ -66,7 +64,7 @@ impl TargetPolicy {
     /// The first rule that forbids the host.
     pub fn check_host(&self, target: &Target) -> Result<(), Refusal> {
         let url = target.to_url();
-        if self.blocked.as_ref().is_some_and(|list| list.contains(&url)) {
+        if self.blocked.as_ref().is_some_and(|list| list.get().contains(&url)) {
             Err(Refusal::BlockedHost)
         } else if self.block_private && is_private(&url) {
             Err(Refusal::PrivateHost)
@@ -82,11 +80,13 @@ impl TargetPolicy {
         let Some(list) = &self.blocked else {
             return std::future::pending().await;
         };
-        let mut ticks = tokio::time::interval(RELOAD_INTERVAL);
-        loop {
-            ticks.tick().await;
-            list.reload_if_changed();
-        }
+        list.follow(|reloaded| match reloaded {
+            Ok(BlockedHosts(hosts)) => tracing::info!(hosts = hosts.len(), "blocked hosts reloaded"),
+            Err(error) => {
+                tracing::error!(error = %Chain(error), "blocked hosts could not be reloaded; the list stays as it was");
+            }
+        })
+        .await;
     }
 }
 
@@ -94,62 +94,21 @@ impl TargetPolicy {
 ///
 /// The file has one entry per line; `#` begins a comment.
 #[derive(Debug)]
-struct BlockedHosts {
-    file: PathBuf,
-    list: RwLock<Loaded>,
-}
-
-#[derive(Debug, Default)]
-struct Loaded {
-    hosts: HashSet<String>,
-    modified: Option<SystemTime>,
-}
+struct BlockedHosts(HashSet<String>);
 
 impl BlockedHosts {
-    fn read(file: PathBuf) -> io::Result<Self> {
-        let list = RwLock::new(load(&file)?);
-        Ok(Self { file, list })
-    }
-
-    /// Reloads the list if the file's modification time has changed.
-    ///
-    /// It blocks the thread, but reading a small local file is faster than a hand-over to another thread.
-    fn reload_if_changed(&self) {
-        let changed = modified(&self.file) != self.list.read().modified;
-        if !changed {
-            return;
-        }
-        match load(&self.file) {
-            Ok(loaded) => {
-                tracing::info!(hosts = loaded.hosts.len(), "blocked hosts reloaded");
-                *self.list.write() = loaded;
-            }
-            Err(error) => {
-                tracing::error!(%error, "blocked hosts could not be reloaded; the list stays as it was");
-                self.list.write().modified = None;
-            }
-        }
+    fn parse(text: &str) -> Self {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        Self(lines.filter(|line| !line.is_empty()).map(normalised).collect())
     }
 
     fn contains(&self, url: &Url) -> bool {
         let host = url.host_str().unwrap_or_default().trim_end_matches('.');
-        let list = self.list.read();
         let suffixes = host.match_indices('.').map(|(dot, _)| &host[dot..]);
-        list.hosts.contains(host)
-            || list.hosts.contains(format!(".{host}").as_str())
-            || suffixes.into_iter().any(|suffix| list.hosts.contains(suffix))
+        self.0.contains(host)
+            || self.0.contains(format!(".{host}").as_str())
+            || suffixes.into_iter().any(|suffix| self.0.contains(suffix))
     }
-}
-
-fn modified(file: &PathBuf) -> Option<SystemTime> {
-    std::fs::metadata(file).and_then(|metadata| metadata.modified()).ok()
-}
-
-fn load(file: &PathBuf) -> io::Result<Loaded> {
-    let modified = modified(file);
-    let text = std::fs::read_to_string(file)?;
-    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(Loaded { hosts: lines.filter(|line| !line.is_empty()).map(normalised).collect(), modified })
 }
 
 /// Normalises a line as targets are: lower case and punycode.
@@ -199,25 +158,6 @@ mod tests {
         ] {
             assert_eq!(check(&policy, target).is_err(), blocked, "{target}");
         }
-    }
-
-    #[test]
-    fn a_changed_list_is_taken_over_and_a_lost_one_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("blocked");
-        std::fs::write(&file, "old.example").unwrap();
-        let list = BlockedHosts::read(file.clone()).unwrap();
-        let has = |host: &str| list.contains(&format!("https://{host}/").parse().unwrap());
-
-        std::fs::write(&file, "new.example").unwrap();
-        let later = SystemTime::now() + Duration::from_secs(10);
-        std::fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
-        list.reload_if_changed();
-        assert!(has("new.example") && !has("old.example"));
-
-        std::fs::remove_file(&file).unwrap();
-        list.reload_if_changed();
-        assert!(has("new.example"));
     }
 
     #[test]

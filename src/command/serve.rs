@@ -39,8 +39,6 @@ const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 enum StartError {
     #[error("STORE_URL: the {0:?} store can't be opened")]
     Store(StoreUrl, #[source] StoreError),
-    #[error("BLOCKED_HOSTS can't be read")]
-    BlockedHosts(#[source] io::Error),
     #[error("{variable}: {address} can't be listened on")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
 }
@@ -83,7 +81,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     };
     let dependencies =
         Dependencies { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
-    let app = App::new(config, dependencies).map_err(StartError::BlockedHosts)?;
+    let app = App::new(config, dependencies)?;
 
     let listener = listen("HOST and PORT", SocketAddr::new(config.server.host, config.server.port)).await?;
     let operations = match config.server.metrics_addr {

@@ -12,8 +12,7 @@ fn url(host: &str) -> Url {
 }
 
 fn list(lines: &[&str]) -> BlockedHosts {
-    let hosts = lines.iter().map(|line| normalised(line)).collect();
-    BlockedHosts { file: PathBuf::new(), list: RwLock::new(Loaded { hosts, modified: None }) }
+    BlockedHosts::parse(&lines.join("\n"))
 }
 
 fn domain() -> impl Strategy<Value = String> {
