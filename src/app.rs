@@ -68,6 +68,7 @@ impl App {
     pub fn new(config: &Config, dependencies: Dependencies) -> Result<Self, InvalidFile> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
         let invalid = |variable| move |source| InvalidFile { variable, source };
+        let tokens = config.access.load_tokens().map_err(invalid("API_TOKENS_FILE"))?;
         let policy = TargetPolicy::new(&config.policy).map_err(invalid("BLOCKED_HOSTS"))?;
         let links = Arc::new(Links::new(store, config.store.store_timeout, config.cache, metrics.clone()));
         let strategy = keygen::strategy(&config.keys, StdRng::from_rng(&mut rng), links.clone());
@@ -91,6 +92,7 @@ impl App {
             draining: Draining::default(),
             config: Arc::new(config.clone()),
             attempts: Arc::default(),
+            live_tokens: Arc::new(tokens),
             request_ids: Arc::new(RequestIds::new(std::array::from_fn(|_| rng.next_u64()))),
             in_flight: InFlight::new(config.limits.max_in_flight),
         };
@@ -169,6 +171,8 @@ impl App {
         tasks.spawn(async move { links.watch_regularly().await });
         let policy = self.state.shortener.policy.clone();
         tasks.spawn(async move { policy.reload_regularly().await });
+        let tokens = self.state.live_tokens.clone();
+        tasks.spawn(async move { tokens.reload_regularly().await });
         tasks
     }
 

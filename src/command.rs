@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use self::{export::ExportOptions, import::ImportOptions};
+use self::{export::ExportOptions, import::ImportOptions, token::TokenOptions};
 use crate::config::{Config, PolicyOptions, StoreOptions};
 
 pub mod export;
@@ -12,6 +12,7 @@ pub mod healthcheck;
 pub mod import;
 pub mod serve;
 pub mod terminal;
+pub mod token;
 mod transfer;
 
 /// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
@@ -39,6 +40,11 @@ pub enum Command {
     /// run again. Exits with 0 when all links are in the store, 1 when some were skipped or it had to stop, 2 when it was
     /// called wrongly.
     Import(ImportOptions),
+    /// Makes a token for the API, and its line for the file of tokens
+    ///
+    /// The first line of standard output is the token, the second one is the line for the file. The line has only a digest of
+    /// the token, so nobody can read the token again, neither there nor from the service.
+    Token(TokenOptions),
 }
 
 impl Cli {
@@ -51,6 +57,7 @@ impl Cli {
         let policy = names(PolicyOptions::augment_args(clap::Command::default()));
         let shown = [
             ("healthcheck", vec!["host".into(), "port".into()]),
+            ("token", Vec::new()),
             ("export", store.clone()),
             ("import", [store, policy, vec!["base_url".into()]].concat()),
         ];
@@ -67,6 +74,9 @@ impl Cli {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
         cli.config.complete().map_err(invalid)?;
+        if cli.command.is_none() {
+            cli.config.access.check_tokens().map_err(invalid)?;
+        }
         Ok(cli)
     }
 }

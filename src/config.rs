@@ -10,7 +10,7 @@ mod values;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -22,12 +22,18 @@ use clap::{
 };
 use tracing_subscriber::filter::Targets;
 
-use self::values::{duration, duration_or_zero, file_to_come, log_level, readable_file, tokens_in};
+pub(crate) use self::values::duration;
+use self::values::{duration_or_zero, file_to_come, log_level, readable_file};
 pub use self::{
     store_url::{InvalidStoreUrl, StoreUrl},
     values::{InvalidRateLimit, LogFormat, Rate, RateLimit, StrategyName},
 };
-use crate::{base_url::BaseUrl, tokens::Tokens};
+use crate::{
+    base_url::BaseUrl,
+    observability::logging::Chain,
+    tokens::{LiveTokens, Tokens},
+    watched_file::FileError,
+};
 
 /// The options. See `urlshort --help`, or the same table in the README.
 #[derive(Args, Clone, Debug)]
@@ -154,9 +160,9 @@ pub struct AccessOptions {
     #[arg(long, value_name = "TOKENS")]
     pub api_tokens: Option<Tokens>,
 
-    /// File of such tokens, one a line
-    #[arg(long, value_name = "FILE", value_parser = tokens_in)]
-    pub api_tokens_file: Option<Tokens>,
+    /// File of tokens by their digests, a line of `urlshort token` each, reloaded when it changes
+    #[arg(long, value_name = "FILE")]
+    pub api_tokens_file: Option<PathBuf>,
 
     /// Whether POST /shorten is for everybody; otherwise it needs a token
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
@@ -232,6 +238,28 @@ impl StoreOptions {
     }
 }
 
+impl AccessOptions {
+    /// Loads the tokens of both sources.
+    ///
+    /// # Errors
+    /// The reason why the file can't be used.
+    pub fn load_tokens(&self) -> Result<LiveTokens, FileError> {
+        LiveTokens::load(self.api_tokens.clone().unwrap_or_default(), self.api_tokens_file.clone())
+    }
+
+    /// Checks that the tokens can be loaded. Only a start of the service does: a file that breaks later must not make the
+    /// health check fail.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub(crate) fn check_tokens(&self) -> Result<(), String> {
+        let file = self.api_tokens_file.as_deref().unwrap_or(Path::new(""));
+        let sentence =
+            |error| format!("API_TOKENS_FILE (--api-tokens-file): '{}': {}", file.display(), Chain(&error));
+        self.load_tokens().map(drop).map_err(sentence)
+    }
+}
+
 impl Config {
     /// Gives each option of `command` its environment variable.
     pub(crate) fn add_variables(command: Command) -> Command {
@@ -249,9 +277,6 @@ impl Config {
     /// # Errors
     /// A sentence for the operator.
     pub(crate) fn complete(&mut self) -> Result<(), String> {
-        let AccessOptions { api_tokens, api_tokens_file, .. } = &mut self.access;
-        let both = api_tokens.take().unwrap_or_default().and(api_tokens_file.take().unwrap_or_default());
-        *api_tokens = Some(both.map_err(|error| format!("API_TOKENS and API_TOKENS_FILE: {error}"))?);
         if let StoreUrl::Postgres(url) = &mut self.store.store_url {
             *url = postgres::complete(url, |name| std::env::var(name).ok())?;
         }

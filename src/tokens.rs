@@ -1,12 +1,34 @@
-//! Bearer tokens of the management API, each with a name and a scope.
+//! Bearer tokens of the management API, each with a name, a scope and perhaps an expiry.
 
-use std::{collections::HashSet, fmt, str::FromStr};
+mod file;
+mod list;
 
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use jiff::Timestamp;
+use rand::{
+    distr::{Alphanumeric, SampleString},
+    rngs::StdRng,
+};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use crate::link::Creator;
+pub use self::{
+    file::{InvalidLine, InvalidTokenFile},
+    list::InvalidTokens,
+};
+use crate::{
+    link::{Creator, InvalidCreator},
+    observability::logging::Chain,
+    watched_file::{FileError, WatchedFile},
+};
+
+/// The prefix of new tokens, by which secret scanners recognise them.
+const PREFIX: &str = "urlshort_";
+
+/// Random characters of a new token. Each has 5.95 bits, so together they have 256.
+const RANDOM_CHARACTERS: usize = 43;
 
 /// The permissions of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,151 +39,266 @@ pub enum Scope {
     Write,
 }
 
-/// A token, kept only as its SHA-256 digest.
-#[derive(Clone)]
-struct Token {
-    name: Creator,
-    digest: [u8; 32],
-    scope: Scope,
+/// A token, kept only as its digest. `Debug` shows only its name.
+///
+/// The digest is SHA-256 without a salt and without many rounds. Those slow down someone who tries likely passwords, but a
+/// token of [`Token::generate`] has 256 random bits and can't be found by trying. So a request costs one hash, however many
+/// tokens there are.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    pub name: Creator,
+    pub scope: Scope,
+    pub expires_at: Option<Timestamp>,
+    pub digest: [u8; 32],
 }
 
 /// The accepted tokens. `Debug` shows only their names.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tokens(Vec<Token>);
 
-/// The error for a string that is not a list of tokens.
-///
-/// Messages never contain a token.
+/// The reason why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum InvalidTokens {
-    /// An entry has the wrong form. Entries are numbered from 1.
-    #[error("takes name:token[:read|write], separated by commas or lines; entry {0} is not of that form")]
-    Form(usize),
-    /// The token of this name is too short.
-    #[error("the token of '{0}' has less than {min} characters", min = Tokens::MIN_LEN)]
-    Short(String),
-    /// No token can have this name, because links by others have it.
-    #[error("the name '{0}' is reserved")]
-    Reserved(String),
-    /// Two tokens have this name, and the log could not tell them apart.
-    #[error("the name '{0}' stands twice")]
-    Twice(String),
+pub enum Refused {
+    /// No token is like this one.
+    #[error("unknown")]
+    Unknown,
+    /// The token of this name has expired.
+    #[error("expired")]
+    Expired(Creator),
+}
+
+/// The error for a string that is not the name of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidName {
+    #[error(transparent)]
+    Form(#[from] InvalidCreator),
+    /// The line of such a token would be a comment.
+    #[error("a name does not begin with '#'")]
+    Comment,
+    #[error(
+        "the names 'public' and 'import' are reserved: they mark links that were created without a token"
+    )]
+    Reserved,
+}
+
+/// The error for two tokens that could not be told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Ambiguous {
+    #[error("the name '{0}' is used twice")]
+    Name(Creator),
+    #[error("'{0}' and '{1}' are the same token")]
+    Token(Creator, Creator),
 }
 
 impl Tokens {
-    /// The minimum length of a token, in characters.
+    /// The minimum length of a token in `API_TOKENS`, in characters.
     pub const MIN_LEN: usize = 16;
 
-    /// Returns the name and scope of `token`, if it is accepted.
+    /// Returns the token with this text, if it is accepted at `now`.
     ///
     /// It compares the digests of all tokens in constant time.
-    pub fn find(&self, token: &str) -> Option<(&Creator, Scope)> {
-        let digest = Sha256::digest(token);
-        let mut found = None;
-        for known in &self.0 {
-            if bool::from(known.digest.ct_eq(&digest)) {
-                found = Some((&known.name, known.scope));
-            }
-        }
-        found
-    }
-
-    /// Merges two lists of tokens.
     ///
     /// # Errors
-    /// [`InvalidTokens::Twice`] if both have a token of the same name.
-    pub fn and(mut self, others: Self) -> Result<Self, InvalidTokens> {
-        self.0.extend(others.0);
-        let mut names = HashSet::new();
-        match self.0.iter().find(|token| !names.insert(&token.name)) {
-            Some(token) => Err(InvalidTokens::Twice(token.name.to_string())),
-            None => Ok(self),
+    /// The reason for the refusal.
+    pub fn find(&self, text: &str, now: Timestamp) -> Result<&Token, Refused> {
+        let digest = Sha256::digest(text);
+        let mut found = None;
+        for token in &self.0 {
+            if bool::from(token.digest.ct_eq(&digest)) {
+                found = Some(token);
+            }
+        }
+        match found {
+            None => Err(Refused::Unknown),
+            Some(token) if token.has_expired(now) => Err(Refused::Expired(token.name.clone())),
+            Some(token) => Ok(token),
         }
     }
-}
 
-impl FromStr for Tokens {
-    type Err = InvalidTokens;
+    /// Returns the token of this name, if it is accepted at `now`.
+    pub fn named(&self, name: &str, now: Timestamp) -> Option<&Token> {
+        self.0.iter().find(|token| token.name.as_str() == name && !token.has_expired(now))
+    }
 
-    /// Parses entries of the form `name:token[:read|write]`, separated by commas or newlines.
-    ///
-    /// Blank entries and those that begin with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters.
-    /// The default scope is `write`.
-    fn from_str(text: &str) -> Result<Self, InvalidTokens> {
-        let entries = text.split([',', '\n']).map(str::trim);
-        let entries = entries.enumerate().filter(|(_, entry)| !entry.is_empty() && !entry.starts_with('#'));
-        let tokens = entries.map(|(index, entry)| Token::parse(entry, index + 1));
-        Self(tokens.collect::<Result<_, _>>()?).and(Self::default())
+    /// Adds a token.
+    fn add(&mut self, token: Token) -> Result<(), Ambiguous> {
+        if self.0.iter().any(|known| known.name == token.name) {
+            return Err(Ambiguous::Name(token.name));
+        }
+        if let Some(known) = self.0.iter().find(|known| known.digest == token.digest) {
+            return Err(Ambiguous::Token(known.name.clone(), token.name));
+        }
+        self.0.push(token);
+        Ok(())
     }
 }
 
 impl Token {
-    fn parse(entry: &str, number: usize) -> Result<Self, InvalidTokens> {
-        let parts: Vec<_> = entry.split(':').collect();
-        let (name, token, scope) = match parts[..] {
-            [name, token] | [name, token, "write"] => (name, token, Scope::Write),
-            [name, token, "read"] => (name, token, Scope::Read),
-            _ => return Err(InvalidTokens::Form(number)),
+    /// Makes a new random token and returns it with its text, which nothing else keeps.
+    pub fn generate(
+        name: Creator,
+        scope: Scope,
+        expires_at: Option<Timestamp>,
+        rng: &mut StdRng,
+    ) -> (String, Self) {
+        let text = format!("{PREFIX}{}", Alphanumeric.sample_string(rng, RANDOM_CHARACTERS));
+        let token = Self { name, scope, expires_at, digest: Sha256::digest(&text).into() };
+        (text, token)
+    }
+
+    fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| now >= end)
+    }
+}
+
+/// Parses the name of a token.
+///
+/// # Errors
+/// The reason why `text` can't be a name.
+pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
+    let name: Creator = text.parse()?;
+    if name.is_reserved() {
+        Err(InvalidName::Reserved)
+    } else if text.starts_with('#') {
+        Err(InvalidName::Comment)
+    } else {
+        Ok(name)
+    }
+}
+
+/// The tokens of `API_TOKENS`, and those of a file that is reloaded when it changes.
+#[derive(Debug)]
+pub struct LiveTokens {
+    fixed: Arc<Tokens>,
+    file: Option<WatchedFile<Tokens>>,
+}
+
+impl LiveTokens {
+    /// Loads the file, if there is one.
+    ///
+    /// # Errors
+    /// The reason why the file can't be read or parsed.
+    pub fn load(fixed: Tokens, file: Option<PathBuf>) -> Result<Self, FileError> {
+        let fixed = Arc::new(fixed);
+        let parse = {
+            let fixed = fixed.clone();
+            move |text: &str| Ok(fixed.with_file(text)?)
         };
-        let name: Creator = name.parse().map_err(|_| InvalidTokens::Form(number))?;
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(InvalidTokens::Form(number));
-        }
-        if name.is_reserved() {
-            return Err(InvalidTokens::Reserved(name.to_string()));
-        }
-        if token.len() < Tokens::MIN_LEN {
-            return Err(InvalidTokens::Short(name.to_string()));
-        }
-        Ok(Self { name, digest: Sha256::digest(token).into(), scope })
+        let file = file.map(|path| WatchedFile::load(path, parse)).transpose()?;
+        Ok(Self { fixed, file })
+    }
+
+    /// Returns the tokens that are accepted now, unless they have expired.
+    pub fn current(&self) -> Arc<Tokens> {
+        self.file.as_ref().map_or_else(|| self.fixed.clone(), WatchedFile::get)
+    }
+
+    /// Reloads the file whenever it changes. Never returns.
+    ///
+    /// If the file can't be used, the current tokens stay.
+    pub async fn reload_regularly(&self) {
+        let Some(file) = &self.file else {
+            return std::future::pending().await;
+        };
+        file.follow(|reloaded| match reloaded {
+            Ok(Tokens(tokens)) => tracing::info!(tokens = tokens.len(), "tokens reloaded"),
+            Err(error) => {
+                tracing::error!(error = %Chain(error), "tokens could not be reloaded; the current ones stay");
+            }
+        })
+        .await;
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.name.as_str(), formatter)
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_list().entries(self.0.iter().map(|token| token.name.as_str())).finish()
+        formatter.debug_list().entries(&self.0).finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rand::{SeedableRng, rngs::SysRng};
+
     use super::*;
 
-    const LIST: &str =
-        "ci:0123456789abcdef,\n# a comment\n\n dash:fedcba9876543210:read\nops:ffffffffffffffff:write";
+    /// Returns a new token and its text.
+    fn make(name: &str, scope: Scope, expires_at: Option<Timestamp>) -> (String, Token) {
+        let mut rng = StdRng::try_from_rng(&mut SysRng).unwrap();
+        Token::generate(parse_name(name).unwrap(), scope, expires_at, &mut rng)
+    }
+
+    const NOW: Timestamp = Timestamp::constant(1_800_000_000, 0);
 
     #[test]
-    fn tokens_are_found_by_their_text_with_name_and_scope() {
-        let tokens: Tokens = LIST.parse().unwrap();
-        let find = |token| tokens.find(token).map(|(name, scope)| (name.as_str(), scope));
-        assert_eq!(find("0123456789abcdef"), Some(("ci", Scope::Write)));
-        assert_eq!(find("fedcba9876543210"), Some(("dash", Scope::Read)));
-        assert_eq!(find("ffffffffffffffff"), Some(("ops", Scope::Write)));
-        for other in ["", "0123456789abcde", "0123456789abcdeF", "0123456789abcdef0"] {
-            assert_eq!(tokens.find(other), None, "{other}");
+    fn a_token_is_found_by_its_text_and_by_its_name_until_it_expires() {
+        let mut tokens = Tokens::default();
+        let (lasting, token) = make("lasting", Scope::Write, None);
+        tokens.add(token).unwrap();
+        let (ending, token) = make("ending", Scope::Read, Some(NOW));
+        tokens.add(token).unwrap();
+
+        let before = Timestamp::from_millisecond(NOW.as_millisecond() - 1).unwrap();
+        for now in [before, NOW] {
+            let found = tokens.find(&lasting, now).unwrap();
+            assert_eq!((found.name.as_str(), found.scope), ("lasting", Scope::Write));
+            assert_eq!(tokens.named("lasting", now), Some(found));
         }
-        assert!("".parse::<Tokens>().unwrap().find("").is_none());
+        assert_eq!(tokens.find(&ending, before).unwrap().scope, Scope::Read);
+        assert!(tokens.named("ending", before).is_some());
+        assert_eq!(tokens.find(&ending, NOW), Err(Refused::Expired(parse_name("ending").unwrap())));
+        assert_eq!(tokens.named("ending", NOW), None);
+        assert_eq!(tokens.named("other", NOW), None);
+        for other in ["", &lasting[1..], &lasting[..51], &format!("{lasting}x"), "lasting"] {
+            assert_eq!(tokens.find(other, NOW), Err(Refused::Unknown), "{other}");
+        }
+        assert_eq!(format!("{tokens:?}"), r#"["lasting", "ending"]"#);
     }
 
     #[test]
-    fn what_is_no_list_of_tokens_is_refused_without_being_repeated() {
-        for (text, error) in [
-            ("0123456789abcdef", InvalidTokens::Form(1)),
-            ("a:0123456789abcdef:admin", InvalidTokens::Form(1)),
-            ("a:0123456789abcdef,:0123456789abcdef", InvalidTokens::Form(2)),
-            ("a:0123456789 abcdef", InvalidTokens::Form(1)),
-            ("a:0123456789abcde", InvalidTokens::Short("a".into())),
-            ("a:0123456789abcdef,a:fedcba9876543210", InvalidTokens::Twice("a".into())),
-            ("import:0123456789abcdef", InvalidTokens::Reserved("import".into())),
+    fn new_tokens_are_long_and_distinct_and_can_be_told_by_their_prefix() {
+        let mut tokens = Tokens::default();
+        for number in 0..100 {
+            let (text, token) = make(&number.to_string(), Scope::Read, None);
+            let random = text.strip_prefix("urlshort_").unwrap();
+            assert!(random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
+            tokens.add(token).unwrap();
+        }
+    }
+
+    #[test]
+    fn names_and_tokens_are_unique() {
+        let (_, token) = make("a", Scope::Read, None);
+        let mut tokens = Tokens::default();
+        tokens.add(token.clone()).unwrap();
+        let (_, namesake) = make("a", Scope::Read, None);
+        assert_eq!(tokens.add(namesake), Err(Ambiguous::Name(token.name.clone())));
+        let twin = Token { name: parse_name("b").unwrap(), ..token.clone() };
+        assert_eq!(tokens.add(twin.clone()), Err(Ambiguous::Token(token.name, twin.name)));
+    }
+
+    #[test]
+    fn a_name_is_a_short_word_that_means_nothing_else() {
+        for name in ["a", "ci-2", "Anna@example.org", "a#b", "Public", &"x".repeat(64)] {
+            assert_eq!(parse_name(name).unwrap().as_str(), name);
+        }
+        for (name, error) in [
+            ("", InvalidName::Form(InvalidCreator)),
+            ("a b", InvalidName::Form(InvalidCreator)),
+            ("a:b", InvalidName::Form(InvalidCreator)),
+            ("ä", InvalidName::Form(InvalidCreator)),
+            (&"x".repeat(65), InvalidName::Form(InvalidCreator)),
+            ("#a", InvalidName::Comment),
+            ("public", InvalidName::Reserved),
+            ("import", InvalidName::Reserved),
         ] {
-            let found = text.parse::<Tokens>().unwrap_err();
-            assert!(!found.to_string().contains("0123456789"), "{found}");
-            assert_eq!(found, error, "{text}");
+            assert_eq!(parse_name(name), Err(error), "{name:?}");
         }
-    }
-
-    #[test]
-    fn tokens_show_their_names_alone() {
-        assert_eq!(format!("{:?}", LIST.parse::<Tokens>().unwrap()), r#"["ci", "dash", "ops"]"#);
     }
 }

@@ -6,8 +6,6 @@ use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::filter::Targets;
 
-use crate::tokens::{InvalidTokens, Tokens};
-
 /// The name of a strategy for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StrategyName {
@@ -79,7 +77,7 @@ impl FromStr for RateLimit {
 /// The longest duration of an option. Timers far beyond it would overflow once they are set.
 pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
         Duration::ZERO => Err("takes a time greater than 0".into()),
         duration => Ok(duration),
@@ -92,11 +90,6 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
         Ok(duration) => Ok(duration),
         Err(_) => Err("takes a time such as 500ms, 10s or 2min".into()),
     }
-}
-
-pub(super) fn tokens_in(path: &str) -> Result<Tokens, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("takes a readable file: {error}"))?;
-    text.parse().map_err(|error: InvalidTokens| error.to_string())
 }
 
 /// Takes the path of a file that another program may only write later.

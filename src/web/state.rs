@@ -9,7 +9,13 @@ use axum::extract::FromRef;
 
 use super::extract::ids::RequestIds;
 use super::middleware::{in_flight::InFlight, password_attempts::Attempts};
-use crate::{config::Config, links::Links, observability::metrics::Metrics, shortener::Shortener};
+use crate::{
+    config::Config,
+    links::Links,
+    observability::metrics::Metrics,
+    shortener::Shortener,
+    tokens::{LiveTokens, Tokens},
+};
 
 /// The parts that handlers use. Cheap to clone.
 #[derive(Clone, FromRef)]
@@ -20,8 +26,16 @@ pub struct AppState {
     pub draining: Draining,
     pub config: Arc<Config>,
     pub attempts: Arc<Attempts>,
+    pub live_tokens: Arc<LiveTokens>,
     pub request_ids: Arc<RequestIds>,
     pub in_flight: InFlight,
+}
+
+impl AppState {
+    /// Returns the tokens that are accepted now, unless they have expired.
+    pub(crate) fn tokens(&self) -> Arc<Tokens> {
+        self.live_tokens.current()
+    }
 }
 
 /// A flag that is raised once, when the service begins to end.

@@ -46,7 +46,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("BLOCK_PRIVATE_TARGETS", "maybe", "takes true or false"),
         ("API_TOKENS", "ci:0123456789abcdef:admin", "takes name:token[:read|write]"),
         ("API_TOKENS", "ci:0123456789abcde", "less than 16 characters"),
-        ("API_TOKENS_FILE", "/nonexistent/tokens", "readable file"),
+        ("API_TOKENS_FILE", "/nonexistent/tokens", "the file can't be read: No such file"),
         ("PUBLIC_SHORTEN", "perhaps", "takes true or false"),
         ("RATE_LIMIT", "60", "60/min"),
         ("MAX_BODY", "big", "couldn't parse"),
@@ -86,6 +86,7 @@ fn variables_in_help() -> BTreeSet<String> {
 fn the_help_of_a_command_shows_only_the_options_that_it_goes_by() {
     for (command, shown, hidden) in [
         ("healthcheck", "--port", "--store-url"),
+        ("token", "--expires", "--port"),
         ("export", "--store-url", "--flush-interval"),
         ("import", "--block-private-targets", "--rate-limit"),
     ] {

@@ -46,5 +46,6 @@ mod shutdown;
 mod silence;
 mod store;
 mod support;
+mod tokens;
 mod transfer;
 mod upgrade;

@@ -1,5 +1,8 @@
 //! Properties of the values that clients, operators and files write as text.
 
+use std::collections::HashSet;
+
+use jiff::Timestamp;
 use proptest::{
     collection::vec,
     prelude::*,
@@ -65,13 +68,13 @@ proptest! {
             format!("n{number}:{token}{}", if *reads { ":read" } else { "" })
         };
         let text = tokens.iter().enumerate().map(entry).collect::<Vec<_>>().join(separator);
+        prop_assume!(tokens.iter().map(|(token, _)| token).collect::<HashSet<_>>().len() == tokens.len());
         let list: Tokens = text.parse().unwrap();
         for (number, (token, reads)) in tokens.iter().enumerate() {
-            let (name, scope) = list.find(token).unwrap();
-            let is_twin = tokens.iter().filter(|(other, _)| other == token).count() > 1;
-            let expected = format!("n{number}");
-            prop_assert!(is_twin || (name.as_str() == expected && (scope == Scope::Read) == *reads));
-            prop_assert!(list.find(&token[1..]).is_none());
+            let found = list.find(token, Timestamp::MAX).unwrap();
+            prop_assert_eq!(found.name.as_str(), format!("n{number}"));
+            prop_assert_eq!(found.scope == Scope::Read, *reads);
+            prop_assert!(list.find(&token[1..], Timestamp::MIN).is_err());
             let shown = format!("{list:?}");
             prop_assert!(!shown.contains(token.as_str()));
         }

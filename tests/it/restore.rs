@@ -13,15 +13,15 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::{Postgres, Process, monitoring, run, sqlite_in};
 
-/// Runs the block of the runbook's that has this name.
+/// Runs the block of the runbook's that has this name, and returns what it prints.
 #[track_caller]
-fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) {
+pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) -> String {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     let (_, commands) = runbook.split_once(&format!("```sh {block}\n")).unwrap();
     let (commands, _) = commands.split_once("```").unwrap();
     run(Command::new("bash")
         .args(["-euo", "pipefail", "-c", commands])
-        .envs(variables.iter().map(|(name, value)| (name, value))));
+        .envs(variables.iter().map(|(name, value)| (name, value))))
 }
 
 fn client() -> Client {

@@ -5,10 +5,11 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use axum_extra::headers::{Authorization, HeaderMapExt, authorization::Bearer};
+use jiff::Timestamp;
 
 use crate::{
     link::{Creator, Key},
-    tokens::{Scope, Tokens},
+    tokens::{Scope, Token, Tokens},
     web::{
         extract::{client::ClientIp, ids::RequestId},
         respond::error::ApiError,
@@ -72,7 +73,7 @@ impl FromRequestParts<AppState> for MayRead {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Read).map(|_| Self)
+        authorize(state, parts, Scope::Read).map(|_| Self)
     }
 }
 
@@ -80,7 +81,7 @@ impl FromRequestParts<AppState> for MayWrite {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let name = authorize(state.config.access.api_tokens.as_ref(), &parts.headers, Scope::Write)?;
+        let name = authorize(state, parts, Scope::Write)?;
         Ok(Self(Author::new(name, parts)))
     }
 }
@@ -102,15 +103,14 @@ impl FromRequestParts<AppState> for MayShorten {
 ///
 /// # Errors
 /// [`ApiError::Unauthorized`] without a valid token, [`ApiError::Forbidden`] if its scope is less than `needed`.
-pub(crate) fn authorize(
-    tokens: Option<&Tokens>,
-    headers: &HeaderMap,
-    needed: Scope,
-) -> Result<Creator, ApiError> {
-    let bearer = headers.typed_get::<Authorization<Bearer>>().ok_or(ApiError::Unauthorized)?;
-    match tokens.and_then(|tokens| tokens.find(bearer.token().trim())) {
-        Some((name, scope)) if scope >= needed => Ok(name.clone()),
-        Some(_) => Err(ApiError::Forbidden),
-        None => Err(ApiError::Unauthorized),
-    }
+fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, ApiError> {
+    let (tokens, now) = (state.tokens(), state.shortener.clock.now());
+    let token = identify(&tokens, &parts.headers, now).ok_or(ApiError::Unauthorized)?;
+    if token.scope >= needed { Ok(token.name.clone()) } else { Err(ApiError::Forbidden) }
+}
+
+/// Returns the token of a request with these headers.
+pub(crate) fn identify<'a>(tokens: &'a Tokens, headers: &HeaderMap, now: Timestamp) -> Option<&'a Token> {
+    let bearer = headers.typed_get::<Authorization<Bearer>>()?;
+    tokens.find(bearer.token().trim(), now).ok()
 }
