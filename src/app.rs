@@ -26,7 +26,7 @@ use crate::{
     web::{
         HttpService,
         extract::ids::RequestIds,
-        middleware::in_flight::InFlight,
+        middleware::{in_flight::InFlight, token_failures::TokenFailures},
         router,
         state::{AppState, Draining},
     },
@@ -88,11 +88,12 @@ impl App {
         let state = AppState {
             shortener: Arc::new(shortener),
             links,
-            metrics,
+            metrics: metrics.clone(),
             draining: Draining::default(),
             config: Arc::new(config.clone()),
             attempts: Arc::default(),
             live_tokens: Arc::new(tokens),
+            token_failures: Arc::new(TokenFailures::new(metrics)),
             request_ids: Arc::new(RequestIds::new(std::array::from_fn(|_| rng.next_u64()))),
             in_flight: InFlight::new(config.limits.max_in_flight),
         };

@@ -23,6 +23,7 @@ pub(crate) mod middleware {
     pub(crate) mod in_flight;
     pub(crate) mod password_attempts;
     pub(crate) mod rate_limit;
+    pub(crate) mod token_failures;
 }
 #[cfg(test)]
 mod properties;

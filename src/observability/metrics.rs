@@ -60,6 +60,8 @@ pub struct Metrics {
     pub cache_bytes: IntGauge,
     /// Requests refused because their client sent too many.
     pub rate_limited: IntCounter,
+    /// Requests whose token was refused.
+    pub token_failures: IntCounter,
     /// Different visits that are not in the store yet.
     pub clicks_pending: IntGauge,
     /// Different visits that may wait at a time; one more is dropped.
@@ -148,6 +150,7 @@ impl Metrics {
             cache_requests,
             cache_bytes: gauge("cache_bytes", "Bytes that the cache uses."),
             rate_limited: counter("rate_limited_total", "Requests refused by the rate limit."),
+            token_failures: counter("token_failures_total", "Requests whose token was refused."),
             clicks_pending: gauge("clicks_pending", "Different visits that are not in the store yet."),
             clicks_pending_limit: gauge("clicks_pending_limit", "Different visits that may wait at a time."),
             clicks_dropped: counter("clicks_dropped_total", "Clicks that were not counted."),

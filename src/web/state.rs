@@ -8,7 +8,7 @@ use std::sync::{
 use axum::extract::FromRef;
 
 use super::extract::ids::RequestIds;
-use super::middleware::{in_flight::InFlight, password_attempts::Attempts};
+use super::middleware::{in_flight::InFlight, password_attempts::Attempts, token_failures::TokenFailures};
 use crate::{
     config::Config,
     links::Links,
@@ -27,6 +27,7 @@ pub struct AppState {
     pub config: Arc<Config>,
     pub attempts: Arc<Attempts>,
     pub live_tokens: Arc<LiveTokens>,
+    pub token_failures: Arc<TokenFailures>,
     pub request_ids: Arc<RequestIds>,
     pub in_flight: InFlight,
 }

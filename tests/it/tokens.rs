@@ -1,4 +1,4 @@
-//! Tokens: made by the command, kept in a file that is read again when it changes.
+//! Tokens: made by the command, kept in a file that is read again when it changes, and refused.
 
 use std::{
     fs::{self, OpenOptions},
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     readme::README,
     restore::follow_runbook,
-    support::{Process, TestApp, assert_error, run},
+    support::{PATIENCE, Process, TestApp, assert_error, eventually, run},
 };
 
 /// The messages that tell of a reload.
@@ -34,10 +34,14 @@ impl Service {
         Self { process, client: Client::new(), log: Vec::new() }
     }
 
-    /// Asks for links with a token.
-    async fn ask(&self, token: &str) -> u16 {
+    /// Asks for links with a token from the client at this address.
+    async fn ask_as(&self, client: &str, token: &str) -> reqwest::Response {
         let request = self.client.get(self.process.url("/api/v1/links")).bearer_auth(token);
-        request.send().await.unwrap().status().as_u16()
+        request.header("x-forwarded-for", client).send().await.unwrap()
+    }
+
+    async fn ask(&self, token: &str) -> u16 {
+        self.ask_as("192.0.2.1", token).await.status().as_u16()
     }
 
     /// Reads the log up to the next line with this message.
@@ -117,7 +121,14 @@ async fn a_token_is_added_expires_and_is_removed_without_a_restart() {
     service.wait_for_log(RELOADED);
     assert_eq!(service.ask(&ci).await, 401);
     assert_eq!(service.ask("0123456789abcdef").await, 200, "the variable has it still");
-    assert_eq!(service.end(RELOADED, &[&ci, &dash, &ci[9..20], "0123456789abcdef"]).len(), 3);
+    let refused = service.end("token refused", &[&ci, &dash, &ci[9..20], "0123456789abcdef"]);
+    let expired: Vec<_> = refused.iter().filter(|line| line["reason"] == "expired").collect();
+    assert_eq!(expired.len(), 1, "{refused:?}");
+    assert_eq!(expired[0]["token"], "dash");
+    let last = refused.last().unwrap();
+    assert_eq!((&last["reason"], last.get("token")), (&json!("unknown"), None));
+    assert_eq!((&last["level"], &last["client_ip"]), (&json!("WARN"), &json!("127.0.0.1")));
+    assert_eq!(last["request_id"].as_str().unwrap().len(), 32);
 }
 
 #[tokio::test]
@@ -201,6 +212,49 @@ fn a_file_that_is_broken_at_the_start_is_one_line_without_its_content() {
         // The way to mend it must work.
         run(Process::command(&variables).args(["token", "ci"]));
     }
+}
+
+#[tokio::test]
+async fn failed_tokens_are_limited_for_each_client_and_right_ones_never() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = new_file(directory.path());
+    let (token, line) = make(&["ci"]);
+    append(&file, &line);
+    let service = Service::start(&file, &[("TRUSTED_PROXIES", "1")]);
+    let wrong = "wrong-0123456789";
+    let (first, neighbour, other) = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1");
+    for _ in 0..10 {
+        assert_error(service.ask_as(first, wrong).await, 401, "unauthorized").await;
+    }
+    // A slow machine may have given one back already.
+    let mut failures = 10;
+    let refused = eventually(PATIENCE, async || {
+        failures += 1;
+        let answer = service.ask_as(first, wrong).await;
+        if answer.status() == 429 { Ok(answer) } else { Err(answer.status()) }
+    })
+    .await;
+    let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=6).contains(&wait), "{wait}");
+    assert_error(refused, 429, "rate_limited").await;
+    assert_eq!(service.ask_as(first, &token).await.status(), 200, "the right token still works");
+    let without = service.client.get(service.process.url("/api/v1/links")).header("x-forwarded-for", first);
+    assert_error(without.send().await.unwrap(), 401, "unauthorized").await;
+    assert_error(service.ask_as(other, wrong).await, 401, "unauthorized").await;
+    let basic = service.client.get(service.process.url("/api/v1/links")).basic_auth("ci", Some(&token));
+    assert_error(basic.header("x-forwarded-for", other).send().await.unwrap(), 401, "unauthorized").await;
+    let same_network = service.ask_as(neighbour, wrong).await.status();
+    failures += 3;
+    let metrics = service.client.get(service.process.url("/metrics")).send().await.unwrap();
+    assert!(metrics.text().await.unwrap().contains(&format!("\ntoken_failures_total {failures}\n")));
+
+    let lines = service.end("token refused", &[wrong, &token, &token[9..]]);
+    let from = |client: &str| lines.iter().filter(|line| line["client_ip"] == client).collect::<Vec<_>>();
+    let logged_neighbour = from(neighbour).len();
+    assert_eq!(same_network == 429, logged_neighbour == 0);
+    // All but those beyond the limit, which were at least one.
+    assert!((10..failures - 2).contains(&from(first).len()), "{lines:?}");
+    assert_eq!(from(other).iter().map(|line| &line["reason"]).collect::<Vec<_>>(), ["unknown", "malformed"]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::{
     tokens::{Scope, Token, Tokens},
     web::{
         extract::{client::ClientIp, ids::RequestId},
+        middleware::token_failures::TokenFailure,
         respond::error::ApiError,
         state::AppState,
     },
@@ -102,15 +103,30 @@ impl FromRequestParts<AppState> for MayShorten {
 /// Returns the name of the request's token.
 ///
 /// # Errors
-/// [`ApiError::Unauthorized`] without a valid token, [`ApiError::Forbidden`] if its scope is less than `needed`.
+/// [`ApiError::Unauthorized`] without a valid token, [`ApiError::RateLimited`] instead for a client that has sent many,
+/// [`ApiError::Forbidden`] if the scope of the token is less than `needed`.
 fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, ApiError> {
-    let (tokens, now) = (state.tokens(), state.shortener.clock.now());
-    let token = identify(&tokens, &parts.headers, now).ok_or(ApiError::Unauthorized)?;
-    if token.scope >= needed { Ok(token.name.clone()) } else { Err(ApiError::Forbidden) }
+    match identify(&state.tokens(), &parts.headers, state.shortener.clock.now()) {
+        Ok(token) if token.scope >= needed => Ok(token.name.clone()),
+        Ok(_) => Err(ApiError::Forbidden),
+        Err(failure) => {
+            Err(state.token_failures.refuse(&failure, ClientIp::of(parts), &RequestId::of(parts)))
+        }
+    }
 }
 
 /// Returns the token of a request with these headers.
-pub(crate) fn identify<'a>(tokens: &'a Tokens, headers: &HeaderMap, now: Timestamp) -> Option<&'a Token> {
-    let bearer = headers.typed_get::<Authorization<Bearer>>()?;
-    tokens.find(bearer.token().trim(), now).ok()
+///
+/// # Errors
+/// The reason why no token is accepted.
+pub(crate) fn identify<'a>(
+    tokens: &'a Tokens,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> Result<&'a Token, TokenFailure> {
+    match headers.typed_get::<Authorization<Bearer>>() {
+        Some(bearer) => Ok(tokens.find(bearer.token().trim(), now)?),
+        None if headers.contains_key(header::AUTHORIZATION) => Err(TokenFailure::Malformed),
+        None => Err(TokenFailure::Missing),
+    }
 }

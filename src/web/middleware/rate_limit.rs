@@ -49,7 +49,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// The time that the client has to wait.
-    fn admit(&self, client: ClientIp) -> Result<(), Duration> {
+    pub(super) fn admit(&self, client: ClientIp) -> Result<(), Duration> {
         if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_CLEANUP) {
             self.clients.retain_recent();
         }
