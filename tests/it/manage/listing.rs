@@ -1,12 +1,13 @@
 //! `GET /api/v1/links`: pages of links.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use reqwest::Method;
+use futures_util::future::join_all;
+use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{app, call, json_of, make};
-use crate::support::{TestApp, assert_error};
+use super::{WRITE, app, call, json_of, make};
+use crate::support::{FaultyStore, Mood, TestApp, assert_error};
 
 /// A service with the links `k0` to `k24`, each a second younger than the one before.
 async fn with_25_links() -> TestApp {
@@ -126,4 +127,29 @@ async fn links_are_found_by_creator_state_and_target() {
     }
     app.advance(Duration::from_secs(60));
     assert_eq!(keys(&page(&app, "state=expired").await), ["ends"]);
+}
+
+#[tokio::test]
+async fn beyond_one_search_and_three_that_wait_searches_are_refused_at_once() {
+    let store = Arc::new(FaultyStore::default());
+    let tokens = format!("ci:{WRITE}");
+    let flags = ["--api-tokens", &tokens, "--store-timeout", "300ms"];
+    let app = TestApp::start_on(store.clone(), &flags).await;
+    store.set_mood(Mood::Frozen);
+    let searches = (0..6).map(|_| call(&app, Method::GET, "/api/v1/links?search=x").send());
+    let answers = join_all(searches).await;
+    let mut codes = Vec::new();
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key(header::RETRY_AFTER));
+        let body: Value = answer.json().await.unwrap();
+        codes.push(body["code"].as_str().unwrap().to_owned());
+    }
+    codes.sort_unstable();
+    assert_eq!(codes[..2], ["overloaded", "overloaded"]);
+    assert!(codes[2..].iter().all(|code| code == "store_unavailable"), "{codes:?}");
+
+    store.set_mood(Mood::Fine);
+    assert!(keys(&page(&app, "search=x").await).is_empty());
 }
