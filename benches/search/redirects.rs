@@ -21,7 +21,7 @@ const TOKEN: &str = "a-token-of-the-benchmark";
 
 pub(crate) fn report(url: &str, links: &Links, count: u64) {
     let tokens = format!("bench:{TOKEN}");
-    let settings = [("STORE_URL", url), ("API_TOKENS", &tokens), ("RATE_LIMIT", "0"), ("LOG_LEVEL", "warn")];
+    let settings = [("STORE_URL", url), ("API_TOKENS", &tokens), ("RATE_LIMIT", "0")];
     println!("\n{:<26} {:>9} {:>9} {:>9} {:>10}", "redirects", "p50", "p99", "max", "searches");
     for (name, cache, is_cold) in [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)]
     {

@@ -92,22 +92,20 @@ impl Search {
         fold(text).contains(&*self.folded)
     }
 
-    /// Returns a pattern for SQL's `LIKE` that all matching texts meet, in lower case, with `\` as the escape.
+    /// Returns the longest part of the text that a database can look for. All texts that match contain it.
     ///
-    /// Some other texts meet it too: databases differ in the case of letters beyond ASCII, and JSON escapes quotes and
-    /// backslashes, so the pattern allows anything there.
-    pub(super) fn like_pattern(&self) -> String {
-        let mut pattern = String::from("%");
-        for char in self.folded.chars() {
-            match char {
-                '"' | '\\' => pattern.push('%'),
-                '%' | '_' => pattern.extend(['\\', char]),
-                char if char.is_ascii() && !char.is_ascii_control() => pattern.push(char),
-                _ => pattern.push('%'),
-            }
-        }
-        pattern + "%"
+    /// It is in lower case, and only ASCII in it has case: databases differ in the case of other letters. It has no quotes
+    /// and backslashes either, because JSON escapes them.
+    pub(super) fn literal(&self) -> &str {
+        let is_literal = |char: char| {
+            !char.is_control() && !matches!(char, '"' | '\\') && (char.is_ascii() || !has_case(char))
+        };
+        self.folded.split(|char| !is_literal(char)).max_by_key(|part| part.len()).unwrap_or_default()
     }
+}
+
+fn has_case(char: char) -> bool {
+    !char.to_lowercase().eq([char]) || !char.to_uppercase().eq([char])
 }
 
 impl FromStr for Search {
@@ -252,15 +250,17 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_escapes_wildcards_and_allows_anything_where_texts_may_differ() {
-        for (search, pattern) in [
-            ("Ab", "%ab%"),
-            ("a_b%", r"%a\_b\%%"),
-            ("für", "%f%r%"),
-            (r#"a"b\c"#, "%a%b%c%"),
-            ("a\0b", "%a%b%"),
+    fn a_database_looks_for_the_longest_part_without_letters_that_it_may_not_know() {
+        for (search, literal) in [
+            ("Ab", "ab"),
+            ("a_b%", "a_b%"),
+            ("Größe", "gr"),
+            (r#"a"bcd\e"#, "bcd"),
+            ("a\0bc", "bc"),
+            ("Привет", ""),
+            ("日本語", "日本語"),
         ] {
-            assert_eq!(search.parse::<Search>().unwrap().like_pattern(), pattern);
+            assert_eq!(search.parse::<Search>().unwrap().literal(), literal);
         }
     }
 

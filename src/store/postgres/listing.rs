@@ -51,28 +51,33 @@ pub(super) async fn search(connection: &mut PgConnection, listing: &Listing) -> 
         let begin = Instant::now();
         let end = end_of_slice(connection, listing, &after, size).await?;
         let missing = listing.limit - page.records.len();
-        let rows = rows(connection, listing, &after, end.as_ref(), missing).await?;
+        let rows = rows(connection, listing, &after, Some(size), missing).await?;
         for row in &rows {
             push(&mut page, &listing.filter, row)?;
-            after = position(listing.order, row)?;
         }
         if page.records.len() == listing.limit {
             page.next = page.records.last().map(|record| listing.order.cursor(record));
             return Ok(page);
         }
-        if rows.len() == missing {
-            continue;
-        }
-        let Some(end) = end else { return Ok(page) };
-        searched += u64::from(size);
+        after = match (rows.last(), end) {
+            // There may be more candidates in the slice.
+            (Some(last), _) if rows.len() == missing => {
+                searched += missing as u64;
+                position(listing.order, last)?
+            }
+            (_, Some(end)) => {
+                searched += u64::from(size);
+                end
+            }
+            (_, None) => return Ok(page),
+        };
         if Instant::now() >= deadline
-            && let Ok(key) = end.1.parse()
+            && let Ok(key) = after.1.parse()
         {
-            page.next = Some(Cursor { position: end.0, key });
+            page.next = Some(Cursor { position: after.0, key });
             page.searched = Some(searched);
             return Ok(page);
         }
-        after = end;
         if begin.elapsed() < SLICE_TIME {
             size *= 2;
         }
@@ -100,80 +105,93 @@ fn position(order: Order, row: &PgRow) -> Result<Position, StoreError> {
     Ok((row.try_get(column)?, row.try_get(0)?))
 }
 
-/// Returns the position of the last of the next `size` links with the target, or `None` if there are fewer.
+/// The parts of a statement that depend on the order.
+struct Source {
+    /// The table with the order's index.
+    table: &'static str,
+    join: &'static str,
+    /// The columns of a position, and those that sort it.
+    columns: &'static str,
+    order: &'static str,
+    comparison: &'static str,
+}
+
+impl Source {
+    fn of(order: Order) -> Self {
+        let (table, join) = ("links", "LEFT JOIN counts");
+        let columns = "created_at, links.key";
+        match order {
+            Order::Newest => {
+                Self { table, join, columns, order: "created_at DESC, links.key DESC", comparison: "<" }
+            }
+            Order::Oldest => Self { table, join, columns, order: "created_at, links.key", comparison: ">" },
+            Order::MostClicked => Self {
+                table: "counts",
+                join: "JOIN links",
+                columns: "clicks, counts.key",
+                order: "clicks DESC, counts.key DESC",
+                comparison: "<",
+            },
+        }
+    }
+
+    /// Adds the conditions that an index serves.
+    fn push_range(&self, query: &mut QueryBuilder<Postgres>, after: &Position, filter: &Filter) {
+        let Self { table, columns, comparison, .. } = self;
+        query.push(format!(" FROM {table} WHERE ({columns}) {comparison} ("));
+        query.push_bind(after.0).push(", ").push_bind(after.1.clone()).push(")");
+        if *table == "counts" {
+            query.push(" AND clicks > 0");
+        } else if let Some(target) = &filter.target {
+            query.push(" AND doc ->> 'target' = ").push_bind(target.as_str().to_owned());
+        }
+    }
+}
+
+/// Returns the position of the last of the next `size` rows, or `None` if there are fewer.
 async fn end_of_slice(
     connection: &mut PgConnection,
     listing: &Listing,
     after: &Position,
     size: u32,
 ) -> Result<Option<Position>, StoreError> {
-    let (select, order) = match listing.order {
-        Order::Newest => {
-            ("SELECT created_at, key FROM links WHERE (created_at, key) < (", "created_at DESC, key DESC")
-        }
-        Order::Oldest => ("SELECT created_at, key FROM links WHERE (created_at, key) > (", "created_at, key"),
-        Order::MostClicked => {
-            ("SELECT clicks, key FROM counts WHERE clicks > 0 AND (clicks, key) < (", "clicks DESC, key DESC")
-        }
-    };
-    let mut query = QueryBuilder::<Postgres>::new(select);
-    query.push_bind(after.0).push(", ").push_bind(&after.1).push(")");
-    if let Some(target) = &listing.filter.target
-        && listing.order != Order::MostClicked
-    {
-        query.push(" AND doc ->> 'target' = ").push_bind(target.as_str());
-    }
-    query.push(format!(" ORDER BY {order} LIMIT 1 OFFSET ")).push_bind(i64::from(size) - 1);
+    let source = Source::of(listing.order);
+    let mut query = QueryBuilder::new(format!("SELECT {}", source.columns));
+    source.push_range(&mut query, after, &listing.filter);
+    query.push(format!(" ORDER BY {} LIMIT 1 OFFSET ", source.order)).push_bind(i64::from(size) - 1);
     Ok(query.build_query_as().fetch_optional(connection).await?)
 }
 
-/// Returns up to `limit` links after one position and up to another that may meet the filter.
+/// Returns up to `limit` links after a position that may meet the filter.
+///
+/// With a slice, only that many links are examined. The slice is a subquery with a limit, from which the planner knows
+/// how few rows there are to join.
 async fn rows(
     connection: &mut PgConnection,
     listing: &Listing,
     after: &Position,
-    end: Option<&Position>,
+    slice: Option<u32>,
     limit: usize,
 ) -> Result<Vec<PgRow>, StoreError> {
-    let (tables, columns, is_after, is_before_end, order) = match listing.order {
-        Order::Newest => (
-            "links LEFT JOIN counts",
-            "links.created_at, links.key",
-            "<",
-            ">=",
-            "links.created_at DESC, links.key DESC",
-        ),
-        Order::Oldest => (
-            "links LEFT JOIN counts",
-            "links.created_at, links.key",
-            ">",
-            "<=",
-            "links.created_at, links.key",
-        ),
-        Order::MostClicked => {
-            ("counts JOIN links", "clicks, counts.key", "<", ">=", "clicks DESC, counts.key DESC")
-        }
-    };
-    let mut query = QueryBuilder::<Postgres>::new(concat!("SELECT ", columns!()));
-    query.push(format!(" FROM {tables} USING (key, created_at) WHERE ({columns}) {is_after} ("));
-    query.push_bind(after.0).push(", ").push_bind(after.1.as_str()).push(")");
-    if let Some(end) = end {
-        query.push(format!(" AND ({columns}) {is_before_end} ("));
-        query.push_bind(end.0).push(", ").push_bind(end.1.as_str()).push(")");
+    let source = Source::of(listing.order);
+    let mut query = QueryBuilder::new(concat!("SELECT ", columns!(), " FROM (SELECT *"));
+    source.push_range(&mut query, after, &listing.filter);
+    if let Some(size) = slice {
+        query.push(format!(" ORDER BY {} LIMIT {size}", source.order));
     }
-    if listing.order == Order::MostClicked {
-        query.push(" AND clicks > 0");
-    }
-    push_conditions(&mut query, &listing.filter);
-    query.push(format!(" ORDER BY {order} LIMIT "));
+    query.push(format!(") AS {} {} USING (key, created_at) WHERE true", source.table, source.join));
+    push_conditions(&mut query, listing);
+    query.push(format!(" ORDER BY {} LIMIT ", source.order));
     query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     Ok(query.build().fetch_all(connection).await?)
 }
 
 /// Adds conditions that all links meet that meet the filter, and few others. [`Filter::matches`] decides about these.
-fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
-    let Filter { search, tag, created_by, state, target } = filter;
-    if let Some(target) = target {
+fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
+    let Filter { search, tag, created_by, state, target } = &listing.filter;
+    if let Some(target) = target
+        && listing.order == Order::MostClicked
+    {
         query.push(" AND doc ->> 'target' = ").push_bind(target.as_str().to_owned());
     }
     if let Some(tag) = tag {
@@ -204,14 +222,12 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         }
     }
     if let Some(search) = search {
-        let pattern = search.like_pattern();
+        let literal = search.literal().to_owned();
         let mut separator = " AND (";
         for text in ["links.key", "doc ->> 'target'", "doc ->> 'title'"] {
             // The collation "C" knows the case of ASCII only, in every database, and is the fastest.
-            query
-                .push(separator)
-                .push(format!("lower(({text}) COLLATE \"C\") LIKE "))
-                .push_bind(pattern.clone());
+            query.push(separator).push(format!("strpos(lower(({text}) COLLATE \"C\"), "));
+            query.push_bind(literal.clone()).push(") > 0");
             separator = " OR ";
         }
         query.push(")");

@@ -105,8 +105,17 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
     let has = |name: &str| format!("instr(doc, '\"{name}\":') > 0");
     let mut conditions = Vec::new();
     if let Some(search) = search {
-        let pattern = bind(search.like_pattern().into());
-        conditions.push(format!("(doc LIKE {pattern} ESCAPE '\\' OR links.key LIKE {pattern} ESCAPE '\\')"));
+        let literal = search.literal().replace('%', "\\%").replace('_', "\\_");
+        let pattern = bind(format!("%{literal}%").into());
+        let is_in = |text: &str| format!("{text} LIKE {pattern} ESCAPE '\\'");
+        // Most documents do not contain the text at all, and are not parsed.
+        conditions.push(format!(
+            "({} OR {} AND json_valid(doc) AND ({} OR {}))",
+            is_in("links.key"),
+            is_in("doc"),
+            is_in("doc ->> 'target'"),
+            is_in("doc ->> 'title'")
+        ));
     }
     if let Some(tag) = tag {
         conditions.push(contains(bind(json(tag.as_str()).into())));
@@ -139,7 +148,11 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
             ),
         });
     }
-    if conditions.is_empty() { "1".into() } else { conditions.join(" AND ") }
+    if conditions.is_empty() {
+        return "1".into();
+    }
+    // Outside CASE, SQLite evaluates both sides of AND.
+    format!("CASE WHEN {} THEN 1 ELSE 0 END", conditions.join(" AND "))
 }
 
 /// Returns a string as it is written in a document.
