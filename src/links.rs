@@ -20,7 +20,7 @@ use crate::{
     link::{Key, Link, Revision},
     observability::metrics::Metrics,
     store::{
-        Change, History, Record, Store, StoreError,
+        Change, History, Record, Secret, Store, StoreError,
         listing::{Listing, Page},
     },
 };
@@ -175,6 +175,14 @@ impl Links {
     /// Those of the store.
     pub async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
         self.health.run("take_numbers", self.health.store().take_numbers(count)).await
+    }
+
+    /// Returns the secret that all instances share. See [`Store::secret`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        self.health.run("secret", self.health.store().secret(proposed)).await
     }
 
     /// Adds clicks, and returns the links for which that failed.

@@ -9,7 +9,7 @@ mod row;
 mod schema;
 mod sqlite;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
@@ -67,6 +67,11 @@ pub trait Store: Send + Sync {
     /// No number is ever handed out twice, to any instance, even after a crash.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
+    /// Returns the secret that all instances share.
+    ///
+    /// The first call on a new store makes `proposed` the secret. Of several calls at the same time, one wins.
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError>;
+
     /// Adds tallies to the counts, and returns the links for which that failed.
     ///
     /// The caller passes each link and day once, sorted by key. Sums stop at [`MAX_COUNT`]. Tallies of removed links
@@ -96,6 +101,25 @@ pub trait Store: Send + Sync {
     ///
     /// Every later call fails.
     async fn close(&self);
+}
+
+/// Random bytes that only the instances of this service know. `Debug` does not show them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+impl TryFrom<Vec<u8>> for Secret {
+    type Error = StoreError;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, StoreError> {
+        let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("the secret does not have 32 bytes"))?;
+        Ok(Self(bytes))
+    }
 }
 
 /// A link with its counts.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     ops::Range,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -15,7 +15,7 @@ use dashmap::{DashMap, Entry};
 use jiff::civil::Date;
 
 use super::{
-    Change, FIRST_NUMBER, History, Record, Store, StoreError,
+    Change, FIRST_NUMBER, History, Record, Secret, Store, StoreError,
     listing::{Cursor, Listing, Order, Page},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
 pub struct MemoryStore {
     links: DashMap<Key, Stored, RandomState>,
     next_number: AtomicU64,
+    secret: OnceLock<Secret>,
 }
 
 struct Stored {
@@ -36,7 +37,7 @@ struct Stored {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { links: DashMap::default(), next_number: AtomicU64::new(FIRST_NUMBER) }
+        Self { links: DashMap::default(), next_number: AtomicU64::new(FIRST_NUMBER), secret: OnceLock::new() }
     }
 }
 
@@ -115,6 +116,10 @@ impl Store for MemoryStore {
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
         let first = self.next_number.fetch_add(count.into(), Ordering::Relaxed);
         Ok(first..first + u64::from(count))
+    }
+
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        Ok(*self.secret.get_or_init(|| proposed))
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {

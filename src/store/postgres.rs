@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
-    Change, Changed, History, Record, Store, StoreError, StoreOptions,
+    Change, Changed, History, Record, Secret, Store, StoreError, StoreOptions,
     batcher::Batcher,
     listing::{Listing, Page},
 };
@@ -148,6 +148,10 @@ impl Store for PostgresStore {
         let advance = || async |db: &mut PgConnection| rows::advance_counter(db, count).await;
         let next = self.pool.run(advance).await?;
         Ok(next - u64::from(count)..next)
+    }
+
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| rows::secret(db, proposed).await).await
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {

@@ -30,10 +30,10 @@ use tokio::time::{sleep, timeout};
 
 use self::{
     connection::{Connection, RedisUrl},
-    layout::{CHANNEL, COUNTER, Keys},
+    layout::{CHANNEL, COUNTER, Keys, SECRET},
 };
 use super::{
-    Change, Changed, FIRST_NUMBER, History, Record, Store, StoreError, StoreOptions,
+    Change, Changed, FIRST_NUMBER, History, Record, Secret, Store, StoreError, StoreOptions,
     listing::{Listing, Order, Page},
     row::{self, signed, unsigned},
 };
@@ -300,6 +300,12 @@ impl Store for RedisStore {
         let taken: u64 = self.query(&redis::Cmd::incr(COUNTER, count)).await?;
         let next = FIRST_NUMBER + taken;
         Ok(next - u64::from(count)..next)
+    }
+
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        let () = self.query(&redis::Cmd::set_nx(SECRET, &proposed.0[..])).await?;
+        let bytes: Vec<u8> = self.query(&redis::Cmd::get(SECRET)).await?;
+        bytes.try_into()
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {

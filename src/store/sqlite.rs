@@ -24,7 +24,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
 
 use self::worker::{Mode, Worker};
 use super::{
-    Change, Changed, History, Record, Store, StoreError,
+    Change, Changed, History, Record, Secret, Store, StoreError,
     listing::{Listing, Page},
     row,
 };
@@ -200,6 +200,17 @@ impl Store for SqliteStore {
             Ok(next - u64::from(count)..next)
         };
         self.writer.call(take).await
+    }
+
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        let secret = move |db: &Connection| {
+            db.execute(
+                "INSERT INTO secrets (name, value) VALUES ('sessions', ?) ON CONFLICT DO NOTHING",
+                [proposed.0],
+            )?;
+            db.query_row("SELECT value FROM secrets WHERE name = 'sessions'", (), |row| row.get(0))
+        };
+        self.writer.call(secret).await.and_then(|bytes: Vec<u8>| bytes.try_into())
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {

@@ -19,7 +19,7 @@ use urlshort::{
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
     store::{
-        self, Change, FIRST_NUMBER, History, Store, StoreError,
+        self, Change, FIRST_NUMBER, History, Secret, Store, StoreError,
         listing::{Listing, Order},
     },
 };
@@ -98,7 +98,21 @@ conformance! {
     clicks_on_a_link_that_is_not_there_are_left_out
     a_link_made_again_within_a_second_inherits_nothing
     a_count_near_the_maximum_stays_there_and_stops_no_other
+    the_first_secret_is_that_of_all_instances
     a_store_that_is_open_answers
+}
+
+async fn the_first_secret_is_that_of_all_instances(store: Arc<dyn Store>) {
+    let proposals = (1..=16).map(|byte| {
+        let store = store.clone();
+        tokio::spawn(async move { store.secret(Secret([byte; 32])).await.unwrap() })
+    });
+    let secrets: Vec<_> = join_all(proposals).await.into_iter().map(Result::unwrap).collect();
+    assert!(secrets.iter().all(|secret| *secret == secrets[0]));
+    // Any byte is kept, also those that are no text.
+    let other = store.secret(Secret([0xff; 32])).await.unwrap();
+    assert_eq!(other, secrets[0]);
+    assert_eq!(format!("{other:?}"), "[redacted]");
 }
 
 async fn open(url: &str) -> Arc<dyn Store> {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     link::{Key, Link, Revision},
     store::{
-        History, Record, StoreError,
+        History, Record, Secret, StoreError,
         row::{self, DayColumns, day_number, signed, unsigned},
     },
 };
@@ -203,4 +203,15 @@ pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -
     let advance = sqlx::query("UPDATE counters SET next = next + $1 WHERE name = 'key' RETURNING next");
     let row = advance.bind(i64::from(count)).fetch_one(connection).await?;
     unsigned(row.try_get(0)?)
+}
+
+/// Returns the secret of all instances, which is `proposed` if there was none.
+pub(super) async fn secret(connection: &mut PgConnection, proposed: Secret) -> Result<Secret, StoreError> {
+    sqlx::query("INSERT INTO secrets (name, value) VALUES ('sessions', $1) ON CONFLICT DO NOTHING")
+        .bind(&proposed.0[..])
+        .execute(&mut *connection)
+        .await?;
+    let select = sqlx::query_scalar("SELECT value FROM secrets WHERE name = 'sessions'");
+    let bytes: Vec<u8> = select.fetch_one(connection).await?;
+    bytes.try_into()
 }

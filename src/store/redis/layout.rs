@@ -36,6 +36,9 @@ pub(super) const COUNTER: &str = "urlshort:counter";
 /// A hash with the schema's version and `readable_from`.
 pub(super) const SCHEMA: &str = "urlshort:schema";
 
+/// The secret that all instances share.
+pub(super) const SECRET: &str = "urlshort:secret";
+
 /// The counter that numbers instances.
 pub(super) const INSTANCES: &str = "urlshort:instances";
 

@@ -15,7 +15,7 @@ use urlshort::{
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
     store::{
-        Change, Changed, History, Record, Store, StoreError,
+        Change, Changed, History, Record, Secret, Store, StoreError,
         listing::{Listing, Page},
         memory::MemoryStore,
     },
@@ -167,6 +167,11 @@ impl Store for FaultyStore {
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
         self.gate().await?;
         self.inner.take_numbers(count).await
+    }
+
+    async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
+        self.gate().await?;
+        self.inner.secret(proposed).await
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
