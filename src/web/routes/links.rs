@@ -12,6 +12,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
@@ -107,6 +108,30 @@ pub(crate) enum Sort {
     MostClicked,
 }
 
+impl ListQuery {
+    /// Validates the query at `now`.
+    pub(crate) fn listing(self, now: Timestamp) -> Result<Listing, ApiError> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if !(1..=MAX_PAGE).contains(&limit) {
+            return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+        }
+        let filter = Filter {
+            search: parsed(self.search.filter(|text| !text.is_empty()))?,
+            tag: parsed(self.tag)?,
+            created_by: parsed(self.by)?,
+            state: self.state.map(|state| (state, now)),
+            target: parsed(self.url)?,
+        };
+        let order = match self.sort {
+            Sort::Newest => Order::Newest,
+            Sort::Oldest => Order::Oldest,
+            Sort::MostClicked => Order::MostClicked,
+        };
+        let after = parsed(self.cursor)?;
+        Ok(Listing { order, after, limit: limit.into(), filter, ..Listing::default() })
+    }
+}
+
 /// A page of links.
 #[derive(Serialize, ToSchema)]
 struct LinkPage {
@@ -136,25 +161,8 @@ pub(crate) async fn index(
     ServiceUrl(base_url): ServiceUrl,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = query.limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
-    }
     let now = shortener.clock.now();
-    let filter = Filter {
-        search: parsed(query.search.filter(|text| !text.is_empty()))?,
-        tag: parsed(query.tag)?,
-        created_by: parsed(query.by)?,
-        state: query.state.map(|state| (state, now)),
-        target: parsed(query.url)?,
-    };
-    let order = match query.sort {
-        Sort::Newest => Order::Newest,
-        Sort::Oldest => Order::Oldest,
-        Sort::MostClicked => Order::MostClicked,
-    };
-    let after = parsed(query.cursor)?;
-    let listing = Listing { order, after, limit: limit.into(), filter, ..Listing::default() };
+    let listing = query.listing(now)?;
     let page = links.list(&listing).await?;
     let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, now)).collect();
     let next = page.next.map(|cursor| cursor.to_string());
