@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
@@ -21,14 +21,16 @@ use crate::{
     policy::TargetPolicy,
     server::{self, Listener, Workers},
     shortener::Shortener,
-    store::Store,
+    store::{Secret, Store},
     watched_file::FileError,
     web::{
         HttpService,
         extract::ids::RequestIds,
         middleware::{in_flight::InFlight, token_failures::TokenFailures},
         router,
+        routes::qr::Drawing,
         state::{AppState, Draining},
+        ui::session::Sessions,
     },
 };
 
@@ -96,6 +98,8 @@ impl App {
             token_failures: Arc::new(TokenFailures::new(metrics)),
             request_ids: Arc::new(RequestIds::new(std::array::from_fn(|_| rng.next_u64()))),
             in_flight: InFlight::new(config.limits.max_in_flight),
+            sessions: Arc::new(Sessions::new(Secret(rng.random()))),
+            drawing: Drawing::default(),
         };
         Ok(Self { state })
     }

@@ -37,6 +37,16 @@ impl BaseUrl {
         name(&url) == name(&self.0) && url.path().starts_with(self.0.path())
     }
 
+    /// Returns the path, which ends with a slash.
+    pub fn path(&self) -> &str {
+        self.0.path()
+    }
+
+    /// Returns the origin as browsers send it, such as `https://sho.rt` (RFC 6454, section 6.2).
+    pub fn origin(&self) -> String {
+        self.0.origin().ascii_serialization()
+    }
+
     /// Returns whether clients use TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"

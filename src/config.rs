@@ -167,6 +167,10 @@ pub struct AccessOptions {
     /// Whether POST /shorten is for everybody; otherwise it needs a token
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub public_shorten: bool,
+
+    /// Show pages to make and manage links in a browser
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub ui: bool,
 }
 
 /// The limits of clients, connections and requests.

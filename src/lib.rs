@@ -2,7 +2,7 @@
 //!
 //! # Map
 //! [`server`] accepts connections, bounds them, and drains them at the end. [`web`] answers their requests: the router
-//! leads through the middleware to a route, and a route calls a use case of [`shortener`]. Use cases ask a
+//! leads through the middleware to a route or to a page for people, and both call use cases of [`shortener`]. Use cases ask a
 //! [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a [`policy`] and
 //! count [`clicks`]. Clients that manage links have [`tokens`]; these and the block list follow the changes of a
 //! [`watched_file`]. [`link`] and [`base_url`] are the values that all of them share. [`app`] puts the parts together.

@@ -29,7 +29,7 @@ pub(crate) mod middleware {
 mod properties;
 pub(crate) mod respond;
 pub mod router;
-mod routes {
+pub(crate) mod routes {
     //! The routes, a file for each resource.
     pub(crate) mod health;
     pub(crate) mod home;
@@ -42,5 +42,6 @@ mod routes {
     pub(crate) mod unlock;
 }
 pub mod state;
+pub(crate) mod ui;
 
 pub use self::{extract::visitor::visitor, router::HttpService};

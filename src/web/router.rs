@@ -28,6 +28,7 @@ use super::{
         shorten, unlock,
     },
     state::AppState,
+    ui::{self, assets},
 };
 use crate::config::LimitOptions;
 
@@ -40,7 +41,9 @@ pub fn public(state: &AppState) -> HttpService {
         let rate = state.config.limits.rate_limit.0?;
         Some(Arc::new(RateLimiter::new(rate, state.metrics.clone())))
     };
-    let mut routes = public_routes(limiter)
+    let (creates, codes) = (limiter(), limiter());
+    let mut routes = public_routes(creates.clone(), codes)
+        .merge(ui::routes(state, creates).into())
         .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
         .layer(from_fn(in_flight::finish_changes))
         .merge(health_routes());
@@ -57,14 +60,17 @@ pub fn operations(state: &AppState) -> HttpService {
 
 /// Returns the keys that would hide a path of the service: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
-    let routes = public_routes(|| None).merge(health_routes()).merge(operations_routes());
+    let routes = public_routes(None, None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
-/// Every route is added by `routes!`, which puts it into the OpenAPI document and among the reserved keys.
-fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRouter<AppState> {
-    let limited = |routes: UtoipaMethodRouter<AppState>| match limiter() {
+/// The routes of programs. Each is added by `routes!`, which puts it into the OpenAPI document and among the reserved keys.
+fn public_routes(
+    creates: Option<Arc<RateLimiter>>,
+    codes: Option<Arc<RateLimiter>>,
+) -> OpenApiRouter<AppState> {
+    let limited = |routes: UtoipaMethodRouter<AppState>, limiter| match limiter {
         Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit_rate)),
         None => routes,
     };
@@ -72,10 +78,10 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
         (axum::Extension(links::batch::Turns::default()), DefaultBodyLimit::max(links::batch::MAX_BODY));
     let batch = routes!(links::batch::create_many).layer(batch_layers);
     OpenApiRouter::with_openapi(openapi::description())
-        .routes(limited(routes!(shorten::shorten)))
+        .routes(limited(routes!(shorten::shorten), creates))
         .routes(routes!(home::home))
         .routes(routes!(redirect::redirect, unlock::unlock))
-        .routes(limited(routes!(qr::qr).layer(axum::Extension(qr::Drawing::default()))))
+        .routes(limited(routes!(qr::qr), codes))
         .routes(routes!(links::index, links::create))
         .routes(links::batch::with_the_link_of_that_name(batch))
         .routes(routes!(links::show, links::change::edit, links::change::remove))
@@ -83,6 +89,8 @@ fn public_routes(limiter: impl Fn() -> Option<Arc<RateLimiter>>) -> OpenApiRoute
         .routes(routes!(links::change::restore))
         .routes(routes!(links::stats::stats))
         .routes(routes!(openapi::document))
+        .routes(routes!(assets::robots))
+        .routes(routes!(assets::favicon))
 }
 
 /// These take no slot: a busy service is alive, and its metrics say that it is busy.
@@ -103,7 +111,7 @@ fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &A
     let middleware = tower::ServiceBuilder::new()
         .layer(from_fn(tag_route))
         .layer(map_response(secure))
-        .layer(from_fn(page::show_errors))
+        .layer(from_fn_with_state(state.clone(), page::show_errors))
         .layer(CatchPanicLayer::custom(|_| ApiError::Panic.into_response()))
         .layer(from_fn_with_state(request_timeout, limit_time))
         .layer(DefaultBodyLimit::max(max_body));

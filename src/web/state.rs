@@ -7,8 +7,12 @@ use std::sync::{
 
 use axum::extract::FromRef;
 
-use super::extract::ids::RequestIds;
-use super::middleware::{in_flight::InFlight, password_attempts::Attempts, token_failures::TokenFailures};
+use super::{
+    extract::ids::RequestIds,
+    middleware::{in_flight::InFlight, password_attempts::Attempts, token_failures::TokenFailures},
+    routes::qr::Drawing,
+    ui::session::Sessions,
+};
 use crate::{
     config::Config,
     links::Links,
@@ -30,6 +34,8 @@ pub struct AppState {
     pub token_failures: Arc<TokenFailures>,
     pub request_ids: Arc<RequestIds>,
     pub in_flight: InFlight,
+    pub sessions: Arc<Sessions>,
+    pub drawing: Drawing,
 }
 
 impl AppState {

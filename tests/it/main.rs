@@ -48,4 +48,5 @@ mod store;
 mod support;
 mod tokens;
 mod transfer;
+mod ui;
 mod upgrade;

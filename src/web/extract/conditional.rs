@@ -15,8 +15,12 @@ use crate::{
 
 /// Returns the entity tag of a link. It changes with each version, and when the key is used again.
 pub(crate) fn etag(link: &Link) -> HeaderValue {
-    let text = format!("\"{:x}-{}\"", link.created_at.as_millisecond(), link.version);
-    HeaderValue::from_str(&text).expect("hexadecimal digits make a header")
+    HeaderValue::from_str(&etag_text(link)).expect("hexadecimal digits make a header")
+}
+
+/// Returns the entity tag of a link as text, for a form.
+pub(crate) fn etag_text(link: &Link) -> String {
+    format!("\"{:x}-{}\"", link.created_at.as_millisecond(), link.version)
 }
 
 /// The entity tags of the link that a client wants to change.

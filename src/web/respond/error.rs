@@ -65,6 +65,8 @@ pub(crate) enum ApiError {
     Unauthorized,
     #[error("this token does not allow that")]
     Forbidden,
+    #[error("the form was sent by another website")]
+    CrossOrigin,
     #[error("the link was changed meanwhile")]
     Changed,
     #[error("this link asks for a password")]
@@ -147,6 +149,7 @@ impl ApiError {
             Self::InvalidIdempotencyKey => (StatusCode::BAD_REQUEST, "invalid_idempotency_key"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross_origin"),
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
             Self::PasswordNeeded => (StatusCode::FORBIDDEN, "password_needed"),
             Self::WrongPassword => (StatusCode::FORBIDDEN, "wrong_password"),

@@ -1,24 +1,37 @@
-//! Pages for browsers: self-contained, accessible, without scripts, under a policy that allows nothing else.
+//! Pages for browsers, under a policy that lets them load nothing but the service's own files.
 
 use askama::Template;
 use axum::{
     body::Body,
-    extract::Request,
-    http::{HeaderMap, HeaderValue, header},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use crate::web::{
-    extract::accept::preferred,
-    respond::error::{ApiError, Failed},
+use crate::{
+    link::Key,
+    web::{
+        extract::accept::preferred,
+        respond::error::{ApiError, Failed},
+        state::AppState,
+        ui::frame::Frame,
+    },
 };
 
-/// Nothing but the style of the layout, by its hash; a form may be sent here, and lead on to any target.
+/// The policy of pages: own style, script and images; forms are sent to the service alone.
 const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; style-src 'sha256-Xv1xMjm+jKYlKI6QiffaZp5BmmGxZI9JYaXIoHqNv0k='; form-action 'self' http: https:; base-uri 'none'; \
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
 );
+
+/// The policy of the page that asks for a password: its form leads on to the target of the link.
+const PASSWORD_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' http: https:; \
+     base-uri 'none'; frame-ancestors 'none'",
+);
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// Returns a page, which is not cached.
 pub(crate) fn page(template: &impl Template) -> Response {
@@ -28,14 +41,20 @@ pub(crate) fn page(template: &impl Template) -> Response {
     };
     let mut response = Response::new(Body::from(html));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    set_page_headers(response.headers_mut());
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Cookie"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
     response
 }
 
-fn set_page_headers(headers: &mut HeaderMap) {
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+/// Returns a page of its own for an error, with the headers and the log line of that error.
+pub(crate) fn page_of_error(error: ApiError, template: &impl Template) -> Response {
+    let page = page(template);
+    let mut response = error.into_response();
+    *response.body_mut() = page.into_body();
+    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    response
 }
 
 /// Returns whether the client prefers a page to JSON.
@@ -47,63 +66,103 @@ pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
 #[template(path = "error.html", config = "src/web/ui/askama.toml")]
 struct ErrorPage<'a> {
     title: &'a str,
+    frame: Frame,
     text: &'a str,
+    offer: Option<Offer>,
+}
+
+/// A way on from an error.
+struct Offer {
+    href: String,
+    label: String,
 }
 
 #[derive(Template)]
 #[template(path = "password.html", config = "src/web/ui/askama.toml")]
 struct PasswordPage {
     title: &'static str,
+    frame: Frame,
     is_wrong: bool,
 }
 
 /// Middleware: shows errors to browsers as pages, with the same status and headers.
-pub(crate) async fn show_errors(request: Request, next: Next) -> Response {
-    let is_wanted = is_wanted(request.headers());
+pub(crate) async fn show_errors(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let parts = is_wanted(request.headers()).then(|| head_of(&request));
     let mut response = next.run(request).await;
     let Some(Failed(error)) = response.extensions().get().cloned() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
-    if is_wanted && let Ok(html) = render(&error) {
+    let is_page = response.headers().get(header::CONTENT_TYPE) == Some(&HTML);
+    if let Some(mut parts) = parts
+        && !is_page
+        && let Ok((html, policy)) = render(&error, &mut parts, &state).await
+    {
         *response.body_mut() = Body::from(html);
-        set_page_headers(response.headers_mut());
+        response.headers_mut().insert(header::CONTENT_TYPE, HTML);
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     response
 }
 
-fn render(error: &ApiError) -> askama::Result<String> {
+fn head_of(request: &Request) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = request.uri().clone();
+    parts.headers = request.headers().clone();
+    parts
+}
+
+async fn render(
+    error: &ApiError,
+    parts: &mut Parts,
+    state: &AppState,
+) -> askama::Result<(String, HeaderValue)> {
+    let Ok(frame) = Frame::from_request_parts(parts, state).await;
     let sentence = error.to_string();
+    let mut offer = None;
     let (title, text) = match error {
         ApiError::PasswordNeeded | ApiError::WrongPassword => {
             let is_wrong = matches!(error, ApiError::WrongPassword);
-            return PasswordPage { title: "Password needed", is_wrong }.render();
+            let html = PasswordPage { title: "Password needed", frame, is_wrong }.render()?;
+            return Ok((html, PASSWORD_POLICY));
         }
-        ApiError::NotFound => ("Not found", "There is no such short link. Was it typed or copied in full?"),
+        ApiError::NotFound => {
+            offer = offer_for_unknown_key(parts, state, &frame).await;
+            ("Not found", "There is no such short link. Was it typed or copied in full?")
+        }
         ApiError::Gone => ("No longer there", "This short link has expired, was used up, or was taken down."),
+        ApiError::Unauthorized => ("Sign in first", "This address is for programs and needs an API token."),
+        ApiError::Forbidden => ("Not allowed", "Your token may look at links, but not change them."),
+        ApiError::CrossOrigin => (
+            "Not sent from here",
+            "Another website sent this form, so nothing was changed. Go back and try it here.",
+        ),
+        ApiError::MethodNotAllowed => {
+            ("Not possible here", "This address does not take that kind of request.")
+        }
         ApiError::RateLimited(_) => ("Too many attempts", "Please wait a moment before you try again."),
+        ApiError::Store(_) => {
+            ("Out of reach for a moment", "The service can't reach its links. Please try again shortly.")
+        }
+        ApiError::Overloaded => ("Busy", "The service is busy. Please try again shortly."),
+        ApiError::Timeout(_) => ("Too slow", "The service did not answer in time. Please try again."),
         _ => (error.status().canonical_reason().unwrap_or("Error"), sentence.as_str()),
     };
-    ErrorPage { title, text }.render()
+    Ok((ErrorPage { title, frame, text, offer }.render()?, POLICY))
 }
 
-#[cfg(test)]
-mod tests {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-
-    #[test]
-    fn the_policy_allows_the_style_of_the_layout() {
-        let html = render(&ApiError::NotFound).unwrap();
-        let (_, rest) = html.split_once("<style>").unwrap();
-        let (style, _) = rest.split_once("</style>").unwrap();
-        let expected = format!("style-src 'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(style)));
-        assert!(POLICY.to_str().unwrap().contains(&expected), "{expected}");
-    }
-
-    #[test]
-    fn text_can_not_become_markup() {
-        let html = ErrorPage { title: "<a>", text: "<a href=\"'&'\">" }.render().unwrap();
-        assert!(!html.contains("<a"), "{html}");
+/// Returns what a person who has signed in can do about a key that leads nowhere.
+async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -> Option<Offer> {
+    let is_followed = matches!(parts.method, Method::GET | Method::HEAD) && frame.user.is_some();
+    let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
+    let root = &frame.root;
+    match state.links.find(&key).await {
+        // It is scheduled.
+        Ok(Some(_)) => {
+            Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link of this key".into() })
+        }
+        Ok(None) if frame.may_write() => {
+            Some(Offer { href: format!("{root}?key={key}"), label: format!("Create the link “{key}”") })
+        }
+        _ => None,
     }
 }

@@ -1,20 +1,28 @@
-//! `GET /`: how to use the service.
+//! `GET /`: how to use the service, or for browsers the form that makes a link.
 
 use askama::Template;
 use axum::{
+    extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 
 use crate::web::{
-    extract::{accept::preferred, service_url::ServiceUrl},
-    respond::page::page,
+    extract::{accept::preferred, body::Query, service_url::ServiceUrl},
+    respond::{error::ApiError, page::page},
+    state::AppState,
+    ui::{
+        frame::Frame,
+        new::{self, HomeQuery},
+    },
 };
 
+/// The page without a form, if there are no pages for people.
 #[derive(Template)]
-#[template(path = "home.html", config = "src/web/ui/askama.toml")]
-struct HomePage {
+#[template(path = "usage.html", config = "src/web/ui/askama.toml")]
+struct UsagePage {
     title: &'static str,
+    frame: Frame,
     usage: String,
 }
 
@@ -27,16 +35,31 @@ struct HomePage {
         (String = "text/html"),
     ))),
 )]
-pub(crate) async fn home(ServiceUrl(base_url): ServiceUrl, headers: HeaderMap) -> Response {
-    let usage = format!(
+pub(crate) async fn home(
+    State(state): State<AppState>,
+    ServiceUrl(base_url): ServiceUrl,
+    frame: Frame,
+    headers: HeaderMap,
+    query: Result<Query<HomeQuery>, ApiError>,
+) -> Response {
+    let usage = usage(&base_url.to_string());
+    if preferred(&headers, &["text/plain", "text/html"]) == "text/plain" {
+        return ([(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")], usage).into_response();
+    }
+    if !state.config.access.ui {
+        return page(&UsagePage { title: "urlshort", frame, usage });
+    }
+    let query = query.map(|Query(query)| query).unwrap_or_default();
+    new::show(&state, &base_url, frame, query).await
+}
+
+/// Returns five lines for a terminal.
+pub(crate) fn usage(base_url: &str) -> String {
+    format!(
         "urlshort makes short links.\n\
          Shorten:        curl -d url=https://example.com {base_url}shorten\n\
          With a key:     curl -d url=https://example.com -d key=mine {base_url}shorten\n\
          Only the link:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
          Description:    {base_url}openapi.json\n"
-    );
-    if preferred(&headers, &["text/plain", "text/html"]) == "text/html" {
-        return page(&HomePage { title: "urlshort", usage });
-    }
-    ([(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")], usage).into_response()
+    )
 }

@@ -13,7 +13,10 @@ use crate::{
     base_url::BaseUrl,
     link::Key,
     shortener::{FollowError, Follower, Shortener},
-    web::respond::{Json, error::ApiError, page},
+    web::{
+        respond::{Json, error::ApiError, page},
+        ui::frame::Frame,
+    },
 };
 
 /// The public part of a link. Its title and tags are for those who manage it.
@@ -34,6 +37,7 @@ pub(crate) struct PreviewBody {
 #[template(path = "preview.html", config = "src/web/ui/askama.toml")]
 struct PreviewPage {
     title: &'static str,
+    frame: Frame,
     link: PreviewBody,
 }
 
@@ -41,6 +45,7 @@ struct PreviewPage {
 #[template(path = "locked_preview.html", config = "src/web/ui/askama.toml")]
 struct LockedPage {
     title: &'static str,
+    frame: Frame,
     short_url: String,
 }
 
@@ -51,13 +56,14 @@ pub(crate) async fn preview(
     key: &Key,
     follower: &Follower,
     headers: &HeaderMap,
+    frame: Frame,
 ) -> Result<Response, ApiError> {
     let wants_page = page::is_wanted(headers);
     let link = match shortener.preview(key, follower).await {
         Ok(link) => link,
         // The form of the usual page is sent to its own address, but a preview takes no password.
         Err(FollowError::PasswordNeeded) if wants_page => {
-            let locked = LockedPage { title: "Password needed", short_url: base_url.short_url(key) };
+            let locked = LockedPage { title: "Password needed", frame, short_url: base_url.short_url(key) };
             return Ok((StatusCode::FORBIDDEN, page::page(&locked)).into_response());
         }
         Err(error) => return Err(error.into()),
@@ -70,7 +76,7 @@ pub(crate) async fn preview(
         expires_at: link.doc.options.expires_at,
     };
     if wants_page {
-        return Ok(page::page(&PreviewPage { title: "Where this link leads", link: body }));
+        return Ok(page::page(&PreviewPage { title: "Where this link leads", frame, link: body }));
     }
     Ok(([(header::CACHE_CONTROL, "no-store"), (header::VARY, "Accept")], Json(body)).into_response())
 }

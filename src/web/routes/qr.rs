@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension,
     extract::State,
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
@@ -33,11 +32,55 @@ const WAITING: usize = 64;
 
 /// Draws QR codes one by one, away from the threads of connections.
 #[derive(Clone)]
-pub(crate) struct Drawing(Arc<Gate>);
+pub struct Drawing(Arc<Gate>);
 
 impl Default for Drawing {
     fn default() -> Self {
         Self(Arc::new(Gate::new(1, WAITING)))
+    }
+}
+
+impl Drawing {
+    /// Draws a code that is part of a page; `None` if too many wait for theirs.
+    pub(crate) async fn inline(&self, short_url: String) -> Option<String> {
+        let draw = move || draw(&short_url, EcLevel::M, Format::Svg, 300, 4);
+        let svg = self.0.run(draw).await.ok()?.ok()?;
+        String::from_utf8(svg).ok()
+    }
+
+    /// Draws a code as its own image.
+    pub(crate) async fn image(
+        &self,
+        short_url: String,
+        query: QrQuery,
+        headers: &HeaderMap,
+    ) -> Result<Response, ApiError> {
+        let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
+        if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
+            return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
+        }
+        let level = match query.ecc {
+            Correction::L => EcLevel::L,
+            Correction::M => EcLevel::M,
+            Correction::Q => EcLevel::Q,
+            Correction::H => EcLevel::H,
+        };
+        let format =
+            query.format.unwrap_or_else(|| match preferred(headers, &["image/svg+xml", "image/png"]) {
+                "image/png" => Format::Png,
+                _ => Format::Svg,
+            });
+        let image = self.0.run(move || draw(&short_url, level, format, size, margin)).await??;
+        let media_type = match format {
+            Format::Svg => "image/svg+xml",
+            Format::Png => "image/png",
+        };
+        let headers = [
+            (header::CONTENT_TYPE, media_type),
+            (header::CACHE_CONTROL, "no-cache"),
+            (header::VARY, "Accept"),
+        ];
+        Ok((headers, image).into_response())
     }
 }
 
@@ -94,36 +137,14 @@ pub(crate) enum Correction {
 )]
 pub(crate) async fn qr(
     State(shortener): State<Arc<Shortener>>,
-    Extension(Drawing(gate)): Extension<Drawing>,
+    State(drawing): State<Drawing>,
     ServiceUrl(base_url): ServiceUrl,
     headers: HeaderMap,
     LinkKey { key }: LinkKey,
     Query(query): Query<QrQuery>,
 ) -> Result<Response, ApiError> {
-    let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
-    if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
-        return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
-    }
     let link = shortener.find(&key).await?;
-    let level = match query.ecc {
-        Correction::L => EcLevel::L,
-        Correction::M => EcLevel::M,
-        Correction::Q => EcLevel::Q,
-        Correction::H => EcLevel::H,
-    };
-    let format = query.format.unwrap_or_else(|| match preferred(&headers, &["image/svg+xml", "image/png"]) {
-        "image/png" => Format::Png,
-        _ => Format::Svg,
-    });
-    let short_url = base_url.short_url(&link.key);
-    let image = gate.run(move || draw(&short_url, level, format, size, margin)).await??;
-    let media_type = match format {
-        Format::Svg => "image/svg+xml",
-        Format::Png => "image/png",
-    };
-    let headers =
-        [(header::CONTENT_TYPE, media_type), (header::CACHE_CONTROL, "no-cache"), (header::VARY, "Accept")];
-    Ok((headers, image).into_response())
+    drawing.image(base_url.short_url(&link.key), query, &headers).await
 }
 
 fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> Result<Vec<u8>, ApiError> {
@@ -139,14 +160,23 @@ fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> R
     }
 }
 
-/// One path of black squares; the picture scales to `size` pixels.
+/// One path of black bars; the picture scales to `size` pixels.
 fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     let (width, margin) = (code.width(), usize::from(margin));
     let whole = width + 2 * margin;
     let mut path = String::new();
-    for (index, color) in code.to_colors().into_iter().enumerate() {
-        if color == Color::Dark {
-            path += &format!("M{} {}h1v1h-1z", index % width + margin, index / width + margin);
+    for (line, colors) in code.to_colors().chunks(width).enumerate() {
+        let mut column = 0;
+        for bar in colors.chunk_by(|one, next| one == next) {
+            if bar[0] == Color::Dark {
+                path += &format!(
+                    "M{} {}h{length}v1h-{length}z",
+                    column + margin,
+                    line + margin,
+                    length = bar.len()
+                );
+            }
+            column += bar.len();
         }
     }
     format!(

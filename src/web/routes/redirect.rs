@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
+    extract::{FromRequestParts, RawQuery, State},
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -26,6 +26,8 @@ use crate::{
             secure_headers,
         },
         routes::preview::{PreviewBody, preview},
+        state::AppState,
+        ui::frame::Frame,
     },
 };
 
@@ -74,23 +76,27 @@ pub(crate) enum FollowErrors {
     ),
 )]
 pub(crate) async fn redirect(
-    State(shortener): State<Arc<Shortener>>,
-    base_url: Result<ServiceUrl, ApiError>,
+    State(state): State<AppState>,
     path: ShortPath,
-    method: Method,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    request: Request<Body>,
 ) -> Result<Response, ApiError> {
-    let follower = match method {
+    let (mut parts, _) = request.into_parts();
+    let shortener = &state.shortener;
+    let follower = match parts.method {
         Method::HEAD => Follower::Preview,
-        _ => Follower::Visitor(visitor(&headers)),
+        _ => Follower::Visitor(visitor(&parts.headers)),
     };
     match path {
         ShortPath::Follow(key) => {
             let link = shortener.follow(&key, follower, None).await?;
-            to_target(&link, query.as_deref(), &shortener, HeaderMap::with_capacity(HEADERS))
+            to_target(&link, query.as_deref(), shortener, HeaderMap::with_capacity(HEADERS))
         }
-        ShortPath::Preview(key) => preview(&shortener, &base_url?.0, &key, &follower, &headers).await,
+        ShortPath::Preview(key) => {
+            let ServiceUrl(base_url) = ServiceUrl::from_request_parts(&mut parts, &state).await?;
+            let Ok(frame) = Frame::from_request_parts(&mut parts, &state).await;
+            preview(shortener, &base_url, &key, &follower, &parts.headers, frame).await
+        }
     }
 }
 

@@ -84,6 +84,10 @@ impl LinkBody {
 pub(crate) struct LinkPatch(Map<String, Value>);
 
 impl LinkPatch {
+    pub(crate) fn new(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+
     /// Returns the new password: `None` to keep it, `Some(None)` to remove it.
     pub(crate) fn password(&self) -> Result<Option<Option<Password>>, ApiError> {
         match self.0.get("password") {

@@ -144,7 +144,7 @@ fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
 }
 
 /// Writes counts as CSV (RFC 4180), one per line. A host may contain a comma or a quote, so values are quoted.
-fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
+pub(crate) fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
     for (day, counts) in counts {
         let mut line = |kind: &str, value: &str, count: u64| {

@@ -1,0 +1,87 @@
+//! Pages for people: rendered on the server, complete without scripts, made of the same use cases as the API.
+//!
+//! Every path has a second segment, such as `/ui/links`, so that a link can have the key `ui`. The pages are not part of
+//! the OpenAPI document, which is for programs. A form answers with a redirect to a page that shows the result, so that
+//! reloading repeats nothing. If something is wrong it answers with the form, filled in, and the status of the error.
+
+pub(crate) mod assets;
+mod chart;
+mod fields;
+mod form;
+pub(crate) mod frame;
+mod link;
+mod links;
+pub(crate) mod new;
+pub(crate) mod session;
+mod sign_in;
+mod words;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use tower_http::csrf::{CsrfLayer, ProtectionError};
+
+use super::{
+    middleware::rate_limit::{RateLimiter, limit_rate},
+    respond::error::ApiError,
+    state::AppState,
+};
+use crate::config::Config;
+
+/// Returns the routes of the pages. Assets are also those of error pages, so they are always there.
+///
+/// `limiter` is the one of `POST /shorten`: the form makes the same links.
+pub(crate) fn routes(state: &AppState, limiter: Option<Arc<RateLimiter>>) -> Router<AppState> {
+    let assets = Router::new().route("/ui/assets/{name}", get(assets::show));
+    if !state.config.access.ui {
+        return assets;
+    }
+    let create = match limiter {
+        Some(limiter) => post(new::create).layer(from_fn_with_state(limiter, limit_rate)),
+        None => post(new::create),
+    };
+    let pages = Router::new()
+        .route("/ui/new", create)
+        .route("/ui/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/ui/sign-out", post(sign_in::sign_out))
+        .route("/ui/links", get(links::show))
+        .route("/ui/links/{key}", get(link::show).post(link::edit::save))
+        .route("/ui/links/{key}/stats.csv", get(link::stats))
+        .route("/ui/links/{key}/qr", get(link::code))
+        .route("/ui/links/{key}/take-down", post(link::stop::take_down))
+        .route("/ui/links/{key}/restore", post(link::stop::restore))
+        .route("/ui/links/{key}/delete", get(link::stop::ask).post(link::stop::delete))
+        .layer(same_origin(&state.config));
+    assets.merge(pages)
+}
+
+/// Refuses forms that other websites send, by the headers `Sec-Fetch-Site` and `Origin`.
+fn same_origin(
+    config: &Config,
+) -> CsrfLayer<impl FnMut(ProtectionError) -> Response + Clone + Send + 'static> {
+    let layer = CsrfLayer::new();
+    // Behind a proxy that changes `Host`, only this tells the service its own origin.
+    let layer = match &config.server.base_url {
+        Some(base_url) => {
+            layer.add_trusted_origin(base_url.origin()).expect("a base URL has an http(s) origin")
+        }
+        None => layer,
+    };
+    layer.with_rejection_response(|_| ApiError::CrossOrigin.into_response())
+}
+
+/// Returns the answer to a form that has done its work: a redirect to a page.
+fn see_other(path: String) -> Response {
+    let location = HeaderValue::try_from(path).map_err(|error| ApiError::Internal(error.into()));
+    location.map_or_else(IntoResponse::into_response, |location| {
+        let headers: [(HeaderName, HeaderValue); 2] =
+            [(header::LOCATION, location), (header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+        (StatusCode::SEE_OTHER, headers).into_response()
+    })
+}

@@ -1,0 +1,71 @@
+// Comfort on top of pages that work without it: copying, questions, dialogs, relative times.
+"use strict";
+const all = (selector) => document.querySelectorAll(selector);
+const status = document.querySelector("[role=status].toast");
+
+function say(text) {
+  status.textContent = "";
+  // A change of the text, and not the text itself, makes screen readers speak.
+  requestAnimationFrame(() => (status.textContent = text));
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => (status.textContent = ""), 4000);
+}
+
+// Without HTTPS, browsers have no clipboard API.
+function copyByCommand(text) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "sr";
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+async function copy(button) {
+  const text = button.dataset.copy;
+  let done = false;
+  try {
+    await navigator.clipboard.writeText(text);
+    done = true;
+  } catch {
+    done = copyByCommand(text);
+    button.focus();
+  }
+  say(done ? "Copied" : `Not copied. Select and copy it yourself: ${text}`);
+}
+
+const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
+const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+for (const time of all("time[data-relative]")) {
+  const seconds = (Date.parse(time.dateTime) - Date.now()) / 1000;
+  if (Math.abs(seconds) < 7 * 86400) {
+    const unit = units.find(([, length]) => Math.abs(seconds) >= length);
+    time.title = time.textContent;
+    time.textContent = unit ? relative.format(Math.trunc(seconds / unit[1]), unit[0]) : "just now";
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy], [data-dialog], dialog [data-close]");
+  if (!button) return;
+  if (button.dataset.copy) copy(button);
+  if (button.dataset.dialog) {
+    event.preventDefault();
+    document.getElementById(button.dataset.dialog).showModal();
+  }
+  if ("close" in button.dataset) button.closest("dialog").close();
+});
+
+// A form that asks first has its question in the dialog that it names.
+document.addEventListener("submit", (event) => {
+  const dialog = document.getElementById(event.target.dataset.ask);
+  if (dialog && !dialog.open) {
+    event.preventDefault();
+    dialog.showModal();
+  }
+});
+
+// Errors come first; `autofocus` does not apply to what is no form control in every browser.
+document.querySelector("[data-focus]")?.focus();

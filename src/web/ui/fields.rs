@@ -1,0 +1,168 @@
+//! The fields of the form: names as in the API, labels, hints and inputs.
+
+use super::form::sentence;
+use crate::{link::InvalidTarget, web::respond::error::ApiError};
+
+/// A field of the form.
+pub(crate) struct Field {
+    /// The name in the API.
+    pub(crate) name: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) hint: &'static str,
+    pub(crate) input: Input,
+    /// True if the value can be edited.
+    pub(crate) is_editable: bool,
+    /// True if the form of a new link has it.
+    pub(crate) is_for_new: bool,
+}
+
+/// The kind of an input.
+pub(crate) enum Input {
+    Url,
+    Text,
+    Number,
+    Password,
+    /// A time in UTC.
+    Time,
+    /// Values and their labels.
+    Choice(&'static [(&'static str, &'static str)]),
+    /// Numbers and their labels.
+    Status(&'static [(&'static str, &'static str)]),
+    Flag,
+}
+
+/// The target, which has a place of its own on every page.
+pub(crate) static URL: Field = Field {
+    name: "url",
+    label: "Long URL",
+    hint: "",
+    input: Input::Url,
+    is_editable: true,
+    is_for_new: true,
+};
+
+/// All other fields, in the order of the page.
+pub(crate) static FIELDS: &[Field] = &[
+    Field {
+        name: "key",
+        label: "Custom key",
+        hint: "The end of the short link",
+        input: Input::Text,
+        is_editable: false,
+        is_for_new: true,
+    },
+    Field {
+        name: "title",
+        label: "Title",
+        hint: "Only people who sign in see it",
+        input: Input::Text,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "tags",
+        label: "Tags",
+        hint: "Separated by commas",
+        input: Input::Text,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "expires_in",
+        label: "Expires after",
+        hint: "",
+        input: Input::Choice(&[
+            ("", "Never"),
+            ("1h", "1 hour"),
+            ("1d", "1 day"),
+            ("7d", "7 days"),
+            ("30d", "30 days"),
+            ("365d", "365 days"),
+        ]),
+        is_editable: false,
+        is_for_new: true,
+    },
+    Field {
+        name: "starts_at",
+        label: "Starts at (UTC)",
+        hint: "Before that it answers “not found”",
+        input: Input::Time,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "expires_at",
+        label: "Expires at (UTC)",
+        hint: "Leave it empty for no date",
+        input: Input::Time,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "max_visits",
+        label: "Limit of visits",
+        hint: "Visits by people; bots are turned away",
+        input: Input::Number,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "password",
+        label: "Password",
+        hint: "Visitors must enter it",
+        input: Input::Password,
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "redirect",
+        label: "Redirect",
+        hint: "Browsers keep a permanent one for a day",
+        input: Input::Status(&[
+            ("302", "302, temporary"),
+            ("301", "301, permanent"),
+            ("307", "307, temporary, keeps the method"),
+            ("308", "308, permanent, keeps the method"),
+        ]),
+        is_editable: true,
+        is_for_new: true,
+    },
+    Field {
+        name: "forward_query",
+        label: "Pass the query of the short link on to the target",
+        hint: "",
+        input: Input::Flag,
+        is_editable: true,
+        is_for_new: true,
+    },
+];
+
+impl Field {
+    /// Returns the type of the HTML input.
+    pub(crate) fn input_type(&self) -> &'static str {
+        match self.input {
+            Input::Password => "password",
+            Input::Time => "datetime-local",
+            Input::Flag => "checkbox",
+            _ => "text",
+        }
+    }
+
+    /// Returns a sentence about a wrong value of this field.
+    pub(crate) fn complaint(&self, error: &ApiError) -> String {
+        match (error, &self.input) {
+            (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) => {
+                "Enter a web address, such as https://example.com/page.".into()
+            }
+            (ApiError::InvalidKey(_), _) => "Use 1 to 64 letters, digits, - and _, without spaces.".into(),
+            (ApiError::KeyTaken, _) => "This key is taken. Choose another one.".into(),
+            (ApiError::ReservedKey, _) => {
+                "This key is a path of the service itself. Choose another one.".into()
+            }
+            (ApiError::UnexpectedBody(_), Input::Number) => "Enter a whole number, 1 or more.".into(),
+            (ApiError::UnexpectedBody(_), Input::Time) => "Enter a date and a time.".into(),
+            (ApiError::UnexpectedBody(_), _) => "This value is not accepted.".into(),
+            (error, _) => sentence(error),
+        }
+    }
+}

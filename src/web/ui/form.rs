@@ -1,0 +1,316 @@
+//! The form for a link, and its conversion to the fields of the API and back.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use jiff::{Timestamp, civil::DateTime, tz::Offset};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::fields::{FIELDS, Field, Input, URL};
+use crate::{
+    link::Document,
+    shortener::NewLink,
+    web::{extract::link_fields::LinkFields, respond::error::ApiError, routes::links::body::LinkPatch},
+};
+
+/// A target that is always accepted, to check other fields on their own.
+const ANY_URL: &str = "https://example.com/";
+
+/// The text of each field, as a person has entered it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct LinkForm(BTreeMap<String, String>);
+
+/// The fields that must be corrected, and the first error as the API words it.
+pub(crate) struct FormErrors {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) cause: ApiError,
+}
+
+/// A sentence about a field, or about the whole form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// The name of the field; empty for the form.
+    pub(crate) field: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) text: String,
+}
+
+impl LinkForm {
+    pub(crate) fn get(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", |text| text.trim())
+    }
+
+    pub(crate) fn set(&mut self, name: &str, text: impl Into<String>) {
+        self.0.insert(name.into(), text.into());
+    }
+
+    /// Returns whether any field but the target is filled in.
+    pub(crate) fn has_options(&self) -> bool {
+        FIELDS.iter().any(|field| self.value(field).is_some())
+    }
+
+    /// Returns the form of a link as it is.
+    pub(crate) fn of(doc: &Document) -> Self {
+        let options = &doc.options;
+        let mut form = Self::default();
+        form.set("url", doc.target.as_str());
+        form.set("title", options.title.as_ref().map_or("", |title| title.as_str()));
+        form.set("tags", options.tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(", "));
+        form.set("starts_at", options.starts_at.map(local).unwrap_or_default());
+        form.set("expires_at", options.expires_at.map(local).unwrap_or_default());
+        form.set("max_visits", options.max_visits.map(|max| max.to_string()).unwrap_or_default());
+        form.set("redirect", options.redirect.code().to_string());
+        form.set("forward_query", if options.forward_query { "true" } else { "" });
+        form
+    }
+
+    /// Validates the form as the fields of a new link.
+    pub(crate) fn read(&self, now: Timestamp) -> Result<NewLink, FormErrors> {
+        self.check(now, [&URL].into_iter().chain(FIELDS))?;
+        decode(self.values()).and_then(|fields| fields.read(now)).map_err(FormErrors::of)
+    }
+
+    /// Returns the changes that lead from `shown` to this form, after checking each on its own.
+    ///
+    /// The rest of a link stays as it is, including what a form can't show, such as fractions of a second.
+    pub(crate) fn patch(&self, shown: &Self, now: Timestamp) -> Result<LinkPatch, FormErrors> {
+        let is_changed = |field: &&Field| field.is_editable && self.get(field.name) != shown.get(field.name);
+        let changed: Vec<_> = [&URL].into_iter().chain(FIELDS).filter(is_changed).collect();
+        self.check(now, changed.iter().copied())?;
+        let mut patch = Map::new();
+        for field in changed {
+            patch.insert(field.name.into(), self.value(field).unwrap_or(Value::Null));
+        }
+        if self.get("remove_password") == "true" {
+            patch.insert("password".into(), Value::Null);
+        }
+        Ok(LinkPatch::new(patch))
+    }
+
+    /// Checks each field on its own, so that a person sees everything that is wrong at once.
+    fn check<'a>(&self, now: Timestamp, fields: impl Iterator<Item = &'a Field>) -> Result<(), FormErrors> {
+        let mut errors: Option<FormErrors> = None;
+        for field in fields {
+            let mut values = Map::from_iter([("url".into(), ANY_URL.into())]);
+            match self.value(field) {
+                Some(value) => values.insert(field.name.into(), value),
+                None if field.name == "url" => values.remove("url"),
+                None => continue,
+            };
+            if let Err(cause) = decode(values).and_then(|fields| fields.read(now)) {
+                let message =
+                    Message { field: field.name, label: field.label, text: field.complaint(&cause) };
+                errors.get_or_insert(FormErrors { messages: Vec::new(), cause }).messages.push(message);
+            }
+        }
+        errors.map_or(Ok(()), Err)
+    }
+
+    fn values(&self) -> Map<String, Value> {
+        let value = |field: &Field| Some((field.name.to_owned(), self.value(field)?));
+        [&URL].into_iter().chain(FIELDS).filter_map(value).collect()
+    }
+
+    /// Returns what the API takes for the text of a field, or `None` for an empty one.
+    fn value(&self, field: &Field) -> Option<Value> {
+        // A password may begin with a space.
+        let text = match field.input {
+            Input::Password => self.0.get(field.name).map_or("", |text| text),
+            _ => self.get(field.name),
+        };
+        if text.is_empty() {
+            return None;
+        }
+        Some(match field.input {
+            Input::Number | Input::Status(_) => {
+                text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from)
+            }
+            Input::Time => match text.parse::<DateTime>() {
+                Ok(time) => {
+                    Offset::UTC.to_timestamp(time).map_or_else(|_| text.into(), |t| t.to_string().into())
+                }
+                Err(_) => text.into(),
+            },
+            Input::Flag => Value::Bool(true),
+            Input::Url => with_scheme(text).into(),
+            Input::Text | Input::Password | Input::Choice(_) => text.into(),
+        })
+    }
+
+    /// Returns the inputs of a new link, apart from the target.
+    pub(crate) fn inputs_of_new<'a>(&'a self, messages: &'a [Message]) -> Vec<FieldInput<'a>> {
+        FIELDS.iter().filter(|field| field.is_for_new).map(|field| self.input(field, messages)).collect()
+    }
+
+    /// Returns the inputs of a link that exists, with the target first.
+    pub(crate) fn inputs_of_edit<'a>(&'a self, messages: &'a [Message]) -> Vec<FieldInput<'a>> {
+        let fields = [&URL].into_iter().chain(FIELDS);
+        fields.filter(|field| field.is_editable).map(|field| self.input(field, messages)).collect()
+    }
+
+    fn input<'a>(&'a self, field: &'a Field, messages: &'a [Message]) -> FieldInput<'a> {
+        let error = messages.iter().find(|message| message.field == field.name);
+        // A password is never sent back.
+        let value = if matches!(field.input, Input::Password) { "" } else { self.get(field.name) };
+        FieldInput { field, value, error: error.map(|message| message.text.as_str()) }
+    }
+}
+
+impl FormErrors {
+    /// Attributes an error of the API to a field.
+    pub(crate) fn of(cause: ApiError) -> Self {
+        let name = match &cause {
+            ApiError::InvalidUrl(_) | ApiError::RefusedUrl(_) => "url",
+            ApiError::InvalidKey(_) | ApiError::KeyTaken | ApiError::ReservedKey => "key",
+            _ => "",
+        };
+        let field = [&URL].into_iter().chain(FIELDS).find(|field| field.name == name);
+        let message = match field {
+            Some(field) => Message { field: field.name, label: field.label, text: field.complaint(&cause) },
+            None => Message { field: "", label: "", text: sentence(&cause) },
+        };
+        Self { messages: vec![message], cause }
+    }
+}
+
+/// A field with its text and its error, as part of a page.
+#[derive(Template)]
+#[template(path = "field.html", config = "src/web/ui/askama.toml")]
+pub(crate) struct FieldInput<'a> {
+    field: &'a Field,
+    value: &'a str,
+    error: Option<&'a str>,
+}
+
+impl FieldInput<'_> {
+    /// Returns the ids of the hint and of the error, for `aria-describedby`.
+    fn described_by(&self) -> String {
+        let hint = (!self.field.hint.is_empty()).then(|| format!("{}-hint", self.field.name));
+        let error = self.error.map(|_| format!("{}-error", self.field.name));
+        error.into_iter().chain(hint).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Returns whether a time is finer than minutes, which browsers must be told.
+    fn has_seconds(&self) -> bool {
+        self.value.len() > "2026-01-02T03:04".len()
+    }
+}
+
+fn decode(values: Map<String, Value>) -> Result<LinkFields, ApiError> {
+    LinkFields::deserialize(Value::Object(values))
+        .map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+}
+
+/// People paste `example.com/page`. Anything else without a scheme is left for the validation to refuse.
+fn with_scheme(text: &str) -> String {
+    let host = text.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_address = host.contains('.') && !host.contains([':', '@', ' ']);
+    if is_address { format!("https://{text}") } else { text.into() }
+}
+
+/// Writes a timestamp as the value of an input of type `datetime-local`.
+fn local(time: Timestamp) -> String {
+    let time = Offset::UTC.to_datetime(time);
+    let format = if time.second() == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };
+    time.strftime(format).to_string()
+}
+
+/// Writes an error as a sentence.
+pub(crate) fn sentence(error: &ApiError) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(fields: &[(&str, &str)]) -> LinkForm {
+        LinkForm(fields.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect())
+    }
+
+    fn now() -> Timestamp {
+        "2026-06-01T12:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn a_filled_form_is_a_link() {
+        let form = form(&[
+            ("url", " example.com/a?b=c "),
+            ("key", "spring"),
+            ("expires_in", ""),
+            ("expires_at", "2026-07-01T10:30"),
+            ("starts_at", "2026-06-02T00:00:05"),
+            ("max_visits", "5"),
+            ("password", " secret"),
+            ("title", "Spring"),
+            ("tags", "a, b"),
+            ("redirect", "308"),
+            ("forward_query", "true"),
+        ]);
+        let Ok(new) = form.read(now()) else { panic!() };
+        assert_eq!(new.target.as_str(), "https://example.com/a?b=c");
+        assert_eq!(new.key.unwrap().as_str(), "spring");
+        assert_eq!(new.options.expires_at.unwrap().to_string(), "2026-07-01T10:30:00Z");
+        assert_eq!(new.options.starts_at.unwrap().to_string(), "2026-06-02T00:00:05Z");
+        assert_eq!(new.options.max_visits.unwrap().get(), 5);
+        assert_eq!(new.options.redirect.code(), 308);
+        assert!(new.options.forward_query && new.password.is_some());
+        assert_eq!(new.options.tags.iter().count(), 2);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_at_once_in_plain_words() {
+        let form = form(&[("url", ""), ("key", "a b"), ("max_visits", "0"), ("starts_at", "soon")]);
+        let Err(errors) = form.read(now()) else { panic!() };
+        let mut named: Vec<_> = errors.messages.iter().map(|message| message.field).collect();
+        named.sort_unstable();
+        assert_eq!(named, ["key", "max_visits", "starts_at", "url"]);
+        for message in errors.messages {
+            assert!(message.text.ends_with('.') && !message.text.contains('`'), "{}", message.text);
+        }
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_an_error_of_the_form() {
+        let form =
+            form(&[("url", "https://a.example"), ("expires_in", "1d"), ("expires_at", "2026-07-01T10:30")]);
+        let Err(errors) = form.read(now()) else { panic!() };
+        assert_eq!(errors.messages[0].field, "");
+    }
+
+    #[test]
+    fn only_what_was_changed_is_in_the_patch() {
+        let mut doc = Document::new("https://a.example/".parse().unwrap());
+        doc.options.expires_at = Some("2026-07-01T10:30:00.123Z".parse().unwrap());
+        doc.options.title = Some("old".parse().unwrap());
+        let shown = LinkForm::of(&doc);
+        let Ok(patch) = shown.patch(&shown, now()) else { panic!() };
+        assert_eq!(patch.apply(&doc, now()).unwrap().1, doc.options, "the fraction of a second stays");
+        let mut edited = shown.clone();
+        edited.set("title", "");
+        edited.set("max_visits", "3");
+        let Ok(patch) = edited.patch(&shown, now()) else { panic!() };
+        let (_, options) = patch.apply(&doc, now()).unwrap();
+        assert_eq!((options.title, options.max_visits.map(|max| max.get())), (None, Some(3)));
+        assert_eq!(options.expires_at, doc.options.expires_at);
+    }
+
+    #[test]
+    fn a_scheme_is_added_only_to_an_address() {
+        for (text, expected) in [
+            ("example.com", "https://example.com"),
+            ("www.example.com/a:b", "https://www.example.com/a:b"),
+            ("ftp://example.com", "ftp://example.com"),
+            ("javascript:alert(1.0)", "javascript:alert(1.0)"),
+            ("mailto:a@example.com", "mailto:a@example.com"),
+            ("not a url.", "not a url."),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(with_scheme(text), expected);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! `/ui/links/{key}`: a link with its counts, and the forms that change it.
+
+pub(crate) mod edit;
+pub(crate) mod stop;
+
+use askama::Template;
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+use jiff::{ToSpan, civil::Date, tz::TimeZone};
+use serde::Deserialize;
+use url::form_urlencoded;
+
+use self::edit::EditForm;
+use super::{
+    chart::{Chart, Share, shares},
+    form::{LinkForm, Message},
+    frame::Frame,
+    session::Reader,
+    words::{State as StateWord, Time, grouped},
+};
+use crate::{
+    base_url::BaseUrl,
+    clicks::{DayCounts, Device, Referrer},
+    link::Key,
+    store::Record,
+    web::{
+        extract::{body::Query, conditional::etag_text, link_key::LinkKey, service_url::ServiceUrl},
+        respond::{error::ApiError, page::page},
+        routes::{
+            links::{private, stats::csv},
+            qr::QrQuery,
+        },
+        state::AppState,
+    },
+};
+
+/// The ranges of days to choose from.
+const RANGES: [i32; 4] = [7, 30, 90, 365];
+
+/// The range by default.
+const DAYS: i32 = 30;
+
+/// Hosts in the table of referrers.
+const REFERRERS: usize = 10;
+
+/// The query of the page.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct LinkQuery {
+    /// The number of days to show.
+    days: Option<i32>,
+    /// The change that was just made, to confirm it.
+    done: String,
+}
+
+#[derive(Template)]
+#[template(path = "link.html", config = "src/web/ui/askama.toml")]
+struct LinkPage<'a> {
+    title: String,
+    frame: Frame,
+    link: LinkView,
+    days: i32,
+    ranges: [i32; 4],
+    chart: Chart,
+    people: String,
+    bots: String,
+    today: String,
+    referrers: Vec<Share>,
+    devices: Vec<Share>,
+    done: Option<&'static str>,
+    form: &'a LinkForm,
+    etag: String,
+    messages: &'a [Message],
+    conflict: Option<edit::Conflict>,
+}
+
+impl LinkPage<'_> {
+    /// Returns whether the form has to be corrected, and belongs to the top of the page.
+    fn is_corrected(&self) -> bool {
+        self.conflict.is_some() || !self.messages.is_empty()
+    }
+
+    /// Returns the query that lists links with this tag.
+    fn tag_query(&self, tag: &str) -> String {
+        form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish()
+    }
+
+    /// Returns the tables of people by referrer and by device: heading, caption and rows.
+    fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
+        [
+            ("Referrers", "People by the page that led here", &self.referrers),
+            ("Devices", "People by kind of device", &self.devices),
+        ]
+    }
+}
+
+/// A link as pages show it.
+pub(crate) struct LinkView {
+    pub(crate) key: Key,
+    pub(crate) short_url: String,
+    /// The short URL without its scheme.
+    pub(crate) short: String,
+    pub(crate) target: String,
+    pub(crate) title: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) state: StateWord,
+    pub(crate) clicks: String,
+    pub(crate) made: Time,
+    pub(crate) made_by: String,
+    pub(crate) expires: Option<Time>,
+    pub(crate) visits: Option<(String, String)>,
+    pub(crate) has_password: bool,
+    pub(crate) is_taken_down: bool,
+    pub(crate) version: u32,
+    code: Option<String>,
+}
+
+impl LinkView {
+    pub(crate) fn new(record: &Record, base_url: &BaseUrl, now: jiff::Timestamp) -> Self {
+        let (link, options) = (&*record.link, &record.link.doc.options);
+        let short_url = base_url.short_url(&link.key);
+        Self {
+            key: link.key.clone(),
+            short: short_url.split_once("://").map_or(&*short_url, |(_, short)| short).into(),
+            short_url,
+            target: link.doc.target.to_string(),
+            title: options.title.as_ref().map(|title| title.as_str().into()),
+            tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
+            state: StateWord::of(record, now),
+            clicks: grouped(record.clicks),
+            made: Time(link.created_at),
+            made_by: link.doc.created_by.to_string(),
+            expires: options.expires_at.map(Time),
+            visits: options.max_visits.map(|max| (grouped(record.visits), grouped(max.get().into()))),
+            has_password: options.password.is_some(),
+            is_taken_down: link.doc.taken_down_at.is_some(),
+            version: link.version,
+            code: None,
+        }
+    }
+}
+
+/// `GET /ui/links/{key}`
+pub(crate) async fn show(
+    _: Reader,
+    State(state): State<AppState>,
+    frame: Frame,
+    ServiceUrl(base_url): ServiceUrl,
+    LinkKey { key }: LinkKey,
+    Query(query): Query<LinkQuery>,
+) -> Result<Response, ApiError> {
+    let record = record(&state, &key).await?;
+    let form = LinkForm::of(&record.link.doc);
+    Ok(page(&link_page(&state, &base_url, frame, &record, query, EditForm::unchanged(&form, &record)).await?))
+}
+
+/// Returns a link with its counts.
+pub(super) async fn record(state: &AppState, key: &Key) -> Result<Record, ApiError> {
+    state.links.get(key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)
+}
+
+async fn link_page<'a>(
+    state: &AppState,
+    base_url: &BaseUrl,
+    frame: Frame,
+    record: &Record,
+    query: LinkQuery,
+    edit: EditForm<'a>,
+) -> Result<LinkPage<'a>, ApiError> {
+    let now = state.shortener.clock.now();
+    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DAYS);
+    let (from, to) = range(now, days)?;
+    let counts = state.links.day_counts(&record.link.key, from, to).await.map_err(ApiError::Store)?;
+    let mut total = DayCounts::default();
+    counts.values().for_each(|counts| total.add(counts.clone()));
+    let mut link = LinkView::new(record, base_url, now);
+    link.code = state.drawing.inline(link.short_url.clone()).await;
+    let direct = total
+        .people
+        .saturating_sub(total.referrers.values().fold(0, |sum, count| sum.saturating_add(*count)));
+    let mut referrers = shares(&total.referrers, Referrer::as_str, total.people, REFERRERS);
+    if direct > 0 {
+        referrers.push(Share::new("None, such as typed or from an app", direct, total.people));
+    }
+    Ok(LinkPage {
+        title: link.key.to_string(),
+        frame: frame.at("links"),
+        days,
+        ranges: RANGES,
+        chart: Chart::new(&counts, from, to),
+        people: grouped(total.people),
+        bots: grouped(total.bots),
+        today: grouped(counts.get(&to).map_or(0, |counts| counts.people)),
+        referrers,
+        devices: shares(&total.devices, device_name, total.people, usize::MAX),
+        done: done(&query.done),
+        form: edit.form,
+        etag: edit.etag,
+        messages: edit.messages,
+        conflict: edit.conflict,
+        link,
+    })
+}
+
+fn range(now: jiff::Timestamp, days: i32) -> Result<(Date, Date), ApiError> {
+    let to = now.to_zoned(TimeZone::UTC).date();
+    Ok((to.checked_sub((days - 1).days()).map_err(ApiError::query)?, to))
+}
+
+fn device_name(device: &Device) -> &str {
+    match device {
+        Device::Desktop => "Desktop",
+        Device::Mobile => "Mobile",
+        Device::Tablet => "Tablet",
+        Device::Other => "Other",
+    }
+}
+
+fn done(word: &str) -> Option<&'static str> {
+    Some(match word {
+        "saved" => "Saved. Visitors get the new version from now on.",
+        "taken-down" => "Taken down. The link answers “no longer there” until you restore it.",
+        "restored" => "Restored. The link redirects again.",
+        _ => return None,
+    })
+}
+
+/// `GET /ui/links/{key}/stats.csv`: the counts by day for a spreadsheet.
+pub(crate) async fn stats(
+    _: Reader,
+    State(state): State<AppState>,
+    LinkKey { key }: LinkKey,
+    Query(query): Query<LinkQuery>,
+) -> Result<Response, ApiError> {
+    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DAYS);
+    let (from, to) = range(state.shortener.clock.now(), days)?;
+    record(&state, &key).await?;
+    let counts = state.links.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
+    let name = format!("attachment; filename=\"{key}-{from}-{to}.csv\"");
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    Ok(private((headers, csv(&counts))))
+}
+
+/// `GET /ui/links/{key}/qr`: the code of a link that may not redirect yet, or no longer.
+pub(crate) async fn code(
+    _: Reader,
+    State(state): State<AppState>,
+    ServiceUrl(base_url): ServiceUrl,
+    headers: HeaderMap,
+    LinkKey { key }: LinkKey,
+    Query(query): Query<QrQuery>,
+) -> Result<Response, ApiError> {
+    record(&state, &key).await?;
+    state.drawing.image(base_url.short_url(&key), query, &headers).await.map(IntoResponse::into_response)
+}
+
+/// Returns the condition of a form, see [`etag_text`].
+pub(super) fn condition(record: &Record) -> String {
+    etag_text(&record.link)
+}

@@ -1,0 +1,157 @@
+//! `/` in a browser, and `POST /ui/new`: the form that makes a link.
+
+use askama::Template;
+use axum::{extract::State, response::Response};
+use serde::Deserialize;
+
+use super::{
+    form::{FormErrors, LinkForm, Message},
+    frame::Frame,
+    see_other,
+    session::Maker,
+};
+use crate::{
+    base_url::BaseUrl,
+    link::{Key, LinkState},
+    shortener::{FollowError, Follower, Shortened},
+    web::{
+        extract::{
+            body::Payload,
+            service_url::ServiceUrl,
+            token::{Action, Author},
+        },
+        respond::page::{page, page_of_error},
+        routes::home::usage,
+        state::AppState,
+    },
+};
+
+/// The query of the home page.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct HomeQuery {
+    /// The key of a link that was just made.
+    made: String,
+    /// Values to fill in.
+    key: String,
+    url: String,
+}
+
+#[derive(Template)]
+#[template(path = "home.html", config = "src/web/ui/askama.toml")]
+struct HomePage<'a> {
+    title: &'static str,
+    frame: Frame,
+    form: &'a LinkForm,
+    messages: &'a [Message],
+    made: Option<Made>,
+    may_make: bool,
+    has_options: bool,
+    usage: String,
+}
+
+/// A link that was just made.
+struct Made {
+    key: Key,
+    short_url: String,
+    /// The target, unless the link keeps it to itself.
+    target: Option<String>,
+    note: Option<&'static str>,
+    /// The path of the QR code.
+    code: Option<String>,
+}
+
+impl HomePage<'_> {
+    fn error_of(&self, field: &str) -> Option<&str> {
+        self.messages.iter().find(|message| message.field == field).map(|message| message.text.as_str())
+    }
+}
+
+/// Shows the form, with the link that was just made above it.
+pub(crate) async fn show(state: &AppState, base_url: &BaseUrl, frame: Frame, query: HomeQuery) -> Response {
+    let mut form = LinkForm::default();
+    form.set("key", query.key);
+    form.set("url", query.url);
+    let made = match query.made.parse() {
+        Ok(key) => made(state, base_url, &frame, key).await,
+        Err(_) => None,
+    };
+    page(&home_page(state, base_url, frame, &form, &[], made))
+}
+
+fn home_page<'a>(
+    state: &AppState,
+    base_url: &BaseUrl,
+    frame: Frame,
+    form: &'a LinkForm,
+    messages: &'a [Message],
+    made: Option<Made>,
+) -> HomePage<'a> {
+    HomePage {
+        title: "urlshort",
+        may_make: state.config.access.public_shorten || frame.may_write(),
+        frame: frame.at("new"),
+        has_options: form.has_options(),
+        form,
+        messages,
+        made,
+        usage: usage(&base_url.to_string()),
+    }
+}
+
+async fn made(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: Key) -> Option<Made> {
+    let link = state.links.find(&key).await.ok()??;
+    let state_now = link.state(state.shortener.clock.now());
+    let note = match state_now {
+        LinkState::Scheduled => Some("It works from its start on. Until then it answers “not found”."),
+        LinkState::Active => None,
+        LinkState::Expired | LinkState::UsedUp | LinkState::TakenDown => return None,
+    };
+    // The page shows no more than the preview of the link would.
+    let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {
+        Ok(link) => (Some(link.doc.target.to_string()), note),
+        Err(FollowError::PasswordNeeded) => (None, Some("It asks visitors for its password.")),
+        Err(_) => (None, note),
+    };
+    // The public code is limited for each client. A link that has not started has none.
+    let root = &frame.root;
+    let code = match state_now {
+        LinkState::Active => Some(format!("{root}{key}/qr")),
+        _ => frame.user.as_ref().map(|_| format!("{root}ui/links/{key}/qr")),
+    };
+    Some(Made { short_url: base_url.short_url(&key), key, target, note, code })
+}
+
+/// `POST /ui/new`: makes a link.
+pub(crate) async fn create(
+    Maker(author): Maker,
+    State(state): State<AppState>,
+    frame: Frame,
+    ServiceUrl(base_url): ServiceUrl,
+    Payload(form): Payload<LinkForm>,
+) -> Response {
+    match try_create(&state, &base_url, &author, &form).await {
+        Ok(key) => see_other(format!("{}?made={key}", frame.root)),
+        Err(FormErrors { messages, cause }) => {
+            let page = home_page(&state, &base_url, frame, &form, &messages, None);
+            page_of_error(cause, &page)
+        }
+    }
+}
+
+async fn try_create(
+    state: &AppState,
+    base_url: &BaseUrl,
+    author: &Author,
+    form: &LinkForm,
+) -> Result<Key, FormErrors> {
+    let new = form.read(state.shortener.clock.now())?;
+    let shortened = state.shortener.shorten(new, &author.name, base_url).await;
+    match shortened.map_err(|error| FormErrors::of(error.into()))? {
+        Shortened::Created(link) => {
+            author.log(Action::Created, &link.key);
+            Ok(link.key.clone())
+        }
+        Shortened::Existing(link) => Ok(link.key.clone()),
+    }
+}

@@ -1,0 +1,71 @@
+//! Numbers, times and states as people read them.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use crate::{link::LinkState, store::Record};
+
+/// Writes a number with a comma between thousands.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time(pub(crate) Timestamp);
+
+impl Time {
+    /// Returns the day alone.
+    pub(crate) fn day(&self) -> String {
+        self.0.strftime("%-d %b %Y").to_string()
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.strftime("%-d %b %Y, %H:%M UTC"))
+    }
+}
+
+/// The state of a link, in a word and as a class of the style.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) word: &'static str,
+    pub(crate) class: &'static str,
+}
+
+impl State {
+    pub(crate) fn of(record: &Record, now: Timestamp) -> Self {
+        let (word, class) = match record.state(now) {
+            LinkState::TakenDown => ("taken down", "gone"),
+            LinkState::Expired => ("expired", "gone"),
+            LinkState::UsedUp => ("used up", "gone"),
+            LinkState::Scheduled => ("scheduled", "scheduled"),
+            LinkState::Active => ("active", "active"),
+        };
+        Self { word, class }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1000, "1,000"), (18204, "18,204"), (1_234_567, "1,234,567")]
+        {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}
