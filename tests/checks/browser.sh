@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What people see, in a real browser: every page is accessible and breaks no policy of its own, the password form works.
+# What people see, in a real browser, on the real program: see browser/main.cjs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -8,4 +8,6 @@ debian_tool chromium chromium
 npm_tool playwright-core@1.64.1
 npm_tool axe-core@4.11.0
 cargo build --locked
-NODE_PATH=$cache/playwright-core@1.64.1/node_modules:$cache/axe-core@4.11.0/node_modules node tests/checks/browser.cjs
+NODE_PATH=$cache/playwright-core@1.64.1/node_modules:$cache/axe-core@4.11.0/node_modules
+export NODE_PATH
+figure "$(node tests/checks/browser/main.cjs)"

@@ -1,0 +1,79 @@
+// Does the whole job in Chromium as a person does: with and without scripts, at three widths, light and dark.
+const { chromium } = require("playwright-core");
+const { startService, startTarget } = require("./service.cjs");
+const { Eyes } = require("./eyes.cjs");
+const { makeWithTheKeyboard, firstVisit } = require("./home.cjs");
+const { journey } = require("./journey.cjs");
+const { pages, password, foreignForm } = require("./pages.cjs");
+
+const WIDTHS = [320, 768, 1280];
+const SCHEMES = ["light", "dark"];
+
+// The usual one of headless Chromium names a bot, and bots are not counted as people.
+const USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
+
+// No step waits for longer by itself, but a page that stands still would hold up everything.
+function inTime(steps) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, 120_000, new Error("it takes too long"))));
+  return Promise.race([steps, late]).finally(() => clearTimeout(timer));
+}
+
+async function main() {
+  const target = await startTarget();
+  const service = await startService();
+  const browser = await chromium.launch({
+    executablePath: "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+  });
+  const world = { service, target, base: service.base };
+  const eyes = new Eyes();
+  let runs = 0;
+  const run = async (options, steps) => {
+    const { width = 1280, scheme = "light", scripts = true } = options;
+    const context = await browser.newContext({
+      viewport: { width, height: 900 },
+      colorScheme: scheme,
+      javaScriptEnabled: scripts,
+      userAgent: USER_AGENT,
+    });
+    context.setDefaultTimeout(15_000);
+    if (scripts) await context.grantPermissions(["clipboard-read", "clipboard-write"], { origin: service.base });
+    context.on("page", (page) => eyes.watch(page));
+    runs += 1;
+    try {
+      await inTime(steps({ ...world, context, eyes, scripts, width, key: `run-${runs}` }));
+    } catch (error) {
+      error.message = `${width} px, ${scheme}, scripts ${scripts ? "on" : "off"}: ${error.message}`;
+      throw error;
+    }
+    await context.close();
+    eyes.assertNothingSeen();
+  };
+  try {
+    for (const scripts of [true, false]) {
+      // Colours are judged by axe, which needs scripts.
+      for (const scheme of scripts ? SCHEMES : ["light"]) {
+        for (const width of WIDTHS) {
+          await run({ scripts, scheme, width }, journey);
+          await run({ scripts, scheme, width }, pages);
+        }
+      }
+      await run({ scripts }, password);
+    }
+    await run({}, foreignForm);
+    let bytes, presses;
+    await run({}, async (place) => (bytes = await firstVisit(place)));
+    await run({}, async (place) => (presses = await makeWithTheKeyboard(place)));
+    console.log(`${eyes.looks} looks, axe found nothing; first visit ${bytes} bytes; ${presses} key presses to a copied link`);
+  } finally {
+    await browser.close();
+    service.stop();
+    target.close();
+  }
+}
+
+main().catch((error) => {
+  console.error(error);
+  process.exitCode = 1;
+});
