@@ -48,6 +48,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("API_TOKENS", "ci:0123456789abcde", "less than 16 characters"),
         ("API_TOKENS_FILE", "/nonexistent/tokens", "the file can't be read: No such file"),
         ("PUBLIC_SHORTEN", "perhaps", "takes true or false"),
+        ("UI", "maybe", "takes true or false"),
         ("RATE_LIMIT", "60", "60/min"),
         ("MAX_BODY", "big", "couldn't parse"),
         ("MAX_CONNECTIONS", "0", "0 is not in 1..=1000000"),

@@ -86,13 +86,13 @@ async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
     assert!(acknowledged.len() >= ROUNDS);
 }
 
-/// The system refuses to let any file grow past a few hundred kilobytes, as a full disk would.
+/// The system refuses to let any file grow past a megabyte or two, as a full disk would.
 #[tokio::test]
 async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let variables = [("STORE_URL", store.as_str())];
-    let process = Process::start_after("trap '' XFSZ; ulimit -f 600", &variables);
+    let process = Process::start_after("trap '' XFSZ; ulimit -f 2000", &variables);
     let client = client();
     let shorten = async |process: &Process, number: usize| {
         let url = format!("https://{number}.example/{}", "x".repeat(1000));

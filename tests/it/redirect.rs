@@ -43,7 +43,7 @@ async fn the_query_of_a_short_url_changes_nothing() {
 #[tokio::test]
 async fn what_is_no_key_or_no_link_is_not_found() {
     let app = TestApp::start().await;
-    for path in ["/nothing", "/a.b", "/%20", "/%ff", "/%00", "/a/b", "//", "/favicon.ico", "/Qi/"] {
+    for path in ["/nothing", "/a.b", "/%20", "/%ff", "/%00", "/a/b", "//", "/robots.txt/", "/Qi/"] {
         let sentence = assert_error(app.get(path).await, 404, "not_found").await;
         assert_eq!(sentence, "not found", "{path}");
     }

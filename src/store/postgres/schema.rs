@@ -77,8 +77,15 @@ async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
 fn was_concurrent(error: &dyn sqlx::error::DatabaseError) -> bool {
     const UNIQUE_VIOLATION: &str = "23505";
     const DUPLICATE_TABLE: &str = "42P07";
+    // A table is also a type, and PostgreSQL can find that one first.
+    const DUPLICATE_OBJECT: &str = "42710";
     const SERIALIZATION_FAILURE: &str = "40001";
     const DEADLOCK_DETECTED: &str = "40P01";
     let code = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code);
-    matches!(code, Some(UNIQUE_VIOLATION | DUPLICATE_TABLE | SERIALIZATION_FAILURE | DEADLOCK_DETECTED))
+    matches!(
+        code,
+        Some(
+            UNIQUE_VIOLATION | DUPLICATE_TABLE | DUPLICATE_OBJECT | SERIALIZATION_FAILURE | DEADLOCK_DETECTED
+        )
+    )
 }
