@@ -30,9 +30,10 @@ pub(super) fn list(db: &Connection, listing: &Listing) -> rusqlite::Result<Page>
         let is_late = read > 0
             && read % LINKS_PER_CHECK == 0
             && deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if is_late || page.records.len() == *limit {
+        let is_full = page.records.len() == *limit;
+        if is_full || is_late {
             page.next = last;
-            page.searched = is_late.then_some(read);
+            page.searched = (!is_full).then_some(read);
             break;
         }
         read += 1;
