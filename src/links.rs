@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use jiff::civil::Date;
 use thiserror::Error;
+use tokio::time::timeout;
 
 pub use self::cache::Found;
 use self::{cache::Cache, health::Health};
@@ -25,8 +26,11 @@ use crate::{
     },
 };
 
-/// Searches that may wait. The last of them gets its page within two seconds.
-const WAITING_SEARCHES: usize = 3;
+/// Searches that may wait. Most take a few milliseconds.
+const WAITING_SEARCHES: usize = 64;
+
+/// The time that a search may wait for those before it.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(1200);
 
 /// The links of one store, with this instance's cache.
 pub struct Links {
@@ -38,9 +42,9 @@ pub struct Links {
 /// The error of a listing.
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// Too many searches are waiting.
-    #[error(transparent)]
-    Busy(#[from] Full),
+    /// Other searches took too long, or too many are waiting.
+    #[error("too many searches")]
+    Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -158,7 +162,9 @@ impl Links {
     /// See [`ListError`].
     pub async fn list(&self, listing: &Listing) -> Result<Page, ListError> {
         let (operation, _place) = if listing.filter.is_search() {
-            ("search", Some(self.searches.enter().await?))
+            let turn = timeout(SEARCH_PATIENCE, self.searches.enter()).await;
+            let place = turn.map_err(|_| ListError::Busy)?.map_err(|Full| ListError::Busy)?;
+            ("search", Some(place))
         } else {
             ("list", None)
         };

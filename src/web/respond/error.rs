@@ -232,7 +232,7 @@ impl IntoResponse for ApiError {
 impl From<ListError> for ApiError {
     fn from(error: ListError) -> Self {
         match error {
-            ListError::Busy(_) => Self::Overloaded,
+            ListError::Busy => Self::Overloaded,
             ListError::Store(error) => Self::Store(error),
         }
     }
