@@ -22,7 +22,7 @@ use self::{login::Login, pool::Pool, rows::Announce};
 use super::{
     Change, Changed, History, Record, Secret, Store, StoreError, StoreOptions,
     batcher::Batcher,
-    listing::{Listing, Page},
+    listing::{Listing, Order, Page},
 };
 use crate::{
     clicks::{DayCounts, Tally},
@@ -138,7 +138,12 @@ impl Store for PostgresStore {
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
         if listing.filter.is_search() {
-            self.search_pool.run(|| async |db: &mut PgConnection| listing::search(db, listing).await).await
+            self.search_pool
+                .run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await)
+                .await
+        } else if listing.order == Order::MostClicked {
+            // The planner would join all links for one page.
+            self.pool.run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await).await
         } else {
             self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await
         }

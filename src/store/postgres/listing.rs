@@ -43,10 +43,17 @@ pub(super) async fn page(connection: &mut PgConnection, listing: &Listing) -> Re
     }
 }
 
-/// Returns a page of a search.
-pub(super) async fn search(connection: &mut PgConnection, listing: &Listing) -> Result<Page, StoreError> {
+/// Returns a page of a search, or of the most clicked links.
+pub(super) async fn page_by_slices(
+    connection: &mut PgConnection,
+    listing: &Listing,
+) -> Result<Page, StoreError> {
     let (mut page, mut after) = (Page::default(), start(listing));
-    let (deadline, mut size, mut searched) = (Instant::now() + listing.search_time, FIRST_SLICE, 0);
+    let Filter { target, .. } = &listing.filter;
+    let takes_all = !listing.filter.is_search() && target.is_none();
+    let page_size = u32::try_from(listing.limit).unwrap_or(u32::MAX).saturating_add(1);
+    let mut size = if takes_all { page_size } else { FIRST_SLICE };
+    let (deadline, mut searched) = (Instant::now() + listing.search_time, 0);
     loop {
         let begin = Instant::now();
         let end = end_of_slice(connection, listing, &after, size).await?;
@@ -56,7 +63,8 @@ pub(super) async fn search(connection: &mut PgConnection, listing: &Listing) -> 
             push(&mut page, &listing.filter, row)?;
         }
         if page.records.len() == listing.limit {
-            page.next = page.records.last().map(|record| listing.order.cursor(record));
+            let is_last = takes_all && end.is_none();
+            page.next = page.records.last().filter(|_| !is_last).map(|record| listing.order.cursor(record));
             return Ok(page);
         }
         after = match (rows.last(), end) {
