@@ -130,7 +130,9 @@ impl<T> WatchedFile<T> {
     }
 }
 
-/// Reads a file. The version is that of the very file that is read, even if another one gets its name meanwhile.
+/// Reads a file, and returns its version and its text.
+///
+/// Both are of the same file, even if another file replaces it at the same time.
 fn read(path: &Path) -> io::Result<(Version, String)> {
     let mut file = File::open(path)?;
     let version = Version::of(&file.metadata()?);

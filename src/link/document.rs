@@ -57,7 +57,7 @@ impl Document {
         self.unsupported == 0
     }
 
-    /// Returns whether the document has only a target, whoever created it.
+    /// Returns whether the document has only a target and a creator.
     pub fn is_plain(&self) -> bool {
         *self == Self { created_by: self.created_by.clone(), ..Self::new(self.target.clone()) }
     }

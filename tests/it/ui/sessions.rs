@@ -132,7 +132,7 @@ async fn a_form_of_another_website_changes_nothing() {
     assert_eq!(
         own.send().await.unwrap().status(),
         303,
-        "the service's own origin, whatever Host a proxy sends"
+        "the service's own origin is trusted even if a proxy changes Host"
     );
 }
 

@@ -60,7 +60,9 @@ pub(crate) async fn restore(
     set_taken_down(&state, &author, &frame, &key, false).await
 }
 
-/// Takes a link down or restores it, whatever its version: a person who stops a link wants it stopped in any case.
+/// Takes a link down or restores it, without a check of its version.
+///
+/// A person who stops a link wants it stopped even if someone else has just edited it.
 async fn set_taken_down(
     state: &AppState,
     author: &Author,
