@@ -155,17 +155,22 @@ impl App {
         let ((), (), drained_by) = tokio::join!(public, operations, orders);
         // A change whose client has hung up has no connection any more, but it has its slot.
         if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
-            tracing::warn!("drain timed out: requests are still in progress");
+            tracing::warn!("drain timed out: changes are still in progress");
         }
         tasks.shutdown().await;
         let flush = async {
             // Its panic is in the log already.
             let _ = writer.await;
-            self.flush().await;
+            clicks.flush(links).await;
+            clicks.drop_rest();
+            links.close().await;
         };
         if timeout(FLUSH_TIMEOUT, flush).await.is_err() {
-            tracing::error!("the store did not take the last clicks and close in time");
+            tracing::error!(timeout = ?FLUSH_TIMEOUT, "the store did not close in time");
+            clicks.drop_rest();
         }
+        let Metrics { clicks_written, clicks_dropped, .. } = &*self.state.metrics;
+        tracing::info!(clicks_written = clicks_written.get(), clicks_lost = clicks_dropped.get(), "stopped");
     }
 
     fn spawn_tasks(&self) -> JoinSet<()> {
@@ -179,12 +184,5 @@ impl App {
         let tokens = self.state.live_tokens.clone();
         tasks.spawn(async move { tokens.reload_regularly().await });
         tasks
-    }
-
-    async fn flush(&self) {
-        let clicks = &self.state.shortener.clicks;
-        clicks.flush(&self.state.links).await;
-        clicks.drop_rest();
-        self.state.links.close().await;
     }
 }

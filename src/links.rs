@@ -214,12 +214,12 @@ impl Links {
         self.health.run("day_counts", self.health.store().day_counts(key, first, last)).await
     }
 
-    /// Probes the store, and opens or closes the circuit breaker.
+    /// Returns the result of the last probe of the store, without a call.
     ///
     /// # Errors
-    /// The error of the probe.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        self.health.check().await
+    /// The error of the probe, or of the look-ups that opened the circuit breaker since.
+    pub fn status(&self) -> Result<(), StoreError> {
+        self.health.status()
     }
 
     /// Probes the store periodically. Never returns.

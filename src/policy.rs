@@ -83,7 +83,7 @@ impl TargetPolicy {
         list.follow(|reloaded| match reloaded {
             Ok(BlockedHosts(hosts)) => tracing::info!(hosts = hosts.len(), "blocked hosts reloaded"),
             Err(error) => {
-                tracing::error!(error = %Chain(error), "blocked hosts could not be reloaded; the list stays as it was");
+                tracing::error!(error = %Chain(error), "blocked hosts not reloaded; the current list stays");
             }
         })
         .await;

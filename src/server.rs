@@ -7,7 +7,7 @@ mod sliced;
 mod socket;
 mod workers;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, mem, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use tokio::{
@@ -61,14 +61,22 @@ pub async fn run(
     let Listener { socket, is_direct } = listener;
     let server = Server::new(service, workers, limits, is_direct);
     let mut stop = std::pin::pin!(stop);
+    let mut is_failing = false;
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => server.serve(stream),
+                Ok((stream, _)) => {
+                    server.serve(stream);
+                    if mem::take(&mut is_failing) {
+                        tracing::info!("accepting connections again");
+                    }
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    if !mem::replace(&mut is_failing, true) {
+                        tracing::error!(%error, "can't accept connections");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

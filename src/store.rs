@@ -20,6 +20,7 @@ use crate::{
     clicks::{DayCounts, MAX_COUNT, Tally, increase},
     config::{StoreOptions, StoreUrl},
     link::{Key, Link, LinkState, Revision},
+    observability::logging::Chain,
 };
 
 /// The first number that [`Store::take_numbers`] hands out in a new store.
@@ -219,6 +220,30 @@ impl StoreError {
     pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Corrupt(source.into().into())
     }
+
+    /// Returns the cause, or else the error itself.
+    pub fn cause(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Unavailable(cause) | Self::Corrupt(cause) => &**cause,
+            Self::Timeout(_) => self,
+        }
+    }
+}
+
+/// The error for a store that can't be opened.
+#[derive(Debug, Error)]
+#[error("STORE_URL: can't open the {store:?} store: {}", Chain(error.cause()))]
+pub struct OpenError {
+    store: StoreUrl,
+    error: StoreError,
+}
+
+/// Opens the store of these options, see [`open`].
+///
+/// # Errors
+/// One sentence for the operator.
+pub(crate) async fn open_for_operator(options: &StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
+    open(options).await.map_err(|error| OpenError { store: options.store_url.clone(), error })
 }
 
 /// Opens a store, and creates its file or schema if missing.

@@ -203,7 +203,7 @@ impl LiveTokens {
         file.follow(|reloaded| match reloaded {
             Ok(Tokens(tokens)) => tracing::info!(tokens = tokens.len(), "tokens reloaded"),
             Err(error) => {
-                tracing::error!(error = %Chain(error), "tokens could not be reloaded; the current ones stay");
+                tracing::error!(error = %Chain(error), "tokens not reloaded; the current ones stay");
             }
         })
         .await;

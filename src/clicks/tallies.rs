@@ -7,7 +7,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     pin::pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,7 +41,12 @@ pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64, RandomState>>,
     referrers: Mutex<KnownReferrers>,
     pending: IntGauge,
+    written: IntCounter,
     dropped: IntCounter,
+    /// Clicks that the flush in progress has taken out of the buffer.
+    in_flush: AtomicU64,
+    /// Whether the last flush failed.
+    is_delayed: AtomicBool,
 }
 
 /// A visit without its time of day.
@@ -62,7 +70,10 @@ impl Clicks {
             waiting: Mutex::default(),
             referrers: Mutex::default(),
             pending: metrics.clicks_pending.clone(),
+            written: metrics.clicks_written.clone(),
             dropped: metrics.clicks_dropped.clone(),
+            in_flush: AtomicU64::new(0),
+            is_delayed: AtomicBool::new(false),
         }
     }
 
@@ -106,6 +117,7 @@ impl Clicks {
     /// If the store is unavailable, they stay for the next flush.
     pub async fn flush(&self, links: &Links) {
         let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        self.in_flush.store(sum(&waiting), Ordering::Relaxed);
         // Neighbouring keys share database pages. A common order of the locks keeps two instances from a deadlock.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
         let mut waiting = waiting.into_iter();
@@ -130,7 +142,7 @@ impl Clicks {
                     break;
                 }
                 Err(error @ StoreError::Unavailable(_)) => {
-                    tracing::warn!(error = %Chain(&error), "clicks could not be written");
+                    self.note_delay(&error);
                     kept.extend(batch);
                     break;
                 }
@@ -140,6 +152,7 @@ impl Clicks {
             self.decrease_pending(1);
             self.add(visit, count);
         }
+        self.in_flush.store(0, Ordering::Relaxed);
     }
 
     /// Returns the visits to retry, for which the store was unavailable.
@@ -147,28 +160,55 @@ impl Clicks {
         let (failures, written): (Batch, Batch) =
             batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));
         self.decrease_pending(written.len());
+        self.written.inc_by(self.finish(&written));
         let is_unavailable = |error: &StoreError| matches!(error, StoreError::Unavailable(_));
         let (kept, lost): (Batch, Batch) =
             failures.into_iter().partition(|(visit, _)| failed.get(&visit.key).is_some_and(is_unavailable));
         if let Some(error) = failed.values().find(|error| !is_unavailable(error)) {
             self.lose(&lost, error);
         }
+        match failed.values().find(|error| is_unavailable(error)) {
+            Some(error) => self.note_delay(error),
+            None => self.note_success(),
+        }
         kept
+    }
+
+    /// Logs a failed flush, unless the one before failed too.
+    fn note_delay(&self, error: &StoreError) {
+        if !self.is_delayed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(error = %Chain(error.cause()), "clicks are not being written; they wait in memory");
+        }
+    }
+
+    fn note_success(&self) {
+        if self.is_delayed.swap(false, Ordering::Relaxed) {
+            tracing::info!("clicks are being written again");
+        }
     }
 
     fn lose(&self, visits: &[(Visit, u64)], error: &StoreError) {
         self.decrease_pending(visits.len());
-        let count: u64 = visits.iter().map(|(_, count)| count).sum();
+        let count = self.finish(visits);
         self.dropped.inc_by(count);
         let first_key = visits.first().map(|(visit, _)| tracing::field::display(&visit.key));
         tracing::error!(first_key, count, error = %Chain(error), "clicks lost");
     }
 
-    /// Drops the remaining visits, and counts them as dropped. For use at exit.
+    /// Takes visits off the flush in progress, and returns their clicks.
+    fn finish(&self, visits: &[(Visit, u64)]) -> u64 {
+        let count = sum(visits);
+        self.in_flush.fetch_sub(count, Ordering::Relaxed);
+        count
+    }
+
+    /// Drops the remaining visits, and counts them as dropped.
+    ///
+    /// For use at exit, after the last flush or its timeout.
     pub fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());
-        self.decrease_pending(rest.len());
-        self.dropped.inc_by(rest.values().sum());
+        self.pending.set(0);
+        self.dropped.inc_by(rest.values().sum::<u64>() + self.in_flush.swap(0, Ordering::Relaxed));
     }
 
     /// Sums visits by link and day, in the order of the keys.
@@ -194,6 +234,10 @@ impl Clicks {
     fn decrease_pending(&self, visits: usize) {
         self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
     }
+}
+
+fn sum(visits: &[(Visit, u64)]) -> u64 {
+    visits.iter().map(|(_, count)| count).sum()
 }
 
 #[cfg(test)]

@@ -17,14 +17,14 @@ use tokio::{
 use crate::{
     app::{App, Dependencies, OPERATIONS_CONNECTIONS},
     clock::Clock,
-    config::{Config, StoreUrl},
+    config::Config,
     observability::{
         log_sink::LogSink,
         logging,
         metrics::{Metrics, VERSION},
     },
     server::{Threads, Workers},
-    store::{self, StoreError},
+    store,
 };
 
 /// The time that a reader has for the last log lines.
@@ -37,8 +37,6 @@ const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 /// The service could not start.
 #[derive(Debug, Error)]
 enum StartError {
-    #[error("STORE_URL: the {0:?} store can't be opened")]
-    Store(StoreUrl, #[source] StoreError),
     #[error("{variable}: {address} can't be listened on")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
 }
@@ -71,9 +69,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let store = tokio::select! {
-        opened = store::open(&config.store) => {
-            opened.map_err(|error| StartError::Store(config.store.store_url.clone(), error))?
-        }
+        opened = store::open_for_operator(&config.store) => opened?,
         () = signals.next() => {
             tracing::info!("stopped before the store was open");
             return Ok(());
@@ -109,10 +105,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
         signals.next().await;
     };
     tokio::select! {
-        () = run => {
-            tracing::info!("stopped");
-            Ok(())
-        }
+        () = run => Ok(()),
         () = second_signal => Err(StoppedAtOnce.into()),
     }
 }

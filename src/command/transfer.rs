@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     config::{StoreOptions, StoreUrl},
-    store::{self, Store, StoreError},
+    store::{self, Store},
 };
 
 /// Bytes in one write to the output.
@@ -21,13 +21,11 @@ const MIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The reason why the store of `STORE_URL` can't be used.
 #[derive(Debug, Error)]
-enum OpenError {
+enum UnusableStore {
     #[error("STORE_URL: the memory: store ends with its process, so it has no links to export or import")]
     Memory,
     #[error("STORE_URL: there is no file {}", .0.display())]
     Missing(PathBuf),
-    #[error("STORE_URL: the {0:?} store can't be opened")]
-    Store(StoreUrl, #[source] StoreError),
 }
 
 pub(super) fn runtime() -> io::Result<Runtime> {
@@ -47,16 +45,15 @@ pub(super) async fn open_store(
     missing: MissingFile,
 ) -> Result<Arc<dyn Store>, Box<dyn Error>> {
     match &options.store_url {
-        StoreUrl::Memory => return Err(OpenError::Memory.into()),
+        StoreUrl::Memory => return Err(UnusableStore::Memory.into()),
         StoreUrl::Sqlite(path) if missing == MissingFile::Fail && !path.exists() => {
-            return Err(OpenError::Missing(path.clone()).into());
+            return Err(UnusableStore::Missing(path.clone()).into());
         }
         _ => {}
     }
     let store_timeout = options.store_timeout.max(MIN_DEADLINE);
     let options = StoreOptions { store_timeout, ..options.clone() };
-    let store = store::open(&options).await;
-    Ok(store.map_err(|error| OpenError::Store(options.store_url.clone(), error))?)
+    Ok(store::open_for_operator(&options).await?)
 }
 
 /// Returns a counter of links. It shows only on a terminal.

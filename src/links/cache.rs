@@ -190,16 +190,21 @@ impl Cache {
 
     /// Applies changes by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
-        // Log the loss of the feed once, not each failed attempt to subscribe again.
-        let is_watching = AtomicBool::new(true);
+        // Attempts to subscribe again leave no log line until one succeeds.
+        let is_lost = AtomicBool::new(false);
         loop {
             let apply = |changed| {
-                is_watching.store(true, Ordering::Relaxed);
+                if is_lost.swap(false, Ordering::Relaxed) {
+                    tracing::info!("change feed restored");
+                }
                 self.apply(changed);
             };
             let error = self.health.store().watch(&apply).await;
-            if is_watching.swap(false, Ordering::Relaxed) {
-                tracing::warn!(error = %Chain(&error), "lost the change feed; other instances' edits may show late");
+            if !is_lost.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    error = %Chain(error.cause()),
+                    "change feed lost: edits by other instances may show late"
+                );
             }
             sleep(WATCH_PAUSE).await;
         }

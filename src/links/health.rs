@@ -43,6 +43,9 @@ pub(super) struct Health {
     store: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
+    /// The last failure, while the circuit breaker is open.
+    cause: Mutex<Option<StoreError>>,
+    /// Whether there is a cause, for callers that must not wait for the lock.
     failing: AtomicBool,
     /// Counts how often the circuit breaker closed. The result of a look-up from before that does not count.
     recoveries: AtomicU64,
@@ -60,6 +63,7 @@ impl Health {
             store,
             meter,
             up,
+            cause: Mutex::default(),
             failing: AtomicBool::new(false),
             recoveries: AtomicU64::new(0),
             look_ups: Window::default(),
@@ -76,12 +80,16 @@ impl Health {
         self.failing.load(Ordering::Relaxed)
     }
 
+    /// Returns the result of the last probe, without a call.
+    pub(super) fn status(&self) -> Result<(), StoreError> {
+        self.cause.lock().clone().map_or(Ok(()), Err)
+    }
+
     /// Probes the store periodically. Never returns.
     pub(super) async fn probe_regularly(&self) {
         loop {
             sleep(if self.is_failing() { RETRY_INTERVAL } else { PROBE_INTERVAL }).await;
-            // `check` has acted on the result.
-            let _ = self.check().await;
+            self.check().await;
         }
     }
 
@@ -123,7 +131,7 @@ impl Health {
     /// Looks up a link. Fails at once while the circuit breaker is open.
     pub(super) async fn look_up(&self, key: &Key) -> Found {
         if self.is_failing() {
-            return Err(StoreError::unavailable("not asked: it failed a moment ago"));
+            self.status()?;
         }
         let recoveries = self.recoveries.load(Ordering::Relaxed);
         let record = self.run("get", self.store.get(key)).await;
@@ -141,24 +149,30 @@ impl Health {
     }
 
     /// Probes the store, and opens or closes the circuit breaker.
-    pub(super) async fn check(&self) -> Result<(), StoreError> {
-        let answer = self.run("check", self.store.check()).await;
-        match &answer {
+    async fn check(&self) {
+        match self.run("check", self.store.check()).await {
             Ok(()) => self.close_circuit(),
-            Err(error) => self.open_circuit(error),
+            Err(error) => self.open_circuit(&error),
         }
-        answer
     }
 
     fn open_circuit(&self, error: &StoreError) {
-        if !self.failing.swap(true, Ordering::Relaxed) {
+        let mut cause = self.cause.lock();
+        if cause.is_none() {
+            self.failing.store(true, Ordering::Relaxed);
             self.up.set(0);
-            tracing::error!(store = self.store.name(), error = %Chain(error), "store unavailable");
+            tracing::error!(store = self.store.name(), error = %Chain(error.cause()), "store unavailable");
         }
+        *cause = Some(match error {
+            // It is about the store, while look-ups report one about a link.
+            StoreError::Corrupt(source) => StoreError::Unavailable(source.clone()),
+            error => error.clone(),
+        });
     }
 
     fn close_circuit(&self) {
-        if self.is_failing() {
+        let mut cause = self.cause.lock();
+        if cause.take().is_some() {
             self.recoveries.fetch_add(1, Ordering::Relaxed);
             self.look_ups.clear();
             self.failing.store(false, Ordering::Relaxed);

@@ -115,10 +115,20 @@ impl Stamp {
 
 impl<S: Subscriber> Layer<S> for JsonLines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        self.append(*event.metadata().level(), |line| {
+        let metadata = event.metadata();
+        self.append(*metadata.level(), |line| {
+            if !is_own(metadata.target()) {
+                line.extend_from_slice(br#","source":"#);
+                write_json(line, metadata.target());
+            }
             event.record(&mut JsonFields { line, text: String::new() });
         });
     }
+}
+
+/// Returns whether the target of an event is a module of this program, not of a library.
+fn is_own(target: &str) -> bool {
+    target.split("::").next() == Some(env!("CARGO_CRATE_NAME"))
 }
 
 struct JsonFields<'a> {

@@ -18,57 +18,36 @@ const STORE_SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
-/// The metrics by the name of what they measure; `infra/monitoring` builds on the exported names.
+/// The metrics, each with its meaning in its help text; see `infra/monitoring/REFERENCE.md`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Answers by `route`, `method` and `status`.
     pub http_requests: IntCounterVec,
-    /// Seconds from a request's head to its answer's, by `route` and `outcome`.
     pub http_request_duration: HistogramVec,
-    /// Requests that are being answered.
     pub http_requests_in_flight: IntGauge,
-    /// Requests that may be answered at a time.
     pub http_requests_in_flight_limit: IntGauge,
-    /// Connections that are open, on whichever listener.
     pub http_connections_open: IntGauge,
-    /// Connections that the public listener may have open at a time.
     pub http_connections_limit: IntGauge,
-    /// Connections refused because there were too many already.
     pub connections_rejected: IntCounter,
-    /// Requests for a short link, by `outcome`: `redirected`, `not_found`, `gone` or `error`.
     pub redirects: IntCounterVec,
-    /// Those of them that were redirected, found once for all.
+    /// The most frequent child of `redirects`, looked up once.
     pub redirected: IntCounter,
-    /// Links made, by `strategy` of their key; `custom` where the client chose it.
     pub links_created: IntCounterVec,
-    /// Proposed keys that were taken already.
     pub key_collisions: IntCounter,
-    /// Seconds that calls to the store took, by `store` and `operation`.
     pub store_operation_duration: HistogramVec,
-    /// Calls to the store that failed or ran out of time, by `store` and `operation`.
     pub store_errors: IntCounterVec,
-    /// Look-ups and listings that met a link which the store can't read.
     pub store_corrupt_links: IntCounter,
-    /// 1 if the last call to the store worked, else 0, by `store`.
     pub store_up: IntGaugeVec,
-    /// Look-ups in the cache, by `result`: `hit`, `negative` (known to be missing), `miss` or `stale`.
     pub cache_requests: IntCounterVec,
-    /// Those of them that were hits, found once for all.
+    /// The most frequent child of `cache_requests`, looked up once.
     pub cache_hits: IntCounter,
-    /// Bytes that the cache uses.
     pub cache_bytes: IntGauge,
-    /// Requests refused because their client sent too many.
     pub rate_limited: IntCounter,
-    /// Requests whose token was refused.
     pub token_failures: IntCounter,
-    /// Different visits that are not in the store yet.
     pub clicks_pending: IntGauge,
-    /// Different visits that may wait at a time; one more is dropped.
     pub clicks_pending_limit: IntGauge,
-    /// Clicks that were not counted: too many were waiting, or the program ended uncleanly.
+    pub clicks_written: IntCounter,
     pub clicks_dropped: IntCounter,
-    /// Log lines given up because the reader of standard output did not keep up.
     pub log_lines_dropped: IntCounter,
 }
 
@@ -82,7 +61,7 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self())).expect(VALID);
         let build = IntGaugeVec::new(
-            Opts::new("urlshort_build_info", "Version and source revision of the running program, always 1."),
+            Opts::new("urlshort_build_info", "Always 1; the labels name the running program."),
             &["version", "revision"],
         );
         let build = register(&registry, build.expect(VALID));
@@ -97,64 +76,94 @@ impl Metrics {
             let options = HistogramOpts::new(name, help).buckets(bounds.to_vec());
             register(&registry, HistogramVec::new(options, labels).expect(VALID))
         };
-        let redirects = counters("redirects_total", "Requests for a short link.", &["outcome"]);
-        let cache_requests = counters("cache_requests_total", "Look-ups in the cache.", &["result"]);
+        let redirects = counters(
+            "redirects_total",
+            "Requests for a short link. outcome: redirected, not_found, gone or error.",
+            &["outcome"],
+        );
+        let cache_requests = counters(
+            "cache_requests_total",
+            "Look-ups in the cache. result: hit, negative (a hit on an unknown key), miss or stale.",
+            &["result"],
+        );
         Self {
-            http_requests: counters(
-                "http_requests_total",
-                "HTTP requests answered.",
-                &["route", "method", "status"],
-            ),
+            http_requests: counters("http_requests_total", "Responses sent.", &["route", "method", "status"]),
             http_request_duration: histograms(
                 "http_request_duration_seconds",
-                "Time from a request's head to its answer's.",
+                "Time from the head of a request to the head of its response. outcome: success, redirect, client_error, server_error or abandoned.",
                 &["route", "outcome"],
                 REQUEST_SECONDS,
             ),
-            http_requests_in_flight: gauge("http_requests_in_flight", "HTTP requests being answered."),
+            http_requests_in_flight: gauge("http_requests_in_flight", "Requests in progress."),
             http_requests_in_flight_limit: gauge(
                 "http_requests_in_flight_limit",
-                "HTTP requests that may be answered at a time.",
+                "Most requests in progress at a time (MAX_IN_FLIGHT).",
             ),
-            http_connections_open: gauge("http_connections_open", "Open connections."),
+            http_connections_open: gauge("http_connections_open", "Open connections of all listeners."),
             http_connections_limit: gauge(
                 "http_connections_limit",
-                "Connections that may be open at a time.",
+                "Most open connections of the public listener (MAX_CONNECTIONS).",
             ),
-            connections_rejected: counter("connections_rejected_total", "Connections refused at the bound."),
+            connections_rejected: counter(
+                "connections_rejected_total",
+                "Connections refused or replaced because too many were open.",
+            ),
             redirected: redirects.with_label_values(&["redirected"]),
             redirects,
-            links_created: counters("links_created_total", "Links made.", &["strategy"]),
-            key_collisions: counter("key_collisions_total", "Proposed keys that were taken already."),
+            links_created: counters(
+                "links_created_total",
+                "Links created. strategy: random, counter, hash or custom.",
+                &["strategy"],
+            ),
+            key_collisions: counter("key_collisions_total", "Generated keys that were taken."),
             store_operation_duration: histograms(
                 "store_operation_duration_seconds",
-                "Time that calls to the store took.",
+                "Time of calls to the store.",
                 &["store", "operation"],
                 STORE_SECONDS,
             ),
             store_errors: counters(
                 "store_errors_total",
-                "Calls to the store that failed or ran out of time.",
+                "Calls to the store that failed or timed out.",
                 &["store", "operation"],
             ),
             store_corrupt_links: counter(
                 "store_corrupt_links_total",
-                "Damaged links met by look-ups and listings.",
+                "Reads of links that are damaged in the store.",
             ),
             store_up: register(
                 &registry,
-                IntGaugeVec::new(Opts::new("store_up", "Whether the store's last call worked."), &["store"])
-                    .expect(VALID),
+                IntGaugeVec::new(
+                    Opts::new("store_up", "1 if the last probe of the store succeeded, otherwise 0."),
+                    &["store"],
+                )
+                .expect(VALID),
             ),
             cache_hits: cache_requests.with_label_values(&["hit"]),
             cache_requests,
-            cache_bytes: gauge("cache_bytes", "Bytes that the cache uses."),
-            rate_limited: counter("rate_limited_total", "Requests refused by the rate limit."),
-            token_failures: counter("token_failures_total", "Requests whose token was refused."),
-            clicks_pending: gauge("clicks_pending", "Different visits that are not in the store yet."),
-            clicks_pending_limit: gauge("clicks_pending_limit", "Different visits that may wait at a time."),
-            clicks_dropped: counter("clicks_dropped_total", "Clicks that were not counted."),
-            log_lines_dropped: counter("log_lines_dropped_total", "Log lines given up for a slow reader."),
+            cache_bytes: gauge("cache_bytes", "Memory used by the cache."),
+            rate_limited: counter("rate_limited_total", "Requests refused by RATE_LIMIT."),
+            token_failures: counter(
+                "token_failures_total",
+                "Requests with an unknown, expired or malformed token.",
+            ),
+            clicks_pending: gauge(
+                "clicks_pending",
+                "Buffered visits that differ in link, day, device or referrer, and wait to be written.",
+            ),
+            clicks_pending_limit: gauge(
+                "clicks_pending_limit",
+                "Most buffered visits; further ones are dropped.",
+            ),
+            clicks_written: counter("clicks_written_total", "Clicks written to the store."),
+            clicks_dropped: counter(
+                "clicks_dropped_total",
+                "Clicks that were not counted, because the buffer was full or a write failed.",
+            ),
+            log_lines_dropped: counter(
+                "log_lines_dropped_total",
+                "Log lines dropped because the reader of standard output was too slow.",
+            ),
             registry,
         }
     }
@@ -186,7 +195,73 @@ fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -
 
 #[cfg(test)]
 mod tests {
+    use prometheus::proto::MetricFamily;
+
     use super::*;
+
+    /// Returns all metrics, with a sample for each.
+    fn gather() -> Vec<MetricFamily> {
+        let metrics = Metrics::new();
+        // A new metric with labels does not compile without a line here, because nothing else would give it a sample.
+        let Metrics {
+            registry,
+            http_requests,
+            http_request_duration,
+            redirects: _,
+            links_created,
+            store_operation_duration,
+            store_errors,
+            store_up,
+            cache_requests: _,
+            redirected: _,
+            cache_hits: _,
+            http_requests_in_flight: _,
+            http_requests_in_flight_limit: _,
+            http_connections_open: _,
+            http_connections_limit: _,
+            connections_rejected: _,
+            key_collisions: _,
+            store_corrupt_links: _,
+            cache_bytes: _,
+            rate_limited: _,
+            token_failures: _,
+            clicks_pending: _,
+            clicks_pending_limit: _,
+            clicks_written: _,
+            clicks_dropped: _,
+            log_lines_dropped: _,
+        } = &metrics;
+        http_requests.with_label_values(&["", "", ""]);
+        http_request_duration.with_label_values(&["", ""]);
+        links_created.with_label_values(&[""]);
+        store_operation_duration.with_label_values(&["", ""]);
+        store_errors.with_label_values(&["", ""]);
+        store_up.with_label_values(&[""]);
+        registry.gather()
+    }
+
+    fn unit(name: &str) -> &'static str {
+        let base = name.trim_end_matches("_total");
+        match base.rsplit('_').next() {
+            Some("seconds") => "seconds",
+            Some("bytes") => "bytes",
+            _ => "",
+        }
+    }
+
+    #[test]
+    fn the_reference_lists_every_metric() {
+        let mut table = String::from("| metric | type | labels | unit | meaning |\n|---|---|---|---|---|\n");
+        for family in gather() {
+            let kind = format!("{:?}", family.get_field_type()).to_lowercase();
+            let labels = family.get_metric()[0].get_label().iter().map(|label| format!("`{}`", label.name()));
+            let labels = labels.collect::<Vec<_>>().join(" ");
+            let (name, unit, help) = (family.name(), unit(family.name()), family.help());
+            table += &format!("| `{name}` | {kind} | {labels} | {unit} | {help} |\n");
+        }
+        let reference = include_str!("../../infra/monitoring/REFERENCE.md");
+        assert!(reference.contains(&table), "the table in infra/monitoring/REFERENCE.md must be:\n{table}");
+    }
 
     #[test]
     fn the_threshold_of_the_service_level_is_a_bucket() {

@@ -5,6 +5,7 @@
 
 mod channel;
 mod counts;
+mod error;
 mod listing;
 mod login;
 mod pool;
@@ -18,7 +19,12 @@ use jiff::civil::Date;
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use self::{login::Login, pool::Pool, rows::Announce};
+use self::{
+    error::{DriverError, address},
+    login::Login,
+    pool::Pool,
+    rows::Announce,
+};
 use super::{
     Change, Changed, History, Record, Secret, Store, StoreError, StoreOptions,
     batcher::Batcher,
@@ -56,8 +62,11 @@ impl PostgresStore {
         let options = options.disable_statement_logging().extra_float_digits(None);
         let login = Arc::new(Login::new(options, open.pgpassword_file.clone()));
         let deadline = open.call_deadline();
-        let announce = timeout(open.store_timeout * 2, prepare(&login.options(), deadline)).await;
-        let announce = announce.map_err(|_| StoreError::Timeout(open.store_timeout))??;
+        let options = login.options();
+        let limit = open.store_timeout * 2;
+        let silent =
+            |_| StoreError::unavailable(format!("{} did not answer within {limit:?}", address(&options)));
+        let announce = timeout(limit, prepare(&options, deadline)).await.map_err(silent)??;
 
         // One of the connections listens for changes, and one is for searches.
         let size = open.store_connections.saturating_sub(2).max(1);
@@ -95,12 +104,15 @@ impl PostgresStore {
 /// Migrates the schema, and detects whether the database supports notifications.
 async fn prepare(options: &PgConnectOptions, deadline: Duration) -> Result<Announce, StoreError> {
     let connection = timeout(deadline, options.connect()).await;
-    let mut connection: PgConnection = connection.map_err(|_| StoreError::Timeout(deadline))??;
+    let silent =
+        |_| StoreError::unavailable(format!("{} did not answer within {deadline:?}", address(options)));
+    let connection = connection.map_err(silent)?;
+    let mut connection: PgConnection = connection.map_err(|error| DriverError::connecting(options, error))?;
     let announce = if channel::is_supported(&mut connection).await? {
         channel::check_delivery(&mut connection, options, deadline).await?;
         Announce::ByNotification
     } else {
-        tracing::warn!("the database has no LISTEN: other instances' edits show after CACHE_TTL");
+        tracing::warn!("no LISTEN in this database: edits by other instances show after CACHE_TTL");
         Announce::Never
     };
     schema::prepare(&mut connection).await?;
@@ -189,18 +201,5 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         tokio::join!(self.pool.close(), self.search_pool.close());
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::corrupt(error),
-            // Class 22, "data exception": the server could not process a stored value.
-            sqlx::Error::Database(ref cause) if cause.code().is_some_and(|code| code.starts_with("22")) => {
-                Self::corrupt(error)
-            }
-            error => Self::unavailable(error),
-        }
     }
 }

@@ -165,16 +165,17 @@ impl RedisStore {
     }
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        command.query_async(&mut self.connection.clone()).await.map_err(|error| self.failure(error))
+        command
+            .query_async(&mut self.connection.clone())
+            .await
+            .map_err(|error| self.connection.failure(error))
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        script.invoke_async(&mut self.connection.clone()).await.map_err(|error| self.failure(error))
-    }
-
-    /// Converts an error. After a timeout, the server may still run the command.
-    fn failure(&self, error: RedisError) -> StoreError {
-        if error.is_timeout() { StoreError::Timeout(self.connection.deadline()) } else { error.into() }
+        script
+            .invoke_async(&mut self.connection.clone())
+            .await
+            .map_err(|error| self.connection.failure(error))
     }
 
     async fn add_clicks_to(

@@ -25,7 +25,7 @@ impl Schema {
             )));
         }
         if version > newest {
-            tracing::info!(version, newest, "store has a newer schema that this program can use");
+            tracing::info!(version, newest, "the store has a newer schema, which this version can use");
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use reqwest::{header, redirect::Policy};
 use serde_json::{Value, json};
 
-use crate::support::{FaultyStore, Mood, Process, TestApp};
+use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
 
 #[tokio::test]
 async fn the_process_is_alive_whatever_the_store_does() {
@@ -18,25 +18,24 @@ async fn the_process_is_alive_whatever_the_store_does() {
     assert_eq!(response.json::<Value>().await.unwrap(), json!({ "status": "ok" }));
 }
 
+async fn readiness(app: &TestApp, expected: u16) -> Value {
+    let response = eventually(PATIENCE, async || {
+        let response = app.get("/readyz").await;
+        if response.status() == expected { Ok(response) } else { Err(response.status()) }
+    });
+    response.await.json().await.unwrap()
+}
+
 #[tokio::test]
-async fn readiness_names_the_store_and_what_is_wrong_with_it() {
+async fn readiness_names_the_store_but_shows_no_cause_on_the_public_listener() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
-    let ready = app.get("/readyz").await;
-    assert_eq!(ready.status(), 200);
-    assert_eq!(
-        ready.json::<Value>().await.unwrap(),
-        json!({ "status": "ready", "store": { "name": "faulty", "status": "ok" } })
-    );
+    let store_is = |status: &str| json!({ "name": "faulty", "status": status });
+    assert_eq!(readiness(&app, 200).await, json!({ "status": "ready", "store": store_is("ok") }));
     store.set_mood(Mood::Broken);
-    let unready = app.get("/readyz").await;
-    assert_eq!(unready.status(), 503);
-    assert_eq!(
-        unready.json::<Value>().await.unwrap(),
-        json!({ "status": "unready", "store": { "name": "faulty", "status": "the store failed: out of order" } })
-    );
+    assert_eq!(readiness(&app, 503).await, json!({ "status": "unready", "store": store_is("unavailable") }));
     store.set_mood(Mood::Fine);
-    assert_eq!(app.get("/readyz").await.status(), 200);
+    readiness(&app, 200).await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod alerting;
 mod batch;
 mod cache;
 mod canary;
+mod causes;
 mod cli;
 mod clicks;
 mod clients;

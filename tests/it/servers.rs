@@ -86,7 +86,7 @@ fn what_is_wrong_with_redis_is_one_line() {
     assert_store_refused(&format!("redis://127.0.0.1:{}", server.port), "Authentication required");
     assert_store_refused(&url("open%20sesame", "/99"), "index is out of range");
     assert_store_refused(&format!("redis://127.0.0.1:{}", silent_port()), "Connection refused");
-    assert_store_refused(&right.replace("redis:", "rediss:"), "a server without TLS is at redis://");
+    assert_store_refused(&right.replace("redis:", "rediss:"), "use redis:// if the server has no TLS");
     assert_store_refused(&format!("{right}?wait=1"), "the parameter wait is not known");
 
     assert_serves(&[("STORE_URL", &right)]);
@@ -106,7 +106,7 @@ fn what_is_wrong_with_redis_is_one_line() {
 
 #[test]
 fn a_redis_that_keeps_links_in_memory_alone_is_warned_of() {
-    let warning = "the server does not write each link to disk (appendonly no): a crash may lose links";
+    let warning = "appendonly is off: a crash of the Redis server loses links";
     let said = |server: &Redis| {
         let process = Process::start(&[("STORE_URL", &server.url())]);
         process.first_words.iter().any(|line| line["msg"] == warning)
@@ -192,5 +192,5 @@ fn redis_is_reached_by_tls_that_is_verified() {
     assert_serves(&[("STORE_URL", &format!("{url}?sslrootcert={}", certificates.authority()))]);
     assert_store_refused(&format!("{url}?sslrootcert={}", others.authority()), "invalid peer certificate");
     assert_store_refused(&url, "invalid peer certificate");
-    assert_store_refused(&url.replace("rediss:", "redis:"), "a server that speaks TLS is at rediss://");
+    assert_store_refused(&url.replace("rediss:", "redis:"), "use rediss:// if the server expects TLS");
 }

@@ -18,7 +18,7 @@ use crate::{
 
 /// The messages that tell of a reload.
 const RELOADED: &str = "tokens reloaded";
-const NOT_RELOADED: &str = "tokens could not be reloaded; the current ones stay";
+const NOT_RELOADED: &str = "tokens not reloaded; the current ones stay";
 
 /// The program that reads a file of tokens, and its log so far.
 struct Service {

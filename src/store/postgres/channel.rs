@@ -3,11 +3,12 @@
 use std::{convert::Infallible, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, Executor, PgConnection, PgPool,
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
 };
 use tokio::time::timeout;
 
+use super::error::DriverError;
 use crate::store::{Changed, StoreError};
 
 pub(super) const CHANNEL: &str = "urlshort_changes";
@@ -107,6 +108,9 @@ async fn listen(
     channel: &str,
     deadline: Duration,
 ) -> Result<PgListener, StoreError> {
+    // The pool would retry a refused connection until the deadline, and then only report that it timed out.
+    let probe = timeout(deadline, options.connect()).await.map_err(|_| StoreError::Timeout(deadline))?;
+    probe.map_err(|error| DriverError::connecting(options, error))?.close().await?;
     let pool: PgPool =
         PgPoolOptions::new().max_connections(1).acquire_timeout(deadline).connect_lazy_with(options.clone());
     let listen = async {

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use sqlx::{ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConnectOptions};
 
+use super::error::DriverError;
+
 /// Pause before one caller retries a refused password.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -56,9 +58,9 @@ impl Login {
     }
 
     /// Records a refused password, and returns whether a new one may help.
-    pub(super) fn may_recover_from(&self, error: &sqlx::Error) -> bool {
+    pub(super) fn may_recover_from(&self, error: &DriverError) -> bool {
         const INVALID_PASSWORD: &str = "28P01";
-        let code = error.as_database_error().and_then(DatabaseError::code);
+        let code = error.response().and_then(DatabaseError::code);
         let is_refused = self.password_file.is_some() && code.is_some_and(|code| code == INVALID_PASSWORD);
         if is_refused {
             self.last.lock().refused = Some(Instant::now());
@@ -66,8 +68,9 @@ impl Login {
         is_refused
     }
 
-    pub(super) async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        let connection = self.options().connect().await?;
+    pub(super) async fn connect(&self) -> Result<PgConnection, DriverError> {
+        let options = self.options();
+        let connection = options.connect().await.map_err(|error| DriverError::connecting(&options, error))?;
         self.last.lock().refused = None;
         Ok(connection)
     }
@@ -92,7 +95,9 @@ impl Login {
     fn read(&self) -> Option<String> {
         let path = self.password_file.as_ref()?;
         fs::read_to_string(path)
-            .inspect_err(|error| tracing::debug!(%error, path = %path.display(), "no password file"))
+            .inspect_err(
+                |error| tracing::debug!(%error, path = %path.display(), "can't read the password file"),
+            )
             .ok()
     }
 }

@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::login::Login;
+use super::{error::DriverError, login::Login};
 use crate::store::StoreError;
 
 /// The idle time after which a connection is pinged before use.
@@ -210,7 +210,7 @@ impl Pool {
             join_all(idle.into_iter().map(|kept| kept.connection.close())).await;
         };
         if timeout(self.deadline, close).await.is_err() {
-            tracing::warn!("closing the database connections timed out");
+            tracing::warn!("database connections not closed in time");
         }
         self.permits.close();
         self.discard_idle();
@@ -245,7 +245,7 @@ fn has_code(error: &StoreError, codes: &[&str]) -> bool {
 /// Returns the error response of the server, if there was one.
 fn database_error(error: &StoreError) -> Option<&dyn DatabaseError> {
     let StoreError::Unavailable(reason) = error else { return None };
-    reason.downcast_ref().and_then(sqlx::Error::as_database_error)
+    reason.downcast_ref().and_then(DriverError::response)
 }
 
 /// The error for a server that is a standby.

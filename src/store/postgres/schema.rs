@@ -23,12 +23,13 @@ const ATTEMPTS: u32 = 10;
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
 pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), StoreError> {
-    if has_table(connection, "schema_version").await? && !has_table(connection, "schema").await? {
+    let is_new = !has_table(connection, "schema").await?;
+    if is_new && has_table(connection, "schema_version").await? {
         return Err(written_before_schema_1());
     }
     let mut attempt = 0;
     let schema = loop {
-        match migrate(connection).await {
+        match migrate(connection, is_new).await {
             Err(sqlx::Error::Database(error)) if attempt < ATTEMPTS && was_concurrent(error.as_ref()) => {
                 attempt += 1
             }
@@ -48,11 +49,13 @@ async fn has_table(connection: &mut PgConnection, name: &'static str) -> Result<
 }
 
 /// Applies the missing migrations, and returns the resulting schema.
-async fn migrate(connection: &mut PgConnection) -> Result<Schema, sqlx::Error> {
-    // The primary key lets only one instance apply a migration.
-    let table =
-        "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
-    connection.execute(table).await?;
+async fn migrate(connection: &mut PgConnection, is_new: bool) -> Result<Schema, sqlx::Error> {
+    if is_new {
+        // The primary key lets only one instance apply a migration.
+        let table =
+            "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
+        connection.execute(table).await?;
+    }
     loop {
         let mut migration = connection.begin().await?;
         let newest: Option<(i64, i64)> =

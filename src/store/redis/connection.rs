@@ -66,6 +66,11 @@ fn split_hosts(text: &str) -> (&str, &str, &str) {
 /// The `TCP_USER_TIMEOUT`, after which an unresponsive connection is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// Attempts to reconnect that a call waits for.
+///
+/// With more, a call ends by its deadline instead of an error, and nobody knows whether the server has run it.
+const RECONNECTS: usize = 1;
+
 fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true).set_user_timeout(SILENCE)
 }
@@ -75,20 +80,6 @@ impl RedisUrl {
         match &self.root_certificate {
             None => Client::open(node.clone()),
             Some(_) => Client::build_with_tls(node.clone(), self.certificates()),
-        }
-    }
-
-    /// Returns advice on an error that suggests a URL with the wrong scheme.
-    fn advice(&self, error: &RedisError) -> Option<String> {
-        match &self.nodes.first()?.addr() {
-            // A server without TLS takes the TLS handshake for an incomplete command, and waits for the rest.
-            ConnectionAddr::TcpTls { .. } if error.is_timeout() => {
-                Some(format!("{error}; a server without TLS is at redis://, not rediss://"))
-            }
-            ConnectionAddr::Tcp(..) if error.is_connection_dropped() => {
-                Some(format!("{error}; a server that speaks TLS is at rediss://, not redis://"))
-            }
-            _ => None,
         }
     }
 
@@ -147,11 +138,26 @@ impl Connection {
                     let deadline = options.call_deadline();
                     return Ok(Self { to, durable, wait_replicas, deadline, replaced });
                 }
-                Err(error) => last = Some(error),
+                Err(error) => last = Some((node.addr(), error)),
             }
         }
-        let error = last.expect("a URL names one node at least");
-        Err(url.advice(&error).map_or_else(|| error.into(), StoreError::unavailable))
+        let (address, error) = last.expect("a URL names one node at least");
+        let hint = hint(address, &error).unwrap_or_default();
+        Err(StoreError::unavailable(format!("can't connect to {address}: {error}{hint}")))
+    }
+
+    /// Converts the error of a call, and adds the server's address if the network failed.
+    ///
+    /// After a timeout, the server may still run the command.
+    pub(super) fn failure(&self, error: RedisError) -> StoreError {
+        match &self.to {
+            _ if error.is_timeout() => StoreError::Timeout(self.deadline),
+            To::Server(server) if error.is_io_error() => {
+                let address = server.client.get_connection_info().addr();
+                StoreError::unavailable(format!("{address}: {error}"))
+            }
+            _ => error.into(),
+        }
     }
 
     /// Returns the deadline of a call.
@@ -211,6 +217,20 @@ impl Connection {
     }
 }
 
+/// Returns advice on an error that suggests a URL with the wrong scheme.
+fn hint(address: &ConnectionAddr, error: &RedisError) -> Option<&'static str> {
+    match address {
+        // A server without TLS takes the TLS handshake for an incomplete command, and waits for the rest.
+        ConnectionAddr::TcpTls { .. } if error.is_timeout() => {
+            Some("; use redis:// if the server has no TLS")
+        }
+        ConnectionAddr::Tcp(..) if error.is_connection_dropped() && !error.is_connection_refusal() => {
+            Some("; use rediss:// if the server expects TLS")
+        }
+        _ => None,
+    }
+}
+
 async fn connect(
     url: &RedisUrl,
     node: &ConnectionInfo,
@@ -237,6 +257,7 @@ async fn connect(
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(deadline))
         .set_response_timeout(Some(deadline))
+        .set_number_of_retries(RECONNECTS)
         .set_max_delay(Duration::from_millis(500));
     let manager = ConnectionManager::new_with_config(client.clone(), config.clone()).await?;
     let manager = Mutex::new((0, manager));
@@ -266,7 +287,7 @@ impl Server {
         if current.0 == generation {
             match ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
                 Ok(manager) => *current = (generation + 1, manager),
-                Err(error) => tracing::error!(%error, "reconnecting to the store failed"),
+                Err(error) => tracing::error!(%error, "can't reconnect to the store"),
             }
             self.replaced.send_replace(());
         }

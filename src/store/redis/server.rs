@@ -61,9 +61,9 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
             Ok(_) => Ok(()),
             // A hosted server may not permit ROLE, but it responds.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
-                Ok(redis::cmd("PING").query_async(&mut shared).await?)
+                redis::cmd("PING").query_async(&mut shared).await.map_err(|error| connection.failure(error))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(connection.failure(error)),
         };
     }
     let info: String = redis::cmd("CLUSTER").arg("INFO").query_async(&mut shared).await?;
@@ -121,7 +121,7 @@ fn check_info(info: &str) -> Result<(), StoreError> {
         )));
     }
     if value("aof_enabled") == "0" {
-        tracing::warn!("the server does not write each link to disk (appendonly no): a crash may lose links");
+        tracing::warn!("appendonly is off: a crash of the Redis server loses links");
     }
     Ok(())
 }

@@ -123,8 +123,10 @@ impl Observer {
             error,
         };
         line.log(match route {
+            // A probe comes every few seconds, and the store's failure has its own line.
+            "/healthz" | "/readyz" => Level::DEBUG,
             _ if status.is_server_error() => Level::ERROR,
-            "/healthz" | "/readyz" | "/metrics" => Level::DEBUG,
+            "/metrics" => Level::DEBUG,
             _ => Level::INFO,
         });
     }

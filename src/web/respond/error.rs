@@ -186,7 +186,7 @@ impl ApiError {
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {
-            tracing::error!(status = status.as_u16(), error = self.cause(), "a link of a batch failed");
+            tracing::error!(status = status.as_u16(), error = self.cause(), "batch item failed");
         }
         (status, ErrorBody { error: self.to_string(), code })
     }

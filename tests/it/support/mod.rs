@@ -10,6 +10,7 @@ mod process;
 mod prometheus;
 pub(crate) mod raw;
 mod redis;
+mod reference;
 mod server;
 
 use std::{
@@ -37,6 +38,7 @@ pub(crate) use self::{
     process::{PATIENCE, Process},
     prometheus::{Alertmanager, Prometheus, monitoring},
     redis::{Redis, RedisCluster},
+    reference::documented_messages,
     server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
 

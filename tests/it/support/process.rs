@@ -3,7 +3,7 @@ use std::{
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
@@ -14,14 +14,19 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::reference::undocumented;
+
 /// Longer than anything that a test waits for takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real program, on a free port of the loopback address. Killed when the test ends.
+///
+/// The test fails if the program has written a log line that the reference does not describe.
 pub(crate) struct Process {
     child: Child,
     log: Receiver<String>,
     is_reading: Arc<AtomicBool>,
+    undocumented: Arc<Mutex<Option<String>>>,
     /// What it said before it was ready.
     pub(crate) first_words: Vec<Value>,
     /// Where it listens, as `127.0.0.1:PORT`.
@@ -63,16 +68,22 @@ impl Process {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let (lines, log) = channel();
         let is_reading = Arc::new(AtomicBool::new(true));
+        let first_undocumented = Arc::<Mutex<Option<String>>>::default();
         let mut process = Self {
             child,
             log,
             is_reading: is_reading.clone(),
+            undocumented: first_undocumented.clone(),
             first_words: Vec::new(),
             address: String::new(),
             metrics_address: None,
         };
         thread::spawn(move || {
             for line in stdout.lines().map_while(Result::ok) {
+                let fault = serde_json::from_str(&line).ok().and_then(|line| undocumented(&line));
+                if let Some(fault) = fault {
+                    first_undocumented.lock().unwrap().get_or_insert(fault);
+                }
                 if lines.send(line).is_err() {
                     return;
                 }
@@ -160,6 +171,11 @@ impl Drop for Process {
         // Already gone where the test itself has ended it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Some(fault) = self.undocumented.lock().unwrap().take()
+            && !thread::panicking()
+        {
+            panic!("not in infra/monitoring/REFERENCE.md: {fault}");
+        }
     }
 }
 
