@@ -8,6 +8,9 @@ use crate::support::{Process, sqlite_in};
 
 pub(crate) const README: &str = include_str!("../../README.md");
 
+/// The `$TOKEN` of the commands.
+const TOKEN: &str = "0123456789abcdef";
+
 /// The commands of the console blocks, each with the output that the README shows for it.
 fn transcript() -> Vec<(String, String)> {
     let blocks = README.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
@@ -22,7 +25,7 @@ fn transcript() -> Vec<(String, String)> {
 fn its_commands_print_what_it_shows() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
-    let process = Process::start(&[("STORE_URL", &store)]);
+    let process = Process::start(&[("STORE_URL", &store), ("API_TOKENS", &format!("admin:{TOKEN}"))]);
     let program = Path::new(env!("CARGO_BIN_EXE_urlshort")).parent().unwrap().to_str().unwrap();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
     // A key is drawn anew each time; the first answer tells which one stands for the README's.
@@ -32,7 +35,8 @@ fn its_commands_print_what_it_shows() {
         let command = command.replace("localhost:8080", &process.address).replace(shown_key, &drawn_key);
         let mut shell = Command::new("bash");
         shell.args(["-o", "pipefail", "-c", &command]).current_dir(directory.path());
-        let output = shell.env("PATH", &path).env("STORE_URL", &store).output().unwrap();
+        let output =
+            shell.env("PATH", &path).env("STORE_URL", &store).env("TOKEN", TOKEN).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap().replace(&process.address, "localhost:8080");
         if drawn_key == shown_key {
@@ -51,7 +55,8 @@ fn its_table_of_options_is_that_of_the_program() {
         let variable = option.get_env().unwrap().to_str().unwrap();
         let default =
             option.get_default_values().first().map(|value| format!("`{}`", value.to_str().unwrap()));
-        let help = option.get_help().unwrap();
+        // A bar would end the cell.
+        let help = option.get_help().unwrap().to_string().replace('|', "\\|");
         table += &format!("| `{variable}` | {} | {help} |\n", default.unwrap_or_default());
     }
     assert!(README.contains(&table), "the README's table should be\n{table}");
