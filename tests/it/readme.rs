@@ -35,8 +35,7 @@ fn its_commands_print_what_it_shows() {
         let command = command.replace("localhost:8080", &process.address).replace(shown_key, &drawn_key);
         let mut shell = Command::new("bash");
         shell.args(["-o", "pipefail", "-c", &command]).current_dir(directory.path());
-        let output =
-            shell.env("PATH", &path).env("STORE_URL", &store).env("TOKEN", TOKEN).output().unwrap();
+        let output = shell.env("PATH", &path).env("STORE_URL", &store).env("TOKEN", TOKEN).output().unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         let printed = String::from_utf8(output.stdout).unwrap().replace(&process.address, "localhost:8080");
         if drawn_key == shown_key {

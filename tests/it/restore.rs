@@ -11,7 +11,7 @@ use reqwest::{Client, redirect::Policy};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Postgres, Process, monitoring, run, sqlite_in};
+use crate::support::{Postgres, Process, Redis, RemoteServer, monitoring, run, sqlite_in};
 
 /// Runs the block of the runbook's that has this name, and returns what it prints.
 #[track_caller]
@@ -105,6 +105,38 @@ async fn postgres_is_restored_after_its_tables_were_lost() {
         .await
         .unwrap();
     assert_eq!(clicks, 2);
+    assert_restored(&store).await;
+}
+
+#[tokio::test]
+async fn redis_is_restored_after_its_files_were_lost() {
+    let mut server = Redis::start_with(&["--appendonly", "yes"]);
+    let (store, directory) = (server.url(), tempfile::tempdir().unwrap());
+    let (backup, data) = (directory.path().join("backup"), server.directory());
+    let variables =
+        [("STORE_URL", Path::new(&store)), ("BACKUP", backup.as_path()), ("DATA", data.as_path())];
+    use_service(&store).await;
+
+    let process = Process::start(&[("STORE_URL", &store)]);
+    follow_runbook("backup-redis", &variables);
+    shorten(&process, "late").await;
+    assert!(process.terminate().success());
+    server.kill();
+    fs::write(data.join("appendonlydir/appendonly.aof.manifest"), "not a manifest any more").unwrap();
+
+    follow_runbook("restore-redis", &variables);
+    server.restart_with(&["--appendonly", "no"]);
+    follow_runbook("restore-redis-append-only", &variables);
+    // What counts is that the links are in the append-only files now.
+    server.kill();
+    fs::remove_file(data.join("dump.rdb")).unwrap();
+    server.restart_with(&["--appendonly", "yes"]);
+    let exported = Process::command(&[("STORE_URL", &store)]).arg("export").output().unwrap();
+    let one = String::from_utf8(exported.stdout).unwrap();
+    assert!(
+        one.lines().any(|line| line.contains(r#""key":"one""#) && line.contains(r#""people":2"#)),
+        "{one}"
+    );
     assert_restored(&store).await;
 }
 

@@ -1,4 +1,7 @@
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -41,6 +44,17 @@ impl Redis {
     /// The store URL.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The directory of its data.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// Starts it again after it was killed, with other arguments.
+    pub(crate) fn restart_with(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        self.restart();
     }
 
     fn is_master(&self) -> bool {
