@@ -8,7 +8,10 @@ use std::{
 
 use urlshort::{config::StoreOptions, store};
 
-use super::{load::Load, server};
+use super::{
+    load::{Load, key},
+    server,
+};
 
 /// Where every link leads.
 pub(crate) const TARGET: &str = "https://example.com/some/path";
@@ -33,6 +36,8 @@ pub(crate) struct Contender {
     pub(crate) is_reference: bool,
     pub(crate) load: Load,
     pub(crate) connections: usize,
+    /// Requests per second of an open loop; `None` for as many as wrk's connections get answered.
+    pub(crate) rate: Option<u32>,
     server: Kind,
     pub(crate) cores: Cores,
     /// Whether nobody reads what it logs.
@@ -57,6 +62,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         is_reference: false,
         load: Load::OneLink,
         connections: 64,
+        rate: None,
         server,
         cores: ONE_EACH,
         is_unread: false,
@@ -67,6 +73,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
         load: Load::Creates,
         ..contender(name, Kind::Sqlite { links: 1 })
     };
+    let at_rate = |contender| Contender { rate: Some(30_000), ..contender };
     vec![
         contender("nginx, no log", Kind::Nginx { logs: false }),
         Contender { is_reference: true, ..contender("nginx, JSON log", Kind::Nginx { logs: true }) },
@@ -85,14 +92,17 @@ pub(crate) fn contenders() -> Vec<Contender> {
             cores: TWO_SHARED,
             ..contender("urlshort, sqlite, two cores with wrk", Kind::Sqlite { links: 0 })
         },
-        sqlite("urlshort, sqlite, 1,000 links", 1_000, Load::HotLinks(1_000)),
-        sqlite("urlshort, sqlite, 1,000 of 10,000,000 links", 10_000_000, Load::HotLinks(1_000)),
-        sqlite("urlshort, sqlite, 100,000 links", 100_000, Load::HotLinks(100_000)),
-        sqlite("urlshort, sqlite, 10,000,000 links, cold", 10_000_000, Load::ColdLinks),
-        sqlite("urlshort, sqlite, unknown keys", 1_000, Load::Misses),
+        sqlite("urlshort, sqlite, 1,000,000 links, Zipf", 1_000_000, Load::Zipf(1_000_000)),
+        sqlite("urlshort, sqlite, 100,000 of 1,000,000 links", 1_000_000, Load::Uniform(100_000)),
+        sqlite("urlshort, sqlite, 1,000,000 links", 1_000_000, Load::Uniform(1_000_000)),
+        sqlite("urlshort, sqlite, 10,000,000 links, Zipf", 10_000_000, Load::Zipf(10_000_000)),
+        sqlite("urlshort, sqlite, unknown keys", 1_000_000, Load::Unknown),
         creates("urlshort, sqlite, creates, 1 client", 1),
         creates("urlshort, sqlite, creates, 8 clients", 8),
         creates("urlshort, sqlite, creates, 64 clients", 64),
+        at_rate(contender("nginx, JSON log, 30,000/s", Kind::Nginx { logs: true })),
+        at_rate(contender("urlshort, sqlite, 30,000/s", Kind::Sqlite { links: 0 })),
+        at_rate(sqlite("urlshort, sqlite, 20,000 links, 30,000/s", 1_000_000, Load::Uniform(20_000))),
     ]
 }
 
@@ -138,13 +148,20 @@ impl Contender {
         runtime.block_on(async {
             store::open(&options).await.expect("a store").close().await;
         });
-        let connection = rusqlite::Connection::open(file).expect("a file");
-        let fill = "INSERT INTO links (key, created_at, version, doc)
-            WITH RECURSIVE numbers (number) AS (
-                SELECT 0 WHERE ?1 > 0 UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < ?1
-            )
-            SELECT printf('k%08d', number), 1700000000000 + number, 1, json_object('target', ?2) FROM numbers";
-        connection.execute(fill, (links, TARGET)).expect("links");
+        let mut connection = rusqlite::Connection::open(file).expect("a file");
+        let mut keys: Vec<_> = (0..links).map(key).collect();
+        // In the order of the index, ten million take half a minute instead of ten.
+        keys.sort_unstable();
+        let filling = connection.transaction().expect("a transaction");
+        let mut fill = filling
+            .prepare("INSERT INTO links (key, created_at, version, doc) VALUES (?1, ?2, 1, json_object('target', ?3))")
+            .expect("the layout");
+        for (second, key) in keys.iter().enumerate() {
+            let created_at = 1_700_000_000_000 + i64::try_from(second).expect("few links");
+            fill.execute((key, created_at, TARGET)).expect("a link");
+        }
+        drop(fill);
+        filling.commit().expect("links");
     }
 }
 

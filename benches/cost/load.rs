@@ -12,49 +12,89 @@ use serde_json::json;
 
 use super::{
     contenders::{Contender, TARGET},
+    open_loop,
     server::Server,
 };
 
-const KEY: &str = "q0V8fYz";
+/// The key of the one link, with the length of random keys.
+pub(crate) const KEY: &str = "q0V8fYz";
 
-/// How many unknown keys there are.
-const UNKNOWN: u32 = 100_000;
+/// The browser that clients claim to be. Visits by bots would not be counted in full.
+pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// How many links a store has whose links are asked for without any having been asked for before.
-const COLD: u32 = 10_000_000;
+/// The number of keys of seven characters of `A-Z a-z 0-9`.
+const KEYS: u64 = 62_u64.pow(7);
+
+/// The factor that spreads numbers over all keys. It has no divisor in common with [`KEYS`].
+///
+/// Times a number of ten million, it is a whole number of Lua, which has 53 bits.
+const SPREAD: u64 = 800_000_011;
+
+/// Returns a key that looks random, a different one for each number.
+pub(crate) fn key(number: u32) -> String {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = u64::from(number) * SPREAD % KEYS;
+    let digit = |_| {
+        let digit = char::from(DIGITS[(rest % 62) as usize]);
+        rest /= 62;
+        digit
+    };
+    (0..7).map(digit).collect()
+}
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Load {
     /// One link again and again.
     OneLink,
     /// One of the first so many links, each as likely.
-    HotLinks(u32),
-    /// One of all links, each as likely, and no warming up.
-    ColdLinks,
-    /// What is not there.
-    Misses,
+    Uniform(u32),
+    /// One of the first so many links, by Zipf's law with exponent 1: the n-th is n times as rare as the first.
+    Zipf(u32),
+    /// Keys without links.
+    Unknown,
     /// New links.
     Creates,
 }
 
 impl Load {
-    /// What wrk runs for each request, in Lua; nothing where all requests are the same.
+    /// Returns a key to ask for. `random` is uniform in 0..1.
+    pub(crate) fn key(self, random: f64) -> String {
+        match self {
+            Self::Uniform(links) => key((random * f64::from(links)) as u32),
+            Self::Zipf(links) => key(f64::from(links).powf(random) as u32 - 1),
+            Self::OneLink | Self::Unknown | Self::Creates => KEY.into(),
+        }
+    }
+
+    /// Returns what wrk runs for each request, in Lua; nothing where all requests are the same.
     fn script(self) -> Option<String> {
-        let get = |key: &str, count: u32| {
-            format!("return wrk.format('GET', string.format('/{key}%08d', math.random(0, {count} - 1)))")
-        };
         let request = match self {
             Self::OneLink => return None,
-            Self::HotLinks(count) => get("k", count),
-            Self::ColdLinks => get("k", COLD),
-            Self::Misses => get("none", UNKNOWN),
+            Self::Uniform(links) => get("", &format!("math.floor(math.random() * {links})")),
+            // With this law, the logarithm of the rank is uniform.
+            Self::Zipf(links) => get("", &format!("math.floor({links} ^ math.random()) - 1")),
+            Self::Unknown => get("x", "math.floor(math.random() * 1e7)"),
             Self::Creates => format!(
                 "return wrk.format('POST', '/shorten', \
                  {{ ['Content-Type'] = 'application/x-www-form-urlencoded' }}, 'url={TARGET}')"
             ),
         };
-        Some(format!("math.randomseed(os.time())\nrequest = function() {request} end\n"))
+        Some(format!("math.randomseed(1)\nrequest = function() {request} end\n"))
     }
+}
+
+/// Returns Lua that asks for the key of a number, as [`key`] makes it.
+fn get(prefix: &str, number: &str) -> String {
+    format!(
+        "local rest, digits, set = ({number}) * {SPREAD} % {KEYS}, {{}}, \
+         '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+         for place = 1, 7 do
+             local digit = rest % 62
+             digits[place] = set:sub(digit + 1, digit + 1)
+             rest = (rest - digit) / 62
+         end
+         return wrk.format('GET', '/{prefix}' .. table.concat(digits))"
+    )
 }
 
 /// Waits for the server, and makes the link that all ask for, where it needs one. Returns the milliseconds from the
@@ -92,11 +132,14 @@ pub(crate) struct Answers {
 
 /// Asks for so many seconds.
 pub(crate) fn run(base: &str, contender: &Contender, directory: &Path, seconds: u32) -> Answers {
+    if let Some(rate) = contender.rate {
+        return open_loop::run(base, contender.load, rate, contender.cores.load, seconds);
+    }
     let mut wrk = Command::new("taskset");
     let (cores, threads) = (contender.cores.load, contender.cores.load.split(',').count().to_string());
     wrk.args(["-c", cores, "wrk", "-t", &threads, "--latency", "-d", &seconds.to_string()]);
     wrk.args(["-c", &contender.connections.to_string()]);
-    wrk.args(["-H", "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"]);
+    wrk.args(["-H", &format!("User-Agent: {USER_AGENT}")]);
     if let Some(script) = contender.load.script() {
         let file = directory.join("load.lua");
         fs::write(&file, script).expect("a script");
@@ -112,7 +155,7 @@ pub(crate) fn run(base: &str, contender: &Contender, directory: &Path, seconds: 
             [count, "requests", "in", ..] => answers.count = count.parse().expect("a number"),
             ["Requests/sec:", number] => answers.rate = number.parse().expect("a number"),
             ["Socket", "errors:", ..] => give_up(&line),
-            ["Non-2xx", ..] if contender.load != Load::Misses => give_up(&line),
+            ["Non-2xx", ..] if contender.load != Load::Unknown => give_up(&line),
             _ => {}
         }
     }

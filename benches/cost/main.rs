@@ -4,10 +4,12 @@
 //! itself, the load generator the other. Contenders take turns, five rounds of each, and medians are shown. The service
 //! has everything on: its store, a JSON access log to a file, metrics, click counting, request ids, limits, timeouts.
 //! `target/cost.json` has the same figures. `SECONDS=1 ROUNDS=1` makes it a short run, `ONLY=nginx,sqlite` leaves out
-//! whoever has none of these words in its name (but for nginx with its log, to which all others are compared).
+//! whoever has none of these words in its name (but for nginx with its log and the one link, to which others are compared).
+//! Keys and their order are the same in each run. Rows with a rate are an open loop, see [`open_loop`].
 
 mod contenders;
 mod load;
+mod open_loop;
 mod server;
 
 use std::{env, fs, path::Path};
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 
 use self::{
     contenders::{Contender, contenders},
-    load::{Load, prepare},
+    load::prepare,
     server::{Server, bare_hyper},
 };
 
@@ -25,6 +27,9 @@ fn main() {
     if let Some(port) = env::var_os("BARE_HYPER") {
         return bare_hyper(&port);
     }
+    if let Ok(description) = env::var(open_loop::VARIABLE) {
+        return open_loop::generate(&description);
+    }
     let number = |name: &str, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
     let (rounds, seconds) = (number("ROUNDS", 5), number("SECONDS", 3));
     let only = env::var("ONLY").unwrap_or_default();
@@ -32,7 +37,9 @@ fn main() {
     let contenders: Vec<_> = contenders()
         .into_iter()
         .filter(|contender| {
-            contender.is_reference || only.split(',').any(|word| contender.name.contains(word))
+            contender.is_reference
+                || contender.name == ONE_LINK
+                || only.split(',').any(|word| contender.name.contains(word))
         })
         .collect();
     let mut samples: Vec<Vec<Sample>> = contenders.iter().map(|_| Vec::new()).collect();
@@ -47,25 +54,30 @@ fn main() {
     let medians: Vec<_> = samples.into_iter().map(median).collect();
     let is_reference = |(contender, _): &(&Contender, &Sample)| contender.is_reference;
     let reference = contenders.iter().zip(&medians).find(is_reference).expect("nginx is measured").1.cpu;
+    let one_link = |(contender, _): &(&Contender, &Sample)| contender.name == ONE_LINK;
+    let one_link = contenders.iter().zip(&medians).find(one_link).expect("it is measured").1.cpu;
     println!(
-        "{:<43} {:>7} {:>6} {:>10} {:>7} {:>7} {:>8} {:>8} {:>6}",
-        "", "µs CPU", "ratio", "requests/s", "p50 µs", "p99 µs", "ready ms", "idle MB", "MB"
+        "{:<43} {:>7} {:>7} {:>10} {:>10} {:>7} {:>7} {:>8} {:>8} {:>6}",
+        "", "µs CPU", "nginx=1", "one link=1", "requests/s", "p50 µs", "p99 µs", "ready ms", "idle MB", "MB"
     );
     let mut report = Vec::new();
     for (contender, sample) in contenders.iter().zip(&medians) {
         let Sample { cpu, rate, p50, p99, ready, idle, loaded } = sample;
-        let (name, ratio) = (contender.name, cpu / reference);
+        let (name, ratio, to_one_link) = (contender.name, cpu / reference, cpu / one_link);
         println!(
-            "{name:<43} {cpu:>7.2} {ratio:>6.2} {rate:>10.0} {p50:>7.0} {p99:>7.0} {ready:>8.1} {idle:>8.1} {loaded:>6.1}"
+            "{name:<43} {cpu:>7.2} {ratio:>7.2} {to_one_link:>10.2} {rate:>10.0} {p50:>7.0} {p99:>7.0} {ready:>8.1} {idle:>8.1} {loaded:>6.1}"
         );
         report.push(json!({
-            "name": name, "cpu_us": cpu, "ratio": ratio, "requests_per_s": rate, "p50_us": p50, "p99_us": p99,
+            "name": name, "cpu_us": cpu, "ratio": ratio, "ratio_to_one_link": to_one_link, "requests_per_s": rate, "p50_us": p50, "p99_us": p99,
             "ready_ms": ready, "idle_mb": idle, "loaded_mb": loaded,
         }));
     }
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../cost.json");
     fs::write(file, Value::from(report).to_string()).expect("a report");
 }
+
+/// The contender that loads of many links are compared with.
+const ONE_LINK: &str = "urlshort, sqlite";
 
 /// What one round has shown. Times in microseconds, but for the milliseconds until a server answers; memory in megabytes.
 #[derive(Clone)]
@@ -100,9 +112,7 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
     let ready = prepare(&server, contender);
     let idle = server.resident();
-    if contender.load != Load::ColdLinks {
-        load::run(&server.base, contender, directory, 1);
-    }
+    load::run(&server.base, contender, directory, 1);
     let before = server.cpu();
     let answers = load::run(&server.base, contender, directory, seconds);
     let cpu = (server.cpu() - before) / answers.count * 1e6;
