@@ -14,6 +14,7 @@ pub mod serve;
 pub mod terminal;
 pub mod token;
 mod transfer;
+pub mod usage;
 
 /// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
 ///
@@ -69,7 +70,7 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// The output of `--help` and `--version` is an error as well, as in clap; see [`crate::config::explain`].
+    /// The output of `--help` and `--version` is an error as well, as in clap; see [`usage::explain`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);

@@ -15,15 +15,13 @@ use std::{
 };
 
 use bytesize::ByteSize;
-use clap::{
-    Arg, ArgAction, Args, Command, FromArgMatches,
-    error::{ContextKind, ContextValue, ErrorKind},
-    value_parser,
-};
+use clap::{ArgAction, Args, Command, FromArgMatches};
 use tracing_subscriber::filter::Targets;
 
 pub(crate) use self::values::duration;
-use self::values::{duration_or_zero, file_to_come, log_level, readable_file};
+use self::values::{
+    bytes, duration_or_zero, file_to_come, ip_address, log_level, number, readable_file, socket_address,
+};
 pub use self::{
     store_url::{InvalidStoreUrl, StoreUrl},
     values::{InvalidRateLimit, LogFormat, Rate, RateLimit, StrategyName},
@@ -62,24 +60,24 @@ pub struct Config {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerOptions {
-    /// Address to listen on
-    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
+    /// IP address to listen on
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = ip_address)]
     pub host: IpAddr,
 
     /// Port to listen on; 0 takes a free one
-    #[arg(long, value_name = "NUMBER", default_value_t = 8080)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 8080, value_parser = number(0..=u16::MAX))]
     pub port: u16,
 
     /// Second listener, which takes /metrics and /readyz off the first one
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     pub metrics_addr: Option<SocketAddr>,
 
-    /// What short URLs begin with; otherwise each request's own scheme and Host
+    /// Start of short URLs; otherwise the scheme and Host of each request
     #[arg(long, value_name = "URL")]
     pub base_url: Option<BaseUrl>,
 
-    /// How many proxies stand in front; their X-Forwarded-For and -Proto are believed, nobody else's
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    /// Number of proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
 }
 
@@ -91,12 +89,12 @@ pub struct StoreOptions {
     #[arg(long, value_name = "URL", default_value = "sqlite:urlshort.db")]
     pub store_url: StoreUrl,
 
-    /// Time that a call to the store may take
+    /// Longest time for a call to the store
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub store_timeout: Duration,
 
-    /// Connections to the store's server at most
-    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = value_parser!(u32).range(1..=1000))]
+    /// Most connections to the store's server
+    #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = number::<u32>(1..=1000))]
     pub store_connections: u32,
 
     /// File with PostgreSQL's password, read for each new connection: the password, or JSON with a field `password`
@@ -117,11 +115,11 @@ pub struct ClickOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct CacheOptions {
-    /// Memory for links that were asked for lately; 0 asks the store each time
-    #[arg(long, value_name = "BYTES", default_value = "32MiB")]
+    /// Memory for cached links; 0 turns the cache off
+    #[arg(long, value_name = "BYTES", default_value = "32MiB", value_parser = bytes)]
     pub cache_bytes: ByteSize,
 
-    /// Time after which a link in memory is asked for again
+    /// Time after which a cached link is read from the store again
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     pub cache_ttl: Duration,
 }
@@ -135,7 +133,7 @@ pub struct KeyOptions {
     pub key_strategy: StrategyName,
 
     /// Characters in a random or hashed key
-    #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = value_parser!(u8).range(4..=43))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = number::<u8>(4..=43))]
     pub key_length: u8,
 }
 
@@ -156,7 +154,7 @@ pub struct PolicyOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Access")]
 pub struct AccessOptions {
-    /// Who may manage links: name:token[:read|write], separated by commas; tokens of 16 characters at least
+    /// Tokens of those who manage links: name:token[:read|write], separated by commas; at least 16 characters each
     #[arg(long, value_name = "TOKENS")]
     pub api_tokens: Option<Tokens>,
 
@@ -164,7 +162,7 @@ pub struct AccessOptions {
     #[arg(long, value_name = "FILE")]
     pub api_tokens_file: Option<PathBuf>,
 
-    /// Whether POST /shorten is for everybody; otherwise it needs a token
+    /// Allow POST /shorten without a token
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub public_shorten: bool,
 
@@ -182,18 +180,18 @@ pub struct LimitOptions {
     pub rate_limit: RateLimit,
 
     /// Largest request body
-    #[arg(long, value_name = "BYTES", default_value = "16KiB")]
+    #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub max_body: ByteSize,
 
     /// Open connections. Without proxies, one client gets a quarter, and a new one replaces the longest idle
-    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Requests at a time; one more is refused
-    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    /// Most requests at a time; further ones get 503
+    #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Time that a request may take, and that a client may leave an answer unread
+    /// Longest time for a request, and for a client to leave its response unread
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
 
@@ -218,7 +216,7 @@ pub struct LimitOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// error, warn, info, debug or trace; also per module, such as info,hyper=warn
+    /// error, warn, info, debug, trace or off; also for one module, as in info,hyper=warn
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: Targets,
 
@@ -289,49 +287,4 @@ impl Config {
 }
 
 /// Options whose value is not repeated.
-const SECRETS: [&str; 2] = ["API_TOKENS", "STORE_URL"];
-
-/// Returns what is wrong with the command line or the environment, as one line that names the variable.
-pub fn explain(error: &clap::Error) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    // clap names the argument as "--port <NUMBER>".
-    let flag = context(ContextKind::InvalidArg).split(' ').next().unwrap_or_default();
-    match error.kind() {
-        ErrorKind::ValueValidation | ErrorKind::InvalidValue if !flag.is_empty() => {
-            let option = flag.trim_start_matches('-').replace('-', "_");
-            let variable = option.to_uppercase();
-            let is_known = |known: &Arg| known.get_id() == option.as_str();
-            let options = Config::augment_args(Command::default());
-            let name = match options.get_arguments().any(is_known) {
-                true => format!("{variable} ({flag})"),
-                false => flag.into(),
-            };
-            let value = context(ContextKind::InvalidValue);
-            let reason =
-                std::error::Error::source(error).map_or_else(|| accepted(error), ToString::to_string);
-            if SECRETS.contains(&&*variable) {
-                return format!("{name}: {reason}");
-            }
-            format!("{name}: '{value}': {reason}")
-        }
-        _ => {
-            let text = error.to_string();
-            let first: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-            let first = first.join(" ");
-            first.strip_prefix("error: ").unwrap_or(&first).into()
-        }
-    }
-}
-
-fn accepted(error: &clap::Error) -> String {
-    match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) => match values.as_slice() {
-            [first @ .., last] if !first.is_empty() => format!("takes {} or {last}", first.join(", ")),
-            values => format!("takes {}", values.join("")),
-        },
-        _ => "is not accepted".into(),
-    }
-}
+pub(crate) const SECRETS: [&str; 2] = ["API_TOKENS", "STORE_URL"];

@@ -5,7 +5,6 @@ use std::{env, process::ExitCode};
 use clap::error::ErrorKind;
 use urlshort::{
     command::{self, Cli, Command, terminal::Printable},
-    config,
     observability::logging::Chain,
 };
 
@@ -24,7 +23,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("urlshort: {}", Printable(config::explain(&error)));
+            eprintln!("urlshort: {}", Printable(command::usage::explain(&error)));
             return ExitCode::from(USAGE);
         }
     };

@@ -1,10 +1,20 @@
 //! Values of options that have a syntax of their own.
 
-use std::{fs, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt::Display,
+    fs,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
+    ops::RangeInclusive,
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
+use bytesize::ByteSize;
 use clap::ValueEnum;
 use thiserror::Error;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// The name of a strategy for keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -103,8 +113,53 @@ pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
 }
 
+/// Returns a parser of whole numbers in `range`.
+pub(super) fn number<T: FromStr + PartialOrd + Display + Clone>(
+    range: RangeInclusive<T>,
+) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| format!("takes a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+pub(super) fn bytes(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "takes a number of bytes, such as 65536, 512KiB or 32MiB".into())
+}
+
+pub(super) fn ip_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| {
+        "takes an IP address: 127.0.0.1 or ::1 for this machine only, 0.0.0.0 or :: for every network".into()
+    })
+}
+
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "takes an IP address and a port, such as 127.0.0.1:9090 or [::1]:9090".into())
+}
+
+/// The levels that a log can have.
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+/// Parses a level for all modules and levels for single modules, separated by commas.
+///
+/// `Targets` itself takes any unknown word for a module, and then logs nothing else. So a word alone must be a level
+/// here. Modules that have no level of their own keep the default level of the option if there is no other.
 pub(super) fn log_level(text: &str) -> Result<Targets, String> {
-    text.parse().map_err(|_| "takes error, warn, info, debug or trace, also per module".into())
+    let mut targets = Targets::new().with_default(LevelFilter::INFO);
+    for directive in text.split(',').map(str::trim) {
+        targets = match directive.split_once('=') {
+            Some(("", _)) => return Err(format!("'{directive}' names no module, unlike hyper=warn")),
+            Some((module, level)) => targets.with_target(module, level_named(level)?),
+            None => targets.with_default(level_named(directive)?),
+        };
+    }
+    Ok(targets)
+}
+
+fn level_named(name: &str) -> Result<LevelFilter, String> {
+    let is_known = LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let level = name.parse().ok().filter(|_| is_known);
+    level.ok_or_else(|| format!("unknown level '{name}' (use error, warn, info, debug, trace or off)"))
 }
 
 #[cfg(test)]
@@ -127,5 +182,44 @@ mod tests {
         for strategy in StrategyName::value_variants() {
             assert_eq!(strategy.to_possible_value().unwrap().get_name(), strategy.as_str());
         }
+    }
+
+    #[test]
+    fn a_log_level_is_for_all_modules_or_for_one() {
+        use tracing::Level;
+        for (text, module, level, is_logged) in [
+            ("warn", "urlshort", Level::WARN, true),
+            ("warn", "urlshort", Level::INFO, false),
+            ("WARN", "urlshort", Level::WARN, true),
+            ("info,hyper=warn", "urlshort::app", Level::INFO, true),
+            ("info, hyper=warn", "hyper", Level::INFO, false),
+            ("hyper=debug", "hyper", Level::DEBUG, true),
+            ("hyper=debug", "urlshort", Level::INFO, true),
+            ("hyper=debug", "urlshort", Level::DEBUG, false),
+            ("off", "urlshort", Level::ERROR, false),
+            ("off,hyper=error", "hyper", Level::ERROR, true),
+            ("info,hyper=off", "hyper", Level::ERROR, false),
+        ] {
+            let targets = log_level(text).unwrap();
+            assert_eq!(targets.would_enable(module, &level), is_logged, "{text}: {module} at {level}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_log_level_is_refused_wherever_it_stands() {
+        for (text, wrong) in [
+            ("warning", "warning"),
+            ("hyper", "hyper"),
+            ("info,hyper", "hyper"),
+            ("info,hyper=loud", "loud"),
+            ("loud=yes=no", "yes=no"),
+            ("3", "3"),
+            ("", ""),
+            ("info,", ""),
+        ] {
+            let reason = format!("unknown level '{wrong}' (use error, warn, info, debug, trace or off)");
+            assert_eq!(log_level(text), Err(reason), "{text}");
+        }
+        assert_eq!(log_level("=warn"), Err("'=warn' names no module, unlike hyper=warn".into()));
     }
 }
