@@ -3,6 +3,7 @@
 //! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One
 //! thread does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
 
+mod access;
 mod listing;
 mod rows;
 mod schema;
@@ -20,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, ffi};
 
 use self::worker::{Mode, Worker};
 use super::{
@@ -59,8 +60,11 @@ impl SqliteStore {
     /// opened.
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
-        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&path)).await;
-        opened.map_err(StoreError::unavailable)?
+        let open = move || {
+            let opened = Self::open_blocking(&path);
+            opened.map_err(|error| access::obstacle(&path).map_or(error, StoreError::unavailable))
+        };
+        tokio::task::spawn_blocking(open).await.map_err(StoreError::unavailable)?
     }
 
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
@@ -71,6 +75,10 @@ impl SqliteStore {
             return Err(schema::foreign());
         }
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Instead of failing, SQLite opens a file that it may not write for reading alone.
+        if writer.is_readonly(MAIN_DB)? {
+            return Err(StoreError::unavailable("the database file can't be written"));
+        }
         schema::prepare(&mut writer)?;
         let reader = || {
             let reader = to_read()?;

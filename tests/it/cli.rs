@@ -173,8 +173,8 @@ fn a_store_that_can_not_be_opened_is_one_line() {
     std::fs::write(&no_database, "this is a text, and long enough to be taken for the head of a file")
         .unwrap();
     for (url, reason) in [
-        ("sqlite:/nonexistent/links.db".to_owned(), "unable to open database file"),
-        (format!("sqlite:{}", directory.path().display()), "unable to open database file"),
+        ("sqlite:/nonexistent/links.db".to_owned(), "the directory /nonexistent does not exist"),
+        (format!("sqlite:{}", directory.path().display()), "is a directory, not a file"),
         (sqlite_in(directory.path()), "file is not a database"),
     ] {
         let line = refusal(&output(&[], &[("STORE_URL", &url)]), 1);

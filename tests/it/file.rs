@@ -1,8 +1,14 @@
 //! The file that SQLite keeps links in, and the descriptors that it needs.
 
-use std::{fs, net::TcpStream, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    net::TcpStream,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+};
 
 use reqwest::{Client, redirect::Policy};
+use rustix::process::geteuid;
 use serde_json::json;
 
 use crate::support::{PATIENCE, Process, eventually, sqlite_in};
@@ -33,6 +39,56 @@ fn a_new_database_is_readable_for_its_owner_alone() {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
     }
     assert!(process.terminate().success());
+}
+
+/// The user of the image.
+const IMAGE_USER: u32 = 65532;
+
+/// Starts the program as a user without privileges, and returns that user's id and what the program says.
+fn said_without_privileges(file: &Path) -> (u32, String) {
+    let url = format!("sqlite:{}", file.display());
+    // No machine has this address, so the program ends even if it can open the file.
+    let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
+    let uid = if geteuid().is_root() { IMAGE_USER } else { geteuid().as_raw() };
+    if geteuid().is_root() {
+        command.uid(IMAGE_USER).gid(IMAGE_USER);
+    }
+    let output = command.output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{line}");
+    (uid, line)
+}
+
+#[test]
+fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_remedy() {
+    let set_mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("data");
+    let file = place.join("links.db");
+    fs::create_dir(&place).unwrap();
+    set_mode(directory.path(), 0o755);
+    let advice = |uid: u32| match geteuid().is_root() {
+        true => format!(
+            ", which belongs to uid 0; run `chown {uid}` on it (the host's directory if it is mounted from there), \
+             or use a named volume\n"
+        ),
+        false => "; run `chmod u+".into(),
+    };
+    let is_told = |verb: &str, path: &Path| {
+        let (uid, line) = said_without_privileges(&file);
+        let kind = if path.is_dir() { "directory" } else { "file" };
+        let start = "urlshort: STORE_URL: can't open the sqlite store: ";
+        let expected = format!("{start}uid {uid} can't {verb} the {kind} {}{}", path.display(), advice(uid));
+        assert!(line.starts_with(&expected), "{line} is not {expected}");
+    };
+    set_mode(&place, 0o555);
+    is_told("write to", &place);
+    set_mode(&place, 0o600);
+    is_told("enter", &place);
+    set_mode(&place, 0o777);
+    assert!(Process::start(&[("STORE_URL", &format!("sqlite:{}", file.display()))]).terminate().success());
+    set_mode(&file, 0o444);
+    is_told("write to", &file);
 }
 
 #[tokio::test]
