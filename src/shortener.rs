@@ -81,7 +81,7 @@ pub enum ChangeError {
     NoFreeKey,
     #[error("no key could be proposed")]
     Keygen(#[from] KeygenError),
-    #[error("the link would expire at once")]
+    #[error("the link would expire at once: expires_at must be in the future, and expires_in more than 0")]
     ExpiryPassed,
     #[error(transparent)]
     Hash(#[from] HashError),

@@ -308,7 +308,7 @@ proptest! {
 
     #[test]
     fn an_expiry_can_be_kept_and_written(time in timestamp()) {
-        if let Ok(kept) = at(time) {
+        if let Ok(kept) = at("expires_at", time) {
             prop_assert!(time.duration_since(kept).abs() < SignedDuration::from_millis(1));
             prop_assert_eq!(at_millisecond(kept.as_millisecond()), kept);
             prop_assert_eq!(kept.to_string().parse::<Timestamp>().unwrap(), kept);
@@ -320,7 +320,7 @@ proptest! {
         let now = whole_milliseconds(now).unwrap_or(Timestamp::UNIX_EPOCH);
         if let Ok(expiry) = after(now, &text) {
             prop_assert!(expiry >= now);
-            prop_assert!(at(expiry).is_ok());
+            prop_assert!(at("expires_in", expiry).is_ok());
         }
     }
 

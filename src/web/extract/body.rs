@@ -1,5 +1,7 @@
 //! The body of a request, JSON or a form, and its query.
 
+use std::fmt::Display;
+
 use axum::{
     RequestExt,
     body::Body,
@@ -8,7 +10,11 @@ use axum::{
 };
 use axum_extra::headers::{ContentType, HeaderMapExt, Mime};
 use http_body_util::{BodyExt, LengthLimitError};
-use serde::de::DeserializeOwned;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Map, Value};
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::AppState};
@@ -77,22 +83,69 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let query = parts.uri.query().unwrap_or_default();
-        serde_html_form::from_str(query).map(Self).map_err(ApiError::query)
+        url_encoded(query.as_bytes()).map(Self).map_err(ApiError::InvalidQuery)
     }
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let broken = |error: serde_json::Error| ApiError::BrokenJson(error.to_string());
     // serde would also take the fields from an array, by their order.
     if body.trim_ascii_start().first() != Some(&b'{') {
-        return Err(ApiError::MalformedBody);
+        let is_empty = body.trim_ascii().is_empty();
+        return Err(match serde_json::from_slice::<IgnoredAny>(body) {
+            Err(error) if !is_empty => broken(error),
+            _ => ApiError::NotAnObject,
+        });
     }
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() { ApiError::UnexpectedBody(error.to_string()) } else { ApiError::MalformedBody }
+    serde_json::from_slice(body).map_err(|error| match error.is_data() {
+        true => {
+            let mut again = serde_json::Deserializer::from_slice(body);
+            ApiError::UnexpectedBody(wrong_field::<T, _>(&mut again, &error))
+        }
+        false => broken(error),
     })
 }
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    serde_html_form::from_bytes(body).map_err(|error| ApiError::UnexpectedBody(error.to_string()))
+    // `curl -d` sends this type unless it is told another. A form encodes a brace.
+    if body.trim_ascii_start().first() == Some(&b'{') {
+        return Err(ApiError::JsonAsForm);
+    }
+    url_encoded(body).map_err(ApiError::UnexpectedBody)
+}
+
+/// Decodes fields that were read already.
+pub(crate) fn from_fields<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
+    let decoded = serde_path_to_error::deserialize(Value::Object(fields));
+    decoded.map_err(|error| ApiError::UnexpectedBody(description(&error)))
+}
+
+fn url_encoded<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    let again = || serde_html_form::Deserializer::from_bytes(text);
+    serde_html_form::from_bytes(text).map_err(|error| wrong_field::<T, _>(again(), &error))
+}
+
+/// Decodes once more, to name the field of an error. Only errors pay for keeping track of it.
+fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
+    again: D,
+    error: &D::Error,
+) -> String {
+    match serde_path_to_error::deserialize::<D, T>(again) {
+        Err(traced) => description(&traced),
+        Ok(_) => error.to_string(),
+    }
+}
+
+/// Returns the path of the field and what is wrong with it, without a wrong password.
+fn description(error: &serde_path_to_error::Error<impl Display>) -> String {
+    let (path, reason) = (error.path().to_string(), error.inner().to_string());
+    // The path says where better than a position, which serde_json puts behind the reason.
+    let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
+    match path.rsplit('.').next() {
+        _ if reason.starts_with("unknown field") || path == "." => reason.into(),
+        Some("password") => format!("{path}: takes a string"),
+        _ => format!("{path}: {reason}"),
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Readers for fields that take values of several types. They keep nothing but the value that is wanted; an untagged enum
 //! would first copy the client's input, at many times its size.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData, str::FromStr};
 
+use jiff::{Timestamp, civil::Date};
 use serde::{
     Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -64,15 +65,18 @@ pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(StringOrNothing)
 }
 
-/// Reads a string or a whole number, which a form can't tell from one.
-pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+/// The description of a duration, for errors.
+pub(crate) const DURATION: &str = "a number of seconds, or a duration such as 30d, 12h or 90min";
+
+/// Reads a duration as text: a string, or a whole number, which a form can't tell from one.
+pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct TextOrNumber;
 
     impl<'de> Visitor<'de> for TextOrNumber {
         type Value = Option<String>;
 
         fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-            formatter.write_str("a string or a whole number")
+            formatter.write_str(DURATION)
         }
 
         fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
@@ -93,6 +97,49 @@ pub(crate) fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Resu
     }
 
     deserializer.deserialize_option(TextOrNumber)
+}
+
+/// Reads a timestamp.
+pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    deserializer.deserialize_option(Parsed::new("an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"))
+}
+
+/// Reads a day.
+pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
+    deserializer.deserialize_option(Parsed::new("a date such as 2030-01-31"))
+}
+
+/// A reader for values that are parsed from text.
+struct Parsed<T> {
+    /// The description of the values, for errors.
+    expected: &'static str,
+    value: PhantomData<T>,
+}
+
+impl<T> Parsed<T> {
+    fn new(expected: &'static str) -> Self {
+        Self { expected, value: PhantomData }
+    }
+}
+
+impl<'de, T: FromStr> Visitor<'de> for Parsed<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.expected)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, value: D) -> Result<Self::Value, D::Error> {
+        value.deserialize_str(self)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        text.parse().map(Some).map_err(|_| E::custom(format_args!("takes {}", self.expected)))
+    }
 }
 
 /// Reads a list of words, or one string in which commas separate them.
@@ -147,11 +194,11 @@ mod tests {
         ] {
             assert_eq!(string_or_nothing(&value).unwrap().as_deref(), expected, "{value}");
         }
-        assert_eq!(text_or_number(&json!(60)).unwrap().as_deref(), Some("60"));
-        assert_eq!(text_or_number(&json!("30d")).unwrap().as_deref(), Some("30d"));
-        assert_eq!(text_or_number(&Value::Null).unwrap(), None);
+        assert_eq!(duration(&json!(60)).unwrap().as_deref(), Some("60"));
+        assert_eq!(duration(&json!("30d")).unwrap().as_deref(), Some("30d"));
+        assert_eq!(duration(&Value::Null).unwrap(), None);
         for value in [json!(-1), json!(1.5), json!([]), json!({}), json!(true)] {
-            assert!(text_or_number(&value).is_err(), "{value}");
+            assert!(duration(&value).is_err(), "{value}");
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     shortener::NewLink,
     web::{
-        extract::field_values::{string_or_nothing, text_or_number, words},
+        extract::field_values::{DURATION, duration, string_or_nothing, timestamp, words},
         respond::error::ApiError,
     },
 };
@@ -31,15 +31,15 @@ pub(crate) struct LinkFields {
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     key: Option<String>,
     /// Start: until then the link answers 404.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2029-12-01T00:00:00Z")]
     starts_at: Option<Timestamp>,
     /// Expiry as a timestamp. Not together with `expires_in`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
     expires_at: Option<Timestamp>,
     /// Expiry from now: seconds, or a duration such as `30d`, `12h` or `90min`.
-    #[serde(default, deserialize_with = "text_or_number")]
+    #[serde(default, deserialize_with = "duration")]
     #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<String>,
     /// Limit of visits by people.
@@ -83,10 +83,10 @@ impl LinkFields {
             (Some(_), Some(_)) => {
                 return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
             }
-            (time, None) => time.map(at).transpose()?,
+            (time, None) => time.map(|time| at("expires_at", time)).transpose()?,
             (None, Some(time)) => Some(after(now, &time)?),
         };
-        let starts_at = self.starts_at.map(at).transpose()?;
+        let starts_at = self.starts_at.map(|time| at("starts_at", time)).transpose()?;
         if starts_at.zip(expires_at).is_some_and(|(start, expiry)| start >= expiry) {
             return Err(ApiError::InvalidOption("starts_at must be before the expiry".into()));
         }
@@ -113,19 +113,20 @@ impl LinkFields {
     }
 }
 
-/// Validates a timestamp.
-pub(crate) fn at(time: Timestamp) -> Result<Timestamp, ApiError> {
-    whole_milliseconds(time).map_err(ApiError::option)
+/// Validates the timestamp of a field.
+pub(crate) fn at(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
+    whole_milliseconds(time).map_err(|error| ApiError::InvalidOption(format!("{field}: {error}")))
 }
 
 /// Returns the expiry that is `time` after `now`.
 pub(crate) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
+    let invalid = |reason| ApiError::InvalidOption(format!("expires_in: {reason}"));
     let seconds = time.parse().ok().map(Duration::from_secs);
     let duration = seconds
         .or_else(|| humantime::parse_duration(time).ok())
-        .ok_or_else(|| ApiError::InvalidOption("expires_in takes seconds, or a time such as 30d".into()))?;
+        .ok_or_else(|| invalid(format!("takes {DURATION}")))?;
     now.checked_add(duration)
         .map_err(|_| TimestampOutOfRange)
         .and_then(whole_milliseconds)
-        .map_err(ApiError::option)
+        .map_err(|error| invalid(error.to_string()))
 }

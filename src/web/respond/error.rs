@@ -41,8 +41,13 @@ pub(crate) enum ApiError {
     KeyTaken,
     #[error("could not allocate a key")]
     NoFreeKey,
-    #[error("the request body is malformed")]
-    MalformedBody,
+    /// The text has a position and nothing from the body.
+    #[error("the request body is not valid JSON: {0}")]
+    BrokenJson(String),
+    #[error("the request body must be a JSON object")]
+    NotAnObject,
+    #[error("the request body looks like JSON; send it with 'Content-Type: application/json'")]
+    JsonAsForm,
     #[error("the request body is not as expected: {0}")]
     UnexpectedBody(String),
     #[error("the request body did not arrive in full")]
@@ -137,9 +142,11 @@ impl ApiError {
             Self::ReservedKey => (StatusCode::CONFLICT, "key_reserved"),
             Self::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
             Self::NoFreeKey => (StatusCode::SERVICE_UNAVAILABLE, "no_key"),
-            Self::MalformedBody | Self::UnexpectedBody(_) | Self::IncompleteBody => {
-                (StatusCode::BAD_REQUEST, "invalid_body")
-            }
+            Self::BrokenJson(_)
+            | Self::NotAnObject
+            | Self::JsonAsForm
+            | Self::UnexpectedBody(_)
+            | Self::IncompleteBody => (StatusCode::BAD_REQUEST, "invalid_body"),
             Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),

@@ -74,7 +74,8 @@ pub(crate) async fn shorten(
     payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Payload(fields) = payload.map_err(|error| match error {
-        ApiError::MalformedBody => ApiError::InvalidUrl(InvalidTarget::NotHttp),
+        // Such a body has no `url`.
+        ApiError::NotAnObject => ApiError::InvalidUrl(InvalidTarget::NotHttp),
         error => error,
     })?;
     let new = fields.read(shortener.clock.now())?;

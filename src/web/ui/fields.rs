@@ -162,7 +162,12 @@ impl Field {
             (ApiError::UnexpectedBody(_), Input::Number) => "Enter a whole number, 1 or more.".into(),
             (ApiError::UnexpectedBody(_), Input::Time) => "Enter a date and a time.".into(),
             (ApiError::UnexpectedBody(_), _) => "This value is not accepted.".into(),
-            (error, _) => sentence(error),
+            (error, _) => {
+                let text = error.to_string();
+                // The label stands beside it.
+                let name = format!("{}: ", self.name);
+                sentence(text.strip_prefix(&name).unwrap_or(&text))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The form for a link, and its conversion to the fields of the API and back.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Display};
 
 use askama::Template;
 use jiff::{Timestamp, civil::DateTime, tz::Offset};
@@ -11,7 +11,11 @@ use super::fields::{FIELDS, Field, Input, URL};
 use crate::{
     link::Document,
     shortener::NewLink,
-    web::{extract::link_fields::LinkFields, respond::error::ApiError, routes::links::body::LinkPatch},
+    web::{
+        extract::{body::from_fields, link_fields::LinkFields},
+        respond::error::ApiError,
+        routes::links::body::LinkPatch,
+    },
 };
 
 /// A target that is always accepted, to check other fields on their own.
@@ -68,7 +72,7 @@ impl LinkForm {
     /// Validates the form as the fields of a new link.
     pub(crate) fn read(&self, now: Timestamp) -> Result<NewLink, FormErrors> {
         self.check(now, [&URL].into_iter().chain(FIELDS))?;
-        decode(self.values()).and_then(|fields| fields.read(now)).map_err(FormErrors::of)
+        from_fields(self.values()).and_then(|fields: LinkFields| fields.read(now)).map_err(FormErrors::of)
     }
 
     /// Returns the changes that lead from `shown` to this form, after checking each on its own.
@@ -98,7 +102,7 @@ impl LinkForm {
                 None if field.name == "url" => values.remove("url"),
                 None => continue,
             };
-            if let Err(cause) = decode(values).and_then(|fields| fields.read(now)) {
+            if let Err(cause) = from_fields(values).and_then(|fields: LinkFields| fields.read(now)) {
                 let message =
                     Message { field: field.name, label: field.label, text: field.complaint(&cause) };
                 errors.get_or_insert(FormErrors { messages: Vec::new(), cause }).messages.push(message);
@@ -197,11 +201,6 @@ impl FieldInput<'_> {
     }
 }
 
-fn decode(values: Map<String, Value>) -> Result<LinkFields, ApiError> {
-    LinkFields::deserialize(Value::Object(values))
-        .map_err(|error| ApiError::UnexpectedBody(error.to_string()))
-}
-
 /// People paste `example.com/page`. Anything else without a scheme is left for the validation to refuse.
 fn with_scheme(text: &str) -> String {
     let host = text.split(['/', '?', '#']).next().unwrap_or_default();
@@ -217,7 +216,7 @@ fn local(time: Timestamp) -> String {
 }
 
 /// Writes an error as a sentence.
-pub(crate) fn sentence(error: &ApiError) -> String {
+pub(crate) fn sentence(error: impl Display) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();

@@ -16,7 +16,10 @@ use crate::{
     link::{Document, LinkState, Target, options::Options},
     password::Password,
     store::Record,
-    web::{extract::link_fields::LinkFields, respond::error::ApiError},
+    web::{
+        extract::{body::from_fields, link_fields::LinkFields},
+        respond::error::ApiError,
+    },
 };
 
 /// A link and its counts.
@@ -96,7 +99,7 @@ impl LinkPatch {
             Some(Value::String(text)) => {
                 text.parse().map(|password| Some(Some(password))).map_err(ApiError::option)
             }
-            Some(_) => Err(ApiError::UnexpectedBody("password: expected a string".into())),
+            Some(_) => Err(ApiError::UnexpectedBody("password: takes a string".into())),
         }
     }
 
@@ -123,8 +126,7 @@ impl LinkPatch {
                 value => fields.insert(name.clone(), value.clone()),
             };
         }
-        let fields = LinkFields::deserialize(Value::Object(fields));
-        let new = fields.map_err(|error| ApiError::UnexpectedBody(error.to_string()))?.read(now)?;
+        let new = from_fields::<LinkFields>(fields)?.read(now)?;
         Ok((new.target, new.options))
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     clicks::{DayCounts, Referrer},
     shortener::Shortener,
     web::{
-        extract::{accept::preferred, body::Query, link_key::LinkKey, token::MayRead},
+        extract::{accept::preferred, body::Query, field_values::date, link_key::LinkKey, token::MayRead},
         respond::{
             Json,
             error::{ApiError, ErrorResponses},
@@ -33,11 +33,11 @@ const DAYS: i32 = 30;
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatsQuery {
     /// The first day; by default 29 days before the last.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Date>,
     /// The last day; by default today.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Date>,
 }
