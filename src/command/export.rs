@@ -52,7 +52,13 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
 #[error("{0} damaged links were not exported")]
 struct DamagedLinks(u64);
 
-/// Writes all links that can be read.
+/// The numbers of links that an export wrote and left out.
+struct Exported {
+    written: u64,
+    damaged: u64,
+}
+
+/// Writes all links that can be read, and tells on standard error how many these were.
 ///
 /// # Errors
 /// Those of the store and of the output, and damaged links.
@@ -64,7 +70,13 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
             Some(file) => write_file(&*store, options.format, file).await,
         };
         store.close().await;
-        match exported? {
+        let Exported { written, damaged } = exported?;
+        let place = match &options.output {
+            None => "standard output".into(),
+            Some(file) => file.display().to_string(),
+        };
+        eprintln!("urlshort: exported {} to {}", transfer::links(written), Printable(place));
+        match damaged {
             0 => Ok(()),
             damaged => Err(DamagedLinks(damaged).into()),
         }
@@ -72,13 +84,13 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
 }
 
 /// Writes a file that gets its name once it is complete.
-async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<u64, ExportError> {
+async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Exported, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
     let output = create_private(Path::new(&partial))?;
-    let damaged = write(store, format, &output).await?;
+    let exported = write(store, format, &output).await?;
     output.sync_all().and_then(|()| fs::rename(&partial, file))?;
-    Ok(damaged)
+    Ok(exported)
 }
 
 /// Creates a file that only its owner can read.
@@ -91,8 +103,7 @@ fn create_private(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Writes all links, and returns the number of damaged ones.
-async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<u64, ExportError> {
+async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Result<Exported, ExportError> {
     let (bar, damaged) = (transfer::counter(), Cell::new(0));
     let output = BufWriter::with_capacity(transfer::BUFFER, output);
     let progress = |progress: Progress<'_>| match progress {
@@ -103,9 +114,9 @@ async fn write(store: &dyn Store, format: Format, output: impl io::Write) -> Res
             bar.suspend(|| eprintln!("{}", Printable(reason)));
         }
     };
-    let exported = export::export(store, format, Clock::system().now(), output, progress).await;
+    let written = export::export(store, format, Clock::system().now(), output, progress).await;
     bar.finish_and_clear();
-    exported.map(|_| damaged.get())
+    Ok(Exported { written: written?, damaged: damaged.get() })
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ pub(super) async fn open_store(
     Ok(store::open_for_operator(&options).await?)
 }
 
+/// Returns a number of links in words.
+pub(super) fn links(count: u64) -> String {
+    format!("{count} link{}", if count == 1 { "" } else { "s" })
+}
+
 /// Returns a counter of links. It shows only on a terminal.
 pub(super) fn counter() -> ProgressBar {
     bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")

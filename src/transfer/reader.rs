@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads `input` and hands each row to `take`, until that fails.
 ///
-/// A link without a creation date gets `now`.
+/// An empty file has no rows; a file of blank lines counts as empty. A link without a creation date gets `now`.
 ///
 /// # Errors
 /// See [`ReadError`]. All rows in front of the error have been handed over.
@@ -29,21 +29,28 @@ pub fn read(
     input: impl Read,
     format: Format,
     now: Timestamp,
-    take: impl FnMut(Row) -> Result<(), ReadError>,
+    mut take: impl FnMut(Row) -> Result<(), ReadError>,
 ) -> Result<(), ReadError> {
     let mut input = BufReader::new(input);
     let head = read_head(&mut input)?;
     let start = String::from_utf8_lossy(&head).trim_start().to_owned();
+    if start.is_empty() {
+        return Ok(());
+    }
     let input = Cursor::new(head).chain(input);
+    let mut is_without_links = true;
+    let take = |row| {
+        is_without_links = false;
+        take(row)
+    };
     if format == Format::Jsonl || (format == Format::Auto && jsonl::fits(&start)) {
         read_lines(input, now, take)
     } else if start.starts_with(['{', '[']) {
         objects::read(input, format, now, take)
-    } else if start.is_empty() {
-        Ok(())
     } else {
         read_table(input, delimiter(&start), format, now, take)
-    }
+    }?;
+    if is_without_links { Err(ReadError::NoLinks) } else { Ok(()) }
 }
 
 /// Returns everything up to the end of the first non-blank line.
@@ -180,6 +187,22 @@ mod tests {
         let json = "{\"key\":\"a\",\"target\":\"https://a.example\"}\n{\"key\":\"b\"";
         let found = keys(json, Format::Auto).unwrap();
         assert!(found[1].starts_with("line 2 EOF while parsing"), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_with_something_in_it_but_no_link_is_an_error() {
+        for (file, format) in [
+            ("key,target\n", Format::Auto),
+            ("key,target\n\n,\n", Format::Csv),
+            ("[]", Format::Auto),
+            ("{\"urls\":[{\"shortlink\":\"a\",\"longlink\":\"https://a.example\"}]}", Format::Auto),
+            ("{\"data\":[]}\n{\"data\":[]}\n", Format::Kutt),
+        ] {
+            assert!(matches!(keys(file, format), Err(ReadError::NoLinks)), "{file}");
+        }
+        for format in [Format::Auto, Format::Jsonl, Format::Kutt] {
+            assert_eq!(keys("\n \n", format).unwrap(), Vec::<String>::new(), "{format}");
+        }
     }
 
     #[test]

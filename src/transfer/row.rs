@@ -64,6 +64,12 @@ pub enum ReadError {
     Json(#[source] serde_json::Error),
     #[error("not a {name} export: expected columns {expected}; found {found}")]
     Layout { name: String, expected: String, found: String },
+    /// A file that has something in it should have links. That it has none means that it was not understood.
+    #[error(
+        "no links found: the file is not empty, but has no row below its header, and no object in a list \
+         (in JSON, the list is the file itself or is named data or links)"
+    )]
+    NoLinks,
     /// The receiver of the rows takes no more of them.
     #[error("stopped")]
     Stopped,

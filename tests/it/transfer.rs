@@ -47,8 +47,13 @@ fn run(url: &str, arguments: &[&str]) -> Output {
 fn exported(url: &str) -> String {
     let output = run(url, &["export"]);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "what is no terminal sees no progress");
-    String::from_utf8(output.stdout).unwrap()
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let count = lines.lines().count();
+    let links = if count == 1 { "1 link".into() } else { format!("{count} links") };
+    // What is no terminal sees no progress.
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, format!("urlshort: exported {links} to standard output\n"));
+    lines
 }
 
 /// Imports `text` and returns the exit status, the counts and what was skipped.
@@ -217,6 +222,8 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let file = directory.path().join("links.csv");
     let output = run(&url, &["export", "--format", "csv", "--output", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(told, format!("urlshort: exported 3003 links to {}\n", file.display()));
     let rows = fs::read_to_string(&file).unwrap();
     assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
@@ -279,6 +286,24 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
         (unknown.status.code(), String::from_utf8(unknown.stderr).unwrap().as_str()),
         (Some(1), expected)
     );
+}
+
+#[test]
+fn a_file_without_a_link_fails_unless_it_is_empty() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = sqlite_in(directory.path());
+    let none = "0 added, 0 already there, 0 skipped";
+    let reason = "urlshort: no links found: the file is not empty, but has no row below its header, and no object \
+        in a list (in JSON, the list is the file itself or is named data or links)";
+    for (file, status, expected) in [
+        ("", 0, ""),
+        ("\n\n", 0, ""),
+        ("key,target\n", 1, reason),
+        ("[]", 1, reason),
+        ("{\"urls\":[{\"shortlink\":\"a\",\"longlink\":\"https://a.example\"}]}", 1, reason),
+    ] {
+        assert_eq!(import(&url, file.as_bytes(), &[]), (status, none.into(), expected.into()), "{file:?}");
+    }
 }
 
 #[test]
