@@ -10,6 +10,7 @@ use crate::config::{Config, PolicyOptions, StoreOptions};
 pub mod export;
 pub mod healthcheck;
 pub mod import;
+mod memory;
 pub mod serve;
 pub mod terminal;
 pub mod token;
@@ -38,8 +39,8 @@ pub enum Command {
     /// Takes over the links of a file, be it of this or of another service
     ///
     /// A link whose key is in the store with the same target stays as it is there, so an import that was stopped can be
-    /// run again. Exits with 0 when all links are in the store, 1 when some were skipped or it had to stop, 2 when it was
-    /// called wrongly.
+    /// run again. Exits with 0 when all links are in the store, 1 when some were skipped, none were found or it had to
+    /// stop, 2 when it was called wrongly.
     Import(ImportOptions),
     /// Makes a token for the API, and its line for the file of tokens
     ///

@@ -7,6 +7,7 @@ mod postgres;
 mod properties;
 mod store_url;
 mod values;
+mod warnings;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,6 +26,7 @@ use self::values::{
 pub use self::{
     store_url::{InvalidStoreUrl, StoreUrl},
     values::{InvalidRateLimit, LogFormat, Rate, RateLimit, StrategyName},
+    warnings::{Warning, warnings},
 };
 use crate::{
     base_url::BaseUrl,

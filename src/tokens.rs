@@ -120,6 +120,11 @@ impl Tokens {
         self.0.iter().find(|token| token.name.as_str() == name && !token.has_expired(now))
     }
 
+    /// Returns whether there is a token that may create and change links at `now`.
+    pub fn allow_writing(&self, now: Timestamp) -> bool {
+        self.0.iter().any(|token| token.scope == Scope::Write && !token.has_expired(now))
+    }
+
     /// Adds a token.
     fn add(&mut self, token: Token) -> Result<(), Ambiguous> {
         if self.0.iter().any(|known| known.name == token.name) {

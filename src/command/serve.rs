@@ -14,10 +14,11 @@ use tokio::{
     sync::oneshot,
 };
 
+use super::memory;
 use crate::{
     app::{App, Dependencies, OPERATIONS_CONNECTIONS},
     clock::Clock,
-    config::Config,
+    config::{Config, Warning, warnings},
     observability::{
         log_sink::LogSink,
         logging,
@@ -78,6 +79,8 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     let dependencies =
         Dependencies { store, metrics, clock: Clock::system(), rng: StdRng::try_from_rng(&mut SysRng)? };
     let app = App::new(config, dependencies)?;
+    let has_token = app.state.tokens().allow_writing(app.state.shortener.clock.now());
+    warnings(config, has_token, memory::limit()).iter().for_each(Warning::log);
 
     let listener = listen("HOST and PORT", SocketAddr::new(config.server.host, config.server.port)).await?;
     let operations = match config.server.metrics_addr {
@@ -156,7 +159,8 @@ fn limit_connections(config: &mut Config, open_files: u64) {
         tracing::warn!(
             open_files,
             max_connections = config.limits.max_connections,
-            "fewer connections than MAX_CONNECTIONS: only {available} fit the limit of open files"
+            connections = available,
+            "fewer connections than MAX_CONNECTIONS: the limit of open files is too low"
         );
         config.limits.max_connections = u32::try_from(available).unwrap_or(u32::MAX);
     }

@@ -52,3 +52,4 @@ mod tokens;
 mod transfer;
 mod ui;
 mod upgrade;
+mod warnings;

@@ -160,6 +160,11 @@ impl Connection {
         }
     }
 
+    /// Returns the number of replicas that must have a new link.
+    pub(super) fn wait_replicas(&self) -> u32 {
+        self.wait_replicas
+    }
+
     /// Returns the deadline of a call.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline

@@ -23,9 +23,11 @@ const SCHEMA_VERSION: Schema = Schema { version: 1, readable_from: 1 };
 /// [`StoreError::Unavailable`] if a server may evict links or is a replica, or if the schema is newer than this
 /// program.
 pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> {
-    for info in infos(connection).await? {
-        check_info(&info)?;
+    let infos = infos(connection).await?;
+    for info in &infos {
+        check_info(info)?;
     }
+    warn_of_missing_replicas(&infos, connection.wait_replicas());
     let mut connection = connection.clone();
     schema(&mut connection).await?.check(SCHEMA_VERSION.version)?;
     Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
@@ -104,12 +106,24 @@ async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     infos.collect()
 }
 
+/// Warns if a server has fewer replicas than a new link needs.
+fn warn_of_missing_replicas(infos: &[String], wait_replicas: u32) {
+    // A hosted server may not tell.
+    let replicas = infos.iter().filter_map(|info| value(info, "connected_slaves").parse::<u32>().ok()).min();
+    if let Some(replicas) = replicas.filter(|replicas| *replicas < wait_replicas) {
+        tracing::warn!(replicas, wait_replicas, "fewer replicas than wait_replicas: no link can be created");
+    }
+}
+
+/// Returns the value of a line of INFO, or nothing.
+fn value<'a>(info: &'a str, name: &str) -> &'a str {
+    let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_default().trim()
+}
+
 /// Refuses a server that may evict links, and warns without persistence.
 fn check_info(info: &str) -> Result<(), StoreError> {
-    let value = |name: &str| {
-        let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        line.unwrap_or_default().trim()
-    };
+    let value = |name| value(info, name);
     if value("role") == "slave" {
         return Err(replica());
     }

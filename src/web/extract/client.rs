@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Once,
 };
 
 use axum::{
@@ -54,6 +55,25 @@ pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> Cl
     let forwarded =
         nth.and_then(|nth| from_right(headers, &X_FORWARDED_FOR).nth(nth)).and_then(parse_address);
     ClientIp(forwarded.unwrap_or(peer).to_canonical())
+}
+
+/// Warns of a proxy in front that `TRUSTED_PROXIES` does not know of, once.
+#[derive(Debug)]
+pub(crate) struct UnknownProxy(Once);
+
+impl UnknownProxy {
+    pub(crate) fn new() -> Self {
+        Self(Once::new())
+    }
+
+    /// Looks at a request from `peer`.
+    pub(crate) fn look_at(&self, peer: IpAddr, headers: &HeaderMap) {
+        if !self.0.is_completed() && headers.contains_key(X_FORWARDED_FOR) {
+            self.0.call_once(|| {
+                tracing::warn!(%peer, "X-Forwarded-For is ignored: behind a proxy, set TRUSTED_PROXIES");
+            });
+        }
+    }
 }
 
 /// Parses an address as proxies write it: bare, or with a port.

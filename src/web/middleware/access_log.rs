@@ -29,7 +29,7 @@ use crate::{
     shortener::Shortener,
     web::{
         extract::{
-            client::{ClientIp, client_ip},
+            client::{ClientIp, UnknownProxy, client_ip},
             ids::{RequestId, RequestIds, TraceId, X_REQUEST_ID},
             service_url::has_valid_host,
         },
@@ -64,6 +64,8 @@ pub(crate) struct Observer {
     shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
+    /// Only on the listener for clients, and only without trusted proxies.
+    unknown_proxy: Option<UnknownProxy>,
     /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
     strict_transport: bool,
     ids: Arc<RequestIds>,
@@ -81,8 +83,10 @@ impl Observer {
             state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
+        let is_direct = server.trusted_proxies == 0 && fast_path.is_some();
         Self {
             fast_path,
+            unknown_proxy: is_direct.then(UnknownProxy::new),
             redirected: state.metrics.http_requests.with_label_values(&redirected),
             redirected_seconds: state
                 .metrics
@@ -216,6 +220,9 @@ where
             observer.record(&seen, route, response.status(), take_cause(&mut response).as_deref());
             observer.complete(response.headers_mut(), request_id);
             return Either::Left(ready_now(Ok(response)));
+        }
+        if let Some(unknown_proxy) = &observer.unknown_proxy {
+            unknown_proxy.look_at(peer, request.headers());
         }
         observer.metrics.http_requests_in_flight.inc();
         let exchange = Exchange {

@@ -1,0 +1,91 @@
+//! The memory that this process can use, as Linux reports it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Returns the memory of the machine or the limit of the container, in bytes, whichever is less.
+pub(super) fn limit() -> Option<u64> {
+    limit_below(Path::new("/"))
+}
+
+fn limit_below(root: &Path) -> Option<u64> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
+    let limits = groups.lines().filter_map(|line| limit_files(root, line)).flatten();
+    // A group without a limit says "max", or has one that no machine reaches.
+    let limits = limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
+    limits.chain(physical(root)).min()
+}
+
+fn physical(root: &Path) -> Option<u64> {
+    let text = fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// Returns the files that can limit the memory of a control group, given its line of `/proc/self/cgroup`.
+///
+/// The line is `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)). The limits of the groups
+/// above hold as well. A container may see its path on the host, but only the files of its own group, at the top.
+fn limit_files(root: &Path, line: &str) -> Option<Vec<PathBuf>> {
+    let (_, line) = line.split_once(':')?;
+    let (controllers, path) = line.split_once(':')?;
+    let (mount, file) = match controllers {
+        "" => ("sys/fs/cgroup", "memory.max"),
+        _ if controllers.split(',').any(|controller| controller == "memory") => {
+            ("sys/fs/cgroup/memory", "memory.limit_in_bytes")
+        }
+        _ => return None,
+    };
+    let groups = Path::new(path.trim_start_matches('/')).ancestors();
+    Some(groups.map(|group| root.join(mount).join(group).join(file)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the limit on a machine with these files.
+    fn found(files: &[(&str, &str)]) -> Option<u64> {
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        limit_below(root.path())
+    }
+
+    #[test]
+    fn the_limit_is_the_least_of_the_machine_and_of_all_groups_around_the_process() {
+        let machine = ("proc/meminfo", "MemTotal:        2048 kB\nMemFree:         1024 kB\n");
+        let (v1, v2) = ("5:cpu,cpuacct:/x\n4:hugetlb,memory:/docker/abc\n", "0::/a.slice/b.service\n");
+        let group = |text| ("proc/self/cgroup", text);
+        for (files, expected) in [
+            (&[][..], None),
+            (&[machine], Some(2 << 20)),
+            (&[machine, group("0::/\n"), ("sys/fs/cgroup/memory.max", "max\n")], Some(2 << 20)),
+            (&[machine, group("0::/\n"), ("sys/fs/cgroup/memory.max", "1000\n")], Some(1000)),
+            (&[machine, group("0::/\n"), ("sys/fs/cgroup/memory.max", "9000000\n")], Some(2 << 20)),
+            (
+                &[
+                    group(v2),
+                    ("sys/fs/cgroup/a.slice/memory.max", "2000"),
+                    ("sys/fs/cgroup/a.slice/b.service/memory.max", "3000"),
+                ],
+                Some(2000),
+            ),
+            (&[group(v1), ("sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes", "4000")], Some(4000)),
+            (&[group(v1), ("sys/fs/cgroup/memory/memory.limit_in_bytes", "5000")], Some(5000)),
+            (&[group(v1), ("sys/fs/cgroup/memory.max", "6000")], None),
+        ] {
+            assert_eq!(found(files), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(physical(Path::new("/")).is_some_and(|bytes| bytes > 1 << 20));
+    }
+}
