@@ -20,7 +20,7 @@ pub enum InvalidTokens {
     #[error("entry {0}: {1}")]
     Name(usize, InvalidName),
     /// The token of this name is too short.
-    #[error("the token of '{0}' has less than {min} characters", min = Tokens::MIN_LEN)]
+    #[error("the token of '{0}' must have at least {min} characters", min = Tokens::MIN_LEN)]
     Short(Creator),
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),

@@ -45,7 +45,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("BLOCKED_HOSTS", "/nonexistent/list", "readable file"),
         ("BLOCK_PRIVATE_TARGETS", "maybe", "takes true or false"),
         ("API_TOKENS", "ci:0123456789abcdef:admin", "takes name:token[:read|write]"),
-        ("API_TOKENS", "ci:0123456789abcde", "less than 16 characters"),
+        ("API_TOKENS", "ci:0123456789abcde", "must have at least 16 characters"),
         ("API_TOKENS_FILE", "/nonexistent/tokens", "the file can't be read: No such file"),
         ("PUBLIC_SHORTEN", "perhaps", "takes true or false"),
         ("UI", "maybe", "takes true or false"),

@@ -94,16 +94,21 @@ fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_re
 #[tokio::test]
 async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
-    let variables = [("STORE_URL", &*sqlite_in(directory.path()))];
+    let variables = [("STORE_URL", &*sqlite_in(directory.path())), ("METRICS_ADDR", "127.0.0.1:0")];
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let create = async |process: &Process, n: usize| {
         let request = client.post(process.url("/shorten"));
         let request = request.json(&json!({ "url": format!("https://{n}.example"), "key": format!("k{n}") }));
         request.send().await.unwrap().status().as_u16()
     };
-    let ready = async |process: &Process| {
-        let response = client.get(process.url("/readyz")).send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
+    let wait_until_unready = async |process: &Process| {
+        let url = format!("http://{}/readyz", process.metrics_address.as_ref().unwrap());
+        eventually(PATIENCE, async || {
+            let response = client.get(&url).send().await.unwrap();
+            let (status, body) = (response.status(), response.text().await.unwrap());
+            if status == 503 && body.contains("the database file") { Ok(()) } else { Err(body) }
+        })
+        .await;
     };
     let process = Process::start(&variables);
     assert_eq!(create(&process, 1).await, 201);
@@ -114,9 +119,7 @@ async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
     }] {
         gone(&path);
         assert_eq!(create(&process, 2).await, 503);
-        let (status, body) = ready(&process).await;
-        assert_eq!(status, 503, "{body}");
-        assert!(body.contains("the database file"), "{body}");
+        wait_until_unready(&process).await;
         assert_eq!(client.get(process.url("/k1")).send().await.unwrap().status(), 302, "it is in memory");
     }
 }

@@ -43,7 +43,11 @@ impl FromStr for RedisUrl {
         for (name, value) in urls.iter().take(1).flat_map(|url| url.query_pairs()) {
             match &*name {
                 "sslrootcert" => root_certificate = Some(fs::read(&*value).map_err(StoreError::unavailable)?),
-                "wait_replicas" => wait_replicas = value.parse().map_err(StoreError::unavailable)?,
+                "wait_replicas" => {
+                    let invalid =
+                        |_| StoreError::unavailable("wait_replicas takes a whole number, such as 1");
+                    wait_replicas = value.parse().map_err(invalid)?;
+                }
                 _ => return Err(StoreError::unavailable(format!("the parameter {name} is not known"))),
             }
         }
