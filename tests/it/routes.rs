@@ -63,7 +63,8 @@ fn names(document: &Document) -> BTreeSet<String> {
     let segments = document.paths().chain(code).flat_map(|path| path.split(['/', ' ', '?']));
     let is_plain = |name: &&str| {
         let mut bytes = name.bytes();
-        !name.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        // Clients resolve `.` and `..` themselves.
+        !matches!(*name, "" | "." | "..") && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     COMMON_NAMES.split_whitespace().chain(segments).filter(is_plain).map(Into::into).collect()
 }
