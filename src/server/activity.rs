@@ -34,6 +34,11 @@ impl Activity {
         InProgress(self)
     }
 
+    /// Returns whether the connection has had a request.
+    pub(super) fn has_begun(&self) -> bool {
+        self.changes.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns whether the client may still be sending its last body.
     pub(super) fn may_be_sending(&self) -> bool {
         self.has_body.load(Ordering::Relaxed)

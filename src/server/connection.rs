@@ -29,6 +29,9 @@ const HTTP_2_REFUSAL: &str =
 /// The time for a client to receive that response.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// The time for a new connection to send its first request once the server drains.
+const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The phase of the server's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -82,7 +85,10 @@ pub(super) async fn serve_connection(
             },
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Serve => {}
-                Stage::Drain => Pin::new(&mut connection).graceful_shutdown(),
+                Stage::Drain if activity.has_begun() => Pin::new(&mut connection).graceful_shutdown(),
+                // hyper would close at once, although the first request may be on its way. Its response closes the
+                // connection, as all responses do by now.
+                Stage::Drain => deadline.as_mut().reset(Instant::now() + FIRST_REQUEST_TIMEOUT),
                 Stage::Abort => return,
             },
         }

@@ -117,6 +117,22 @@ fn an_idle_connection_does_not_hold_the_end_at_all() {
 }
 
 #[test]
+fn a_request_that_comes_just_after_the_listener_has_closed_is_answered() {
+    let process = Process::start(&[("DRAIN_DELAY", "0s")]);
+    // Open since before the end, but its first request comes after it has begun.
+    let mut new = Asker::connect(&process);
+    Asker::connect(&process).ask("/healthz");
+    process.signal(Signal::TERM);
+    eventually_blocking(PATIENCE, || match TcpStream::connect(&process.address) {
+        Ok(_) => Err("still accepts"),
+        Err(_) => Ok(()),
+    });
+    let answer = new.ask("/healthz");
+    assert!(answer.starts_with("HTTP/1.1 200") && is_last(&answer), "{answer}");
+    assert!(process.wait().success());
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let process = Process::start(&[("DRAIN_DELAY", "1h")]);
     process.signal(Signal::TERM);
