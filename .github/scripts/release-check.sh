@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# release-check.sh TAG: the tag may become a release. It is vX.Y.Z on a commit of main, and the manifest, the lock file, the
+# changelog and the examples have this version.
+set -euo pipefail
+tag=$1
+version=${tag#v}
+
+refuse() {
+  printf '%s: %s\n' "$tag" "$1" >&2
+  exit 1
+}
+
+[[ $tag =~ ^v(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)$ ]] || refuse 'a release tag is vX.Y.Z'
+git merge-base --is-ancestor "$tag^{commit}" origin/main || refuse 'its commit is not on main'
+grep -qx "version = \"$version\"" Cargo.toml || refuse 'Cargo.toml has another version'
+grep -A 1 -x 'name = "urlshort"' Cargo.lock | grep -qx "version = \"$version\"" || refuse 'Cargo.lock has another version'
+.github/scripts/release-notes.sh "$version" > /dev/null || refuse 'the changelog has nothing about it'
+for example in infra/examples/compose.yaml infra/examples/kubernetes.yaml; do
+  grep -qE "image: [^ ]+/urlshort:${version//./\\.}$" "$example" || refuse "$example runs another version"
+done

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# release-notes.sh VERSION: prints the changelog's section for the version, which must have a date and say something.
+set -euo pipefail
+version=$1
+
+# The section without its heading and the blank lines around it.
+notes=$(awk -v heading="## [$version] - " '
+  /^## / || /^\[[^]]+\]: / { inside = index($0, heading) == 1 && $0 ~ / - [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]$/; next }
+  inside' CHANGELOG.md)
+if ! grep -q '^- ' <<< "$notes"; then
+  printf 'CHANGELOG.md has no section "## [%s] - YYYY-MM-DD" with an entry\n' "$version" >&2
+  exit 1
+fi
+sed -e '/./,$!d' <<< "$notes"
