@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-image.sh DIGEST VERSION: gives the image with this digest the version as a tag. A version never moves to another
-# image.
+# release-image.sh DIGEST VERSION: gives the image with this digest the version as a tag, and `latest` if no version is newer. A
+# version never moves to another image.
 set -euo pipefail
 digest=$1 version=$2
 image=$(.github/scripts/image-name.sh)
@@ -12,3 +12,7 @@ if grep -qxF "$version" <<< "$tags"; then
   [[ $now == "$digest" ]] || { printf '%s:%s is another image already: %s\n' "$image" "$version" "$now" >&2; exit 1; }
 fi
 skopeo copy --all --preserve-digests "docker://$image@$digest" "docker://$image:$version"
+newest=$({ grep -xE '[0-9]+\.[0-9]+\.[0-9]+' <<< "$tags" || true; echo "$version"; } | sort -V | tail -n 1)
+if [[ $newest == "$version" ]]; then
+  skopeo copy --all --preserve-digests "docker://$image@$digest" "docker://$image:latest"
+fi

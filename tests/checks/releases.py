@@ -211,9 +211,10 @@ def stubbed(repository, script, *arguments, tags=""):
 @in_a_repository
 def a_version_never_moves_to_another_image(repository):
     copy = f"skopeo copy --all --preserve-digests docker://{IMAGE}@{DIGEST} docker://{IMAGE}:7.8.9"
-    for tags in ('"7.8.8", "70809"', '"7.8.9"'):
+    for tags, is_newest in {'"7.8.8", "70809", "latest"': True, '"7.8.9"': True, '"7.8.10"': False, "": True}.items():
         result, calls = stubbed(repository, "release-image", DIGEST, "7.8.9", tags=tags)
         assert result.returncode == 0 and copy in calls, f"{tags}: {result.stderr}{calls}"
+        assert (f"docker://{IMAGE}:latest" in calls) == is_newest, f"{tags}: {calls}"
     for digest, tags in ((OTHER, '"7.8.9"'), (DIGEST, "unreachable")):
         result, calls = stubbed(repository, "release-image", digest, "7.8.9", tags=tags)
         assert result.returncode != 0 and "skopeo copy" not in calls, f"{tags}: {calls}"
