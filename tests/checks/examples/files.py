@@ -1,0 +1,112 @@
+"""What the examples say of the service and of each other."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import unit
+import yaml
+from common import EXAMPLES, ROOT, defaults, read, run, seconds
+
+DOMAIN = {"DOMAIN": "sho.rt"}
+# Read by the PostgreSQL store, beside the options.
+POSTGRES = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"}
+
+
+def compose():
+    """As Docker Compose understands it, in a folder made as its comment says."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in ("compose.yaml", "Caddyfile"):
+            Path(directory, name).write_text(read(name))
+        text = run("docker-compose", "config", cwd=directory, env=os.environ | DOMAIN)
+    return yaml.safe_load(text)["services"]
+
+
+def deployment():
+    documents = yaml.safe_load_all(read("kubernetes.yaml"))
+    return next(document for document in documents if document["kind"] == "Deployment")["spec"]["template"]["spec"]
+
+
+def environments():
+    """The variables that each example gives to the service, and how long it may take to stop."""
+    service = compose()["urlshort"]
+    pod = deployment()
+    variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
+    return {
+        "compose.yaml": (service["environment"], service["stop_grace_period"]),
+        "urlshort.service": (unit.environment(), unit.setting("TimeoutStopSec")),
+        "kubernetes.yaml": (variables, pod["terminationGracePeriodSeconds"]),
+    }
+
+
+def stopping_takes_no_longer_than_it_may():
+    flush = int(re.search(r"FLUSH_TIMEOUT: Duration = Duration::from_secs\((\d+)\)", (ROOT / "src/app.rs").read_text())[1])
+    for name, (variables, limit) in environments().items():
+        settings = defaults() | variables
+        longest = seconds(settings["DRAIN_DELAY"]) + seconds(settings["DRAIN_TIMEOUT"]) + flush
+        assert seconds(limit) > longest, f"{name}: killed after {limit}, but stopping may take {longest} s"
+
+
+def each_variable_is_an_option():
+    for name, (variables, _) in environments().items():
+        unknown = set(variables) - set(defaults()) - POSTGRES
+        assert variables and not unknown, f"{name}: {unknown}"
+
+
+def what_faces_the_internet_is_closed():
+    """Each example hides the metrics, believes its one proxy, and makes links for holders of a token only."""
+    for name, (variables, _) in environments().items():
+        assert variables["PUBLIC_SHORTEN"] == "false" and variables["TRUSTED_PROXIES"] == "1", name
+        assert variables["METRICS_ADDR"].endswith(":9000"), name
+    published = {port["target"] for service in compose().values() for port in service.get("ports", [])}
+    assert published == {80, 443}, published
+
+
+def comments_give_the_defaults_that_the_program_has():
+    options = {variable: default for variable, default in defaults().items() if default}
+    found = 0
+    for file in EXAMPLES.iterdir():
+        for variable, value in re.findall(r"\b([A-Z_]{4,}) \(([^)]+)\)", file.read_text()):
+            if variable in options:
+                found += 1
+                assert value.replace(" ", "") == options[variable], f"{file.name}: {variable} is {options[variable]}, not {value}"
+    assert found >= 10, found
+
+
+def proxies_drop_idle_connections_before_the_service_does():
+    keep_alive = seconds(defaults()["KEEP_ALIVE"])
+    for name, pattern in {"nginx.conf": r"keepalive_timeout (\w+);", "Caddyfile": r"\tkeepalive (\w+)\n"}.items():
+        (idle,) = re.findall(pattern, read(name))
+        assert 0 < seconds(idle) < keep_alive, f"{name}: {idle}"
+
+
+def images_are_pinned():
+    """The service's by the one version that all examples name, others by digest."""
+    own = run(".github/scripts/image-name.sh", cwd=ROOT, env=os.environ | {"GITHUB_REPOSITORY": "urlshort/urlshort"}).strip()
+    versions = set()
+    for image in [deployment()["containers"][0]["image"], *(service["image"] for service in compose().values())]:
+        if image.startswith(f"{own}:"):
+            versions.add(image.removeprefix(f"{own}:"))
+        else:
+            assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+[a-z-]*@sha256:[0-9a-f]{64}", image), image
+    assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", *versions), versions
+    # The Caddy that the other checks run.
+    assert f":{run('caddy', 'version').split()[0].removeprefix('v')}-" in compose()["caddy"]["image"]
+
+
+def containers_are_confined():
+    for name, service in compose().items():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["restart"] == "unless-stopped", name
+        assert service["security_opt"] == ["no-new-privileges"] and service["logging"]["options"]["max-size"], name
+    # Replacing the file of tokens is seen by the service: it is not mounted by itself.
+    mounts = {volume["target"]: volume for volume in compose()["urlshort"]["volumes"]}
+    assert mounts["/etc/urlshort"]["type"] == "bind" and mounts["/etc/urlshort"]["read_only"], mounts
+    assert mounts["/data"]["type"] == "volume" and set(mounts) == {"/etc/urlshort", "/data"}, mounts
+
+
+CHECKS = [
+    stopping_takes_no_longer_than_it_may, each_variable_is_an_option, what_faces_the_internet_is_closed,
+    comments_give_the_defaults_that_the_program_has, proxies_drop_idle_connections_before_the_service_does, images_are_pinned,
+    containers_are_confined,
+]

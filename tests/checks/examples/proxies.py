@@ -1,0 +1,258 @@
+"""nginx and Caddy as configured, in front of the real service."""
+
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from common import BINARY, EXAMPLES, PATIENCE, read, replaced, run
+from http.client import HTTPSConnection
+
+from servers import Redis, free_port
+from service import Service, eventually
+
+# A client whose address is not the proxy's.
+CLIENT = "127.0.0.2"
+# Requests that must have been answered before, while and after an instance is replaced.
+ENOUGH = 50
+
+
+class Proxy:
+    """A proxy with the example's configuration, on free ports, in front of instances at `ports`."""
+
+    def __init__(self, work, ports, changes=None):
+        self.work = work
+        self.log = work / "proxy.log"
+        # Somebody else may take a port that was free.
+        for _ in range(3):
+            self.http, self.https = free_port(), free_port()
+            command, environment = self.prepare(ports, changes or {})
+            with self.log.open("wb") as log:
+                self.process = subprocess.Popen(command, env=os.environ | environment, stdout=log, stderr=log)
+            if eventually(PATIENCE, lambda: self.is_ready() or self.process.poll() is not None) and self.process.poll() is None:
+                return
+            self.stop()
+        raise RuntimeError(self.log.read_text())
+
+    def is_ready(self):
+        try:
+            self.connect().connect()
+            return True
+        except OSError:
+            return False
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+
+    def connect(self):
+        context = ssl.create_default_context(cafile=self.authority)
+        return HTTPSConnection("localhost", self.https, timeout=40, context=context, source_address=(CLIENT, 0))
+
+    def ask(self, method, path, body=None, headers=None):
+        connection = self.connect()
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        answer.text = answer.read().decode()
+        connection.close()
+        return answer
+
+
+class Nginx(Proxy):
+    INSTANCES = 2
+
+    def prepare(self, ports, changes):
+        self.authority = self.work / "certificate"
+        run(
+            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1",
+            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", self.authority, "-keyout", self.work / "key",
+        )
+        first, second = ports
+        site = replaced(read("nginx.conf"), changes | {
+            "127.0.0.1:8080": f"127.0.0.1:{first}", "127.0.0.1:8081": f"127.0.0.1:{second}",
+            "    listen [::]:80;\n": "", "    listen [::]:443 ssl http2;\n": "",
+            "listen 80;": f"listen 127.0.0.1:{self.http};", "listen 443 ssl http2;": f"listen 127.0.0.1:{self.https} ssl http2;",
+            "/etc/letsencrypt/live/sho.rt/fullchain.pem": str(self.authority),
+            "/etc/letsencrypt/live/sho.rt/privkey.pem": str(self.work / "key"), "server_name sho.rt;": "server_name localhost;",
+        })
+        (self.work / "site.conf").write_text(site)
+        temporary = "".join(
+            f"{kind}_temp_path {self.work}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        main = f"daemon off; pid {self.work}/pid; error_log stderr; events {{}} http {{ {temporary} include {self.work}/site.conf; }}"
+        (self.work / "nginx.conf").write_text(main)
+        command = ["nginx", "-p", self.work, "-e", "stderr", "-c", self.work / "nginx.conf"]
+        run(*command, "-t")
+        return command, {}
+
+
+class Caddy(Proxy):
+    INSTANCES = 1
+
+    def prepare(self, ports, changes):
+        (upstream,) = ports
+        self.authority = self.work / "caddy/pki/authorities/local/root.crt"
+        options = f"{{\n\thttp_port {self.http}\n\thttps_port {self.https}\n\tadmin off\n\tskip_install_trust\n}}\n"
+        file = self.work / "Caddyfile"
+        file.write_text(options + replaced(read("Caddyfile"), changes))
+        environment = {
+            "DOMAIN": "localhost", "UPSTREAM": f"127.0.0.1:{upstream}", "HOME": str(self.work), "XDG_DATA_HOME": str(self.work),
+            "XDG_CONFIG_HOME": str(self.work),
+        }
+        return ["caddy", "run", "--adapter", "caddyfile", "--config", file], environment
+
+
+@contextmanager
+def running(kind, changes=None, **options):
+    """A proxy of this kind and its instances, each of which `restart` replaces at its port."""
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        work.chmod(0o755)
+        (work / "store").mkdir()
+        redis = Redis(f"{work}/store")
+        ports = [free_port() for _ in range(kind.INSTANCES)]
+        start = lambda port: Service(
+            BINARY, {"STORE_URL": redis.url(), "TRUSTED_PROXIES": "1", "RATE_LIMIT": "0", "PORT": str(port)} | options, f"{work}/log-{port}"
+        )
+        instances = {}
+        proxy = None
+        try:
+            for port in ports:
+                instances[port] = start(port)
+            proxy = kind(work, ports, changes)
+            proxy.instances, proxy.start = instances, start
+            yield proxy
+        finally:
+            if proxy:
+                proxy.stop()
+            for instance in instances.values():
+                instance.kill()
+            redis.stop()
+
+
+def log_entries(proxy):
+    return [json.loads(line) for instance in proxy.instances.values() for line in instance.log_lines()]
+
+
+def a_client_is_known_by_its_own_address_and_scheme(kind):
+    with running(kind) as proxy:
+        forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "Content-Type": "application/json"}
+        answer = proxy.ask("POST", "/shorten", json.dumps({"url": "https://example.com", "key": "docs"}), forged)
+        assert answer.status == 201, answer.text
+        # Without BASE_URL a short URL has the scheme and the host that the client used.
+        assert json.loads(answer.text)["short_url"].startswith("https://localhost"), answer.text
+        answer = proxy.ask("GET", "/docs", headers=forged)
+        assert (answer.status, answer.headers["Location"]) == (302, "https://example.com/")
+        addresses = lambda: {entry["client_ip"] for entry in log_entries(proxy) if "client_ip" in entry}
+        assert eventually(PATIENCE, addresses) == {CLIENT}, addresses()
+        # Over plain HTTP nothing is answered but the way to HTTPS.
+        plain = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: localhost", f"http://127.0.0.1:{proxy.http}/docs")
+        assert re.match(r"30[18] https://", plain), plain
+
+
+def the_operators_paths_are_not_public(kind):
+    """Although these instances have no listener of their own for them."""
+    with running(kind) as proxy:
+        for path in ("/metrics", "/readyz", "/metrics/", "/%6detrics", "//metrics", "/./metrics", "/x/../readyz", "/metrics?x", "/METRICS"):
+            answer = proxy.ask("GET", path)
+            assert answer.status in (404, 308, 301) and "_total" not in answer.text and "ready" not in answer.text, f"{path}: {answer.status} {answer.text}"
+        answer = proxy.ask("GET", "/metrics")
+        assert json.loads(answer.text)["code"] == "not_found" and answer.headers["Content-Type"] == "application/json", answer.text
+        assert answer.headers["X-Request-Id"] is None, "answered by the service"
+        # Keys that look alike are links as any other.
+        for path in ("/metricsx", "/Metrics"):
+            assert proxy.ask("GET", path).headers["X-Request-Id"], f"{path} is not answered by the service"
+
+
+def a_large_batch_arrives(kind):
+    with running(kind, API_TOKENS="ci:0123456789abcdef") as proxy:
+        links = [{"url": f"https://example.com/{'x' * 1900}/{number}"} for number in range(1000)]
+        headers = {"Authorization": "Bearer 0123456789abcdef", "Content-Type": "application/json"}
+        answer = proxy.ask("POST", "/api/v1/links/batch", json.dumps({"links": links}), headers)
+        assert answer.status == 200 and answer.text.count('"short_url"') == 1000, f"{answer.status} {answer.text[:200]}"
+
+
+def connections_to_the_service_are_kept_and_then_dropped_by_the_proxy(kind):
+    setting = {Nginx: ("keepalive_timeout 60s", "keepalive_timeout 1s"), Caddy: ("\tkeepalive 60s", "\tkeepalive 1s")}[kind]
+    # The service itself would keep them for longer than this test waits.
+    with running(kind, dict([setting]), KEEP_ALIVE="1h") as proxy:
+        # The connection that asks is one of them.
+        opened = lambda: sum(open_connections(port) - 1 for port in proxy.instances)
+        proxy.ask("GET", "/healthz")
+        assert opened() == 1, "no connection is kept"
+        assert eventually(PATIENCE, lambda: opened() == 0), f"{opened()} connections are still open"
+
+
+def open_connections(port):
+    text = run("curl", "-s", f"http://127.0.0.1:{port}/metrics")
+    return int(re.search(r"^http_connections_open (\d+)$", text, re.M)[1])
+
+
+def a_restart_fails_no_request(kind):
+    """People follow and make links while each instance is replaced, one after the other."""
+    with running(kind) as proxy:
+        assert proxy.ask("POST", "/shorten", "url=https://example.com&key=docs", {"Content-Type": "application/x-www-form-urlencoded"}).status == 201
+        answered, failed, stop = [0], [], threading.Event()
+
+        def visit(method, path, body, expected):
+            connection = proxy.connect()
+            while not stop.is_set():
+                try:
+                    connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+                    answer = connection.getresponse()
+                    text = answer.read()
+                    assert answer.status == expected, f"{method} {answer.status} {text}"
+                    answered[0] += 1
+                except Exception as error:
+                    failed.append(repr(error))
+                    connection.close()
+
+        visitors = [("GET", "/docs", None, 302)] * 4 + [("POST", "/shorten", "url=https://example.com", 201)]
+        threads = [threading.Thread(target=visit, args=visitor) for visitor in visitors]
+        for thread in threads:
+            thread.start()
+        try:
+            goes_on(answered, failed)
+            for port, old in list(proxy.instances.items()):
+                assert old.terminate() == 0
+                proxy.instances[port] = proxy.start(port)
+                goes_on(answered, failed)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        assert not failed, failed[:5]
+
+
+def goes_on(answered, failed):
+    goal = answered[0] + ENOUGH
+    assert eventually(PATIENCE, lambda: failed or answered[0] >= goal), f"{answered[0]} of {goal} requests"
+
+
+def the_caddyfile_is_formatted():
+    assert run("caddy", "fmt", EXAMPLES / "Caddyfile") == read("Caddyfile")
+
+
+def of_each(check):
+    checks = []
+    for kind in (Nginx, Caddy):
+        def named(kind=kind):
+            check(kind)
+        named.__name__ = f"{check.__name__} ({kind.__name__})"
+        checks.append(named)
+    return checks
+
+
+CHECKS = [the_caddyfile_is_formatted] + [
+    check for promise in (
+        a_client_is_known_by_its_own_address_and_scheme, the_operators_paths_are_not_public, a_large_batch_arrives,
+        connections_to_the_service_are_kept_and_then_dropped_by_the_proxy, a_restart_fails_no_request,
+    ) for check in of_each(promise)
+]
