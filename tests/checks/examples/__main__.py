@@ -6,9 +6,10 @@ import alerts
 import files
 import kubernetes
 import proxies
+import recipe
 import unit
 
-MODULES = [files, unit, kubernetes, alerts, proxies]
+MODULES = [files, unit, kubernetes, alerts, proxies, recipe]
 failed, passed = 0, 0
 for module in MODULES:
     for check in module.CHECKS:
