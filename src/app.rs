@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
-use thiserror::Error;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -22,7 +21,7 @@ use crate::{
     server::{self, Listener, Workers},
     shortener::Shortener,
     store::{Secret, Store},
-    watched_file::FileError,
+    watched_file::InvalidFile,
     web::{
         HttpService,
         extract::ids::RequestIds,
@@ -49,14 +48,6 @@ pub struct Dependencies {
     pub rng: StdRng,
 }
 
-/// The file of an option can't be used.
-#[derive(Debug, Error)]
-#[error("{variable}")]
-pub struct InvalidFile {
-    variable: &'static str,
-    source: FileError,
-}
-
 /// A service that is ready to serve.
 pub struct App {
     pub(crate) state: AppState,
@@ -69,10 +60,10 @@ impl App {
     /// The option whose file can't be used, and the reason.
     pub fn new(config: &Config, dependencies: Dependencies) -> Result<Self, InvalidFile> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
-        let invalid = |variable| move |source| InvalidFile { variable, source };
-        let tokens = config.access.load_tokens().map_err(invalid("API_TOKENS_FILE"))?;
-        let policy = TargetPolicy::new(&config.policy).map_err(invalid("BLOCKED_HOSTS"))?;
+        let invalid = |source| InvalidFile { variable: "API_TOKENS_FILE", source };
+        let tokens = config.access.load_tokens().map_err(invalid)?;
         let links = Arc::new(Links::new(store, config.store.store_timeout, config.cache, metrics.clone()));
+        let policy = TargetPolicy::new(&config.policy, links.blocked_hosts().clone())?;
         let strategy = keygen::strategy(&config.keys, StdRng::from_rng(&mut rng), links.clone());
         let shortener = Shortener {
             links: links.clone(),
@@ -179,6 +170,8 @@ impl App {
         tasks.spawn(async move { links.probe_regularly().await });
         let links = self.links();
         tasks.spawn(async move { links.watch_regularly().await });
+        let links = self.links();
+        tasks.spawn(async move { links.follow_blocked_hosts().await });
         let policy = self.state.shortener.policy.clone();
         tasks.spawn(async move { policy.reload_regularly().await });
         let tokens = self.state.live_tokens.clone();

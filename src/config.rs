@@ -143,7 +143,7 @@ pub struct KeyOptions {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct PolicyOptions {
-    /// File of hosts that no link may lead to: one host or .suffix a line, reloaded when it changes
+    /// File of hosts that no link may lead to, besides those of the store: one host or .suffix a line, reloaded when it changes
     #[arg(long, value_name = "FILE", value_parser = readable_file)]
     pub blocked_hosts: Option<PathBuf>,
 

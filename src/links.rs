@@ -3,6 +3,7 @@
 //! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting. The cache
 //! then drops the link even after a failure, because the store may have made the change.
 
+mod blocked;
 mod cache;
 mod health;
 
@@ -12,8 +13,8 @@ use jiff::civil::Date;
 use thiserror::Error;
 use tokio::time::timeout;
 
-pub use self::cache::Found;
-use self::{cache::Cache, health::Health};
+use self::{blocked::Copy, cache::Cache, health::Health};
+pub use self::{blocked::all_blocked_hosts, cache::Found};
 use crate::{
     clicks::{DayCounts, Tally},
     config::CacheOptions,
@@ -36,6 +37,7 @@ const SEARCH_PATIENCE: Duration = Duration::from_millis(1200);
 pub struct Links {
     health: Arc<Health>,
     cache: Arc<Cache>,
+    blocked: Arc<Copy>,
     searches: Gate,
 }
 
@@ -58,8 +60,9 @@ impl Links {
         metrics: Arc<Metrics>,
     ) -> Self {
         let health = Arc::new(Health::new(store, deadline, metrics.clone()));
-        let cache = Arc::new(Cache::new(health.clone(), cache, metrics));
-        Self { health, cache, searches: Gate::new(1, WAITING_SEARCHES) }
+        let blocked = Arc::<Copy>::default();
+        let cache = Arc::new(Cache::new(health.clone(), blocked.clone(), cache, metrics));
+        Self { health, cache, blocked, searches: Gate::new(1, WAITING_SEARCHES) }
     }
 
     /// Returns the name of the store's technology, such as `sqlite`.
@@ -67,7 +70,7 @@ impl Links {
         self.health.store().name()
     }
 
-    /// Returns a link that is cached and fresh, without waiting.
+    /// Returns a link that is cached, fresh and not blocked, without waiting.
     ///
     /// On `None`, the link may still exist. The caller counts the hit once it has used the link.
     pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
@@ -227,7 +230,7 @@ impl Links {
         self.health.probe_regularly().await;
     }
 
-    /// Drops links that other instances change from the cache. Never returns.
+    /// Applies the changes that other instances make. Never returns.
     pub async fn watch_regularly(&self) {
         self.cache.watch_regularly().await;
     }

@@ -20,7 +20,7 @@ use crate::{
     observability::metrics::Metrics,
     password::{HashError, Password, Passwords},
     policy::{Refusal, TargetPolicy},
-    store::{History, StoreError},
+    store::{History, Moment, StoreError},
 };
 
 /// The limit on proposed keys for one link.
@@ -114,6 +114,9 @@ pub enum FollowError {
     /// The link has expired, was taken down, or has no visits left.
     #[error("gone")]
     Gone,
+    /// The host of the target is blocked.
+    #[error("blocked")]
+    Blocked,
     #[error("a password is needed")]
     PasswordNeeded,
     #[error("the password is wrong")]
@@ -212,6 +215,11 @@ impl Shortener {
         }
         self.metrics.links_created.with_label_values(&[origin]).inc();
         Ok(Some(Arc::new(link)))
+    }
+
+    /// Returns the current moment, for the states of links.
+    pub fn moment(&self) -> Moment {
+        self.links.moment(self.clock.now())
     }
 
     fn is_reserved(&self, key: &Key) -> bool {
@@ -323,13 +331,17 @@ impl Shortener {
     /// Returns a link that redirects now, password and visit limit aside.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::Gone`], [`FollowError::Unsupported`] or [`FollowError::Store`].
+    /// [`FollowError::NotFound`], [`FollowError::Gone`], [`FollowError::Blocked`], [`FollowError::Unsupported`] or
+    /// [`FollowError::Store`].
     pub async fn find(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
         self.find_at(key, self.clock.now()).await
     }
 
     async fn find_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
         let link = self.links.find(key).await?.ok_or(FollowError::NotFound)?;
+        if self.links.blocked_hosts().blocks(&link.doc.target) {
+            return Err(FollowError::Blocked);
+        }
         check(&link, now)?;
         Ok(link)
     }
@@ -340,14 +352,14 @@ impl FollowError {
     fn outcome(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
-            Self::Gone => "gone",
+            Self::Gone | Self::Blocked => "gone",
             Self::PasswordNeeded | Self::WrongPassword | Self::OnlyPeople => "refused",
             Self::Unsupported(_) | Self::Store(_) | Self::Hash(_) => "error",
         }
     }
 }
 
-/// Checks that a link redirects at `now`, password and visit limit aside.
+/// Checks that a link redirects at `now`, password, visit limit and blocked hosts aside.
 fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     if !link.doc.is_supported() {
         return Err(FollowError::Unsupported(link.doc.needs()));
@@ -355,6 +367,7 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     match link.state(now) {
         LinkState::Active => Ok(()),
         LinkState::Scheduled => Err(FollowError::NotFound),
+        LinkState::Blocked => Err(FollowError::Blocked),
         LinkState::Expired | LinkState::UsedUp | LinkState::TakenDown => Err(FollowError::Gone),
     }
 }

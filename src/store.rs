@@ -9,7 +9,13 @@ mod row;
 mod schema;
 mod sqlite;
 
-use std::{collections::BTreeMap, fmt, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::{Bound, Range},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::{Timestamp, civil::Date};
@@ -17,6 +23,7 @@ use thiserror::Error;
 
 use self::listing::{Listing, Page};
 use crate::{
+    blocked_hosts::{BlockedHost, BlockedHosts, HostPattern},
     clicks::{DayCounts, MAX_COUNT, Tally, increase},
     config::{StoreOptions, StoreUrl},
     link::{Key, Link, LinkState, Revision},
@@ -87,6 +94,24 @@ pub trait Store: Send + Sync {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError>;
 
+    /// Adds a blocked host, or replaces the entry with the same host.
+    ///
+    /// Returns false, and changes nothing, if the store has `max` other entries.
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError>;
+
+    /// Removes a blocked host, and returns whether there was an entry.
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError>;
+
+    /// Returns blocked hosts in the order of their bytes, at most `limit`.
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError>;
+
+    /// Returns a number that is another one after each change of the blocked hosts.
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
+
     /// Checks with a small request whether the store responds.
     async fn check(&self) -> Result<(), StoreError>;
 
@@ -133,10 +158,26 @@ pub struct Record {
     pub visits: u64,
 }
 
+/// The time and the blocked hosts, on which the state of a link depends.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    pub now: Timestamp,
+    pub blocked: Arc<BlockedHosts>,
+}
+
+impl From<Timestamp> for Moment {
+    /// Returns a moment without blocked hosts.
+    fn from(now: Timestamp) -> Self {
+        Self { now, blocked: Arc::default() }
+    }
+}
+
 impl Record {
-    /// Returns the state of the link at `now`, visit limits included.
-    pub fn state(&self, now: Timestamp) -> LinkState {
-        match self.link.state(now) {
+    /// Returns the state of the link, visit limits and blocked hosts included.
+    pub fn state(&self, moment: &Moment) -> LinkState {
+        match self.link.state(moment.now) {
+            LinkState::TakenDown => LinkState::TakenDown,
+            _ if moment.blocked.blocks(&self.link.doc.target) => LinkState::Blocked,
             LinkState::Active if self.is_used_up() => LinkState::UsedUp,
             state => state,
         }
@@ -193,8 +234,22 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     Link(Key),
+    BlockedHosts,
     /// Changes to any link may have been missed.
     Anything,
+}
+
+/// The message on a store's channel for a change of the blocked hosts. It is not a key.
+const BLOCKED_HOSTS_CHANGED: &str = "blocked:hosts";
+
+impl Changed {
+    /// Reads a message on a store's channel. Other messages than a key are of other versions.
+    fn from_message(message: &str) -> Self {
+        match message {
+            BLOCKED_HOSTS_CHANGED => Self::BlockedHosts,
+            key => key.parse().map_or(Self::Anything, Self::Link),
+        }
+    }
 }
 
 /// The error of a call of a store.

@@ -44,6 +44,14 @@ pub enum FileError {
     Parse(ParseError),
 }
 
+/// The file of an option can't be used.
+#[derive(Debug, Error)]
+#[error("{variable}")]
+pub struct InvalidFile {
+    pub variable: &'static str,
+    pub source: FileError,
+}
+
 /// The last attempt to load the file.
 struct Attempt {
     version: Option<Version>,

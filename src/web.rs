@@ -31,6 +31,7 @@ pub(crate) mod respond;
 pub mod router;
 pub(crate) mod routes {
     //! The routes, a file for each resource.
+    pub(crate) mod blocked_hosts;
     pub(crate) mod health;
     pub(crate) mod home;
     pub(crate) mod links;

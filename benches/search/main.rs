@@ -138,7 +138,7 @@ fn filters(links: &Links, count: u64) -> Vec<(&'static str, Order, Filter)> {
     let search = |text: &str| Filter { search: text.parse().ok(), ..none.clone() };
     let tag = |text: &str| Filter { tag: text.parse().ok(), ..none.clone() };
     let by = |text: &str| Filter { created_by: text.parse().ok(), ..none.clone() };
-    let state = |state| Filter { state: Some((state, Timestamp::now())), ..none.clone() };
+    let state = |state| Filter { state: Some((state, Timestamp::now().into())), ..none.clone() };
     let url = Filter { target: Some(links.link(count / 2).doc.target), ..none.clone() };
     let newest = Order::Newest;
     vec![
@@ -164,6 +164,8 @@ fn filters(links: &Links, count: u64) -> Vec<(&'static str, Order, Filter)> {
         ("state: expired", newest, state(LinkState::Expired)),
         ("state: used up", newest, state(LinkState::UsedUp)),
         ("state: taken down", newest, state(LinkState::TakenDown)),
+        ("host: a suffix of all", newest, Filter { host: ".example".parse().ok(), ..none.clone() }),
+        ("host: none", newest, Filter { host: ".evil.example".parse().ok(), ..none.clone() }),
         (
             "tag, by, state: expired",
             newest,

@@ -6,6 +6,7 @@ use std::{
     io::{self, BufWriter, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -18,8 +19,10 @@ use super::{
     transfer::{self, MissingFile},
 };
 use crate::{
+    blocked_hosts::BlockedHosts,
     clock::Clock,
     config::Config,
+    links::all_blocked_hosts,
     policy::TargetPolicy,
     store::StoreError,
     transfer::{
@@ -81,9 +84,11 @@ pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;
     transfer::runtime()?.block_on(async {
-        let policy = TargetPolicy::new(&config.policy)?;
+        let blocked = Arc::<BlockedHosts>::default();
+        let policy = TargetPolicy::new(&config.policy, blocked.clone())?;
         let missing = if options.dry_run { MissingFile::Fail } else { MissingFile::Create };
         let store = transfer::open_store(&config.store, missing).await?;
+        blocked.set_stored(all_blocked_hosts(&*store).await?);
         let importer = Importer {
             store: store.clone(),
             reserved: router::reserved_keys(),

@@ -21,11 +21,11 @@ use crate::{
     config::{Config, Warning, warnings},
     observability::{
         log_sink::LogSink,
-        logging,
+        logging::{self, Chain},
         metrics::{Metrics, VERSION},
     },
     server::{Threads, Workers},
-    store,
+    store::{self, StoreError},
 };
 
 /// The time that a reader has for the last log lines.
@@ -38,6 +38,8 @@ const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 /// The service could not start.
 #[derive(Debug, Error)]
 enum StartError {
+    #[error("STORE_URL: the blocked hosts can't be read")]
+    BlockedHosts(#[source] StoreError),
     #[error("{variable}: {address} can't be listened on")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
 }
@@ -81,6 +83,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     let app = App::new(config, dependencies)?;
     let has_token = app.state.tokens().allow_writing(app.state.shortener.clock.now());
     warnings(config, has_token, memory::limit()).iter().for_each(Warning::log);
+    load_blocked_hosts(&app).await?;
 
     let listener = listen("HOST and PORT", SocketAddr::new(config.server.host, config.server.port)).await?;
     let operations = match config.server.metrics_addr {
@@ -110,6 +113,19 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     tokio::select! {
         () = run => Ok(()),
         () = second_signal => Err(StoppedAtOnce.into()),
+    }
+}
+
+/// Loads the blocked hosts, so that no link to them is followed from the first request on.
+///
+/// Damage of the list does not stop the start: the links may be intact.
+async fn load_blocked_hosts(app: &App) -> Result<(), StartError> {
+    match app.links().load_blocked_hosts().await {
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(error = %Chain(&error), "blocked hosts are damaged: links to them redirect");
+            Ok(())
+        }
+        loaded => loaded.map_err(StartError::BlockedHosts),
     }
 }
 

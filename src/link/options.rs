@@ -201,7 +201,8 @@ impl FromStr for Tag {
     }
 }
 
-fn printable(text: &str, max_chars: usize) -> Option<Box<str>> {
+/// Returns a trimmed text of 1 to `max_chars` characters without control characters.
+pub(crate) fn printable(text: &str, max_chars: usize) -> Option<Box<str>> {
     let text = text.trim();
     let valid = (1..=max_chars).contains(&text.chars().count()) && !text.contains(char::is_control);
     valid.then(|| text.into())

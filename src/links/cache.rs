@@ -23,8 +23,9 @@ use parking_lot::Mutex;
 use quick_cache::{Weighter, sync};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::health::Health;
+use super::{blocked::Copy, health::Health};
 use crate::{
+    blocked_hosts::Verdict,
     config::CacheOptions,
     link::{Document, Key, Link},
     observability::{logging::Chain, metrics::Metrics},
@@ -48,6 +49,7 @@ const WATCH_PAUSE: Duration = Duration::from_millis(500);
 /// A cache of links and of unknown keys.
 pub(super) struct Cache {
     health: Arc<Health>,
+    blocked: Arc<Copy>,
     entries: sync::Cache<Key, Entry, ByBytes>,
     fetches: Mutex<HashMap<Key, Fetch>>,
     next_fetch: AtomicU64,
@@ -65,16 +67,18 @@ struct Entry {
     link: Option<Arc<Link>>,
     /// In milliseconds since [`Cache::start`].
     fetched_at: u64,
+    /// The decision about the host of the target. It is renewed at the first request after the list has changed.
+    verdict: Verdict,
     /// In bytes.
     weight: usize,
 }
 
 impl Entry {
-    fn new(key: &Key, link: Option<Arc<Link>>, fetched_at: u64) -> Self {
+    fn new(key: &Key, link: Option<Arc<Link>>, fetched_at: u64, verdict: Verdict) -> Self {
         /// The slot in the cache, and the reference counts of the `Arc`.
         const SLOT: usize = 2 * size_of::<Key>() + size_of::<Entry>() + 48;
         let document = link.as_ref().map_or(0, |link| size_of::<Link>() + length(&link.doc));
-        Self { link, fetched_at, weight: SLOT + 2 * key.heap_size() + document }
+        Self { link, fetched_at, verdict, weight: SLOT + 2 * key.heap_size() + document }
     }
 }
 
@@ -126,13 +130,19 @@ impl Weighter<Key, Entry> for ByBytes {
 }
 
 impl Cache {
-    pub(super) fn new(health: Arc<Health>, options: CacheOptions, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        health: Arc<Health>,
+        blocked: Arc<Copy>,
+        options: CacheOptions,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         /// The weight of a typical link, used to size the tables.
         const USUAL_WEIGHT: u64 = 512;
         let (bytes, lifetime) = (options.cache_bytes.as_u64(), options.cache_ttl);
         let items = usize::try_from(bytes / USUAL_WEIGHT).unwrap_or(usize::MAX);
         Self {
             health,
+            blocked,
             entries: sync::Cache::with_weighter(items, bytes, ByBytes),
             fetches: Mutex::default(),
             next_fetch: AtomicU64::new(0),
@@ -143,7 +153,7 @@ impl Cache {
         }
     }
 
-    /// Returns a link that is fresh and needs no refresh.
+    /// Returns a link that is fresh, needs no refresh, and is not blocked.
     ///
     /// It does not count the hit, because the caller may still have to call [`Self::find`].
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<Link>> {
@@ -151,7 +161,28 @@ impl Cache {
         if self.freshness(&entry) != Freshness::Fresh {
             return None;
         }
+        if entry.verdict != self.blocked.hosts.clear() && self.renew_verdict(key, &entry).is_blocked {
+            return None;
+        }
         entry.link
+    }
+
+    /// Returns the current verdict about an entry, and keeps it.
+    #[cold]
+    fn renew_verdict(&self, key: &Key, entry: &Entry) -> Verdict {
+        let Some(link) = &entry.link else { return entry.verdict };
+        if self.blocked.hosts.is_current(entry.verdict) {
+            return entry.verdict;
+        }
+        let verdict = self.blocked.hosts.judge(&link.doc.target);
+        // Entries are replaced under this lock, so a newer one can't be lost.
+        let _fetches = self.fetches.lock();
+        if let Some(current) = self.entries.peek(key)
+            && current.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
+        {
+            self.entries.insert(key.clone(), Entry { verdict, ..current });
+        }
+        verdict
     }
 
     /// Returns a link from the cache, or else from the store.
@@ -213,7 +244,9 @@ impl Cache {
     fn apply(&self, changed: Changed) {
         match changed {
             Changed::Link(key) => self.forget(&key),
+            Changed::BlockedHosts => self.blocked.reported.notify_one(),
             Changed::Anything => {
+                self.blocked.reported.notify_one();
                 self.fetches.lock().clear();
                 self.maybe_stale_before.store(self.now() + 1, Ordering::Release);
             }
@@ -263,7 +296,9 @@ impl Cache {
             let fetched_at = cache.now();
             let answer = cache.health.look_up(key).await;
             if let Ok(link) = &answer {
-                registration.keep(Entry::new(key, link.clone(), fetched_at));
+                let hosts = &cache.blocked.hosts;
+                let verdict = link.as_ref().map_or(hosts.clear(), |link| hosts.judge(&link.doc.target));
+                registration.keep(Entry::new(key, link.clone(), fetched_at, verdict));
             }
             answer
         });

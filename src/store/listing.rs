@@ -2,13 +2,15 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use jiff::Timestamp;
 use thiserror::Error;
 
-use super::{Damaged, MAX_DAMAGED, Record, StoreError};
-use crate::link::{
-    Creator, Key, LinkState, Target,
-    options::{Options, Tag},
+use super::{Damaged, MAX_DAMAGED, Moment, Record, StoreError};
+use crate::{
+    blocked_hosts::HostPattern,
+    link::{
+        Creator, Key, Link, LinkState, Target,
+        options::{Options, Tag},
+    },
 };
 
 /// The time after which a search stops with a cursor.
@@ -45,8 +47,10 @@ pub struct Filter {
     pub search: Option<Search>,
     pub tag: Option<Tag>,
     pub created_by: Option<Creator>,
-    /// The state at a time.
-    pub state: Option<(LinkState, Timestamp)>,
+    /// The state at a moment.
+    pub state: Option<(LinkState, Moment)>,
+    /// A host of targets, or a suffix of such hosts.
+    pub host: Option<HostPattern>,
     /// The only condition that has an index.
     pub target: Option<Target>,
 }
@@ -54,21 +58,26 @@ pub struct Filter {
 impl Filter {
     /// Returns whether a store must read document after document, at least those with the target.
     pub fn is_search(&self) -> bool {
-        let Self { search, tag, created_by, state, target: _ } = self;
-        search.is_some() || tag.is_some() || created_by.is_some() || state.is_some()
+        let Self { search, tag, created_by, state, host, target: _ } = self;
+        search.is_some() || tag.is_some() || created_by.is_some() || state.is_some() || host.is_some()
     }
 
     /// Returns whether a link meets all conditions.
     pub fn matches(&self, record: &Record) -> bool {
-        let Self { search, tag, created_by, state, target } = self;
-        let doc = &record.link.doc;
+        let state = self.state.as_ref();
+        self.matches_link(&record.link) && state.is_none_or(|(state, moment)| record.state(moment) == *state)
+    }
+
+    /// Returns whether a link meets all conditions but that on its state.
+    pub fn matches_link(&self, link: &Link) -> bool {
+        let Self { search, tag, created_by, state: _, host, target } = self;
+        let doc = &link.doc;
         let Options { title, tags, .. } = &doc.options;
-        let texts =
-            [record.link.key.as_str(), doc.target.as_str(), title.as_ref().map_or("", |t| t.as_str())];
+        let texts = [link.key.as_str(), doc.target.as_str(), title.as_ref().map_or("", |t| t.as_str())];
         search.as_ref().is_none_or(|search| texts.iter().any(|text| search.is_in(text)))
             && tag.as_ref().is_none_or(|tag| tags.iter().any(|known| known == tag))
             && created_by.as_ref().is_none_or(|name| doc.created_by == *name)
-            && state.is_none_or(|(state, now)| record.state(now) == state)
+            && host.as_ref().is_none_or(|host| host.matches(doc.target.host()))
             && target.as_ref().is_none_or(|target| doc.target == *target)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
+    ops::{Bound, Range},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -13,12 +13,14 @@ use ahash::RandomState;
 use async_trait::async_trait;
 use dashmap::{DashMap, Entry};
 use jiff::civil::Date;
+use parking_lot::RwLock;
 
 use super::{
     Change, FIRST_NUMBER, History, Record, Secret, Store, StoreError,
     listing::{Cursor, Listing, Order, Page},
 };
 use crate::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Tally, increase},
     link::{Key, Link, Revision},
 };
@@ -28,6 +30,8 @@ pub struct MemoryStore {
     links: DashMap<Key, Stored, RandomState>,
     next_number: AtomicU64,
     secret: OnceLock<Secret>,
+    blocked: RwLock<BTreeMap<HostPattern, BlockedHost>>,
+    blocked_revision: AtomicU64,
 }
 
 struct Stored {
@@ -37,7 +41,13 @@ struct Stored {
 
 impl Default for MemoryStore {
     fn default() -> Self {
-        Self { links: DashMap::default(), next_number: AtomicU64::new(FIRST_NUMBER), secret: OnceLock::new() }
+        Self {
+            links: DashMap::default(),
+            next_number: AtomicU64::new(FIRST_NUMBER),
+            secret: OnceLock::new(),
+            blocked: RwLock::default(),
+            blocked_revision: AtomicU64::default(),
+        }
     }
 }
 
@@ -144,6 +154,35 @@ impl Store for MemoryStore {
         // `BTreeMap::range` panics if `first` is after `last`.
         let days = stored.days.iter().filter(|(day, _)| (first..=last).contains(day));
         Ok(days.map(|(day, counts)| (*day, counts.clone())).collect())
+    }
+
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError> {
+        let mut blocked = self.blocked.write();
+        if blocked.len() >= max as usize && !blocked.contains_key(&entry.host) {
+            return Ok(false);
+        }
+        blocked.insert(entry.host.clone(), entry);
+        self.blocked_revision.fetch_add(1, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError> {
+        let removed = self.blocked.write().remove(host);
+        self.blocked_revision.fetch_add(removed.is_some().into(), Ordering::Relaxed);
+        Ok(removed.is_some())
+    }
+
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError> {
+        let blocked = self.blocked.read();
+        Ok(blocked.range((from, Bound::Unbounded)).take(limit).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
+        Ok(self.blocked_revision.load(Ordering::Relaxed))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 //! It uses plain SQL without extensions, advisory locks or stored functions, so it also works with CockroachDB and
 //! YugabyteDB. Concurrent look-ups and creates are batched into one statement, see [`Batcher`].
 
+mod blocked;
 mod channel;
 mod counts;
 mod error;
@@ -12,7 +13,12 @@ mod pool;
 mod rows;
 mod schema;
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, Range},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use jiff::civil::Date;
@@ -31,6 +37,7 @@ use super::{
     listing::{Listing, Order, Page},
 };
 use crate::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
 };
@@ -183,6 +190,28 @@ impl Store for PostgresStore {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         self.pool.run(|| async |db: &mut PgConnection| counts::day_counts(db, key, first, last).await).await
+    }
+
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError> {
+        self.pool
+            .run(|| async |db: &mut PgConnection| blocked::put(db, &entry, max, self.announce).await)
+            .await
+    }
+
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| blocked::delete(db, host, self.announce).await).await
+    }
+
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| blocked::list(db, from, limit).await).await
+    }
+
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
+        self.pool.run(|| async |db: &mut PgConnection| blocked::revision(db).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

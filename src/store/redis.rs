@@ -4,6 +4,7 @@
 //! so a script can change them atomically. Scripts are idempotent: they detect that they were sent again after a lost
 //! response.
 
+mod blocked;
 mod connection;
 mod layout;
 mod server;
@@ -11,7 +12,7 @@ mod server;
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    ops::Range,
+    ops::{Bound, Range},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -38,6 +39,7 @@ use super::{
     row::{self, signed, unsigned},
 };
 use crate::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
 };
@@ -64,6 +66,7 @@ struct Scripts {
     delete: Script,
     use_visit: Script,
     add_clicks: Script,
+    blocked: blocked::Scripts,
 }
 
 impl Scripts {
@@ -74,6 +77,7 @@ impl Scripts {
             delete: Script::new(include_str!("redis/delete.lua")),
             use_visit: Script::new(include_str!("redis/use_visit.lua")),
             add_clicks: Script::new(include_str!("redis/add_clicks.lua")),
+            blocked: blocked::Scripts::new(),
         }
     }
 }
@@ -141,8 +145,7 @@ impl RedisStore {
                 message = messages.next() => {
                     let message =
                         message.ok_or_else(|| StoreError::unavailable("the subscription has ended"))?;
-                    let key = message.get_payload::<String>().ok().and_then(|key| key.parse().ok());
-                    changed(key.map_or(Changed::Anything, Changed::Link));
+                    changed(Changed::from_message(&message.get_payload::<String>().unwrap_or_default()));
                 }
                 _ = replaced.changed() => {
                     return Err(StoreError::unavailable("the server is silent, or takes no writes any more"));
@@ -337,6 +340,26 @@ impl Store for RedisStore {
         let mut days = layout::read_days(fields)?;
         days.retain(|day, _| (first..=last).contains(day));
         Ok(days)
+    }
+
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError> {
+        blocked::put(self, &entry, max).await
+    }
+
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError> {
+        blocked::delete(self, host).await
+    }
+
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError> {
+        blocked::list(self, from, limit).await
+    }
+
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
+        blocked::revision(self).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

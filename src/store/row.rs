@@ -1,6 +1,6 @@
 //! Conversions between domain values and stored columns.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use jiff::{
     Span, Timestamp, Unit,
@@ -9,6 +9,7 @@ use jiff::{
 
 use super::StoreError;
 use crate::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Device},
     link::{Document, Link},
 };
@@ -34,6 +35,35 @@ pub(super) fn link(key: &str, created_at: i64, version: i64, doc: &str) -> Resul
         version: u32::try_from(version).map_err(StoreError::corrupt)?,
         doc: serde_json::from_str(doc).map_err(StoreError::corrupt)?,
     })
+}
+
+/// Builds a blocked host from its columns.
+///
+/// `blocked_at` is in milliseconds since the Unix epoch.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] for an invalid value.
+pub(super) fn blocked_host(
+    host: &str,
+    reason: Option<&str>,
+    blocked_by: &str,
+    blocked_at: i64,
+) -> Result<BlockedHost, StoreError> {
+    Ok(BlockedHost {
+        host: host.parse().map_err(StoreError::corrupt)?,
+        reason: reason.map(str::parse).transpose().map_err(StoreError::corrupt)?,
+        blocked_by: blocked_by.parse().map_err(StoreError::corrupt)?,
+        blocked_at: Timestamp::from_millisecond(blocked_at).map_err(StoreError::corrupt)?,
+    })
+}
+
+/// Returns the comparison and the value that begin a range of blocked hosts.
+pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
+    match from {
+        Bound::Unbounded => (">", ""),
+        Bound::Included(host) => (">=", host.as_str()),
+        Bound::Excluded(host) => (">", host.as_str()),
+    }
 }
 
 /// The columns of a day's counts.

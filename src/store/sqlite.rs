@@ -4,6 +4,7 @@
 //! thread does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
 
 mod access;
+mod blocked;
 mod listing;
 mod rows;
 mod schema;
@@ -12,7 +13,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
-    ops::Range,
+    ops::{Bound, Range},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -30,6 +31,7 @@ use super::{
     row,
 };
 use crate::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
 };
@@ -235,6 +237,28 @@ impl Store for SqliteStore {
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         let key = key.clone();
         self.reader.call(move |db| rows::day_counts(db, &key, first, last)).await
+    }
+
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError> {
+        self.writer.call(move |db| blocked::put(db, &entry, max)).await
+    }
+
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError> {
+        let host = host.clone();
+        self.writer.call(move |db| blocked::delete(db, &host)).await
+    }
+
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError> {
+        let from = from.cloned();
+        self.reader.call(move |db| blocked::list(db, &from, limit)).await
+    }
+
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
+        self.reader.call(blocked::revision).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ use super::{
     },
     respond::{error::ApiError, page, secure_headers},
     routes::{
-        health, home, links, openapi, qr,
+        blocked_hosts, health, home, links, openapi, qr,
         redirect::{self, FastPath},
         shorten, unlock,
     },
@@ -83,6 +83,8 @@ fn public_routes(
         .routes(routes!(redirect::redirect, unlock::unlock))
         .routes(limited(routes!(qr::qr), codes))
         .routes(routes!(links::index, links::create))
+        .routes(routes!(blocked_hosts::index))
+        .routes(routes!(blocked_hosts::show, blocked_hosts::block, blocked_hosts::unblock))
         .routes(links::batch::with_the_link_of_that_name(batch))
         .routes(routes!(links::show, links::change::edit, links::change::remove))
         .routes(routes!(links::change::take_down))

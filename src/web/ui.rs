@@ -5,6 +5,7 @@
 //! reloading repeats nothing. If something is wrong it answers with the form, filled in, and the status of the error.
 
 pub(crate) mod assets;
+mod blocked_hosts;
 mod chart;
 mod fields;
 mod form;
@@ -57,6 +58,8 @@ pub(crate) fn routes(state: &AppState, limiter: Option<Arc<RateLimiter>>) -> Rou
         .route("/ui/links/{key}/take-down", post(link::stop::take_down))
         .route("/ui/links/{key}/restore", post(link::stop::restore))
         .route("/ui/links/{key}/delete", get(link::stop::ask).post(link::stop::delete))
+        .route("/ui/blocked-hosts", get(blocked_hosts::show).post(blocked_hosts::block))
+        .route("/ui/blocked-hosts/unblock", post(blocked_hosts::unblock))
         .layer(same_origin(&state.config));
     assets.merge(pages)
 }

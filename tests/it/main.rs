@@ -4,6 +4,7 @@
 
 mod alerting;
 mod batch;
+mod blocked;
 mod bodies;
 mod cache;
 mod canary;

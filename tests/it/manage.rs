@@ -44,7 +44,7 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
 }
 
 /// Every route that needs a token, and whether it only reads.
-const ROUTES: [(&str, &str, bool); 9] = [
+const ROUTES: [(&str, &str, bool); 13] = [
     ("GET", "/api/v1/links", true),
     ("POST", "/api/v1/links", false),
     ("POST", "/api/v1/links/batch", false),
@@ -54,6 +54,10 @@ const ROUTES: [(&str, &str, bool); 9] = [
     ("POST", "/api/v1/links/k/take-down", false),
     ("POST", "/api/v1/links/k/restore", false),
     ("GET", "/api/v1/links/k/stats", true),
+    ("GET", "/api/v1/blocked-hosts", true),
+    ("GET", "/api/v1/blocked-hosts/h.example", true),
+    ("PUT", "/api/v1/blocked-hosts/h.example", false),
+    ("DELETE", "/api/v1/blocked-hosts/h.example", false),
 ];
 
 #[tokio::test]
@@ -65,7 +69,10 @@ async fn the_table_of_routes_that_need_a_token_is_complete() {
         for (method, operation) in methods.as_object().unwrap() {
             let is_optional = operation["security"][0] == json!({});
             if operation.get("security").is_some() && !is_optional {
-                secured.insert((method.to_uppercase(), path.replace("{key}", "k")));
+                secured.insert((
+                    method.to_uppercase(),
+                    path.replace("{key}", "k").replace("{host}", "h.example"),
+                ));
             }
         }
     }
@@ -77,6 +84,8 @@ async fn the_table_of_routes_that_need_a_token_is_complete() {
 async fn without_the_right_token_nothing_is_read_or_changed() {
     let app = app_with(&["--trusted-proxies", "1"]).await;
     make(&app, json!({ "url": "https://example.com/kept", "key": "k" })).await;
+    let host = "/api/v1/blocked-hosts/h.example";
+    call(&app, Method::PUT, host).send().await.unwrap().error_for_status().unwrap();
     let before = show(&app, "k").await;
     let wrong = [
         None,
@@ -118,6 +127,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
     assert_eq!(show(&app, "k").await, before);
     let all = json_of(call(&app, Method::GET, "/api/v1/links")).await;
     assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was made");
+    assert_eq!(json_of(call(&app, Method::GET, host)).await["blocked_by"], "ci");
 }
 
 #[tokio::test]
@@ -154,7 +164,7 @@ async fn a_link_shows_all_that_it_bears() {
     )
     .await;
     let expected = json!({
-        "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active",
+        "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active", "blocked_host": null,
         "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z", "created_by": "ci",
         "starts_at": null, "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
         "forward_query": true, "has_password": true, "version": 1,

@@ -1,4 +1,5 @@
-//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, a link taken down.
+//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, links taken
+//! down, a host blocked.
 
 use std::{
     ffi::OsStr,
@@ -150,4 +151,39 @@ async fn a_link_is_taken_down() {
     follow_runbook("take-down", &variables);
     follow_runbook("taken-down", &variables);
     assert_eq!(status(&process, "bad").await, 410);
+}
+
+#[tokio::test]
+async fn a_host_is_blocked_and_moved_to_another_store() {
+    let token = "0123456789abcdef";
+    let tokens = format!("operator:{token}:write");
+    let (process, other) =
+        (Process::start(&[("API_TOKENS", &tokens)]), Process::start(&[("API_TOKENS", &tokens)]));
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("hosts").to_str().unwrap().to_owned();
+    let on = |process: &Process, host: &str| {
+        [
+            ("SERVICE", process.url("")),
+            ("TOKEN", token.into()),
+            ("HOST", host.into()),
+            ("REASON", "a \"b\"".into()),
+        ]
+        .into_iter()
+        .chain([("LIST", list.clone())])
+        .collect::<Vec<_>>()
+    };
+    for key in ["one", "two"] {
+        shorten(&process, key).await;
+        shorten(&other, key).await;
+    }
+    for host in ["0.example", "1.example", ".one.example"] {
+        follow_runbook("block-host", &on(&process, host));
+    }
+    assert_eq!((status(&process, "one").await, status(&process, "two").await), (410, 302));
+    follow_runbook("save-blocked-hosts", &on(&process, ""));
+    assert_eq!(fs::read_to_string(&list).unwrap(), ".one.example\n0.example\n1.example\n");
+    follow_runbook("load-blocked-hosts", &on(&other, ""));
+    assert_eq!((status(&other, "one").await, status(&other, "two").await), (410, 302));
+    follow_runbook("unblock-host", &on(&process, ".one.example"));
+    assert_eq!(status(&process, "one").await, 302);
 }

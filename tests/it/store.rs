@@ -1,5 +1,6 @@
 //! What holds for every store. Each test runs against each of them.
 
+mod blocked;
 mod counts;
 mod listing;
 
@@ -24,7 +25,7 @@ use urlshort::{
     },
 };
 
-use self::{counts::*, listing::*};
+use self::{blocked::*, counts::*, listing::*};
 use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
@@ -93,6 +94,10 @@ conformance! {
     a_filter_finds_the_same_links_in_every_store
     a_filter_pages_through_what_it_finds
     a_search_stops_when_its_time_is_up_and_goes_on_from_there
+    a_blocked_host_comes_back_as_it_was_put
+    blocked_hosts_are_listed_in_order_page_by_page
+    blocked_hosts_are_bounded_even_if_many_are_put_at_once
+    each_change_of_the_blocked_hosts_has_another_revision
     numbers_come_once_and_in_order
     clicks_add_up_by_day
     clicks_on_a_link_that_is_not_there_are_left_out

@@ -1,5 +1,6 @@
 //! The pages for people, as a browser without scripts uses them.
 
+mod blocked_hosts;
 mod links;
 mod sessions;
 

@@ -89,7 +89,7 @@ pub(super) async fn watch(
             Ok(notification) => {
                 let lost = || StoreError::unavailable("the connection that listens was closed");
                 let notification = notification?.ok_or_else(lost)?;
-                changed(notification.payload().parse().map_or(Changed::Anything, Changed::Link));
+                changed(Changed::from_message(notification.payload()));
             }
             Err(_) => {
                 let answer = timeout(deadline, (&mut listener).execute("SELECT 1")).await;

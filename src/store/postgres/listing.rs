@@ -8,7 +8,7 @@ use super::rows::{columns, read};
 use crate::{
     link::LinkState,
     store::{
-        StoreError,
+        Moment, StoreError,
         listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page},
     },
 };
@@ -196,7 +196,7 @@ async fn rows(
 
 /// Adds conditions that all links meet that meet the filter, and few others. [`Filter::matches`] decides about these.
 fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
-    let Filter { search, tag, created_by, state, target } = &listing.filter;
+    let Filter { search, tag, created_by, state, host, target } = &listing.filter;
     if let Some(target) = target
         && listing.order == Order::MostClicked
     {
@@ -208,7 +208,10 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
     if let Some(name) = created_by {
         query.push(" AND coalesce(doc ->> 'created_by', 'public') = ").push_bind(name.as_str().to_owned());
     }
-    if let Some((state, now)) = state {
+    if let Some(host) = host {
+        query.push(" AND strpos(doc ->> 'target', ").push_bind(host.literal().to_owned()).push(") > 0");
+    }
+    if let Some((state, Moment { now, .. })) = state {
         // Timestamps in documents sort as text, byte by byte.
         let mut passed = |name: &str, comparison: &str| {
             query.push(format!(" AND coalesce(doc ->> '{name}' COLLATE \"C\" {comparison} "));
@@ -219,6 +222,8 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
             LinkState::Scheduled => passed("starts_at", ">"),
             LinkState::TakenDown => drop(query.push(" AND doc ? 'taken_down_at'")),
             LinkState::UsedUp => drop(query.push(" AND doc ? 'max_visits'")),
+            // The list can be longer than a statement may be.
+            LinkState::Blocked => drop(query.push(" AND NOT doc ? 'taken_down_at'")),
             LinkState::Active => {
                 query.push(
                     " AND NOT doc ? 'taken_down_at' AND coalesce(doc ->> 'expires_at' COLLATE \"C\" > ",

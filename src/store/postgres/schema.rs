@@ -9,8 +9,12 @@ use crate::store::{
 };
 
 /// The migrations in order, each with its new `readable_from`.
-const MIGRATIONS: &[(&str, u32)] =
-    &[(include_str!("001.sql"), 1), (include_str!("002.sql"), 1), (include_str!("003.sql"), 1)];
+const MIGRATIONS: &[(&str, u32)] = &[
+    (include_str!("001.sql"), 1),
+    (include_str!("002.sql"), 1),
+    (include_str!("003.sql"), 1),
+    (include_str!("004.sql"), 1),
+];
 
 /// The limit on retries of migrations that conflict with another instance.
 const ATTEMPTS: u32 = 10;

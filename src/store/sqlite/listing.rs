@@ -8,7 +8,7 @@ use super::rows::{self, damaged};
 use crate::{
     link::{Creator, Key, LinkState},
     store::{
-        StoreError,
+        Moment, StoreError,
         listing::{Cursor, Filter, LAST_KEY, Listing, Order, Page},
     },
 };
@@ -101,7 +101,7 @@ fn statement(listing: &Listing) -> (String, Vec<Value>) {
 /// It compares the text of the document, which is several times as fast as to parse it. A member such as `"tags":` can't
 /// be part of a string, because quotes in strings are escaped. [`Filter::matches`] decides about the candidates.
 fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String {
-    let Filter { search, tag, created_by, state, target: _ } = filter;
+    let Filter { search, tag, created_by, state, host, target: _ } = filter;
     let contains = |text: String| format!("instr(doc, {text}) > 0");
     let has = |name: &str| format!("instr(doc, '\"{name}\":') > 0");
     let mut conditions = Vec::new();
@@ -121,6 +121,9 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
     if let Some(tag) = tag {
         conditions.push(contains(bind(json(tag.as_str()).into())));
     }
+    if let Some(host) = host {
+        conditions.push(contains(bind(host.literal().to_owned().into())));
+    }
     match created_by {
         Some(name) if *name == Creator::default() => {
             conditions.push(format!("NOT {}", has("created_by")));
@@ -130,7 +133,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
         }
         None => {}
     }
-    if let Some((state, now)) = state {
+    if let Some((state, Moment { now, .. })) = state {
         // Timestamps in documents sort as text.
         let mut is = |name: &str, comparison: &str| {
             let now = bind(format!("{now:.3}").into());
@@ -141,6 +144,8 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
             LinkState::Expired => is("expires_at", "<="),
             LinkState::Scheduled => is("starts_at", ">"),
             LinkState::UsedUp => has("max_visits"),
+            // The list can be longer than a statement may be.
+            LinkState::Blocked => format!("NOT {}", has("taken_down_at")),
             LinkState::Active => format!(
                 "NOT ({} OR {} OR {})",
                 has("taken_down_at"),

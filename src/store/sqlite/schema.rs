@@ -22,8 +22,12 @@ const CHECKPOINT_PAGES: u32 = 4000;
 const WRITER_CACHE_KIB: i32 = 8000;
 
 /// The migrations in order, each with its new `readable_from`.
-const MIGRATIONS: &[(&str, u32)] =
-    &[(include_str!("001.sql"), 1), (include_str!("002.sql"), 1), (include_str!("003.sql"), 1)];
+const MIGRATIONS: &[(&str, u32)] = &[
+    (include_str!("001.sql"), 1),
+    (include_str!("002.sql"), 1),
+    (include_str!("003.sql"), 1),
+    (include_str!("004.sql"), 1),
+];
 
 /// Returns whether the file belongs to another application.
 ///

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use axum::{
     RequestExt,
     body::Body,
-    extract::{FromRequest, FromRequestParts, Request},
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, Request},
     http::request::Parts,
 };
 use axum_extra::headers::{ContentType, HeaderMapExt, Mime};
 use http_body_util::{BodyExt, LengthLimitError};
+use hyper::body::Body as _;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
@@ -41,6 +42,18 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> 
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
         let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
         decoded(body, decode).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> OptionalFromRequest<AppState> for Payload<T> {
+    type Rejection = ApiError;
+
+    /// Returns `None` for a request without a body.
+    async fn from_request(request: Request, state: &AppState) -> Result<Option<Self>, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<AppState>>::from_request(request, state).await.map(Some)
     }
 }
 

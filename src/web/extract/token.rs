@@ -8,6 +8,7 @@ use axum_extra::headers::{Authorization, HeaderMapExt, authorization::Bearer};
 use jiff::Timestamp;
 
 use crate::{
+    blocked_hosts::HostPattern,
     link::{Creator, Key},
     tokens::{Scope, Token, Tokens},
     web::{
@@ -57,6 +58,22 @@ impl Action {
     }
 }
 
+/// A change of the blocked hosts, under its name in the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostAction {
+    Blocked,
+    Unblocked,
+}
+
+impl HostAction {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Unblocked => "unblocked",
+        }
+    }
+}
+
 impl Author {
     pub(crate) fn new(name: Creator, parts: &Parts) -> Self {
         Self { name, request_id: RequestId::of(parts), client: ClientIp::of(parts) }
@@ -67,6 +84,13 @@ impl Author {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
         tracing::info!(action, %key, token = name.as_str(), request_id, %client_ip, "link changed");
+    }
+
+    /// Writes the audit line of a change of the blocked hosts.
+    pub(crate) fn log_host(&self, action: HostAction, host: &HostPattern) {
+        let Self { name, request_id, client: ClientIp(client_ip) } = self;
+        let (action, request_id) = (action.as_str(), request_id.as_str());
+        tracing::info!(action, %host, token = name.as_str(), request_id, %client_ip, "blocked hosts changed");
     }
 }
 

@@ -11,6 +11,7 @@ use thiserror::Error;
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::{
+    blocked_hosts::MAX_BLOCKED_HOSTS,
     gate::WorkError,
     keygen::KeygenError,
     link::{InvalidKey, InvalidTarget},
@@ -86,6 +87,11 @@ pub(crate) enum ApiError {
     NotFound,
     #[error("this link is no longer there")]
     Gone,
+    /// The target's host is blocked. Clients see no difference to [`ApiError::Gone`].
+    #[error("this link is no longer there")]
+    Blocked,
+    #[error("there are {MAX_BLOCKED_HOSTS} blocked hosts already; block a .suffix or remove others")]
+    TooManyBlockedHosts,
     #[error("method not allowed")]
     MethodNotAllowed,
     #[error("too many requests")]
@@ -163,7 +169,8 @@ impl ApiError {
             Self::OnlyPeople => (StatusCode::FORBIDDEN, "only_people"),
             Self::UnsupportedLink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unsupported_link"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Gone => (StatusCode::GONE, "gone"),
+            Self::Gone | Self::Blocked => (StatusCode::GONE, "gone"),
+            Self::TooManyBlockedHosts => (StatusCode::CONFLICT, "too_many_blocked_hosts"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
@@ -285,6 +292,7 @@ impl From<FollowError> for ApiError {
         match error {
             FollowError::NotFound => Self::NotFound,
             FollowError::Gone => Self::Gone,
+            FollowError::Blocked => Self::Blocked,
             FollowError::PasswordNeeded => Self::PasswordNeeded,
             FollowError::WrongPassword => Self::WrongPassword,
             FollowError::OnlyPeople => Self::OnlyPeople,

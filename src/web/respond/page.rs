@@ -129,7 +129,9 @@ async fn render(
             offer = offer_for_unknown_key(parts, state, &frame).await;
             ("Not found", "There is no such short link. Was it typed or copied in full?")
         }
-        ApiError::Gone => ("No longer there", "This short link has expired, was used up, or was taken down."),
+        ApiError::Gone | ApiError::Blocked => {
+            ("No longer there", "This short link has expired, was used up, or was taken down.")
+        }
         ApiError::Unauthorized => ("Sign in first", "This address is for programs and needs an API token."),
         ApiError::Forbidden => ("Not allowed", "Your token may look at links, but not change them."),
         ApiError::CrossOrigin => (

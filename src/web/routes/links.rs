@@ -12,7 +12,6 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
@@ -23,7 +22,7 @@ use crate::{
     links::Links,
     shortener::{Shortened, Shortener},
     store::{
-        Record,
+        Moment, Record,
         listing::{Filter, Listing, Order},
     },
     web::{
@@ -89,6 +88,10 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(inline)]
     state: Option<LinkState>,
+    /// Only links whose target has this host; with a leading dot also those to its subdomains.
+    #[serde(default)]
+    #[param(max_length = 1012, example = ".example.com")]
+    host: Option<String>,
     /// Only links with exactly this target, after normalisation.
     #[serde(default)]
     #[param(value_type = Option<String>, format = Uri)]
@@ -109,8 +112,8 @@ pub(crate) enum Sort {
 }
 
 impl ListQuery {
-    /// Validates the query at `now`.
-    pub(crate) fn listing(self, now: Timestamp) -> Result<Listing, ApiError> {
+    /// Validates the query at a moment.
+    pub(crate) fn listing(self, moment: &Moment) -> Result<Listing, ApiError> {
         let limit = self.limit.unwrap_or(PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
@@ -119,7 +122,8 @@ impl ListQuery {
             search: parsed(self.search.filter(|text| !text.is_empty()))?,
             tag: parsed(self.tag)?,
             created_by: parsed(self.by)?,
-            state: self.state.map(|state| (state, now)),
+            state: self.state.map(|state| (state, moment.clone())),
+            host: parsed(self.host)?,
             target: parsed(self.url)?,
         };
         let order = match self.sort {
@@ -161,10 +165,10 @@ pub(crate) async fn index(
     ServiceUrl(base_url): ServiceUrl,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
-    let now = shortener.clock.now();
-    let listing = query.listing(now)?;
+    let moment = shortener.moment();
+    let listing = query.listing(&moment)?;
     let page = links.list(&listing).await?;
-    let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, now)).collect();
+    let links = page.records.iter().map(|record| LinkBody::new(record, &base_url, &moment)).collect();
     let next = page.next.map(|cursor| cursor.to_string());
     Ok(private(Json(LinkPage { links, next, searched: page.searched })))
 }
@@ -237,7 +241,7 @@ pub(crate) async fn show(
 }
 
 fn show_record(record: &Record, base_url: &BaseUrl, shortener: &Shortener) -> Response {
-    let body = Json(LinkBody::new(record, base_url, shortener.clock.now()));
+    let body = Json(LinkBody::new(record, base_url, &shortener.moment()));
     ([(header::ETAG, etag(&record.link))], private(body)).into_response()
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Frame {
     pub(crate) user: Option<User>,
     /// True if there are pages to navigate to.
     pub(crate) has_navigation: bool,
-    /// The entry of the navigation that is marked: `new`, `links` or `sign-in`.
+    /// The entry of the navigation that is marked: `new`, `links`, `blocked-hosts` or `sign-in`.
     pub(crate) current: &'static str,
 }
 

@@ -23,9 +23,10 @@ use super::{
 };
 use crate::{
     base_url::BaseUrl,
+    blocked_hosts::HostPattern,
     clicks::{DayCounts, Device, Referrer},
     link::Key,
-    store::Record,
+    store::{Moment, Record},
     web::{
         extract::{body::Query, conditional::etag_text, link_key::LinkKey, service_url::ServiceUrl},
         respond::{error::ApiError, page::page},
@@ -114,12 +115,13 @@ pub(crate) struct LinkView {
     pub(crate) visits: Option<(String, String)>,
     pub(crate) has_password: bool,
     pub(crate) is_taken_down: bool,
+    pub(crate) blocked_host: Option<HostPattern>,
     pub(crate) version: u32,
     code: Option<String>,
 }
 
 impl LinkView {
-    pub(crate) fn new(record: &Record, base_url: &BaseUrl, now: jiff::Timestamp) -> Self {
+    pub(crate) fn new(record: &Record, base_url: &BaseUrl, moment: &Moment) -> Self {
         let (link, options) = (&*record.link, &record.link.doc.options);
         let short_url = base_url.short_url(&link.key);
         Self {
@@ -129,7 +131,8 @@ impl LinkView {
             target: link.doc.target.to_string(),
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
-            state: StateWord::of(record, now),
+            state: StateWord::of(record, moment),
+            blocked_host: moment.blocked.find(&link.doc.target),
             clicks: grouped(record.clicks),
             made: Time(link.created_at),
             made_by: link.doc.created_by.to_string(),
@@ -176,7 +179,7 @@ async fn link_page<'a>(
     let counts = state.links.day_counts(&record.link.key, from, to).await.map_err(ApiError::Store)?;
     let mut total = DayCounts::default();
     counts.values().for_each(|counts| total.add(counts.clone()));
-    let mut link = LinkView::new(record, base_url, now);
+    let mut link = LinkView::new(record, base_url, &state.links.moment(now));
     link.code = state.drawing.inline(link.short_url.clone()).await;
     let direct = total
         .people

@@ -2,14 +2,16 @@
 
 use askama::Template;
 use axum::{extract::State, response::Response};
-use jiff::Timestamp;
 use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::{frame::Frame, link::LinkView, session::Reader, words::grouped};
 use crate::{
     link::Key,
-    store::listing::{Listing, Page},
+    store::{
+        Moment,
+        listing::{Listing, Page},
+    },
     web::{
         extract::{body::Query, service_url::ServiceUrl},
         respond::{
@@ -25,11 +27,12 @@ use crate::{
 const LIMIT: u16 = 25;
 
 /// The states to filter by: the name in the API, and the label.
-const STATES: [(&str, &str); 5] = [
+const STATES: [(&str, &str); 6] = [
     ("active", "Active"),
     ("scheduled", "Scheduled"),
     ("expired", "Expired"),
     ("used_up", "Used up"),
+    ("blocked", "Blocked"),
     ("taken_down", "Taken down"),
 ];
 
@@ -76,11 +79,11 @@ enum Trouble {
 
 impl ListQuery {
     /// Reads the filters as the API reads them.
-    fn listing(&self, now: Timestamp) -> Result<Listing, ApiError> {
+    fn listing(&self, moment: &Moment) -> Result<Listing, ApiError> {
         let text = format!("{}&limit={LIMIT}", self.at(&self.cursor));
         let query: links::ListQuery =
             serde_html_form::from_str(text.trim_start_matches('&')).map_err(ApiError::query)?;
-        query.listing(now)
+        query.listing(moment)
     }
 
     fn is_filtered(&self) -> bool {
@@ -139,8 +142,8 @@ pub(crate) async fn show(
     if query.deleted.parse::<Key>().is_err() {
         query.deleted.clear();
     }
-    let now = state.shortener.clock.now();
-    let found = match query.listing(now) {
+    let moment = state.shortener.moment();
+    let found = match query.listing(&moment) {
         Ok(listing) => state.links.list(&listing).await.map_err(Into::into),
         Err(error) => Err(error),
     };
@@ -163,7 +166,7 @@ pub(crate) async fn show(
     };
     match found {
         Ok(Page { records, next, searched, .. }) => {
-            let links = records.iter().map(|record| LinkView::new(record, &base_url, now)).collect();
+            let links = records.iter().map(|record| LinkView::new(record, &base_url, &moment)).collect();
             let next = next.map(|cursor| empty.query.at(&cursor.to_string()));
             page(&LinksPage { links, next, searched: searched.map(grouped), ..empty })
         }
@@ -203,10 +206,10 @@ mod tests {
 
     #[test]
     fn filters_are_read_as_the_api_reads_them() {
-        let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
+        let moment = Moment::from("2026-06-01T12:00:00Z".parse::<jiff::Timestamp>().unwrap());
         let query = |state: &str, by: &str, cursor: &str| {
             let (state, by, cursor) = (state.into(), by.into(), cursor.into());
-            ListQuery { state, by, cursor, search: " x ".into(), ..ListQuery::default() }.listing(now)
+            ListQuery { state, by, cursor, search: " x ".into(), ..ListQuery::default() }.listing(&moment)
         };
         let listing = query("taken_down", "anna", "5.k").unwrap();
         assert_eq!(listing.filter.created_by.unwrap().as_str(), "anna");

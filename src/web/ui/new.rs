@@ -105,7 +105,7 @@ async fn made(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: Key) -> 
     let note = match state_now {
         LinkState::Scheduled => Some("It works from its start on. Until then it answers “not found”."),
         LinkState::Active => None,
-        LinkState::Expired | LinkState::UsedUp | LinkState::TakenDown => return None,
+        LinkState::Expired | LinkState::UsedUp | LinkState::Blocked | LinkState::TakenDown => return None,
     };
     // The page shows no more than the preview of the link would.
     let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {

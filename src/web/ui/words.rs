@@ -4,7 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{link::LinkState, store::Record};
+use crate::{
+    link::LinkState,
+    store::{Moment, Record},
+};
 
 /// Writes a number with a comma between thousands.
 pub(crate) fn grouped(number: u64) -> String {
@@ -44,9 +47,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn of(record: &Record, now: Timestamp) -> Self {
-        let (word, class) = match record.state(now) {
+    pub(crate) fn of(record: &Record, moment: &Moment) -> Self {
+        let (word, class) = match record.state(moment) {
             LinkState::TakenDown => ("taken down", "gone"),
+            LinkState::Blocked => ("blocked", "gone"),
             LinkState::Expired => ("expired", "gone"),
             LinkState::UsedUp => ("used up", "gone"),
             LinkState::Scheduled => ("scheduled", "scheduled"),

@@ -124,7 +124,7 @@ pub(super) async fn a_filter_finds_the_same_links_in_every_store(store: Arc<dyn 
     let search = |text: &str| Filter { search: Some(text.parse().unwrap()), ..all.clone() };
     let tag = |text: &str| Filter { tag: Some(text.parse().unwrap()), ..all.clone() };
     let by = |text: &str| Filter { created_by: Some(text.parse().unwrap()), ..all.clone() };
-    let state = |state| Filter { state: Some((state, now)), ..all.clone() };
+    let state = |state| Filter { state: Some((state, now.into())), ..all.clone() };
     let target = |text: &str| Filter { target: Some(text.parse().unwrap()), ..all.clone() };
     let target_text = "HTTPS://ODD.example:443/%22?q=a_b%25";
     let rows: [(Filter, &[&str]); 27] = [

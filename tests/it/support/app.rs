@@ -63,6 +63,7 @@ impl TestApp {
         };
         let app = App::new(&config, dependencies).unwrap();
         let links = app.links();
+        links.load_blocked_hosts().await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    ops::Range,
+    ops::{Bound, Range},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use jiff::civil::Date;
 use tokio::{sync::watch, time::sleep};
 use urlshort::{
+    blocked_hosts::{BlockedHost, HostPattern},
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
     store::{
@@ -187,6 +188,32 @@ impl Store for FaultyStore {
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         self.gate().await?;
         self.inner.day_counts(key, first, last).await
+    }
+
+    async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError> {
+        self.gate().await?;
+        let is_done = self.inner.block_host(entry, max).await;
+        self.delay_change().await;
+        is_done
+    }
+
+    async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError> {
+        self.gate().await?;
+        self.inner.unblock_host(host).await
+    }
+
+    async fn blocked_hosts(
+        &self,
+        from: Bound<&HostPattern>,
+        limit: usize,
+    ) -> Result<Vec<BlockedHost>, StoreError> {
+        self.gate().await?;
+        self.inner.blocked_hosts(from, limit).await
+    }
+
+    async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
+        self.gate().await?;
+        self.inner.blocked_hosts_revision().await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

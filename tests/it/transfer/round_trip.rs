@@ -111,7 +111,7 @@ async fn everything_comes_back_to_memory() {
     let importer = Importer {
         store: second.clone(),
         reserved: ["k7".to_owned()].into(),
-        policy: TargetPolicy::new(&PolicyOptions::default()).unwrap(),
+        policy: TargetPolicy::new(&PolicyOptions::default(), Arc::default()).unwrap(),
         base_url: None,
         dry_run: false,
     };

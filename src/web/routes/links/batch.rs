@@ -200,7 +200,7 @@ fn item(result: Result<Shortened, ApiError>, base_url: &BaseUrl, shortener: &Sho
         }
     };
     let record = Record { link, clicks: 0, visits: 0 };
-    let link = LinkBody::new(&record, base_url, shortener.clock.now());
+    let link = LinkBody::new(&record, base_url, &shortener.moment());
     ItemBody { status: status.as_u16(), link: Some(link), error: None }
 }
 

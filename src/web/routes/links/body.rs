@@ -12,10 +12,11 @@ use utoipa::{
 
 use crate::{
     base_url::BaseUrl,
+    blocked_hosts::HostPattern,
     field_names::field_names,
     link::{Document, LinkState, Target, options::Options},
     password::Password,
-    store::Record,
+    store::{Moment, Record},
     web::{
         extract::{body::from_fields, link_fields::LinkFields},
         respond::error::ApiError,
@@ -32,6 +33,9 @@ pub(crate) struct LinkBody {
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: String,
     state: LinkState,
+    /// The entry of the blocked hosts that stops the link.
+    #[schema(value_type = Option<String>, required = true, example = ".evil.example")]
+    blocked_host: Option<HostPattern>,
     #[schema(required = true)]
     title: Option<String>,
     tags: Vec<String>,
@@ -57,14 +61,15 @@ pub(crate) struct LinkBody {
 }
 
 impl LinkBody {
-    pub(crate) fn new(record: &Record, base_url: &BaseUrl, now: Timestamp) -> Self {
+    pub(crate) fn new(record: &Record, base_url: &BaseUrl, moment: &Moment) -> Self {
         let link = &*record.link;
         let options = &link.doc.options;
         Self {
             key: link.key.as_str().into(),
             short_url: base_url.short_url(&link.key),
             url: link.doc.target.as_str().into(),
-            state: record.state(now),
+            state: record.state(moment),
+            blocked_host: moment.blocked.find(&link.doc.target),
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             created_at: link.created_at,

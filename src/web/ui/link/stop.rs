@@ -89,7 +89,7 @@ pub(crate) async fn ask(
     LinkKey { key }: LinkKey,
 ) -> Result<Response, ApiError> {
     let record = record(&state, &key).await?;
-    let link = LinkView::new(&record, &base_url, state.shortener.clock.now());
+    let link = LinkView::new(&record, &base_url, &state.shortener.moment());
     let title = format!("Delete {key}?");
     let frame = frame.at("links");
     Ok(page(&DeletePage { title, frame, link, etag: condition(&record), has_changed: false }))
@@ -112,7 +112,7 @@ pub(crate) async fn delete(
         }
         Err(ApiError::Changed) => {
             let record = record(&state, &key).await?;
-            let link = LinkView::new(&record, &base_url, state.shortener.clock.now());
+            let link = LinkView::new(&record, &base_url, &state.shortener.moment());
             let (title, frame) = (format!("Delete {key}?"), frame.at("links"));
             let page = DeletePage { title, frame, link, etag: condition(&record), has_changed: true };
             Ok(page_of_error(ApiError::Changed, &page))

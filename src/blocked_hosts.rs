@@ -1,0 +1,188 @@
+//! The hosts that no link may lead to.
+//!
+//! They come from two sources: the store, whose list all instances share, and the file of `BLOCKED_HOSTS`. A link is not
+//! changed when its host is blocked. It answers as gone while an entry matches, and redirects again afterwards.
+
+mod host;
+mod set;
+
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use jiff::Timestamp;
+use parking_lot::RwLock;
+use serde::{Deserialize, Deserializer, Serialize};
+use thiserror::Error;
+
+pub use self::{
+    host::{HostPattern, InvalidHostPattern},
+    set::{HostSet, InvalidHostFile},
+};
+use crate::link::{Creator, Target, options::printable, parsed};
+
+/// The maximum number of entries in a store.
+pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
+
+/// An entry of the list in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockedHost {
+    /// Unique within a store.
+    pub host: HostPattern,
+    #[serde(default)]
+    pub reason: Option<Reason>,
+    pub blocked_by: Creator,
+    /// In whole milliseconds.
+    pub blocked_at: Timestamp,
+}
+
+/// The reason why a host is blocked, for those who manage links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason(Box<str>);
+
+/// The error for a string that is not a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("a reason is 1 to {} characters without control characters", Reason::MAX_CHARS)]
+pub struct InvalidReason;
+
+impl Reason {
+    /// The maximum length, in Unicode scalar values.
+    pub const MAX_CHARS: usize = 255;
+
+    /// Returns the reason, trimmed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Reason {
+    type Err = InvalidReason;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReason> {
+        printable(text, Self::MAX_CHARS).map(Self).ok_or(InvalidReason)
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+/// The blocked hosts of both sources, as this instance knows them.
+#[derive(Default)]
+pub struct BlockedHosts {
+    sources: RwLock<Sources>,
+    generation: AtomicU32,
+}
+
+#[derive(Default)]
+struct Sources {
+    file: HostSet,
+    store: HostSet,
+}
+
+/// The decision about one target by one generation of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    generation: u32,
+    pub is_blocked: bool,
+}
+
+impl BlockedHosts {
+    /// Returns the entry that blocks a target.
+    pub fn find(&self, target: &Target) -> Option<HostPattern> {
+        let sources = self.sources.read();
+        sources.file.find(target.host()).or_else(|| sources.store.find(target.host()))
+    }
+
+    /// Returns whether an entry blocks a target.
+    pub fn blocks(&self, target: &Target) -> bool {
+        let sources = self.sources.read();
+        sources.file.contains(target.host()) || sources.store.contains(target.host())
+    }
+
+    /// Decides about a target.
+    pub fn judge(&self, target: &Target) -> Verdict {
+        // If the list changes after this line, the verdict counts as outdated.
+        let generation = self.generation.load(Ordering::Acquire);
+        Verdict { generation, is_blocked: self.blocks(target) }
+    }
+
+    /// Returns the current verdict about a target that is not blocked.
+    pub fn clear(&self) -> Verdict {
+        Verdict { generation: self.generation.load(Ordering::Acquire), is_blocked: false }
+    }
+
+    /// Returns whether a verdict is of the current list.
+    pub fn is_current(&self, verdict: Verdict) -> bool {
+        verdict.generation == self.generation.load(Ordering::Acquire)
+    }
+
+    /// Replaces the hosts of the file.
+    pub fn set_file(&self, hosts: HostSet) {
+        self.change(|sources| sources.file = hosts);
+    }
+
+    /// Replaces the hosts of the store.
+    pub fn set_stored(&self, hosts: HostSet) {
+        self.change(|sources| sources.store = hosts);
+    }
+
+    /// Adds a host of the store.
+    pub fn add_stored(&self, host: &HostPattern) {
+        self.change(|sources| sources.store.insert(host));
+    }
+
+    /// Removes a host of the store.
+    pub fn remove_stored(&self, host: &HostPattern) {
+        self.change(|sources| sources.store.remove(host));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sources)) {
+        let mut sources = self.sources.write();
+        change(&mut sources);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+impl fmt::Debug for BlockedHosts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sources = self.sources.read();
+        formatter
+            .debug_struct("BlockedHosts")
+            .field("file", &sources.file.len())
+            .field("store", &sources.store.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_is_outdated_after_each_change_of_either_source() {
+        let hosts = BlockedHosts::default();
+        let target: Target = "https://evil.example/".parse().unwrap();
+        let pattern: HostPattern = ".example".parse().unwrap();
+        let file = || HostSet::parse("evil.example").unwrap();
+        let changes: [(&dyn Fn(), bool); 4] = [
+            (&|| hosts.add_stored(&pattern), true),
+            (&|| hosts.set_file(file()), true),
+            (&|| hosts.remove_stored(&pattern), true),
+            (&|| hosts.set_file(HostSet::default()), false),
+        ];
+        for (number, (change, is_blocked)) in changes.into_iter().enumerate() {
+            let before = hosts.judge(&target);
+            assert!(hosts.is_current(before));
+            change();
+            assert!(!hosts.is_current(before), "change {number}");
+            assert_eq!(hosts.judge(&target).is_blocked, is_blocked, "change {number}");
+            assert_eq!(hosts.judge(&target) == hosts.clear(), !is_blocked);
+            assert_eq!(hosts.find(&target).is_some(), is_blocked);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A host to block, or all hosts with a suffix.
+
+use std::{borrow::Cow, fmt, net::Ipv6Addr, str::FromStr};
+
+use compact_str::CompactString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+use url::Host;
+
+use crate::link::parsed;
+
+/// A host such as `example.com`, or with a leading dot the host and all its subdomains.
+///
+/// It is normalised as the hosts of targets are: lower case, punycode, IPv6 in brackets, and no trailing dot. An IPv4
+/// address that is written as an IPv6 address is the IPv4 address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPattern(CompactString);
+
+/// The error for a string that can match no host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InvalidHostPattern {
+    #[error(
+        "takes a host such as example.com, or .example.com to include its subdomains; no scheme, port, path or *"
+    )]
+    NotAHost,
+    #[error("a host has at most {} bytes", HostPattern::MAX_LEN)]
+    TooLong,
+}
+
+impl HostPattern {
+    /// The maximum length of a host in DNS, in bytes. The leading dot is not part of it.
+    pub const MAX_LEN: usize = 253;
+
+    /// Returns the pattern as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host without the leading dot, and whether there was one.
+    pub(super) fn parts(&self) -> (&str, bool) {
+        match self.0.strip_prefix('.') {
+            Some(host) => (host, true),
+            None => (&self.0, false),
+        }
+    }
+
+    /// Returns whether a host of a target matches.
+    pub fn matches(&self, host: &str) -> bool {
+        let host = canonical(host);
+        let (blocked, has_dot) = self.parts();
+        match host.strip_suffix(blocked) {
+            Some("") => true,
+            Some(rest) => has_dot && rest.ends_with('.'),
+            None => false,
+        }
+    }
+
+    /// Returns a text that all matching targets contain.
+    ///
+    /// It is empty for an address, which has several spellings.
+    pub(crate) fn literal(&self) -> &str {
+        let (host, _) = self.parts();
+        let is_address =
+            host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if is_address { "" } else { host }
+    }
+}
+
+/// Returns the host with an IPv4 address in an IPv6 address as the IPv4 address.
+pub(super) fn canonical(host: &str) -> Cow<'_, str> {
+    let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match address.and_then(|text| text.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()) {
+        Some(mapped) => mapped.to_string().into(),
+        None => host.into(),
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = InvalidHostPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
+        // A longer text can't become a valid host, and must not cost the time to normalise it.
+        if text.len() > 4 * Self::MAX_LEN {
+            return Err(InvalidHostPattern::TooLong);
+        }
+        let (dot, host) = text.strip_prefix('.').map_or(("", text), |host| (".", host));
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(address) => Host::Ipv6(address),
+            Err(_) => Host::parse(host).map_err(|_| InvalidHostPattern::NotAHost)?,
+        };
+        let host = host.to_string();
+        let host = canonical(host.strip_suffix('.').unwrap_or(&host));
+        // The URL standard allows more, such as `*`, but names in DNS don't have it.
+        let is_name = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
+        if !host.starts_with('[') && !host.split('.').all(is_name) {
+            return Err(InvalidHostPattern::NotAHost);
+        }
+        if host.len() > Self::MAX_LEN {
+            return Err(InvalidHostPattern::TooLong);
+        }
+        Ok(Self(format!("{dot}{host}").into()))
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl Serialize for HostPattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostPattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_normalised_as_a_target_is() {
+        let longest = format!("{}example", "a.".repeat(123));
+        for (text, expected) in [
+            ("Evil.EXAMPLE", "evil.example"),
+            ("evil.example.", "evil.example"),
+            (".Evil.example.", ".evil.example"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            (".bücher.example", ".xn--bcher-kva.example"),
+            ("zip", "zip"),
+            (".zip", ".zip"),
+            ("0x7f.1", "127.0.0.1"),
+            ("[::1]", "[::1]"),
+            ("::1", "[::1]"),
+            ("[0:0::0001]", "[::1]"),
+            ("[::ffff:192.0.2.1]", "192.0.2.1"),
+            (&longest, &longest),
+        ] {
+            let pattern: HostPattern = text.parse().unwrap();
+            assert_eq!(pattern.as_str(), expected, "{text}");
+            assert_eq!(expected.parse(), Ok(pattern), "{expected} stays as it is");
+        }
+    }
+
+    #[test]
+    fn a_text_that_can_match_no_host_is_refused() {
+        for text in [
+            "",
+            ".",
+            "..",
+            "..example",
+            "a..b",
+            "*",
+            "*.x",
+            "https://x",
+            "x/path",
+            "x:80",
+            "[::1]:80",
+            "user@x",
+            "a b",
+            "a,b",
+            "x?",
+            "x#",
+            "[::1",
+            "1.2.3.4.5",
+            "999.1",
+            "\0",
+            ".[",
+            "%",
+            "x..",
+        ] {
+            assert_eq!(text.parse::<HostPattern>(), Err(InvalidHostPattern::NotAHost), "{text:?}");
+        }
+        for text in ["a".repeat(254), "a".repeat(300), format!(".{}", "a".repeat(254)), "ü".repeat(1000)] {
+            assert_eq!(text.parse::<HostPattern>(), Err(InvalidHostPattern::TooLong), "{text}");
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! `/api/v1/blocked-hosts`: the hosts that no link may lead to.
+
+use std::{ops::Bound, sync::Arc};
+
+use axum::{
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, request::Parts},
+    response::Response,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    blocked_hosts::{BlockedHost, HostPattern, Reason},
+    links::Links,
+    shortener::Shortener,
+    web::{
+        extract::{
+            body::{Payload, Query},
+            token::{Author, HostAction, MayRead, MayWrite},
+        },
+        respond::{
+            Json,
+            error::{ApiError, ErrorBody, ErrorResponses},
+        },
+        routes::links::{LinkErrors, private},
+        state::AppState,
+    },
+};
+
+/// Entries on a page by default.
+const PAGE: u16 = 500;
+
+/// The most entries on a page.
+const MAX_PAGE: u16 = 1000;
+
+/// The host in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct HostInPath {
+    /// A host, or with a leading dot the host and its subdomains.
+    #[param(value_type = String, max_length = 1012, example = ".evil.example")]
+    host: HostPattern,
+}
+
+impl FromRequestParts<AppState> for HostInPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, ApiError> {
+        let Path(text): Path<String> =
+            Path::from_request_parts(parts, &()).await.map_err(|_| ApiError::NotFound)?;
+        Ok(Self { host: text.parse().map_err(ApiError::option)? })
+    }
+}
+
+/// Place and length of a page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct HostQuery {
+    /// Cursor: `next` of the page before.
+    #[serde(default)]
+    #[param(max_length = 1012)]
+    cursor: Option<String>,
+    /// Entries on the page at most.
+    #[serde(default)]
+    #[param(minimum = 1, maximum = 1000, default = 500)]
+    limit: Option<u16>,
+}
+
+/// The entry to store.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HostFields {
+    /// For those who manage links.
+    #[serde(default)]
+    #[schema(max_length = 255, example = "phishing, ticket 4711")]
+    reason: Option<String>,
+}
+
+/// A blocked host.
+#[derive(Serialize, ToSchema)]
+struct HostBody {
+    /// In lower case and punycode.
+    #[schema(value_type = String, example = ".evil.example")]
+    host: HostPattern,
+    #[schema(value_type = Option<String>, required = true)]
+    reason: Option<Reason>,
+    /// The name of the token that has blocked it.
+    #[schema(example = "anna")]
+    blocked_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    blocked_at: Timestamp,
+}
+
+impl From<BlockedHost> for HostBody {
+    fn from(BlockedHost { host, reason, blocked_by, blocked_at }: BlockedHost) -> Self {
+        Self { host, reason, blocked_by: blocked_by.to_string(), blocked_at }
+    }
+}
+
+/// A page of blocked hosts.
+#[derive(Serialize, ToSchema)]
+struct HostPage {
+    hosts: Vec<HostBody>,
+    /// The cursor of the next page; null at the end.
+    #[schema(value_type = Option<String>, required = true)]
+    next: Option<HostPattern>,
+}
+
+/// List the blocked hosts
+///
+/// Those of the file `BLOCKED_HOSTS` are not among them.
+#[utoipa::path(
+    get,
+    path = "/api/v1/blocked-hosts",
+    tag = "manage",
+    params(HostQuery),
+    security(("token" = ["read"])),
+    responses((status = OK, body = HostPage), ErrorResponses),
+)]
+pub(crate) async fn index(
+    _: MayRead,
+    State(links): State<Arc<Links>>,
+    Query(HostQuery { cursor, limit }): Query<HostQuery>,
+) -> Result<Response, ApiError> {
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+    }
+    let after = cursor.map(|text| text.parse()).transpose().map_err(ApiError::query)?;
+    let (entries, next) = page_after(&links, after.as_ref(), limit).await?;
+    let hosts = entries.into_iter().map(HostBody::from).collect();
+    Ok(private(Json(HostPage { hosts, next })))
+}
+
+/// Returns a page of entries, and the cursor of the next one.
+pub(crate) async fn page_after(
+    links: &Links,
+    after: Option<&HostPattern>,
+    limit: u16,
+) -> Result<(Vec<BlockedHost>, Option<HostPattern>), ApiError> {
+    let (from, limit) = (after.map_or(Bound::Unbounded, Bound::Excluded), usize::from(limit));
+    let mut entries = links.list_blocked_hosts(from, limit + 1).await.map_err(ApiError::Store)?;
+    let has_more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = entries.last().filter(|_| has_more).map(|entry| entry.host.clone());
+    Ok((entries, next))
+}
+
+/// Show a blocked host
+#[utoipa::path(
+    get,
+    path = "/api/v1/blocked-hosts/{host}",
+    tag = "manage",
+    params(HostInPath),
+    security(("token" = ["read"])),
+    responses((status = OK, body = HostBody), LinkErrors, ErrorResponses),
+)]
+pub(crate) async fn show(
+    _: MayRead,
+    State(links): State<Arc<Links>>,
+    HostInPath { host }: HostInPath,
+) -> Result<Response, ApiError> {
+    let found = links.list_blocked_hosts(Bound::Included(&host), 1).await.map_err(ApiError::Store)?;
+    let entry = found.into_iter().find(|entry| entry.host == host).ok_or(ApiError::NotFound)?;
+    Ok(private(Json(HostBody::from(entry))))
+}
+
+/// Block a host
+///
+/// From then on no link to it can be made, and those that are there answer 410: at once on this instance, within two
+/// seconds on the others. An entry with the same host is replaced.
+#[utoipa::path(
+    put,
+    path = "/api/v1/blocked-hosts/{host}",
+    tag = "manage",
+    params(HostInPath),
+    request_body(content((HostFields = "application/json"), (HostFields = "application/x-www-form-urlencoded"))),
+    security(("token" = ["write"])),
+    responses(
+        (status = OK, description = "The host is blocked", body = HostBody),
+        (status = CONFLICT, description = "`too_many_blocked_hosts`", body = ErrorBody),
+        ErrorResponses,
+    ),
+)]
+pub(crate) async fn block(
+    MayWrite(author): MayWrite,
+    State(shortener): State<Arc<Shortener>>,
+    HostInPath { host }: HostInPath,
+    fields: Option<Payload<HostFields>>,
+) -> Result<Response, ApiError> {
+    let reason = fields.and_then(|Payload(fields)| fields.reason);
+    let reason = reason.map(|text| text.parse()).transpose().map_err(ApiError::option)?;
+    let entry = block_host(&shortener, &author, host, reason).await?;
+    Ok(private(Json(HostBody::from(entry))))
+}
+
+/// Blocks a host, and logs it.
+pub(crate) async fn block_host(
+    shortener: &Shortener,
+    author: &Author,
+    host: HostPattern,
+    reason: Option<Reason>,
+) -> Result<BlockedHost, ApiError> {
+    let (blocked_by, blocked_at) = (author.name.clone(), shortener.clock.now());
+    let entry = BlockedHost { host, reason, blocked_by, blocked_at };
+    if !shortener.links.block_host(entry.clone()).await.map_err(ApiError::Store)? {
+        return Err(ApiError::TooManyBlockedHosts);
+    }
+    author.log_host(HostAction::Blocked, &entry.host);
+    Ok(entry)
+}
+
+/// Unblock a host
+///
+/// Links to it redirect again, unless another entry matches them.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/blocked-hosts/{host}",
+    tag = "manage",
+    params(HostInPath),
+    security(("token" = ["write"])),
+    responses((status = NO_CONTENT, description = "The entry is removed"), LinkErrors, ErrorResponses),
+)]
+pub(crate) async fn unblock(
+    MayWrite(author): MayWrite,
+    State(links): State<Arc<Links>>,
+    HostInPath { host }: HostInPath,
+) -> Result<StatusCode, ApiError> {
+    if unblock_host(&links, &author, host).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::NotFound)
+    }
+}
+
+/// Unblocks a host, and logs it. Returns whether there was an entry.
+pub(crate) async fn unblock_host(
+    links: &Links,
+    author: &Author,
+    host: HostPattern,
+) -> Result<bool, ApiError> {
+    let is_done = links.unblock_host(host.clone()).await.map_err(ApiError::Store)?;
+    if is_done {
+        author.log_host(HostAction::Unblocked, &host);
+    }
+    Ok(is_done)
+}

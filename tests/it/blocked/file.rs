@@ -1,0 +1,93 @@
+//! The file of `BLOCKED_HOSTS`, beside the list in the store.
+
+use std::{fs, time::Instant};
+
+use reqwest::{Client, redirect::Policy};
+
+use super::{TOKENS, WRITE, path_of};
+use crate::support::{Process, eventually_blocking, sqlite_in};
+
+/// Three times the interval between two looks at the file.
+const SOON: std::time::Duration = std::time::Duration::from_secs(6);
+
+struct Service {
+    process: Process,
+    client: Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Service {
+    fn status(&self, path: &str) -> u16 {
+        let request = self.client.get(self.process.url(path));
+        self.runtime.block_on(request.send()).unwrap().status().as_u16()
+    }
+
+    fn make(&self, key: &str, url: &str) -> u16 {
+        let request = self.client.post(self.process.url("/shorten")).form(&[("key", key), ("url", url)]);
+        self.runtime.block_on(request.send()).unwrap().status().as_u16()
+    }
+
+    fn wait_for(&self, path: &str, expected: u16) {
+        let start = Instant::now();
+        eventually_blocking(SOON, || match self.status(path) {
+            status if status == expected => Ok(()),
+            other => Err((path.to_owned(), other)),
+        });
+        eprintln!("{path} answered {expected} after {:?}", start.elapsed());
+    }
+}
+
+#[test]
+fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("blocked");
+    fs::write(&file, "# nothing yet\n").unwrap();
+    let (store, list) = (sqlite_in(directory.path()), file.to_str().unwrap().to_owned());
+    let settings = [("STORE_URL", &*store), ("BLOCKED_HOSTS", &*list), ("API_TOKENS", TOKENS)];
+    let service = Service {
+        process: Process::start(&settings),
+        client: Client::builder().redirect(Policy::none()).build().unwrap(),
+        runtime: tokio::runtime::Runtime::new().unwrap(),
+    };
+    assert_eq!(service.make("evil", "https://www.evil.example/"), 201);
+    assert_eq!(service.make("other", "https://other.example/"), 201);
+    assert_eq!((service.status("/evil"), service.status("/other")), (302, 302));
+
+    fs::write(&file, "# bad ones\n.evil.example\n").unwrap();
+    service.wait_for("/evil", 410);
+    assert_eq!((service.status("/other"), service.make("new", "https://evil.example/")), (302, 403));
+
+    fs::write(&file, "other.example\n\nhttps://third.example/ # no host\n").unwrap();
+    let line = service.process.wait_for_log("blocked hosts not reloaded; the current list stays");
+    assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
+    assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
+
+    // An entry of the store does not end with that of the file.
+    let path = service.process.url(&path_of("www.evil.example"));
+    let put = service.client.put(&path).bearer_auth(WRITE).send();
+    assert_eq!(service.runtime.block_on(put).unwrap().status(), 200);
+    fs::write(&file, "other.example\n").unwrap();
+    service.wait_for("/other", 410);
+    assert_eq!(service.status("/evil"), 410);
+    let delete = service.client.delete(&path).bearer_auth(WRITE).send();
+    assert_eq!(service.runtime.block_on(delete).unwrap().status(), 204);
+    assert_eq!(service.status("/evil"), 302);
+}
+
+#[test]
+fn a_file_with_a_wrong_line_stops_the_start_and_an_import() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("blocked");
+    let store = sqlite_in(directory.path());
+    for entry in ["https://evil.example", "*.evil.example", "evil.example/path", "evil.example:443", "."] {
+        fs::write(&file, format!("good.example\n{entry}\n")).unwrap();
+        for arguments in [&[][..], &["import", "/dev/null"]] {
+            let mut command =
+                Process::command(&[("STORE_URL", &store), ("BLOCKED_HOSTS", file.to_str().unwrap())]);
+            let output = command.args(arguments).output().unwrap();
+            let line = String::from_utf8(output.stderr).unwrap();
+            assert_eq!((output.status.code(), line.lines().count()), (Some(1), 1), "{entry}: {line}");
+            assert!(line.starts_with("urlshort: BLOCKED_HOSTS: line 2: takes a host"), "{entry}: {line}");
+        }
+    }
+}
