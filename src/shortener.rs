@@ -1,8 +1,9 @@
-//! The use cases: create and follow short links. [`manage`] has those of the management API.
+//! The use cases: create and follow short links. [`manage`] and [`take_down`] have those of the management API.
 //!
 //! They know nothing of HTTP: they return values and errors.
 
 pub mod manage;
+pub mod take_down;
 
 use std::{collections::HashSet, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! Filters over a million links: the time to the first page and to the end, redirects beside a search, and the price of
-//! the index on targets.
+//! Filters over a million links: the time to the first page and to the end, redirects beside a search and beside a take-down
+//! of 10,000 links, and the price of the index on targets.
 //!
 //! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table for
 //! each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.

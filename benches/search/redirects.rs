@@ -1,4 +1,4 @@
-//! Redirects of the real program, alone and beside a client that searches without a pause.
+//! Redirects of the real program: alone, beside a client that searches without a pause, and beside a take-down.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -6,47 +6,78 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use rand::RngExt;
 use reqwest::{Client, redirect::Policy};
+use serde_json::{Value, json};
+use urlshort::{link::Link, store::History};
 
-use crate::{links::Links, runtime, support};
+use crate::{links::Links, open, runtime, support};
 
-/// Redirects in each row.
-const REDIRECTS: u32 = 20_000;
+/// Redirects in a row without a take-down.
+const REDIRECTS: usize = 20_000;
+
+/// Links that are taken down at a time.
+const TAKEN_DOWN: u64 = 10_000;
 
 /// The pause between two redirects. It leaves a core idle most of the time.
 const PAUSE: Duration = Duration::from_micros(200);
 
 const TOKEN: &str = "a-token-of-the-benchmark";
 
+/// What happens beside the redirects.
+#[derive(Clone, Copy)]
+enum Beside {
+    Nothing,
+    Searches,
+    TakeDown,
+}
+
 pub(crate) fn report(url: &str, links: &Links, count: u64) {
     let tokens = format!("bench:{TOKEN}");
     let settings = [("STORE_URL", url), ("API_TOKENS", &tokens), ("RATE_LIMIT", "0")];
-    println!("\n{:<26} {:>9} {:>9} {:>9} {:>10}", "redirects", "p50", "p99", "max", "searches");
+    println!("\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}", "redirects", "p50", "p99", "max", "calls", "seconds");
     for (name, cache, is_cold) in [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)]
     {
         let process = support::Process::start(&[&settings[..], &[("CACHE_BYTES", cache)]].concat());
         let key =
             || if is_cold { links.link(rand::rng().random_range(0..count)).key } else { links.link(1).key };
-        for searches in [false, true] {
-            let (stop, searched) = (AtomicBool::new(false), AtomicU64::new(0));
-            let url = process.url("/api/v1/links?search=haystack");
-            let times = thread::scope(|scope| {
-                if searches {
-                    scope.spawn(|| search(&url, &stop, &searched));
+        for beside in [Beside::Nothing, Beside::Searches, Beside::TakeDown] {
+            if matches!(beside, Beside::TakeDown) {
+                put_evil_links(url, is_cold);
+            }
+            let (stop, calls, start) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
+            let times = thread::scope(|scope| match beside {
+                Beside::Nothing => follow(&process, &key, |followed| followed == REDIRECTS),
+                Beside::Searches => {
+                    let url = process.url("/api/v1/links?search=haystack");
+                    let (stop, calls) = (&stop, &calls);
+                    scope.spawn(move || search(&url, stop, calls));
+                    let times = follow(&process, &key, |followed| followed == REDIRECTS);
+                    stop.store(true, Ordering::Relaxed);
+                    times
                 }
-                let times = follow(&process, &key);
-                stop.store(true, Ordering::Relaxed);
-                times
+                Beside::TakeDown => {
+                    let url = process.url("/api/v1/links/take-down");
+                    let (stop, calls) = (&stop, &calls);
+                    scope.spawn(move || take_down(&url, stop, calls));
+                    follow(&process, &key, |_| stop.load(Ordering::Relaxed))
+                }
             });
             let at = |share: f64| percentile(&times, share);
+            let name = match beside {
+                Beside::Nothing => name.into(),
+                Beside::Searches => format!("{name}, searched"),
+                Beside::TakeDown => format!("{name}, take-down"),
+            };
             println!(
-                "{:<26} {:>6.2} ms {:>6.2} ms {:>6.2} ms {:>10}",
-                if searches { format!("{name}, searched") } else { name.into() },
+                "{name:<32} {:>6.2} ms {:>6.2} ms {:>6.2} ms {:>9} {:>9.1}",
                 at(0.5),
                 at(0.99),
                 at(1.0),
-                searched.into_inner(),
+                calls.into_inner(),
+                start.elapsed().as_secs_f64(),
             );
         }
         process.terminate();
@@ -60,21 +91,59 @@ fn search(url: &str, stop: &AtomicBool, searched: &AtomicU64) {
         while !stop.load(Ordering::Relaxed) {
             let page =
                 client.get(format!("{url}{cursor}")).bearer_auth(TOKEN).send().await.expect("an answer");
-            let page: serde_json::Value =
-                page.error_for_status().expect("a page").json().await.expect("a body");
+            let page: Value = page.error_for_status().expect("a page").json().await.expect("a body");
             cursor = page["next"].as_str().map_or_else(String::new, |next| format!("&cursor={next}"));
             searched.fetch_add(1, Ordering::Relaxed);
         }
     });
 }
 
-/// Returns how long redirects took, in milliseconds, sorted.
-fn follow(process: &support::Process, key: &dyn Fn() -> urlshort::link::Key) -> Vec<f64> {
+fn put_evil_links(url: &str, is_cold: bool) {
+    runtime().block_on(async {
+        let store = open(url).await;
+        let puts = stream::iter(0..TAKEN_DOWN).map(|number| {
+            let (key, target) =
+                (format!("evil-{is_cold}-{number}"), format!("https://{number}.evil.example/"));
+            let now = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).expect("a time");
+            let link = Link::new(support::key(&key), support::target(&target), now);
+            store.put_if_absent(link, History::default())
+        });
+        let put = puts.buffer_unordered(64).filter(|put| std::future::ready(matches!(put, Ok(true))));
+        assert_eq!(put.count().await as u64, TAKEN_DOWN, "links could not be created");
+        store.close().await;
+    });
+}
+
+/// Takes down the links of [`put_evil_links`], call by call.
+fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
+    let taken = runtime().block_on(async {
+        let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);
+        loop {
+            let answer = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
+            let answer: Value = answer.error_for_status().expect("a result").json().await.expect("a body");
+            calls.fetch_add(1, Ordering::Relaxed);
+            taken += answer["done"].as_u64().unwrap_or_default();
+            match answer["next"].as_str() {
+                Some(next) => body["cursor"] = next.into(),
+                None => break taken,
+            }
+        }
+    });
+    stop.store(true, Ordering::Relaxed);
+    assert_eq!(taken, TAKEN_DOWN, "not all links were taken down");
+}
+
+/// Follows links until `is_enough`, and returns how long each took, in milliseconds, sorted.
+fn follow(
+    process: &support::Process,
+    key: &dyn Fn() -> urlshort::link::Key,
+    is_enough: impl Fn(usize) -> bool,
+) -> Vec<f64> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let client = Client::builder().redirect(Policy::none()).build().expect("a client");
         let mut times = Vec::new();
-        for _ in 0..REDIRECTS {
+        while !is_enough(times.len()) {
             let url = process.url(&format!("/{}", key()));
             thread::sleep(PAUSE);
             let start = Instant::now();

@@ -49,6 +49,7 @@ mod shutdown;
 mod silence;
 mod store;
 mod support;
+mod take_down;
 mod tokens;
 mod transfer;
 mod ui;

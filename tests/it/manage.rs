@@ -44,7 +44,7 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
 }
 
 /// Every route that needs a token, and whether it only reads.
-const ROUTES: [(&str, &str, bool); 13] = [
+const ROUTES: [(&str, &str, bool); 14] = [
     ("GET", "/api/v1/links", true),
     ("POST", "/api/v1/links", false),
     ("POST", "/api/v1/links/batch", false),
@@ -54,6 +54,7 @@ const ROUTES: [(&str, &str, bool); 13] = [
     ("POST", "/api/v1/links/k/take-down", false),
     ("POST", "/api/v1/links/k/restore", false),
     ("GET", "/api/v1/links/k/stats", true),
+    ("POST", "/api/v1/links/take-down", false),
     ("GET", "/api/v1/blocked-hosts", true),
     ("GET", "/api/v1/blocked-hosts/h.example", true),
     ("PUT", "/api/v1/blocked-hosts/h.example", false),
@@ -100,6 +101,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
     for (number, (method, path, reads)) in ROUTES.into_iter().enumerate() {
         let body = match path {
             "/api/v1/links/batch" => json!({ "links": [{ "url": "https://example.com/new" }] }),
+            "/api/v1/links/take-down" => json!({ "by": "ci" }),
             "/api/v1/links" => json!({ "url": "https://example.com/new", "key": "new" }),
             _ => json!({ "url": "https://example.com/changed" }),
         };

@@ -32,7 +32,7 @@ impl FromRequestParts<AppState> for LinkKey {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
         let key = match (&segment(parts).await, parts.extensions.get::<MatchedPath>()) {
             (Ok(Path(key)), _) => key.parse(),
-            // A route without a parameter ends with its key, see `batch::with_the_link_of_that_name`.
+            // A route without a parameter ends with its key, see `links::with_the_link_of_that_name`.
             (Err(_), Some(route)) if !route.as_str().contains('{') => {
                 route.as_str().rsplit('/').next().unwrap_or_default().parse()
             }

@@ -19,7 +19,7 @@ use crate::{
     observability::logging::Chain,
     password::HashError,
     policy::Refusal,
-    shortener::{ChangeError, FollowError},
+    shortener::{ChangeError, FollowError, take_down::TakeDownError},
     store::StoreError,
     web::respond::Json,
 };
@@ -248,6 +248,15 @@ impl From<ListError> for ApiError {
         match error {
             ListError::Busy => Self::Overloaded,
             ListError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<TakeDownError> for ApiError {
+    fn from(error: TakeDownError) -> Self {
+        match error {
+            TakeDownError::List(error) => error.into(),
+            TakeDownError::Change(error) => error.into(),
         }
     }
 }

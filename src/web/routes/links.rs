@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod body;
 pub(crate) mod change;
 pub(crate) mod stats;
+pub(crate) mod take_down;
 
 use std::{fmt::Display, str::FromStr, sync::Arc};
 
@@ -14,6 +15,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, IntoResponses, ToSchema};
+use utoipa_axum::router::UtoipaMethodRouter;
 
 use self::body::LinkBody;
 use crate::{
@@ -38,6 +40,7 @@ use crate::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},
         },
+        state::AppState,
     },
 };
 
@@ -177,6 +180,11 @@ fn parsed<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, A
     text.map(|text| text.parse()).transpose().map_err(ApiError::query)
 }
 
+/// Reads a field of a body.
+fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
+    text.map(|text| text.parse()).transpose().map_err(ApiError::option)
+}
+
 /// Make a link
 #[utoipa::path(
     post,
@@ -238,6 +246,14 @@ pub(crate) async fn show(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record.link))]).into_response());
     }
     Ok(show_record(&record, &base_url, &shortener))
+}
+
+/// Adds what the routes of a single link do, for the link whose key is the last segment of this path: the path hides it from
+/// them.
+pub(crate) fn with_the_link_of_that_name(
+    (schemas, paths, methods): UtoipaMethodRouter<AppState>,
+) -> UtoipaMethodRouter<AppState> {
+    (schemas, paths, methods.get(show).patch(change::edit).delete(change::remove))
 }
 
 fn show_record(record: &Record, base_url: &BaseUrl, shortener: &Shortener) -> Response {

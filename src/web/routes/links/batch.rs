@@ -14,7 +14,6 @@ use serde::{
     de::{Error, SeqAccess, Visitor},
 };
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::UtoipaMethodRouter;
 
 use crate::{
     base_url::BaseUrl,
@@ -32,7 +31,7 @@ use crate::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},
         },
-        routes::links::{body::LinkBody, change},
+        routes::links::body::LinkBody,
         state::AppState,
     },
 };
@@ -167,13 +166,6 @@ pub(crate) async fn create_many(
     });
     let results = results.buffered(at_a_time).collect().await;
     Ok(Json(BatchBody { results }).into_response())
-}
-
-/// Adds what the routes of a single link do, for the link whose key is `batch`: this path hides it from them.
-pub(crate) fn with_the_link_of_that_name(
-    (schemas, paths, methods): UtoipaMethodRouter<AppState>,
-) -> UtoipaMethodRouter<AppState> {
-    (schemas, paths, methods.get(super::show).patch(change::edit).delete(change::remove))
 }
 
 async fn make(

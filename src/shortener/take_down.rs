@@ -1,0 +1,132 @@
+//! The use case of taking down many links at a time.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use thiserror::Error;
+
+use super::{ChangeError, Shortener};
+use crate::{
+    link::{Key, Link},
+    links::ListError,
+    store::{
+        Record,
+        listing::{Cursor, Filter, Listing, Order},
+    },
+};
+
+/// The maximum number of links that one call looks at after the search.
+const BATCH: usize = 500;
+
+/// Links that are changed at a time, so that the store can commit them together.
+const AT_A_TIME: usize = 64;
+
+/// The time after which a call changes no further links.
+const TIME: Duration = Duration::from_secs(2);
+
+/// A request to take down the links that a filter finds.
+#[derive(Clone, Debug)]
+pub struct TakeDown {
+    pub filter: Filter,
+    /// The cursor of the previous call; `None` for the first one.
+    pub after: Option<Cursor>,
+    /// Changes nothing, and counts the links that would be taken down.
+    pub is_dry_run: bool,
+}
+
+/// The result of one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenDown {
+    /// The number of links that this call has taken down.
+    pub done: usize,
+    /// The cursor of the next call; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// The error of a call. Links may have been taken down; the same call again takes down the others.
+#[derive(Debug, Error)]
+pub enum TakeDownError {
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+}
+
+/// The reason why one link was not taken down by this call.
+enum Skip {
+    /// It is down already, or an edit has made it another link than the one that was found.
+    NotMeant,
+    Failed(ChangeError),
+}
+
+impl From<ChangeError> for Skip {
+    fn from(error: ChangeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Shortener {
+    /// Takes down links that a filter finds, the oldest first.
+    ///
+    /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link that
+    /// was taken down. Links that are made meanwhile come last, so the calls find them as well.
+    ///
+    /// # Errors
+    /// See [`TakeDownError`].
+    pub async fn take_down_many(
+        &self,
+        TakeDown { filter, after, is_dry_run }: TakeDown,
+        report: impl Fn(&Key),
+    ) -> Result<TakenDown, TakeDownError> {
+        let listing = Listing { order: Order::Oldest, after, limit: BATCH, filter, ..Listing::default() };
+        let page = self.links.list(&listing).await?;
+        let start = Instant::now();
+        let mut taken = TakenDown { done: 0, next: page.next };
+        let mut found = page.records;
+        found.retain(|record| record.link.doc.taken_down_at.is_none());
+        if is_dry_run {
+            taken.done = found.len();
+            return Ok(taken);
+        }
+        let mut chunks = found.chunks(AT_A_TIME).peekable();
+        while let Some(records) = chunks.next() {
+            taken.done += self.take_down_all(records, &listing.filter, &report).await?;
+            if start.elapsed() >= TIME && chunks.peek().is_some() {
+                taken.next = records.last().map(|record| listing.order.cursor(record));
+                break;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Takes down some links together, and returns the number of those that it has taken down.
+    async fn take_down_all(
+        &self,
+        records: &[Record],
+        filter: &Filter,
+        report: &impl Fn(&Key),
+    ) -> Result<usize, ChangeError> {
+        let all = records.iter().map(|record| self.take_down_if(&record.link.key, filter));
+        let (mut done, mut failure) = (0, None);
+        for (record, result) in records.iter().zip(join_all(all).await) {
+            match result {
+                Ok(()) => {
+                    report(&record.link.key);
+                    done += 1;
+                }
+                Err(Skip::NotMeant | Skip::Failed(ChangeError::NotFound)) => {}
+                Err(Skip::Failed(error)) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(done), Err)
+    }
+
+    /// Takes a link down if it is not down yet and the filter still finds it.
+    async fn take_down_if(&self, key: &Key, filter: &Filter) -> Result<(), Skip> {
+        let is_meant = |link: &Link| match link.doc.taken_down_at {
+            None if filter.matches_link(link) => Ok(()),
+            _ => Err(Skip::NotMeant),
+        };
+        self.set_taken_down(key, true, is_meant).await.map(drop)
+    }
+}

@@ -1,0 +1,99 @@
+//! `POST /api/v1/links/take-down`: takes down all links to a host, with a tag, or by a creator.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{parsed_option, private};
+use crate::{
+    shortener::{
+        Shortener,
+        take_down::{TakeDown, TakenDown},
+    },
+    store::listing::Filter,
+    web::{
+        extract::{
+            body::Payload,
+            token::{Action, MayWrite},
+        },
+        respond::{
+            Json,
+            error::{ApiError, ErrorResponses},
+        },
+    },
+};
+
+/// The links to take down. Exactly one of `host`, `tag` and `by` is needed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TakeDownFields {
+    /// The host of their targets; with a leading dot also its subdomains.
+    #[serde(default)]
+    #[schema(max_length = 1012, example = ".evil.example")]
+    host: Option<String>,
+    /// A tag that they have.
+    #[serde(default)]
+    #[schema(pattern = "^[^,]{1,64}$")]
+    tag: Option<String>,
+    /// Their creator: the name of a token, `public` or `import`.
+    #[serde(default)]
+    #[schema(pattern = "^[!-~]{1,64}$")]
+    by: Option<String>,
+    /// `next` of the answer before.
+    #[serde(default)]
+    #[schema(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
+    cursor: Option<String>,
+    /// Only count the links.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+impl TakeDownFields {
+    fn read(self) -> Result<TakeDown, ApiError> {
+        let Self { host, tag, by, cursor, dry_run } = self;
+        if [&host, &tag, &by].into_iter().flatten().count() != 1 {
+            return Err(ApiError::InvalidOption("name exactly one of host, tag and by".into()));
+        }
+        let filter = Filter {
+            host: parsed_option(host)?,
+            tag: parsed_option(tag)?,
+            created_by: parsed_option(by)?,
+            ..Filter::default()
+        };
+        Ok(TakeDown { filter, after: parsed_option(cursor)?, is_dry_run: dry_run })
+    }
+}
+
+/// The result of one request.
+#[derive(Serialize, ToSchema)]
+struct TakeDownBody {
+    /// Links that this request has taken down, or would have. Those that were down before do not count.
+    done: usize,
+    /// The cursor to send next; null at the end.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// Take down many links
+///
+/// A request takes down up to 500 links and takes a few seconds at most. Send it again with `next` as its `cursor` until
+/// `next` is null. A request that failed can be sent again as it was.
+#[utoipa::path(
+    post,
+    path = "/api/v1/links/take-down",
+    tag = "manage",
+    request_body(content((TakeDownFields = "application/json"), (TakeDownFields = "application/x-www-form-urlencoded"))),
+    security(("token" = ["write"])),
+    responses((status = OK, body = TakeDownBody), ErrorResponses),
+)]
+pub(crate) async fn take_down_many(
+    MayWrite(author): MayWrite,
+    State(shortener): State<Arc<Shortener>>,
+    Payload(fields): Payload<TakeDownFields>,
+) -> Result<Response, ApiError> {
+    let report = |key: &_| author.log(Action::TakenDown, key);
+    let TakenDown { done, next } = shortener.take_down_many(fields.read()?, report).await?;
+    Ok(private(Json(TakeDownBody { done, next: next.map(|cursor| cursor.to_string()) })))
+}
