@@ -2,6 +2,7 @@
 //!
 //! A new option is one field here. Its flag and its environment variable have the name of the field.
 
+mod abuse_contact;
 mod postgres;
 #[cfg(test)]
 mod properties;
@@ -24,6 +25,7 @@ use self::values::{
     bytes, duration_or_zero, file_to_come, ip_address, log_level, number, readable_file, socket_address,
 };
 pub use self::{
+    abuse_contact::{AbuseContact, InvalidAbuseContact},
     store_url::{InvalidStoreUrl, StoreUrl},
     values::{InvalidRateLimit, LogFormat, Rate, RateLimit, StrategyName},
     warnings::{Warning, warnings},
@@ -81,6 +83,10 @@ pub struct ServerOptions {
     /// Number of proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
+
+    /// Where visitors report abuse: an e-mail address or a URL, shown on previews, password and error pages
+    #[arg(long, value_name = "CONTACT")]
+    pub abuse_contact: Option<AbuseContact>,
 }
 
 /// The store and its connections.

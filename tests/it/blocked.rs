@@ -5,7 +5,7 @@ mod instances;
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use urlshort::store::memory::MemoryStore;
@@ -315,4 +315,29 @@ fn each_change_is_one_line_of_the_log() {
     while let Some(line) = process.next_log_line() {
         assert_ne!(line["msg"], "blocked hosts changed");
     }
+}
+
+#[tokio::test]
+async fn a_visitor_of_a_blocked_link_gets_the_page_of_links_that_are_gone() {
+    let app = TestApp::start_with(&["--api-tokens", TOKENS, "--abuse-contact", "abuse+'&x@sho.rt"]).await;
+    make(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
+    make(&app, json!({ "url": "https://good.example/", "key": "locked", "password": "secret" })).await;
+    block(&app, "evil.example").await;
+    let page = async |app: &TestApp, path: &str| {
+        let request = app.client.get(app.url(path)).header(header::ACCEPT, "text/html");
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (path, status) in
+        [("/k", 410), ("/k+", 410), ("/nothing", 404), ("/good+", 200), ("/locked", 403), ("/locked+", 403)]
+    {
+        let (answered, html) = page(&app, path).await;
+        assert_eq!(answered, status, "{path}");
+        let link = "Report abuse: <a href=\"mailto:abuse+&#39;&#38;x@sho.rt\" rel=\"noreferrer\">abuse+&#39;&#38;x@sho.rt</a>";
+        assert!(html.contains(link), "{path}: {html}");
+    }
+    assert!(!page(&app, "/").await.1.contains("Report abuse"));
+    let app = start().await;
+    assert!(!page(&app, "/nothing").await.1.contains("Report abuse"));
 }

@@ -32,6 +32,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("BASE_URL", "sho.rt", "absolute http(s) url"),
         ("BASE_URL", "https://sho.rt/?x", "absolute http(s) url"),
         ("TRUSTED_PROXIES", "x", "takes a whole number from 0 to 255"),
+        ("ABUSE_CONTACT", "javascript:alert(1)", "takes an e-mail address, or a URL that begins with"),
         ("STORE_URL", "mysql://x", "takes memory:, sqlite:PATH, postgres://… or redis://…"),
         ("STORE_URL", "sqlite::memory:", "takes memory:, sqlite:PATH, postgres://… or redis://…"),
         ("STORE_TIMEOUT", "0s", "greater than 0"),

@@ -68,6 +68,8 @@ struct ErrorPage<'a> {
     title: &'a str,
     frame: Frame,
     text: &'a str,
+    /// A visitor of a link may want to report it.
+    is_of_link: bool,
     offer: Option<Offer>,
 }
 
@@ -149,7 +151,8 @@ async fn render(
         ApiError::Timeout(_) => ("Too slow", "The service did not answer in time. Please try again."),
         _ => (error.status().canonical_reason().unwrap_or("Error"), sentence.as_str()),
     };
-    Ok((ErrorPage { title, frame, text, offer }.render()?, POLICY))
+    let is_of_link = matches!(error, ApiError::NotFound | ApiError::Gone | ApiError::Blocked);
+    Ok((ErrorPage { title, frame, text, is_of_link, offer }.render()?, POLICY))
 }
 
 /// Returns what a person who has signed in can do about a key that leads nowhere.

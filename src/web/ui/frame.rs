@@ -9,6 +9,7 @@ use super::{
     session,
 };
 use crate::{
+    config::AbuseContact,
     link::Creator,
     tokens::Scope,
     web::{extract::service_url::ServiceUrl, state::AppState},
@@ -21,6 +22,8 @@ pub(crate) struct Frame {
     pub(crate) user: Option<User>,
     /// True if there are pages to navigate to.
     pub(crate) has_navigation: bool,
+    /// Shown to visitors of a link.
+    pub(crate) abuse_contact: Option<AbuseContact>,
     /// The entry of the navigation that is marked: `new`, `links`, `blocked-hosts` or `sign-in`.
     pub(crate) current: &'static str,
 }
@@ -71,6 +74,7 @@ impl FromRequestParts<AppState> for Frame {
         let root = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());
         let has_navigation = state.config.access.ui;
         let user = if has_navigation { session::user(parts, state).await.unwrap_or_default() } else { None };
-        Ok(Self { root, user, has_navigation, current: "" })
+        let abuse_contact = state.config.server.abuse_contact.clone();
+        Ok(Self { root, user, has_navigation, abuse_contact, current: "" })
     }
 }

@@ -190,7 +190,13 @@ mod tests {
         let query = ListQuery { search: "a & b".into(), ..ListQuery::default() };
         let page = LinksPage {
             title: "Links",
-            frame: Frame { root: "/".into(), user: None, has_navigation: true, current: "links" },
+            frame: Frame {
+                root: "/".into(),
+                user: None,
+                has_navigation: true,
+                abuse_contact: None,
+                current: "links",
+            },
             next: Some(query.at("5.k")),
             query,
             links: Vec::new(),
