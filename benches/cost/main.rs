@@ -7,6 +7,8 @@
 //! whoever has none of these words in its name (but for nginx with its log and the one link, to which others are compared).
 //! Keys and their order are the same in each run. Rows with a rate are an open loop, see [`open_loop`].
 
+#![expect(clippy::cast_possible_truncation, reason = "no number here is large")]
+
 mod contenders;
 mod load;
 mod open_loop;

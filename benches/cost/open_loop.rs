@@ -55,14 +55,14 @@ pub(crate) fn run(base: &str, load: Load, rate: u32, cores: &str, seconds: u32) 
     assert!(output.status.success(), "the open loop fails");
     let text = String::from_utf8(output.stdout).expect("numbers");
     let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().expect("a number")).collect();
-    let [count, rate, p50, p99] = numbers[..] else { panic!("{text}") };
+    let [count, rate, p50, p99] = numbers.try_into().expect("four numbers");
     Answers { count, rate, p50, p99 }
 }
 
 /// Generates the load that the variable describes, and prints what [`run`] reads.
 pub(crate) fn generate(description: &str) {
     let words: Vec<_> = description.split(' ').collect();
-    let [address, links, rate, seconds] = words[..] else { panic!("{description}") };
+    let [address, links, rate, seconds] = words.try_into().expect("what `run` has written");
     let number = |word: &str| word.parse::<u32>().expect("a number");
     let load = if number(links) == 0 { Load::OneLink } else { Load::Uniform(number(links)) };
     let (rate, length) = (number(rate), Duration::from_secs(number(seconds).into()));

@@ -64,7 +64,8 @@ fn names(document: &Document) -> BTreeSet<String> {
     let is_plain = |name: &&str| {
         let mut bytes = name.bytes();
         // Clients resolve `.` and `..` themselves.
-        !matches!(*name, "" | "." | "..") && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+        !matches!(*name, "" | "." | "..")
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     COMMON_NAMES.split_whitespace().chain(segments).filter(is_plain).map(Into::into).collect()
 }
