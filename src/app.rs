@@ -25,7 +25,7 @@ use crate::{
     web::{
         HttpService,
         extract::ids::RequestIds,
-        middleware::{in_flight::InFlight, token_failures::TokenFailures},
+        middleware::{in_flight::InFlight, rate_limit::CreateLimits, token_failures::TokenFailures},
         router,
         routes::qr::Drawing,
         state::{AppState, Draining},
@@ -86,6 +86,7 @@ impl App {
             config: Arc::new(config.clone()),
             attempts: Arc::default(),
             live_tokens: Arc::new(tokens),
+            create_limits: Arc::new(CreateLimits::new(&config.limits, metrics.clone())),
             token_failures: Arc::new(TokenFailures::new(metrics)),
             request_ids: Arc::new(RequestIds::new(std::array::from_fn(|_| rng.next_u64()))),
             in_flight: InFlight::new(config.limits.max_in_flight),

@@ -183,9 +183,13 @@ pub struct AccessOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// POST /shorten from one client, and QR codes likewise, per s, min or h; 0 is no limit
+    /// Links made by one client without a token, and QR codes likewise, per s, min or h; 0 is no limit
     #[arg(long, value_name = "NUMBER/UNIT", default_value = "60/min")]
     pub rate_limit: RateLimit,
+
+    /// Links made with one token, per s, min or h; 0 is no limit
+    #[arg(long, value_name = "NUMBER/UNIT", default_value = "6000/min")]
+    pub token_rate_limit: RateLimit,
 
     /// Largest request body
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]

@@ -42,7 +42,7 @@ pub struct Metrics {
     /// The most frequent child of `cache_requests`, looked up once.
     pub cache_hits: IntCounter,
     pub cache_bytes: IntGauge,
-    pub rate_limited: IntCounter,
+    pub rate_limited: IntCounterVec,
     pub token_failures: IntCounter,
     pub clicks_pending: IntGauge,
     pub clicks_pending_limit: IntGauge,
@@ -81,6 +81,14 @@ impl Metrics {
             "Requests for a short link. outcome: redirected, not_found, gone or error.",
             &["outcome"],
         );
+        let rate_limited = counters(
+            "rate_limited_total",
+            "Requests refused by RATE_LIMIT or TOKEN_RATE_LIMIT. limit: client, token or qr_code.",
+            &["limit"],
+        );
+        for limit in ["client", "token", "qr_code"] {
+            rate_limited.with_label_values(&[limit]);
+        }
         let cache_requests = counters(
             "cache_requests_total",
             "Look-ups in the cache. result: hit, negative (a hit on an unknown key), miss or stale.",
@@ -142,7 +150,7 @@ impl Metrics {
             cache_hits: cache_requests.with_label_values(&["hit"]),
             cache_requests,
             cache_bytes: gauge("cache_bytes", "Memory used by the cache."),
-            rate_limited: counter("rate_limited_total", "Requests refused by RATE_LIMIT."),
+            rate_limited,
             token_failures: counter(
                 "token_failures_total",
                 "Requests with an unknown, expired or malformed token.",

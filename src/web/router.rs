@@ -19,7 +19,7 @@ use super::{
     middleware::{
         access_log::{AccessLog, Observer},
         in_flight,
-        rate_limit::{self, RateLimiter},
+        rate_limit::{self, ClientLimit},
     },
     respond::{error::ApiError, page, secure_headers},
     routes::{
@@ -37,13 +37,10 @@ pub type HttpService = AccessLog<Router>;
 
 /// Returns the public service.
 pub fn public(state: &AppState) -> HttpService {
-    let limiter = || {
-        let rate = state.config.limits.rate_limit.0?;
-        Some(Arc::new(RateLimiter::new(rate, state.metrics.clone())))
-    };
-    let (creates, codes) = (limiter(), limiter());
-    let mut routes = public_routes(creates.clone(), codes)
-        .merge(ui::routes(state, creates).into())
+    let refused_codes = state.metrics.rate_limited.with_label_values(&["qr_code"]);
+    let codes = state.config.limits.rate_limit.0.map(|rate| Arc::new(ClientLimit::new(rate, refused_codes)));
+    let mut routes = public_routes(codes)
+        .merge(ui::routes(state).into())
         .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
         .layer(from_fn(in_flight::finish_changes))
         .merge(health_routes());
@@ -60,28 +57,27 @@ pub fn operations(state: &AppState) -> HttpService {
 
 /// Returns the keys that would hide a path of the service: the first segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
-    let routes = public_routes(None, None).merge(health_routes()).merge(operations_routes());
+    let routes = public_routes(None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
 /// The routes of programs. Each is added by `routes!`, which puts it into the OpenAPI document and among the reserved keys.
-fn public_routes(
-    creates: Option<Arc<RateLimiter>>,
-    codes: Option<Arc<RateLimiter>>,
-) -> OpenApiRouter<AppState> {
-    let limited = |routes: UtoipaMethodRouter<AppState>, limiter| match limiter {
-        Some(limiter) => routes.layer(from_fn_with_state(limiter, rate_limit::limit_rate)),
-        None => routes,
-    };
+///
+/// `codes` limits QR codes.
+fn public_routes(codes: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
+    let mut qr_routes: UtoipaMethodRouter<AppState> = routes!(qr::qr);
+    if let Some(codes) = codes {
+        qr_routes = qr_routes.layer(from_fn_with_state(codes, rate_limit::limit_rate));
+    }
     let batch_layers =
         (axum::Extension(links::batch::Turns::default()), DefaultBodyLimit::max(links::batch::MAX_BODY));
     let batch = routes!(links::batch::create_many).layer(batch_layers);
     OpenApiRouter::with_openapi(openapi::description())
-        .routes(limited(routes!(shorten::shorten), creates))
+        .routes(routes!(shorten::shorten))
         .routes(routes!(home::home))
         .routes(routes!(redirect::redirect, unlock::unlock))
-        .routes(limited(routes!(qr::qr), codes))
+        .routes(qr_routes)
         .routes(routes!(links::index, links::create))
         .routes(routes!(blocked_hosts::index))
         .routes(routes!(blocked_hosts::show, blocked_hosts::block, blocked_hosts::unblock))

@@ -9,7 +9,10 @@ use axum::extract::FromRef;
 
 use super::{
     extract::ids::RequestIds,
-    middleware::{in_flight::InFlight, password_attempts::Attempts, token_failures::TokenFailures},
+    middleware::{
+        in_flight::InFlight, password_attempts::Attempts, rate_limit::CreateLimits,
+        token_failures::TokenFailures,
+    },
     routes::qr::Drawing,
     ui::session::Sessions,
 };
@@ -32,6 +35,7 @@ pub struct AppState {
     pub attempts: Arc<Attempts>,
     pub live_tokens: Arc<LiveTokens>,
     pub token_failures: Arc<TokenFailures>,
+    pub create_limits: Arc<CreateLimits>,
     pub request_ids: Arc<RequestIds>,
     pub in_flight: InFlight,
     pub sessions: Arc<Sessions>,

@@ -17,38 +17,25 @@ pub(crate) mod session;
 mod sign_in;
 mod words;
 
-use std::sync::Arc;
-
 use axum::{
     Router,
     http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use super::{
-    middleware::rate_limit::{RateLimiter, limit_rate},
-    respond::error::ApiError,
-    state::AppState,
-};
+use super::{respond::error::ApiError, state::AppState};
 use crate::config::Config;
 
 /// Returns the routes of the pages. Assets are also those of error pages, so they are always there.
-///
-/// `limiter` is the one of `POST /shorten`: the form makes the same links.
-pub(crate) fn routes(state: &AppState, limiter: Option<Arc<RateLimiter>>) -> Router<AppState> {
+pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let assets = Router::new().route("/ui/assets/{name}", get(assets::show));
     if !state.config.access.ui {
         return assets;
     }
-    let create = match limiter {
-        Some(limiter) => post(new::create).layer(from_fn_with_state(limiter, limit_rate)),
-        None => post(new::create),
-    };
     let pages = Router::new()
-        .route("/ui/new", create)
+        .route("/ui/new", post(new::create))
         .route("/ui/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/ui/sign-out", post(sign_in::sign_out))
         .route("/ui/links", get(links::show))

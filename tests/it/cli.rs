@@ -51,6 +51,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("PUBLIC_SHORTEN", "perhaps", "takes true or false"),
         ("UI", "maybe", "takes true or false"),
         ("RATE_LIMIT", "60", "60/min"),
+        ("TOKEN_RATE_LIMIT", "60/day", "60/min"),
         ("MAX_BODY", "-5", "takes a number of bytes, such as 65536, 512KiB or 32MiB"),
         ("MAX_CONNECTIONS", "0", "takes a whole number from 1 to 1000000"),
         ("MAX_IN_FLIGHT", "0", "takes a whole number from 1 to 1000000"),

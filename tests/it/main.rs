@@ -21,6 +21,7 @@ mod health;
 mod hostile;
 mod instances;
 mod keys;
+mod limits;
 mod manage;
 mod middleware;
 mod monitoring;

@@ -268,7 +268,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         r#"store_operation_duration_seconds_count{operation="put",store="memory"} 1"#,
         r#"urlshort_build_info{revision="unknown",version="0.1.0"} 1"#,
         "key_collisions_total 0",
-        "rate_limited_total 0",
+        r#"rate_limited_total{limit="token"} 0"#,
         "token_failures_total 0",
         "clicks_dropped_total 0",
         "log_lines_dropped_total 0",

@@ -258,7 +258,7 @@ async fn a_client_over_the_limit_is_told_when_to_come_back() {
 async fn a_request_over_the_limit_is_counted() {
     let app = limited().await;
     exceed(&app).await;
-    assert_eq!(app.metric("rate_limited_total"), Some(1.0));
+    assert_eq!(app.metric(r#"rate_limited_total{limit="client"}"#), Some(1.0));
 }
 
 #[tokio::test]

@@ -25,7 +25,10 @@ pub(crate) struct MayRead;
 /// A client that may change links.
 pub(crate) struct MayWrite(pub(crate) Author);
 
-/// A client that may create a link with `POST /shorten`.
+/// A client that may create a link now, with a token.
+pub(crate) struct MayCreate(pub(crate) Author);
+
+/// A client that may create a link now with `POST /shorten`.
 pub(crate) struct MayShorten(pub(crate) Author);
 
 /// The author of a change, for the audit log.
@@ -33,7 +36,7 @@ pub(crate) struct MayShorten(pub(crate) Author);
 pub(crate) struct Author {
     pub(crate) name: Creator,
     request_id: RequestId,
-    client: ClientIp,
+    pub(crate) client: ClientIp,
 }
 
 /// A change of a link, under its name in the audit log.
@@ -111,15 +114,27 @@ impl FromRequestParts<AppState> for MayWrite {
     }
 }
 
+impl FromRequestParts<AppState> for MayCreate {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let MayWrite(author) = MayWrite::from_request_parts(parts, state).await?;
+        state.create_limits.admit(&author, 1)?;
+        Ok(Self(author))
+    }
+}
+
 impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
     /// A token that is sent must be valid, even where none is needed: its name becomes the creator of the link.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         if state.config.access.public_shorten && !parts.headers.contains_key(header::AUTHORIZATION) {
-            return Ok(Self(Author::new(Creator::PUBLIC, parts)));
+            let author = Author::new(Creator::PUBLIC, parts);
+            state.create_limits.admit(&author, 1)?;
+            return Ok(Self(author));
         }
-        let MayWrite(author) = MayWrite::from_request_parts(parts, state).await?;
+        let MayCreate(author) = MayCreate::from_request_parts(parts, state).await?;
         Ok(Self(author))
     }
 }

@@ -1,7 +1,9 @@
-//! The rate limit of each client.
+//! The rate limits: of each client, and of each token.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -18,77 +20,172 @@ use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock, DefaultClock},
 };
+use prometheus::IntCounter;
 
 use crate::{
-    config::Rate,
+    config::{LimitOptions, Rate},
+    link::Creator,
     observability::metrics::Metrics,
-    web::{extract::client::ClientIp, respond::error::ApiError},
+    web::{
+        extract::{client::ClientIp, token::Author},
+        respond::error::ApiError,
+    },
 };
 
-/// Requests after which the limiter forgets clients that are back within their limit.
+/// Requests after which the limiter forgets keys that are back within their limit.
 const REQUESTS_PER_CLEANUP: u32 = 4096;
 
-/// Limits the requests of each client.
-pub(crate) struct RateLimiter {
-    clients: DefaultKeyedRateLimiter<IpAddr>,
+/// Limits what each client, or whatever `K` stands for, may do.
+pub(crate) struct RateLimiter<K: Hash + Eq + Clone = IpAddr> {
+    keys: DefaultKeyedRateLimiter<K>,
+    /// The number that may come at once.
+    burst: NonZeroU32,
     clock: DefaultClock,
     requests: AtomicU32,
-    metrics: Arc<Metrics>,
 }
 
-impl RateLimiter {
+/// The reason why a limiter refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// There is room after this time.
+    Wait(Duration),
+    /// There is never room for so many at once, only for this number.
+    TooMany(NonZeroU32),
+}
+
+impl<K: Hash + Eq + Clone> RateLimiter<K> {
     /// Limits by the generic cell rate algorithm: a cell each `period / requests`, and a burst of `requests`.
-    pub(crate) fn new(rate: Rate, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         let each = (rate.period / rate.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).expect("the period is not zero").allow_burst(rate.requests);
-        let clients = DefaultKeyedRateLimiter::dashmap(quota);
-        Self { clients, clock: DefaultClock::default(), requests: AtomicU32::new(0), metrics }
+        let keys = DefaultKeyedRateLimiter::dashmap(quota);
+        Self { keys, burst: rate.requests, clock: DefaultClock::default(), requests: AtomicU32::new(0) }
     }
 
-    /// Takes a request of `client`.
+    /// Takes `number` cells of `key`, or none of them.
     ///
     /// # Errors
-    /// The time that the client has to wait.
-    pub(super) fn admit(&self, client: ClientIp) -> Result<(), Duration> {
+    /// See [`Excess`].
+    pub(super) fn admit(&self, key: &K, number: NonZeroU32) -> Result<(), Excess> {
         if self.requests.fetch_add(1, Ordering::Relaxed).is_multiple_of(REQUESTS_PER_CLEANUP) {
-            self.clients.retain_recent();
+            self.keys.retain_recent();
         }
-        let checked = self.clients.check_key(&client.limit_key());
-        checked.map_err(|refusal| refusal.wait_time_from(self.clock.now()))
+        match self.keys.check_key_n(key, number) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(refusal)) => Err(Excess::Wait(refusal.wait_time_from(self.clock.now()))),
+            Err(_) => Err(Excess::TooMany(self.burst)),
+        }
+    }
+}
+
+impl From<Excess> for ApiError {
+    fn from(excess: Excess) -> Self {
+        match excess {
+            Excess::Wait(wait) => Self::RateLimited(wait),
+            Excess::TooMany(most) => Self::UnexpectedBody(format!(
+                "links has more entries than the limit of this token ever lets through at once, which is {most}"
+            )),
+        }
+    }
+}
+
+/// The limit of requests that are limited for each client, whatever token they have.
+pub(crate) struct ClientLimit {
+    clients: RateLimiter,
+    refused: IntCounter,
+}
+
+impl ClientLimit {
+    pub(crate) fn new(rate: Rate, refused: IntCounter) -> Self {
+        Self { clients: RateLimiter::new(rate), refused }
     }
 }
 
 /// Middleware: lets a request through to its route, or answers 429.
 pub(crate) async fn limit_rate(
-    State(limiter): State<Arc<RateLimiter>>,
+    State(limit): State<Arc<ClientLimit>>,
     client: ClientIp,
     request: Request,
     next: Next,
 ) -> Response {
-    match limiter.admit(client) {
+    match limit.clients.admit(&client.limit_key(), NonZeroU32::MIN) {
         Ok(()) => next.run(request).await,
-        Err(wait) => {
-            limiter.metrics.rate_limited.inc();
-            ApiError::RateLimited(wait).into_response()
+        Err(excess) => {
+            limit.refused.inc();
+            ApiError::from(excess).into_response()
         }
+    }
+}
+
+/// The limits of new links: of each client without a token, and of each token.
+///
+/// A token is limited wherever it is used from, and clients behind one address don't share the limit of those among them
+/// who have a token.
+pub struct CreateLimits {
+    clients: Option<RateLimiter<IpAddr>>,
+    tokens: Option<RateLimiter<Creator>>,
+    metrics: Arc<Metrics>,
+}
+
+impl CreateLimits {
+    pub(crate) fn new(options: &LimitOptions, metrics: Arc<Metrics>) -> Self {
+        Self {
+            clients: options.rate_limit.0.map(RateLimiter::new),
+            tokens: options.token_rate_limit.0.map(RateLimiter::new),
+            metrics,
+        }
+    }
+
+    /// Lets `author` make that many links, or none.
+    ///
+    /// # Errors
+    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the limit never lets so many through at once.
+    pub(crate) fn admit(&self, author: &Author, links: usize) -> Result<(), ApiError> {
+        let number = u32::try_from(links).unwrap_or(u32::MAX);
+        let Some(number) = NonZeroU32::new(number) else { return Ok(()) };
+        let (admitted, limit) = if author.name == Creator::PUBLIC {
+            let client = author.client.limit_key();
+            (self.clients.as_ref().map(|clients| clients.admit(&client, number)), "client")
+        } else {
+            (self.tokens.as_ref().map(|tokens| tokens.admit(&author.name, number)), "token")
+        };
+        admitted.unwrap_or(Ok(())).map_err(|excess| {
+            if let Excess::Wait(_) = excess {
+                self.metrics.rate_limited.with_label_values(&[limit]).inc();
+            }
+            excess.into()
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
-
     use super::*;
+
+    fn two_an_hour<K: Hash + Eq + Clone>() -> RateLimiter<K> {
+        let requests = NonZeroU32::new(2).unwrap();
+        RateLimiter::new(Rate { requests, period: Duration::from_hours(1) })
+    }
 
     #[test]
     fn each_client_has_its_own_limit() {
-        let rate = Rate { requests: NonZeroU32::new(2).unwrap(), period: Duration::from_hours(1) };
-        let limiter = RateLimiter::new(rate, Arc::new(Metrics::new()));
-        let client = |text: &str| ClientIp(text.parse().unwrap());
-        assert!(limiter.admit(client("192.0.2.1")).is_ok());
-        assert!(limiter.admit(client("192.0.2.1")).is_ok());
-        let wait = limiter.admit(client("192.0.2.1")).unwrap_err();
+        let limiter = two_an_hour();
+        let admit =
+            |client: &str| limiter.admit(&ClientIp(client.parse().unwrap()).limit_key(), NonZeroU32::MIN);
+        assert!(admit("192.0.2.1").is_ok());
+        assert!(admit("192.0.2.1").is_ok());
+        let Err(Excess::Wait(wait)) = admit("192.0.2.1") else { panic!("it is over its limit") };
         assert!(wait > Duration::from_mins(29) && wait <= Duration::from_mins(30), "{wait:?}");
-        assert!(limiter.admit(client("192.0.2.2")).is_ok());
+        assert!(admit("192.0.2.2").is_ok());
+    }
+
+    #[test]
+    fn many_at_once_take_all_their_cells_or_none() {
+        let limiter = two_an_hour();
+        let admit = |number| limiter.admit(&"ci", NonZeroU32::new(number).unwrap());
+        assert_eq!(admit(3), Err(Excess::TooMany(NonZeroU32::new(2).unwrap())));
+        assert!(admit(1).is_ok());
+        assert!(matches!(admit(2), Err(Excess::Wait(_))));
+        assert!(admit(1).is_ok(), "a refusal takes no cell");
     }
 }

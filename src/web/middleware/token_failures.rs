@@ -44,7 +44,7 @@ pub(crate) enum TokenFailure {
 
 impl TokenFailures {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { clients: RateLimiter::new(PER_CLIENT, metrics.clone()), metrics }
+        Self { clients: RateLimiter::new(PER_CLIENT), metrics }
     }
 
     /// Counts and logs a failure, unless the client is beyond its limit. Returns the error for the client.
@@ -61,13 +61,13 @@ impl TokenFailures {
             TokenFailure::Expired(name) => ("expired", Some(name.as_str())),
         };
         self.metrics.token_failures.inc();
-        match self.clients.admit(client) {
+        match self.clients.admit(&client.limit_key(), NonZeroU32::MIN) {
             Ok(()) => {
                 let (ClientIp(client_ip), request_id) = (client, request_id.as_str());
                 tracing::warn!(reason, token, request_id, %client_ip, "token refused");
                 ApiError::Unauthorized
             }
-            Err(wait) => ApiError::RateLimited(wait),
+            Err(excess) => excess.into(),
         }
     }
 }

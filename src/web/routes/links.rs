@@ -34,7 +34,7 @@ use crate::{
             link_fields::LinkFields,
             link_key::LinkKey,
             service_url::ServiceUrl,
-            token::{Action, MayRead, MayWrite},
+            token::{Action, MayCreate, MayRead},
         },
         respond::{
             Json,
@@ -196,11 +196,12 @@ fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Optio
         (status = CREATED, description = "The link is made and durable", body = LinkBody),
         (status = OK, description = "The same link was there already (strategy `hash`)", body = LinkBody),
         (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
     ),
 )]
 pub(crate) async fn create(
-    MayWrite(author): MayWrite,
+    MayCreate(author): MayCreate,
     State(shortener): State<Arc<Shortener>>,
     ServiceUrl(base_url): ServiceUrl,
     Payload(fields): Payload<LinkFields>,

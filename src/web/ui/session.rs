@@ -146,7 +146,7 @@ pub(crate) struct Reader(pub(crate) User);
 /// A person who may change links.
 pub(crate) struct Writer(pub(crate) Author);
 
-/// A person who may make a link with the form.
+/// A person who may make a link with the form now.
 pub(crate) struct Maker(pub(crate) Author);
 
 impl FromRequestParts<AppState> for Reader {
@@ -178,12 +178,15 @@ impl FromRequestParts<AppState> for Maker {
 
     /// Where everybody may make links, those of a person who may only look at links are public ones, too.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
-        if !state.config.access.public_shorten {
-            return Writer::from_request_parts(parts, state).await.map(|Writer(author)| Self(author));
-        }
-        let user = user(parts, state).await.map_err(|error| ApiError::Store(error).into_response())?;
-        let name = user.filter(User::may_write).map_or(Creator::PUBLIC, |user| user.name);
-        Ok(Self(Author::new(name, parts)))
+        let author = if state.config.access.public_shorten {
+            let user = user(parts, state).await.map_err(|error| ApiError::Store(error).into_response())?;
+            Author::new(user.filter(User::may_write).map_or(Creator::PUBLIC, |user| user.name), parts)
+        } else {
+            let Writer(author) = Writer::from_request_parts(parts, state).await?;
+            author
+        };
+        state.create_limits.admit(&author, 1).map_err(IntoResponse::into_response)?;
+        Ok(Self(author))
     }
 }
 

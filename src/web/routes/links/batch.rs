@@ -27,6 +27,7 @@ use crate::{
             service_url::ServiceUrl,
             token::{Action, Author, MayWrite},
         },
+        middleware::rate_limit::CreateLimits,
         respond::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},
@@ -121,7 +122,7 @@ struct ItemBody {
 
 /// Make many links
 ///
-/// Each is made or refused by itself. With an `Idempotency-Key` the same request can be sent again, also after an answer
+/// Each is made or refused by itself, and each counts towards the limit of the token. With an `Idempotency-Key` the same request can be sent again, also after an answer
 /// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
 /// follow from the token, the `Idempotency-Key` and the place in the list. `expires_in` is refused then, since it would mean
 /// another time.
@@ -134,12 +135,14 @@ struct ItemBody {
     security(("token" = ["write"])),
     responses(
         (status = OK, description = "Each link's own result", body = BatchBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`: no link was made", body = ErrorBody),
         ErrorResponses,
     ),
 )]
 pub(crate) async fn create_many(
     MayWrite(author): MayWrite,
     State(shortener): State<Arc<Shortener>>,
+    State(limits): State<Arc<CreateLimits>>,
     Extension(Turns(turns)): Extension<Turns>,
     ServiceUrl(base_url): ServiceUrl,
     IdempotencyKey { idempotency_key }: IdempotencyKey,
@@ -150,6 +153,7 @@ pub(crate) async fn create_many(
         let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
     }
+    limits.admit(&author, links.len())?;
     let has_passwords = links.iter().any(LinkFields::have_password);
     let (_turn, at_a_time) = if has_passwords {
         (Some(turns.enter().await.map_err(|_| ApiError::Overloaded)?), HASHED_AT_A_TIME)
