@@ -70,6 +70,7 @@ impl App {
             strategy,
             strategy_name: config.keys.key_strategy,
             policy: Arc::new(policy),
+            fallbacks: config.fallbacks.clone(),
             clicks: Arc::new(Clicks::new(&metrics)),
             reserved: router::reserved_keys(),
             clock,

@@ -32,6 +32,7 @@ pub use self::{
 };
 use crate::{
     base_url::BaseUrl,
+    link::Target,
     observability::logging::Chain,
     tokens::{LiveTokens, Tokens},
     watched_file::FileError,
@@ -52,6 +53,8 @@ pub struct Config {
     pub keys: KeyOptions,
     #[command(flatten)]
     pub policy: PolicyOptions,
+    #[command(flatten)]
+    pub fallbacks: FallbackOptions,
     #[command(flatten)]
     pub access: AccessOptions,
     #[command(flatten)]
@@ -158,6 +161,23 @@ pub struct PolicyOptions {
     pub block_private_targets: bool,
 }
 
+/// The pages elsewhere that browsers are led to.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Links")]
+pub struct FallbackOptions {
+    /// Where / leads browsers; the form for new links is then at /ui/new
+    #[arg(long, value_name = "URL")]
+    pub home_url: Option<Target>,
+
+    /// Where browsers are led that follow a link which does not exist, or has not started
+    #[arg(long, value_name = "URL")]
+    pub not_found_url: Option<Target>,
+
+    /// Where browsers are led that follow a link which has expired or is used up, unless it has its own gone_url
+    #[arg(long, value_name = "URL")]
+    pub gone_url: Option<Target>,
+}
+
 /// The clients that may make and manage links.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Access")]
@@ -252,6 +272,24 @@ impl StoreOptions {
     }
 }
 
+impl FallbackOptions {
+    /// Refuses a fallback that leads back to the service, where browsers would be led in circles.
+    fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
+        let Self { home_url, not_found_url, gone_url } = self;
+        for (flag, url) in
+            [("--home-url", home_url), ("--not-found-url", not_found_url), ("--gone-url", gone_url)]
+        {
+            if let Some(url) = url.as_ref().filter(|url| base_url.covers(url)) {
+                let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+                return Err(format!(
+                    "{variable} ({flag}): '{url}': leads back to BASE_URL, which is {base_url}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl AccessOptions {
     /// Loads the tokens of both sources.
     ///
@@ -294,7 +332,10 @@ impl Config {
         if let StoreUrl::Postgres(url) = &mut self.store.store_url {
             *url = postgres::complete(url, |name| std::env::var(name).ok())?;
         }
-        Ok(())
+        match &self.server.base_url {
+            Some(base_url) => self.fallbacks.check(base_url),
+            None => Ok(()),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! They know nothing of HTTP: they return values and errors.
 
+pub mod fallback;
 pub mod manage;
 pub mod take_down;
 
@@ -10,11 +11,12 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::{Timestamp, civil::Date, tz::Offset};
 use thiserror::Error;
 
+use self::fallback::Fallback;
 use crate::{
     base_url::BaseUrl,
     clicks::{Clicks, Visitor},
     clock::Clock,
-    config::StrategyName,
+    config::{FallbackOptions, StrategyName},
     keygen::{KeyStrategy, KeygenError},
     link::{Creator, Document, Key, Link, LinkState, Target, options::Options},
     links::Links,
@@ -34,6 +36,7 @@ pub struct Shortener {
     /// A metric label.
     pub strategy_name: StrategyName,
     pub policy: Arc<TargetPolicy>,
+    pub fallbacks: FallbackOptions,
     pub clicks: Arc<Clicks>,
     /// Keys that would shadow a path of the service.
     pub reserved: HashSet<String>,
@@ -71,6 +74,11 @@ pub enum ChangeError {
     Conflict,
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error("gone_url: {0}")]
+    GoneUrlRefused(#[source] Refusal),
+    /// Only a client with a token may set the field.
+    #[error("{0} can only be set with a token")]
+    TokenNeeded(&'static str),
     /// The custom key is a path of the service.
     #[error("the key is reserved")]
     KeyReserved,
@@ -106,13 +114,28 @@ impl Follower {
     }
 }
 
+/// The way that a follower is led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the target of the link.
+    Link(Arc<Link>),
+    /// To another page, instead of an error.
+    Fallback(Fallback),
+}
+
 /// The reason why a link does not redirect.
 #[derive(Debug, Error)]
 pub enum FollowError {
     /// No link has this key, or its start is in the future.
     #[error("not found")]
     NotFound,
-    /// The link has expired, was taken down, or has no visits left.
+    /// The link has expired or has no visits left.
+    #[error("gone")]
+    Ended {
+        /// Its own fallback.
+        gone_url: Option<Target>,
+    },
+    /// The link was taken down.
     #[error("gone")]
     Gone,
     /// The host of the target is blocked.
@@ -148,6 +171,12 @@ impl Shortener {
         base_url: &BaseUrl,
     ) -> Result<Shortened, ChangeError> {
         self.policy.check(&new.target, base_url)?;
+        if let Some(gone_url) = &new.options.gone_url {
+            if *created_by == Creator::PUBLIC {
+                return Err(ChangeError::TokenNeeded("gone_url"));
+            }
+            self.policy.check(gone_url, base_url).map_err(ChangeError::GoneUrlRefused)?;
+        }
         if new.options.expires_at.is_some_and(|expiry| expiry <= self.clock.now()) {
             return Err(ChangeError::ExpiryPassed);
         }
@@ -248,6 +277,8 @@ impl Shortener {
     /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot
     /// would use up a visit that is meant for a person.
     ///
+    /// A client that takes a fallback instead of an error passes the address of this service as `base_url`.
+    ///
     /// # Errors
     /// See [`FollowError`].
     pub async fn follow(
@@ -255,17 +286,24 @@ impl Shortener {
         key: &Key,
         follower: Follower,
         password: Option<Password>,
-    ) -> Result<Arc<Link>, FollowError> {
+        base_url: Option<&BaseUrl>,
+    ) -> Result<Way, FollowError> {
         if let Some(link) = self.try_follow(key, || follower.clone()) {
-            return Ok(link);
+            return Ok(Way::Link(link));
         }
         let now = self.clock.now();
-        let result = self.admit(key, now, &follower, password).await;
-        match &result {
-            Ok(link) => self.count_followed(link, now, follower),
-            Err(error) => self.metrics.redirects.with_label_values(&[error.outcome()]).inc(),
+        match self.admit(key, now, &follower, password).await {
+            Ok(link) => {
+                self.count_followed(&link, now, follower);
+                Ok(Way::Link(link))
+            }
+            Err(error) => {
+                let fallback = base_url.and_then(|base_url| self.fallback(&error, base_url));
+                let outcome = if fallback.is_some() { "fallback" } else { error.outcome() };
+                self.metrics.redirects.with_label_values(&[outcome]).inc();
+                fallback.map(Way::Fallback).ok_or(error)
+            }
         }
-        result
     }
 
     fn count_followed(&self, link: &Link, now: Timestamp, follower: Follower) {
@@ -296,7 +334,7 @@ impl Shortener {
                 return Err(FollowError::OnlyPeople);
             }
             if !self.links.use_visit(key).await? {
-                return Err(FollowError::Gone);
+                return Err(ended(&link));
             }
         }
         Ok(link)
@@ -305,7 +343,7 @@ impl Shortener {
     /// Refuses a link without visits left.
     async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
         let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
-        if record.is_used_up() { Err(FollowError::Gone) } else { Ok(()) }
+        if record.is_used_up() { Err(ended(&record.link)) } else { Ok(()) }
     }
 
     /// Returns a link to show instead of following it.
@@ -332,7 +370,8 @@ impl Shortener {
     /// Returns a link that redirects now, password and visit limit aside.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::Gone`], [`FollowError::Blocked`], [`FollowError::Unsupported`] or
+    /// [`FollowError::NotFound`], [`FollowError::Ended`], [`FollowError::Gone`], [`FollowError::Blocked`],
+    /// [`FollowError::Unsupported`] or
     /// [`FollowError::Store`].
     pub async fn find(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
         self.find_at(key, self.clock.now()).await
@@ -353,7 +392,7 @@ impl FollowError {
     fn outcome(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
-            Self::Gone | Self::Blocked => "gone",
+            Self::Ended { .. } | Self::Gone | Self::Blocked => "gone",
             Self::PasswordNeeded | Self::WrongPassword | Self::OnlyPeople => "refused",
             Self::Unsupported(_) | Self::Store(_) | Self::Hash(_) => "error",
         }
@@ -369,8 +408,13 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
         LinkState::Active => Ok(()),
         LinkState::Scheduled => Err(FollowError::NotFound),
         LinkState::Blocked => Err(FollowError::Blocked),
-        LinkState::Expired | LinkState::UsedUp | LinkState::TakenDown => Err(FollowError::Gone),
+        LinkState::Expired | LinkState::UsedUp => Err(ended(link)),
+        LinkState::TakenDown => Err(FollowError::Gone),
     }
+}
+
+fn ended(link: &Link) -> FollowError {
+    FollowError::Ended { gone_url: link.doc.options.gone_url.clone() }
 }
 
 fn utc_day(now: Timestamp) -> Date {

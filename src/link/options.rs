@@ -9,7 +9,7 @@ use serde::{
 };
 use thiserror::Error;
 
-use super::{parsed, time};
+use super::{Target, parsed, time};
 use crate::is_default;
 
 /// The options of a link.
@@ -42,6 +42,9 @@ pub struct Options {
     /// Labels used to filter links.
     #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
+    /// The page that browsers are led to once the link has expired or is used up.
+    #[serde(skip_serializing_if = "is_default")]
+    pub gone_url: Option<Target>,
     /// The password that a visitor must enter.
     #[serde(skip_serializing_if = "is_default")]
     pub password: Option<PasswordHash>,

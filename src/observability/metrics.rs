@@ -78,7 +78,7 @@ impl Metrics {
         };
         let redirects = counters(
             "redirects_total",
-            "Requests for a short link. outcome: redirected, not_found, gone or error.",
+            "Requests for a short link. outcome: redirected, fallback, not_found, gone, refused or error.",
             &["outcome"],
         );
         let rate_limited = counters(
@@ -98,7 +98,7 @@ impl Metrics {
             http_requests: counters("http_requests_total", "Responses sent.", &["route", "method", "status"]),
             http_request_duration: histograms(
                 "http_request_duration_seconds",
-                "Time from the head of a request to the head of its response. outcome: success, redirect, client_error, server_error or abandoned.",
+                "Time from the head of a request to the head of its response. outcome: success, redirect, fallback, client_error, server_error or abandoned.",
                 &["route", "outcome"],
                 REQUEST_SECONDS,
             ),

@@ -33,6 +33,9 @@ pub struct RequestLine<'a> {
     pub client_ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_off_if_any")]
     pub user_agent: Option<&'a str>,
+    /// The setting that named the page which the client was led to instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<&'a str>,
     /// The cause of a 5xx.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
@@ -53,6 +56,7 @@ impl RequestLine<'_> {
                     trace_id = self.trace_id,
                     client_ip = %self.client_ip,
                     user_agent = self.user_agent.map(cut),
+                    fallback = self.fallback,
                     error = self.error,
                     "request"
                 )
@@ -120,6 +124,7 @@ mod tests {
         trace_id: None,
         client_ip: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 255)),
         user_agent: None,
+        fallback: None,
         error: None,
     };
 
@@ -139,6 +144,7 @@ mod tests {
             trace_id: Some("4bf9"),
             client_ip: "2001:db8::1".parse().unwrap(),
             user_agent: Some("a \"test\"\t\\ ä"),
+            fallback: Some("gone"),
             error: Some("one\ntwo"),
             ..LINE
         };
@@ -147,6 +153,7 @@ mod tests {
         assert_eq!(fields["trace_id"], "4bf9");
         assert_eq!(fields["client_ip"], "2001:db8::1");
         assert_eq!(fields["user_agent"], "a \"test\"\t\\ ä");
+        assert_eq!(fields["fallback"], "gone");
         assert_eq!(fields["error"], "one\ntwo");
     }
 

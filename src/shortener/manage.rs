@@ -41,6 +41,11 @@ impl Shortener {
             if target != before.target {
                 self.policy.check(&target, base_url).map_err(ChangeError::from)?;
             }
+            if let Some(gone_url) = &options.gone_url
+                && options.gone_url != before.options.gone_url
+            {
+                self.policy.check(gone_url, base_url).map_err(ChangeError::GoneUrlRefused)?;
+            }
             let expires_at = options.expires_at.filter(|_| options.expires_at != before.options.expires_at);
             if expires_at.is_some_and(|expiry| expiry <= now) {
                 return Err(ChangeError::ExpiryPassed.into());

@@ -55,6 +55,8 @@ pub enum SkipReason {
     Reserved,
     #[error(transparent)]
     Target(#[from] Refusal),
+    #[error("gone_url: {0}")]
+    GoneUrl(Refusal),
     #[error("the key already has another target")]
     Taken,
 }
@@ -95,10 +97,11 @@ impl Importer {
         if self.reserved.contains(link.key.as_str()) {
             return Err(SkipReason::Reserved);
         }
-        match &self.base_url {
-            Some(base_url) => self.policy.check(&link.doc.target, base_url)?,
-            None => self.policy.check_host(&link.doc.target)?,
-        }
-        Ok(())
+        let check = |url| match &self.base_url {
+            Some(base_url) => self.policy.check(url, base_url),
+            None => self.policy.check_host(url),
+        };
+        check(&link.doc.target)?;
+        link.doc.options.gone_url.as_ref().map_or(Ok(()), check).map_err(SkipReason::GoneUrl)
     }
 }

@@ -1,6 +1,7 @@
 //! What answers have in common: errors, pages, JSON and headers.
 
 pub(crate) mod error;
+pub(crate) mod fallback;
 pub(crate) mod page;
 
 use axum::{

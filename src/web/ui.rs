@@ -35,7 +35,7 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         return assets;
     }
     let pages = Router::new()
-        .route("/ui/new", post(new::create))
+        .route("/ui/new", get(new::open).post(new::create))
         .route("/ui/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/ui/sign-out", post(sign_in::sign_out))
         .route("/ui/links", get(links::show))

@@ -15,6 +15,7 @@ mod clients;
 mod crash;
 mod damage;
 mod edges;
+mod fallbacks;
 mod file;
 mod hangups;
 mod health;

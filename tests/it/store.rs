@@ -26,7 +26,7 @@ use urlshort::{
 };
 
 use self::{blocked::*, counts::*, listing::*};
-use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, with};
+use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, target, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
@@ -132,6 +132,7 @@ fn full_link(key: &str) -> Link {
         max_visits: NonZeroU32::new(u32::MAX),
         redirect: RedirectStatus::PermanentRedirect,
         forward_query: true,
+        gone_url: Some(target("https://gone.example/ü")),
         title: Some("Ünïcode \"title\" 😀".parse().unwrap()),
         tags: Tags::parse(["b tag", "ä", "a'; DROP TABLE links; --"]).unwrap(),
         password: Some(PasswordHash::from_phc("$argon2id$v=19$m=1,t=1,p=1$c2FsdA$aGFzaA")),

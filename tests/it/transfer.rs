@@ -29,7 +29,7 @@ use urlshort::{
     store::{self, History, Store},
 };
 
-use crate::support::{Process, key, link, sqlite_in, with};
+use crate::support::{Process, key, link, sqlite_in, target, with};
 
 /// The program with these arguments on the store at `url`.
 fn program(url: &str, arguments: &[&str]) -> Command {
@@ -86,6 +86,7 @@ async fn fill(store: &dyn Store) {
         max_visits: NonZeroU32::new(10),
         redirect: RedirectStatus::PermanentRedirect,
         forward_query: true,
+        gone_url: Some(target("https://gone.example")),
         title: Some("=Ünïcode, \"title\" 😀".parse().unwrap()),
         tags: Tags::parse(["b tag", "ä"]).unwrap(),
         password: Some(PasswordHash::from_phc(
@@ -122,7 +123,7 @@ fn a_skipped_row_is_reported_with_its_line_and_reason() {
     let (report, blocked) = (directory.path().join("report"), directory.path().join("blocked"));
     fs::write(&blocked, "evil.example").unwrap();
     let rules = ["--base-url", "https://sho.rt", "--blocked-hosts", blocked.to_str().unwrap()];
-    let file = "key,target\n\
+    let file = "key,target,gone_url\n\
         a,https://a.example\n\
         shorten,https://b.example\n\
         a,https://c.example\n\
@@ -130,10 +131,11 @@ fn a_skipped_row_is_reported_with_its_line_and_reason() {
         e,https://evil.example\n\
         f,ftp://f.example\n\
         g/h,https://g.example\n\
-        a,https://a.example\n";
+        a,https://a.example\n\
+        j,https://j.example,https://evil.example\n";
     let arguments = [&rules[..], &["--report", report.to_str().unwrap()]].concat();
     let (status, counts, skipped) = import(&url, file.as_bytes(), &arguments);
-    assert_eq!((status, counts.as_str()), (1, "1 added, 1 already there, 6 skipped"));
+    assert_eq!((status, counts.as_str()), (1, "1 added, 1 already there, 7 skipped"));
     let expected = [
         ("line 3, shorten", "the key is reserved"),
         ("line 4, a", "the key already has another target"),
@@ -141,6 +143,7 @@ fn a_skipped_row_is_reported_with_its_line_and_reason() {
         ("line 6, e", "this service does not lead to that host"),
         ("line 7", "a valid http(s) url is required"),
         ("line 8", "invalid key \"g/h\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"),
+        ("line 10, j", "gone_url: this service does not lead to that host"),
     ];
     let lines = expected.map(|(place, reason)| format!("urlshort: skipped {place}: {reason}"));
     assert_eq!(skipped.lines().collect::<Vec<_>>(), lines);
@@ -149,7 +152,7 @@ fn a_skipped_row_is_reported_with_its_line_and_reason() {
     let reported: Vec<_> = reported.map(|line| (line["line"].clone(), line["reason"].clone())).collect();
     assert_eq!(
         reported,
-        [3, 4, 5, 6, 7, 8]
+        [3, 4, 5, 6, 7, 8, 10]
             .into_iter()
             .zip(expected)
             .map(|(line, (_, reason))| (json!(line), json!(reason)))
@@ -229,7 +232,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
     let expected = format!(
         "'-full,https://example.com/{},taken_down,17,2026-01-02T03:04:05.678Z,anna,1969-12-31T23:59:59.999Z,6,7,1,\
-         2026-02-03T04:05:06.000Z,2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",true",
+         2026-02-03T04:05:06.000Z,2999-12-31T23:59:59.999Z,10,308,true,\"'=Ünïcode, \"\"title\"\" 😀\",\"b tag,ä\",https://gone.example/,true",
         "x".repeat(2000)
     );
     assert_eq!(row, expected);

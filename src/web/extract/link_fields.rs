@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{
     link::{
+        Target,
         options::{Options, RedirectStatus, Tags},
         time::{TimestampOutOfRange, whole_milliseconds},
     },
@@ -53,6 +54,10 @@ pub(crate) struct LinkFields {
     /// Add the query of the short URL to that of the target.
     #[serde(default)]
     forward_query: bool,
+    /// Page that browsers are led to once the link has expired or is used up: a URL as that of the target. Needs a token.
+    #[serde(default)]
+    #[schema(format = Uri, example = "https://example.com/sale-is-over")]
+    gone_url: Option<String>,
     /// Title, of 1 to 255 characters.
     #[serde(default)]
     #[schema(example = "Spring sale")]
@@ -104,6 +109,11 @@ impl LinkFields {
                     .map_err(ApiError::option)?
                     .unwrap_or_default(),
                 forward_query: self.forward_query,
+                gone_url: self
+                    .gone_url
+                    .map(|url| url.parse::<Target>())
+                    .transpose()
+                    .map_err(|error| ApiError::InvalidOption(format!("gone_url: {error}")))?,
                 title: self.title.map(|title| title.parse()).transpose().map_err(ApiError::option)?,
                 tags: Tags::parse(self.tags.iter().map(String::as_str)).map_err(ApiError::option)?,
                 password: None,

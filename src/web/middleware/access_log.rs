@@ -26,14 +26,17 @@ use crate::{
     base_url::BaseUrl,
     link::Key,
     observability::{metrics::Metrics, request_line::RequestLine},
-    shortener::Shortener,
+    shortener::{Shortener, fallback::FallbackSource},
     web::{
         extract::{
             client::{ClientIp, UnknownProxy, client_ip},
             ids::{RequestId, RequestIds, TraceId, X_REQUEST_ID},
             service_url::has_valid_host,
         },
-        respond::error::{ApiError, Failed},
+        respond::{
+            error::{ApiError, Failed},
+            fallback::LedElsewhere,
+        },
         routes::redirect::{self, FastPath},
         state::{AppState, Draining},
     },
@@ -102,16 +105,19 @@ impl Observer {
     }
 
     /// Records a request that was answered, or given up by its client.
-    fn record(&self, seen: &Seen<'_>, route: &str, status: StatusCode, error: Option<&str>) {
+    fn record(&self, seen: &Seen<'_>, route: &str, end: End<'_>) {
+        let End { status, error, fallback } = end;
         let duration = seen.start.elapsed();
-        if route == redirect::ROUTE && status == StatusCode::FOUND && seen.method == Method::GET {
+        let is_usual = route == redirect::ROUTE && status == StatusCode::FOUND && fallback.is_none();
+        if is_usual && seen.method == Method::GET {
             self.redirected.inc();
             self.redirected_seconds.observe(duration.as_secs_f64());
         } else {
             let labels = [route, method_label(seen.method), status.as_str()];
             self.metrics.http_requests.with_label_values(&labels).inc();
-            let duration_seconds =
-                self.metrics.http_request_duration.with_label_values(&[route, outcome(status)]);
+            // A fallback says nothing about the service level of redirects.
+            let outcome = if fallback.is_some() { "fallback" } else { outcome(status) };
+            let duration_seconds = self.metrics.http_request_duration.with_label_values(&[route, outcome]);
             duration_seconds.observe(duration.as_secs_f64());
         }
         let line = RequestLine {
@@ -124,6 +130,7 @@ impl Observer {
             trace_id: seen.trace_id.map(TraceId::as_str),
             client_ip: seen.client.0,
             user_agent: seen.user_agent.and_then(|agent| agent.to_str().ok()),
+            fallback: fallback.map(FallbackSource::as_str),
             error,
         };
         line.log(match route {
@@ -145,6 +152,14 @@ impl Observer {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
+}
+
+/// The end of a request.
+struct End<'a> {
+    status: StatusCode,
+    /// The cause of a 5xx.
+    error: Option<&'a str>,
+    fallback: Option<FallbackSource>,
 }
 
 /// A request as it is recorded.
@@ -217,7 +232,8 @@ where
                 trace_id: trace_id.as_ref(),
                 client,
             };
-            observer.record(&seen, route, response.status(), take_cause(&mut response).as_deref());
+            let (status, cause) = (response.status(), take_cause(&mut response));
+            observer.record(&seen, route, End { status, error: cause.as_deref(), fallback: None });
             observer.complete(response.headers_mut(), request_id);
             return Either::Left(ready_now(Ok(response)));
         }
@@ -283,12 +299,14 @@ impl Exchange {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
         let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
-        self.record(route, response.status(), take_cause(response).as_deref());
+        let (status, cause) = (response.status(), take_cause(response));
+        let fallback = response.extensions_mut().remove().map(|LedElsewhere(source)| source);
+        self.record(route, End { status, error: cause.as_deref(), fallback });
         let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
         self.observer.complete(response.headers_mut(), request_id);
     }
 
-    fn record(&self, route: &str, status: StatusCode, error: Option<&str>) {
+    fn record(&self, route: &str, end: End<'_>) {
         self.observer.metrics.http_requests_in_flight.dec();
         let seen = Seen {
             start: self.start,
@@ -299,7 +317,7 @@ impl Exchange {
             trace_id: self.trace_id.as_ref(),
             client: self.client,
         };
-        self.observer.record(&seen, route, status, error);
+        self.observer.record(&seen, route, end);
     }
 
     /// Guesses the route of a request that was dropped. Redirects must be counted: a client that waits in vain for one is
@@ -317,7 +335,7 @@ impl Drop for Exchange {
         if !self.ended
             && let Ok(status) = StatusCode::from_u16(CLIENT_CLOSED_REQUEST)
         {
-            self.record(self.probable_route(), status, None);
+            self.record(self.probable_route(), End { status, error: None, fallback: None });
         }
     }
 }

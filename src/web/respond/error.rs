@@ -34,6 +34,8 @@ pub(crate) enum ApiError {
     InvalidUrl(#[from] InvalidTarget),
     #[error(transparent)]
     RefusedUrl(Refusal),
+    #[error("gone_url: {0}")]
+    RefusedGoneUrl(Refusal),
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     #[error("this key is a path of the service itself")]
@@ -69,6 +71,8 @@ pub(crate) enum ApiError {
     InvalidIdempotencyKey,
     #[error("a valid bearer token is required")]
     Unauthorized,
+    #[error("{0} can only be set with a token")]
+    TokenNeeded(&'static str),
     #[error("this token does not allow that")]
     Forbidden,
     #[error("the form was sent by another website")]
@@ -140,10 +144,10 @@ impl ApiError {
     fn status_and_code(&self) -> (StatusCode, &'static str) {
         match self {
             Self::InvalidUrl(_) => (StatusCode::BAD_REQUEST, "invalid_url"),
-            Self::RefusedUrl(Refusal::Loop) => (StatusCode::BAD_REQUEST, "invalid_url"),
-            Self::RefusedUrl(Refusal::BlockedHost | Refusal::PrivateHost) => {
-                (StatusCode::FORBIDDEN, "target_refused")
-            }
+            Self::RefusedUrl(refusal) | Self::RefusedGoneUrl(refusal) => match refusal {
+                Refusal::Loop => (StatusCode::BAD_REQUEST, "invalid_url"),
+                Refusal::BlockedHost | Refusal::PrivateHost => (StatusCode::FORBIDDEN, "target_refused"),
+            },
             Self::InvalidKey(_) => (StatusCode::BAD_REQUEST, "invalid_key"),
             Self::ReservedKey => (StatusCode::CONFLICT, "key_reserved"),
             Self::KeyTaken => (StatusCode::CONFLICT, "key_taken"),
@@ -160,7 +164,7 @@ impl ApiError {
             Self::InvalidOption(_) => (StatusCode::BAD_REQUEST, "invalid_option"),
             Self::InvalidQuery(_) => (StatusCode::BAD_REQUEST, "invalid_query"),
             Self::InvalidIdempotencyKey => (StatusCode::BAD_REQUEST, "invalid_idempotency_key"),
-            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Unauthorized | Self::TokenNeeded(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::CrossOrigin => (StatusCode::FORBIDDEN, "cross_origin"),
             Self::Changed => (StatusCode::PRECONDITION_FAILED, "precondition_failed"),
@@ -235,7 +239,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        if matches!(self, Self::Unauthorized) {
+        if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response.extensions_mut().insert(Failed(Arc::new(self)));
@@ -285,6 +289,8 @@ impl From<ChangeError> for ApiError {
             ChangeError::NotFound => Self::NotFound,
             ChangeError::Conflict => Self::Changed,
             ChangeError::Refused(refusal) => Self::RefusedUrl(refusal),
+            ChangeError::GoneUrlRefused(refusal) => Self::RefusedGoneUrl(refusal),
+            ChangeError::TokenNeeded(field) => Self::TokenNeeded(field),
             ChangeError::KeyReserved => Self::ReservedKey,
             ChangeError::KeyTaken => Self::KeyTaken,
             ChangeError::NoFreeKey => Self::NoFreeKey,
@@ -300,7 +306,7 @@ impl From<FollowError> for ApiError {
     fn from(error: FollowError) -> Self {
         match error {
             FollowError::NotFound => Self::NotFound,
-            FollowError::Gone => Self::Gone,
+            FollowError::Ended { .. } | FollowError::Gone => Self::Gone,
             FollowError::Blocked => Self::Blocked,
             FollowError::PasswordNeeded => Self::PasswordNeeded,
             FollowError::WrongPassword => Self::WrongPassword,

@@ -159,14 +159,14 @@ async fn render(
 async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -> Option<Offer> {
     let is_followed = matches!(parts.method, Method::GET | Method::HEAD) && frame.user.is_some();
     let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
-    let root = &frame.root;
+    let (root, form) = (&frame.root, &frame.form);
     match state.links.find(&key).await {
         // It is scheduled.
         Ok(Some(_)) => {
             Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link of this key".into() })
         }
         Ok(None) if frame.may_write() => {
-            Some(Offer { href: format!("{root}?key={key}"), label: format!("Create the link “{key}”") })
+            Some(Offer { href: format!("{form}?key={key}"), label: format!("Create the link “{key}”") })
         }
         _ => None,
     }

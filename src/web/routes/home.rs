@@ -1,15 +1,15 @@
-//! `GET /`: how to use the service, or for browsers the form that makes a link.
+//! `GET /`: how to use the service, or for browsers the form that makes a link, or the way to `HOME_URL`.
 
 use askama::Template;
 use axum::{
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use crate::web::{
     extract::{accept::preferred, body::Query, service_url::ServiceUrl},
-    respond::{error::ApiError, page::page},
+    respond::{error::ApiError, fallback::lead, page::page},
     state::AppState,
     ui::{
         frame::Frame,
@@ -30,10 +30,13 @@ struct UsagePage {
 #[utoipa::path(
     get,
     path = "/",
-    responses((status = OK, description = "Five lines, or a page for browsers", content(
-        (String = "text/plain"),
-        (String = "text/html"),
-    ))),
+    responses(
+        (status = OK, description = "Five lines, or a page for browsers", content(
+            (String = "text/plain"),
+            (String = "text/html"),
+        )),
+        (status = FOUND, description = "The way to `HOME_URL`, for browsers", headers(("Location" = String))),
+    ),
 )]
 pub(crate) async fn home(
     State(state): State<AppState>,
@@ -45,6 +48,9 @@ pub(crate) async fn home(
     let usage = usage(&base_url.to_string());
     if preferred(&headers, &["text/plain", "text/html"]) == "text/plain" {
         return ([(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")], usage).into_response();
+    }
+    if let Some(fallback) = state.shortener.home_fallback(&base_url) {
+        return lead(StatusCode::FOUND, &fallback);
     }
     if !state.config.access.ui {
         return page(&UsagePage { title: "urlshort", frame, usage });

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::{
     body::Body,
     extract::{FromRequestParts, RawQuery, State},
-    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use jiff::Timestamp;
 use utoipa::IntoResponses;
 
 use crate::{
+    base_url::BaseUrl,
     link::Link,
-    shortener::{Follower, Shortener},
+    shortener::{FollowError, Follower, Shortener, Way},
     web::{
         extract::{
             ids::X_REQUEST_ID,
@@ -23,7 +24,8 @@ use crate::{
         },
         respond::{
             error::{ApiError, ErrorBody, ErrorResponses},
-            secure_headers,
+            fallback::lead,
+            page, secure_headers,
         },
         routes::preview::{PreviewBody, preview},
         state::AppState,
@@ -63,7 +65,8 @@ pub(crate) enum FollowErrors {
 /// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page
 /// for browsers and as JSON for others. A link that has a limited number of visits lets only people through: HEAD,
 /// prefetches, previews and bots get 403 `only_people`. What keeps a link from being followed keeps it from being shown
-/// as well.
+/// as well. Browsers may be led to another page with 302 instead of getting 404 or 410, see `NOT_FOUND_URL`, `GONE_URL` and
+/// `gone_url`.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
@@ -77,7 +80,7 @@ pub(crate) enum FollowErrors {
 )]
 pub(crate) async fn redirect(
     State(state): State<AppState>,
-    path: ShortPath,
+    path: Result<ShortPath, ApiError>,
     RawQuery(query): RawQuery,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
@@ -88,16 +91,36 @@ pub(crate) async fn redirect(
         _ => Follower::Visitor(visitor(&parts.headers)),
     };
     match path {
-        ShortPath::Follow(key) => {
-            let link = shortener.follow(&key, follower, None).await?;
-            to_target(&link, query.as_deref(), shortener, HeaderMap::with_capacity(HEADERS))
+        Ok(ShortPath::Follow(key)) => {
+            let base_url = address_for_fallbacks(&mut parts, &state).await;
+            match shortener.follow(&key, follower, None, base_url.as_ref()).await? {
+                Way::Link(link) => {
+                    to_target(&link, query.as_deref(), shortener, HeaderMap::with_capacity(HEADERS))
+                }
+                Way::Fallback(fallback) => Ok(lead(StatusCode::FOUND, &fallback)),
+            }
         }
-        ShortPath::Preview(key) => {
+        // It is the key of no link.
+        Err(error) => {
+            let base_url = address_for_fallbacks(&mut parts, &state).await;
+            let fallback =
+                base_url.and_then(|base_url| shortener.fallback(&FollowError::NotFound, &base_url));
+            fallback.map(|fallback| lead(StatusCode::FOUND, &fallback)).ok_or(error)
+        }
+        Ok(ShortPath::Preview(key)) => {
             let ServiceUrl(base_url) = ServiceUrl::from_request_parts(&mut parts, &state).await?;
             let Ok(frame) = Frame::from_request_parts(&mut parts, &state).await;
             preview(shortener, &base_url, &key, &follower, &parts.headers, frame).await
         }
     }
+}
+
+/// Returns the address of the service if the client is a browser, which takes a fallback instead of an error.
+pub(crate) async fn address_for_fallbacks(parts: &mut Parts, state: &AppState) -> Option<BaseUrl> {
+    if !page::is_wanted(&parts.headers) {
+        return None;
+    }
+    ServiceUrl::from_request_parts(parts, state).await.ok().map(|ServiceUrl(base_url)| base_url)
 }
 
 /// Returns the redirect of a link, with these headers besides its own.

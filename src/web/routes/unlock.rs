@@ -2,18 +2,22 @@
 
 use axum::{
     extract::{FromRequest, RawQuery, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    shortener::{FollowError, Follower},
+    shortener::{FollowError, Follower, Way},
     web::{
         extract::{body::Payload, client::ClientIp, link_key::LinkKey, visitor::visitor},
         middleware::password_attempts::Attempt,
-        respond::error::{ApiError, ErrorBody, ErrorResponses},
-        routes::redirect::{FollowErrors, NO_STORE, location},
+        respond::{
+            error::{ApiError, ErrorBody, ErrorResponses},
+            fallback::lead,
+        },
+        routes::redirect::{FollowErrors, NO_STORE, address_for_fallbacks, location},
         state::AppState,
     },
 };
@@ -50,26 +54,41 @@ pub(crate) async fn unlock(
     RawQuery(query): RawQuery,
     LinkKey { key }: LinkKey,
     request: Request,
-) -> Result<(StatusCode, [(HeaderName, HeaderValue); 2]), ApiError> {
+) -> Result<Response, ApiError> {
     let AppState { shortener, attempts, .. } = &state;
+    let (mut parts, body) = request.into_parts();
+    let base_url = address_for_fallbacks(&mut parts, &state).await;
     // Nothing is read for a link that can't be followed, or from a client that has to wait.
-    let has_password = shortener.find(&key).await?.doc.options.password.is_some();
+    let has_password = match shortener.find(&key).await {
+        Ok(link) => link.doc.options.password.is_some(),
+        Err(error) => {
+            let fallback = base_url.and_then(|base_url| shortener.fallback(&error, &base_url));
+            return fallback
+                .map(|fallback| lead(StatusCode::SEE_OTHER, &fallback))
+                .ok_or_else(|| error.into());
+        }
+    };
     if has_password {
         attempts.check(client, &key)?;
     }
-    let Payload(Unlock { password }) = Payload::from_request(request, &state).await?;
+    let Payload(Unlock { password }) =
+        Payload::from_request(Request::from_parts(parts, body), &state).await?;
     let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
     let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
     let visitor = Follower::Visitor(visitor(&headers));
-    let followed = shortener.follow(&key, visitor, Some(password)).await;
+    let followed = shortener.follow(&key, visitor, Some(password), base_url.as_ref()).await;
     match &followed {
         Ok(_) => attempt.map(Attempt::succeed),
         // It was charged when it began.
         Err(FollowError::WrongPassword) => None,
         Err(_) => attempt.map(Attempt::forgive),
     };
-    let link = followed?;
+    let link = match followed? {
+        Way::Link(link) => link,
+        Way::Fallback(fallback) => return Ok(lead(StatusCode::SEE_OTHER, &fallback)),
+    };
     let location = location(&link, query.as_deref())?;
     // 303, and not the status of the link: 307 and 308 would send the password on to the target.
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)]))
+    let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)];
+    Ok((StatusCode::SEE_OTHER, headers).into_response())
 }

@@ -14,6 +14,8 @@ pub(crate) struct Field {
     pub(crate) is_editable: bool,
     /// True if the form of a new link has it.
     pub(crate) is_for_new: bool,
+    /// True if only people with a token that may write can set it.
+    pub(crate) needs_token: bool,
 }
 
 /// The kind of an input.
@@ -39,6 +41,7 @@ pub(crate) static URL: Field = Field {
     input: Input::Url,
     is_editable: true,
     is_for_new: true,
+    needs_token: false,
 };
 
 /// All other fields, in the order of the page.
@@ -50,6 +53,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Text,
         is_editable: false,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "title",
@@ -58,6 +62,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Text,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "tags",
@@ -66,6 +71,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Text,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "expires_in",
@@ -81,6 +87,7 @@ pub(crate) static FIELDS: &[Field] = &[
         ]),
         is_editable: false,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "starts_at",
@@ -89,6 +96,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Time,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "expires_at",
@@ -97,6 +105,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Time,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "max_visits",
@@ -105,6 +114,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Number,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "password",
@@ -113,6 +123,7 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Password,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "redirect",
@@ -126,6 +137,7 @@ pub(crate) static FIELDS: &[Field] = &[
         ]),
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
     },
     Field {
         name: "forward_query",
@@ -134,6 +146,16 @@ pub(crate) static FIELDS: &[Field] = &[
         input: Input::Flag,
         is_editable: true,
         is_for_new: true,
+        needs_token: false,
+    },
+    Field {
+        name: "gone_url",
+        label: "Page after the end",
+        hint: "Where browsers are led once the link has expired or is used up",
+        input: Input::Url,
+        is_editable: true,
+        is_for_new: true,
+        needs_token: true,
     },
 ];
 
@@ -151,9 +173,10 @@ impl Field {
     /// Returns a sentence about a wrong value of this field.
     pub(crate) fn complaint(&self, error: &ApiError) -> String {
         match (error, &self.input) {
-            (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) => {
+            (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) | (ApiError::InvalidOption(_), Input::Url) => {
                 "Enter a web address, such as https://example.com/page.".into()
             }
+            (ApiError::RefusedGoneUrl(refusal), _) => sentence(&ApiError::RefusedUrl(*refusal)),
             (ApiError::InvalidKey(_), _) => "Use 1 to 64 letters, digits, - and _, without spaces.".into(),
             (ApiError::KeyTaken, _) => "This key is taken. Choose another one.".into(),
             (ApiError::ReservedKey, _) => {

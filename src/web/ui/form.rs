@@ -65,6 +65,7 @@ impl LinkForm {
         form.set("expires_at", options.expires_at.map(local).unwrap_or_default());
         form.set("max_visits", options.max_visits.map(|max| max.to_string()).unwrap_or_default());
         form.set("redirect", options.redirect.code().to_string());
+        form.set("gone_url", options.gone_url.as_ref().map_or("", |url| url.as_str()));
         form.set("forward_query", if options.forward_query { "true" } else { "" });
         form
     }
@@ -143,8 +144,13 @@ impl LinkForm {
     }
 
     /// Returns the inputs of a new link, apart from the target.
-    pub(crate) fn inputs_of_new<'a>(&'a self, messages: &'a [Message]) -> Vec<FieldInput<'a>> {
-        FIELDS.iter().filter(|field| field.is_for_new).map(|field| self.input(field, messages)).collect()
+    pub(crate) fn inputs_of_new<'a>(
+        &'a self,
+        messages: &'a [Message],
+        has_token: bool,
+    ) -> Vec<FieldInput<'a>> {
+        let fields = FIELDS.iter().filter(|field| field.is_for_new && (has_token || !field.needs_token));
+        fields.map(|field| self.input(field, messages)).collect()
     }
 
     /// Returns the inputs of a link that exists, with the target first.
@@ -166,6 +172,7 @@ impl FormErrors {
     pub(crate) fn of(cause: ApiError) -> Self {
         let name = match &cause {
             ApiError::InvalidUrl(_) | ApiError::RefusedUrl(_) => "url",
+            ApiError::RefusedGoneUrl(_) => "gone_url",
             ApiError::InvalidKey(_) | ApiError::KeyTaken | ApiError::ReservedKey => "key",
             _ => "",
         };

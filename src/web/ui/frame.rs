@@ -19,6 +19,8 @@ use crate::{
 pub(crate) struct Frame {
     /// The path of the service on its host. It ends with a slash.
     pub(crate) root: String,
+    /// The path of the form for a new link.
+    pub(crate) form: String,
     pub(crate) user: Option<User>,
     /// True if there are pages to navigate to.
     pub(crate) has_navigation: bool,
@@ -71,10 +73,13 @@ impl FromRequestParts<AppState> for Frame {
     /// Never fails: an error page needs a frame, too. If the store is away, nobody is signed in.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let url = ServiceUrl::from_request_parts(parts, state).await;
-        let root = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());
+        let root: String = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());
         let has_navigation = state.config.access.ui;
         let user = if has_navigation { session::user(parts, state).await.unwrap_or_default() } else { None };
+        // Elsewhere, the form is at the root.
+        let form =
+            if state.config.fallbacks.home_url.is_some() { format!("{root}ui/new") } else { root.clone() };
         let abuse_contact = state.config.server.abuse_contact.clone();
-        Ok(Self { root, user, has_navigation, abuse_contact, current: "" })
+        Ok(Self { root, form, user, has_navigation, abuse_contact, current: "" })
     }
 }

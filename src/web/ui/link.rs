@@ -105,6 +105,7 @@ pub(crate) struct LinkView {
     /// The short URL without its scheme.
     pub(crate) short: String,
     pub(crate) target: String,
+    pub(crate) gone_url: Option<String>,
     pub(crate) title: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) state: StateWord,
@@ -129,6 +130,7 @@ impl LinkView {
             short: short_url.split_once("://").map_or(&*short_url, |(_, short)| short).into(),
             short_url,
             target: link.doc.target.to_string(),
+            gone_url: options.gone_url.as_ref().map(ToString::to_string),
             title: options.title.as_ref().map(|title| title.as_str().into()),
             tags: options.tags.iter().map(|tag| tag.as_str().into()).collect(),
             state: StateWord::of(record, moment),

@@ -192,6 +192,7 @@ mod tests {
             title: "Links",
             frame: Frame {
                 root: "/".into(),
+                form: "/".into(),
                 user: None,
                 has_navigation: true,
                 abuse_contact: None,

@@ -1,4 +1,4 @@
-//! `/` in a browser, and `POST /ui/new`: the form that makes a link.
+//! `/` in a browser, and `/ui/new`: the form that makes a link.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -16,7 +16,7 @@ use crate::{
     shortener::{FollowError, Follower, Shortened},
     web::{
         extract::{
-            body::Payload,
+            body::{Payload, Query},
             service_url::ServiceUrl,
             token::{Action, Author},
         },
@@ -65,6 +65,16 @@ impl HomePage<'_> {
     fn error_of(&self, field: &str) -> Option<&str> {
         self.messages.iter().find(|message| message.field == field).map(|message| message.text.as_str())
     }
+}
+
+/// `GET /ui/new`: the form, also where `/` leads elsewhere.
+pub(crate) async fn open(
+    State(state): State<AppState>,
+    frame: Frame,
+    ServiceUrl(base_url): ServiceUrl,
+    Query(query): Query<HomeQuery>,
+) -> Response {
+    show(&state, &base_url, frame, query).await
 }
 
 /// Shows the form, with the link that was just made above it.
@@ -131,7 +141,7 @@ pub(crate) async fn create(
     Payload(form): Payload<LinkForm>,
 ) -> Response {
     match try_create(&state, &base_url, &author, &form).await {
-        Ok(key) => see_other(format!("{}?made={key}", frame.root)),
+        Ok(key) => see_other(format!("{}?made={key}", frame.form)),
         Err(FormErrors { messages, cause }) => {
             let page = home_page(&state, &base_url, frame, &form, &messages, None);
             page_of_error(cause, &page)

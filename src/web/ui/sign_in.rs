@@ -111,7 +111,7 @@ fn next_page(root: &str, next: String) -> String {
 
 /// `POST /ui/sign-out`: makes the browser forget its session.
 pub(crate) async fn sign_out(frame: Frame, ServiceUrl(base_url): ServiceUrl) -> impl IntoResponse {
-    let mut response = see_other(frame.root);
+    let mut response = see_other(frame.form);
     response.headers_mut().insert(header::SET_COOKIE, set_cookie(base_url.is_https(), "", 0));
     response
 }

@@ -39,7 +39,7 @@ async fn everything_comes_back(url: &str, wipe: impl AsyncFnOnce()) {
         "key": "-full", "created_by": "anna", "target": format!("https://example.com/{}", "x".repeat(2000)),
         "created_at": "2026-01-02T03:04:05.678Z", "expires_at": "2999-12-31T23:59:59.999Z", "max_visits": 10,
         "needs": 1, "starts_at": "2026-02-03T04:05:06.000Z",
-        "taken_down_at": "1969-12-31T23:59:59.999Z", "redirect": 308, "forward_query": true,
+        "taken_down_at": "1969-12-31T23:59:59.999Z", "redirect": 308, "forward_query": true, "gone_url": "https://gone.example/",
         "title": "=Ünïcode, \"title\" 😀", "tags": ["b tag", "ä"],
         "password": "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "version": 7, "visits": 6, "undated_clicks": 10,
         "days": {

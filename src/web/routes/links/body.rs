@@ -56,6 +56,8 @@ pub(crate) struct LinkBody {
     clicks: u64,
     redirect: u16,
     forward_query: bool,
+    #[schema(format = Uri, required = true)]
+    gone_url: Option<String>,
     has_password: bool,
     version: u32,
 }
@@ -81,6 +83,7 @@ impl LinkBody {
             clicks: record.clicks,
             redirect: options.redirect.code(),
             forward_query: options.forward_query,
+            gone_url: options.gone_url.as_ref().map(|url| url.as_str().into()),
             has_password: options.password.is_some(),
             version: link.version,
         }

@@ -1,0 +1,69 @@
+//! Fallbacks: pages elsewhere that browsers are led to instead of an error.
+
+use super::{FollowError, Shortener};
+use crate::{base_url::BaseUrl, link::Target};
+
+/// The page that a browser is led to, and where its address comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    pub url: Target,
+    pub source: FallbackSource,
+}
+
+/// The setting that names a fallback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FallbackSource {
+    /// `HOME_URL`
+    Home,
+    /// `NOT_FOUND_URL`
+    NotFound,
+    /// `GONE_URL`
+    Gone,
+    /// The field `gone_url` of the link.
+    Link,
+}
+
+impl FallbackSource {
+    /// Returns the name used in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Home => "home",
+            Self::NotFound => "not_found",
+            Self::Gone => "gone",
+            Self::Link => "link",
+        }
+    }
+}
+
+impl Shortener {
+    /// Returns the page to lead a browser to instead of telling it `error`.
+    ///
+    /// A link that was taken down has none: its visitors must learn that it was stopped. `base_url` is the address of this
+    /// service, to which no fallback leads back.
+    pub fn fallback(&self, error: &FollowError, base_url: &BaseUrl) -> Option<Fallback> {
+        let options = &self.fallbacks;
+        match error {
+            FollowError::NotFound => {
+                outside(options.not_found_url.as_ref(), FallbackSource::NotFound, base_url)
+            }
+            FollowError::Ended { gone_url } => {
+                // Its host may have been blocked since the link was made.
+                let is_allowed = |url: &&Target| self.policy.check(url, base_url).is_ok();
+                outside(gone_url.as_ref().filter(is_allowed), FallbackSource::Link, base_url)
+                    .or_else(|| outside(options.gone_url.as_ref(), FallbackSource::Gone, base_url))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the page to lead browsers to that ask for `/`.
+    pub fn home_fallback(&self, base_url: &BaseUrl) -> Option<Fallback> {
+        outside(self.fallbacks.home_url.as_ref(), FallbackSource::Home, base_url)
+    }
+}
+
+/// Returns a fallback, unless it would lead back to this service.
+fn outside(url: Option<&Target>, source: FallbackSource, base_url: &BaseUrl) -> Option<Fallback> {
+    let url = url.filter(|url| !base_url.covers(url))?;
+    Some(Fallback { url: url.clone(), source })
+}
