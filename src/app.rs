@@ -18,6 +18,7 @@ use crate::{
     observability::metrics::Metrics,
     password::Passwords,
     policy::TargetPolicy,
+    retention::Retention,
     server::{self, Listener, Workers},
     shortener::Shortener,
     store::{Secret, Store},
@@ -178,6 +179,13 @@ impl App {
         tasks.spawn(async move { policy.reload_regularly().await });
         let tokens = self.state.live_tokens.clone();
         tasks.spawn(async move { tokens.reload_regularly().await });
+        let retention = Retention {
+            options: self.state.config.retention,
+            links: self.links(),
+            clock: self.state.shortener.clock.clone(),
+            metrics: self.state.metrics.clone(),
+        };
+        tasks.spawn(async move { retention.sweep_regularly().await });
         tasks
     }
 }

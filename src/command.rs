@@ -4,13 +4,14 @@ use std::ffi::OsString;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
-use self::{export::ExportOptions, import::ImportOptions, token::TokenOptions};
-use crate::config::{Config, PolicyOptions, StoreOptions};
+use self::{export::ExportOptions, import::ImportOptions, purge::PurgeOptions, token::TokenOptions};
+use crate::config::{Config, PolicyOptions, RetentionOptions, StoreOptions};
 
 pub mod export;
 pub mod healthcheck;
 pub mod import;
 mod memory;
+pub mod purge;
 pub mod serve;
 pub mod terminal;
 pub mod token;
@@ -42,6 +43,11 @@ pub enum Command {
     /// run again. Exits with 0 when all links are in the store, 1 when some were skipped, none were found or it had to
     /// stop, 2 when it was called wrongly.
     Import(ImportOptions),
+    /// Removes expired links and old statistics now, by `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
+    ///
+    /// The service does the same by itself if it runs with these options. Exits with 0 when everything is removed, 1 when the
+    /// store failed (then run it again), 2 when it was called wrongly.
+    Purge(PurgeOptions),
     /// Makes a token for the API, and its line for the file of tokens
     ///
     /// The first line of standard output is the token, the second one is the line for the file. The line has only a digest of
@@ -56,11 +62,13 @@ impl Cli {
         // This gives each command the options of the service, of which its help shows those that it goes by.
         command.build();
         let store = names(StoreOptions::augment_args(clap::Command::default()));
+        let retention = names(RetentionOptions::augment_args(clap::Command::default()));
         let policy = names(PolicyOptions::augment_args(clap::Command::default()));
         let shown = [
             ("healthcheck", vec!["host".into(), "port".into()]),
             ("token", Vec::new()),
             ("export", store.clone()),
+            ("purge", [store.clone(), retention].concat()),
             ("import", [store, policy, vec!["base_url".into()]].concat()),
         ];
         shown.into_iter().fold(command, |command, (name, shown)| {
@@ -76,8 +84,14 @@ impl Cli {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
         cli.config.complete().map_err(invalid)?;
-        if cli.command.is_none() {
-            cli.config.access.check_tokens().map_err(invalid)?;
+        match &cli.command {
+            None => cli.config.access.check_tokens().map_err(invalid)?,
+            Some(Command::Purge(_)) if cli.config.retention.is_off() => {
+                let reason = "purge removes nothing without PURGE_EXPIRED_AFTER (--purge-expired-after) or STATS_RETENTION \
+                              (--stats-retention)";
+                return Err(invalid(reason.into()));
+            }
+            Some(_) => {}
         }
         Ok(cli)
     }

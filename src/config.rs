@@ -3,9 +3,11 @@
 //! A new option is one field here. Its flag and its environment variable have the name of the field.
 
 mod abuse_contact;
+mod fallbacks;
 mod postgres;
 #[cfg(test)]
 mod properties;
+mod retention;
 mod store_url;
 mod values;
 mod warnings;
@@ -26,13 +28,14 @@ use self::values::{
 };
 pub use self::{
     abuse_contact::{AbuseContact, InvalidAbuseContact},
+    fallbacks::FallbackOptions,
+    retention::RetentionOptions,
     store_url::{InvalidStoreUrl, StoreUrl},
     values::{InvalidRateLimit, LogFormat, Rate, RateLimit, StrategyName},
     warnings::{Warning, warnings},
 };
 use crate::{
     base_url::BaseUrl,
-    link::Target,
     observability::logging::Chain,
     tokens::{LiveTokens, Tokens},
     watched_file::FileError,
@@ -55,6 +58,8 @@ pub struct Config {
     pub policy: PolicyOptions,
     #[command(flatten)]
     pub fallbacks: FallbackOptions,
+    #[command(flatten)]
+    pub retention: RetentionOptions,
     #[command(flatten)]
     pub access: AccessOptions,
     #[command(flatten)]
@@ -161,23 +166,6 @@ pub struct PolicyOptions {
     pub block_private_targets: bool,
 }
 
-/// The pages elsewhere that browsers are led to.
-#[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Links")]
-pub struct FallbackOptions {
-    /// Where / leads browsers; the form for new links is then at /ui/new
-    #[arg(long, value_name = "URL")]
-    pub home_url: Option<Target>,
-
-    /// Where browsers are led that follow a link which does not exist, or has not started
-    #[arg(long, value_name = "URL")]
-    pub not_found_url: Option<Target>,
-
-    /// Where browsers are led that follow a link which has expired or is used up, unless it has its own gone_url
-    #[arg(long, value_name = "URL")]
-    pub gone_url: Option<Target>,
-}
-
 /// The clients that may make and manage links.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Access")]
@@ -269,24 +257,6 @@ impl StoreOptions {
     /// is given up as well.
     pub(crate) fn call_deadline(&self) -> Duration {
         self.store_timeout * 9 / 10
-    }
-}
-
-impl FallbackOptions {
-    /// Refuses a fallback that leads back to the service, where browsers would be led in circles.
-    fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
-        let Self { home_url, not_found_url, gone_url } = self;
-        for (flag, url) in
-            [("--home-url", home_url), ("--not-found-url", not_found_url), ("--gone-url", gone_url)]
-        {
-            if let Some(url) = url.as_ref().filter(|url| base_url.covers(url)) {
-                let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
-                return Err(format!(
-                    "{variable} ({flag}): '{url}': leads back to BASE_URL, which is {base_url}"
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,8 @@
 //! leads through the middleware to a route or to a page for people, and both call use cases of [`shortener`]. Use cases ask a
 //! [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a [`policy`] and
 //! count [`clicks`]. Links to [`blocked_hosts`] are neither made nor followed. Clients that manage links have [`tokens`];
-//! these and the list of blocked hosts follow the changes of a [`watched_file`]. [`link`] and [`base_url`] are the values that all of them share. [`app`] puts the parts together.
+//! these and the list of blocked hosts follow the changes of a [`watched_file`]. [`retention`] removes what has expired.
+//! [`link`] and [`base_url`] are the values that all of them share. [`app`] puts the parts together.
 //!
 //! [`command`] has the command line and what the program does with it, [`config`] the options, in groups that are the
 //! parameters of the parts. [`transfer`] reads and writes files of links, [`observability`] has the log and the metrics.
@@ -49,6 +50,7 @@ pub mod links;
 pub mod observability;
 pub mod password;
 pub mod policy;
+pub mod retention;
 pub mod server;
 pub mod shortener;
 pub mod store;

@@ -18,11 +18,11 @@ pub use self::{blocked::all_blocked_hosts, cache::Found};
 use crate::{
     clicks::{DayCounts, Tally},
     config::CacheOptions,
-    gate::{Full, Gate},
+    gate::{Full, Gate, Place},
     link::{Key, Link, Revision},
     observability::metrics::Metrics,
     store::{
-        Change, History, Record, Secret, Store, StoreError,
+        Change, DayPurge, History, PurgedDays, Record, Secret, Store, StoreError,
         listing::{Listing, Page},
     },
 };
@@ -165,9 +165,7 @@ impl Links {
     /// See [`ListError`].
     pub async fn list(&self, listing: &Listing) -> Result<Page, ListError> {
         let (operation, _place) = if listing.filter.is_search() {
-            let turn = timeout(SEARCH_PATIENCE, self.searches.enter()).await;
-            let place = turn.map_err(|_| ListError::Busy)?.map_err(|Full| ListError::Busy)?;
-            ("search", Some(place))
+            ("search", Some(self.turn_to_search().await?))
         } else {
             ("list", None)
         };
@@ -176,6 +174,22 @@ impl Links {
             self.health.note_damage(&damaged.key, &damaged.error);
         }
         Ok(page)
+    }
+
+    async fn turn_to_search(&self) -> Result<Place, ListError> {
+        let turn = timeout(SEARCH_PATIENCE, self.searches.enter()).await;
+        turn.map_err(|_| ListError::Busy)?.map_err(|Full| ListError::Busy)
+    }
+
+    /// Removes counts of old days, in one part of the store. See [`Store::purge_days`].
+    ///
+    /// It takes its turn among the searches.
+    ///
+    /// # Errors
+    /// See [`ListError`].
+    pub async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, ListError> {
+        let _place = self.turn_to_search().await?;
+        Ok(self.health.run("purge_days", self.health.store().purge_days(purge)).await?)
     }
 
     /// Takes numbers from the store's counter. See [`Store::take_numbers`].

@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         Some(Command::Export(options)) => {
             command::export::run(&cli.config, &options).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Purge(options)) => {
+            command::purge::run(&cli.config, options).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Token(options)) => command::token::run(&options).map(|()| ExitCode::SUCCESS),
         Some(Command::Import(options)) => command::import::run(&cli.config, &options),
     };

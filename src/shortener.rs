@@ -11,7 +11,7 @@ use std::{collections::HashSet, sync::Arc};
 use jiff::{Timestamp, civil::Date, tz::Offset};
 use thiserror::Error;
 
-use self::fallback::Fallback;
+use self::fallback::Way;
 use crate::{
     base_url::BaseUrl,
     clicks::{Clicks, Visitor},
@@ -112,15 +112,6 @@ impl Follower {
     fn is_person(&self) -> bool {
         matches!(self, Self::Visitor(Visitor::Person { .. }))
     }
-}
-
-/// The way that a follower is led.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the target of the link.
-    Link(Arc<Link>),
-    /// To another page, instead of an error.
-    Fallback(Fallback),
 }
 
 /// The reason why a link does not redirect.
@@ -334,7 +325,7 @@ impl Shortener {
                 return Err(FollowError::OnlyPeople);
             }
             if !self.links.use_visit(key).await? {
-                return Err(ended(&link));
+                return Err(FollowError::ended(&link));
             }
         }
         Ok(link)
@@ -343,7 +334,7 @@ impl Shortener {
     /// Refuses a link without visits left.
     async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
         let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
-        if record.is_used_up() { Err(ended(&record.link)) } else { Ok(()) }
+        if record.is_used_up() { Err(FollowError::ended(&record.link)) } else { Ok(()) }
     }
 
     /// Returns a link to show instead of following it.
@@ -408,13 +399,9 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
         LinkState::Active => Ok(()),
         LinkState::Scheduled => Err(FollowError::NotFound),
         LinkState::Blocked => Err(FollowError::Blocked),
-        LinkState::Expired | LinkState::UsedUp => Err(ended(link)),
+        LinkState::Expired | LinkState::UsedUp => Err(FollowError::ended(link)),
         LinkState::TakenDown => Err(FollowError::Gone),
     }
-}
-
-fn ended(link: &Link) -> FollowError {
-    FollowError::Ended { gone_url: link.doc.options.gone_url.clone() }
 }
 
 fn utc_day(now: Timestamp) -> Date {

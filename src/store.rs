@@ -112,6 +112,11 @@ pub trait Store: Send + Sync {
     /// Returns a number that is another one after each change of the blocked hosts.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
+    /// Removes counts of old days, in one part of the store.
+    ///
+    /// The work of a call is bounded. Links keep their totals.
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError>;
+
     /// Checks with a small request whether the store responds.
     async fn check(&self) -> Result<(), StoreError>;
 
@@ -220,6 +225,39 @@ impl History {
         clicks
     }
 }
+
+/// A request to remove counts of old days.
+#[derive(Clone, Debug)]
+pub struct DayPurge {
+    /// The first day that is kept.
+    pub before: Date,
+    /// The cursor of the previous call; `None` for the first call.
+    pub after: Option<DayCursor>,
+    /// Count the days, and remove none.
+    pub dry_run: bool,
+}
+
+/// A position in a purge of days. Only the store that made it can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DayCursor {
+    key: String,
+    day: i32,
+}
+
+/// The result of a [`DayPurge`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurgedDays {
+    /// The number of removed days, those of each link counted on their own.
+    pub days: u64,
+    /// The cursor of the next call; `None` after the last part.
+    pub next: Option<DayCursor>,
+}
+
+/// Links that one purge of days looks at.
+const PURGED_LINKS: usize = 500;
+
+/// Days that one purge of days removes at most.
+const PURGED_DAYS: usize = 1000;
 
 /// The outcome of a conditional edit or removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

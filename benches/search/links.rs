@@ -17,7 +17,7 @@ use urlshort::{
 use crate::support;
 
 /// Clients that create links at the same time.
-const CLIENTS: usize = 64;
+pub(crate) const CLIENTS: usize = 64;
 
 /// One of this many links was clicked.
 const CLICKED: usize = 10;

@@ -3,11 +3,13 @@
 //!
 //! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table for
 //! each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.
-//! `LINKS=100000` makes it a short run, `STORES=sqlite,redis` leaves stores out.
+//! `LINKS=100000` makes it a short run, `STORES=sqlite,redis` leaves stores out. `ONLY=purge` measures redirects beside a
+//! purge of 100,000 expired links instead, and prints them below those of an undisturbed run.
 
 #![expect(clippy::print_stdout, reason = "the tables are what the benchmark is for")]
 
 mod links;
+mod purge;
 mod redirects;
 
 use std::{
@@ -85,9 +87,13 @@ fn runtime() -> tokio::runtime::Runtime {
 
 fn measure(url: &str, count: u64, drop_index: Option<&dyn Fn()>) {
     let links = Links::new(count);
+    let is_purge = env::var("ONLY").is_ok_and(|only| only == "purge");
     runtime().block_on(async {
         let store = open(url).await;
         links.put(&store, 0..count).await;
+        if is_purge {
+            return store.close().await;
+        }
         links.click(&store, count).await;
         println!(
             "\n{:<34} {:>8} {:>12} {:>9} {:>12} {:>6}",
@@ -98,6 +104,9 @@ fn measure(url: &str, count: u64, drop_index: Option<&dyn Fn()>) {
         }
         store.close().await;
     });
+    if is_purge {
+        return purge::report(url, &links, count);
+    }
     redirects::report(url, &links, count);
     if let Some(drop_index) = drop_index {
         let rate = |range| {

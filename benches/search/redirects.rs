@@ -15,11 +15,15 @@ use urlshort::{link::Link, store::History};
 
 use crate::{links::Links, open, runtime, support};
 
-/// Redirects in a row without a take-down.
-const REDIRECTS: usize = 20_000;
+/// Redirects in a row of the table, unless something beside them takes longer.
+pub(crate) const REDIRECTS: usize = 20_000;
 
 /// Links that are taken down at a time.
 const TAKEN_DOWN: u64 = 10_000;
+
+/// What is followed: a name, the size of the cache, and whether any link is, or the same one again and again.
+pub(crate) const KINDS: [(&str, &str, bool); 2] =
+    [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 
 /// The pause between two redirects. It leaves a core idle most of the time.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -37,9 +41,8 @@ enum Beside {
 pub(crate) fn report(url: &str, links: &Links, count: u64) {
     let tokens = format!("bench:{TOKEN}");
     let settings = [("STORE_URL", url), ("API_TOKENS", &tokens), ("RATE_LIMIT", "0")];
-    println!("\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}", "redirects", "p50", "p99", "max", "calls", "seconds");
-    for (name, cache, is_cold) in [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)]
-    {
+    print_header();
+    for (name, cache, is_cold) in KINDS {
         let process = support::Process::start(&[&settings[..], &[("CACHE_BYTES", cache)]].concat());
         let key =
             || if is_cold { links.link(rand::rng().random_range(0..count)).key } else { links.link(1).key };
@@ -65,20 +68,12 @@ pub(crate) fn report(url: &str, links: &Links, count: u64) {
                     follow(&process, &key, |_| stop.load(Ordering::Relaxed))
                 }
             });
-            let at = |share: f64| percentile(&times, share);
             let name = match beside {
                 Beside::Nothing => name.into(),
                 Beside::Searches => format!("{name}, searched"),
                 Beside::TakeDown => format!("{name}, take-down"),
             };
-            println!(
-                "{name:<32} {:>6.2} ms {:>6.2} ms {:>6.2} ms {:>9} {:>9.1}",
-                at(0.5),
-                at(0.99),
-                at(1.0),
-                calls.into_inner(),
-                start.elapsed().as_secs_f64(),
-            );
+            print_row(&name, &times, calls.into_inner(), start.elapsed());
         }
         process.terminate();
     }
@@ -133,8 +128,24 @@ fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     assert_eq!(taken, TAKEN_DOWN, "not all links were taken down");
 }
 
+pub(crate) fn print_header() {
+    println!("\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}", "redirects", "p50", "p99", "max", "beside", "seconds");
+}
+
+/// Prints percentiles of sorted times, and the number of things that were done beside the redirects.
+pub(crate) fn print_row(name: &str, times: &[f64], beside: u64, elapsed: Duration) {
+    let at = |share: f64| percentile(times, share);
+    println!(
+        "{name:<32} {:>6.2} ms {:>6.2} ms {:>6.2} ms {beside:>9} {:>9.1}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        elapsed.as_secs_f64(),
+    );
+}
+
 /// Follows links until `is_enough`, and returns how long each took, in milliseconds, sorted.
-fn follow(
+pub(crate) fn follow(
     process: &support::Process,
     key: &dyn Fn() -> urlshort::link::Key,
     is_enough: impl Fn(usize) -> bool,

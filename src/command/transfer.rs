@@ -1,4 +1,4 @@
-//! What the commands `export` and `import` share.
+//! What the commands that work on a store share.
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ const MIN_DEADLINE: Duration = Duration::from_secs(30);
 /// The reason why the store of `STORE_URL` can't be used.
 #[derive(Debug, Error)]
 enum UnusableStore {
-    #[error("STORE_URL: the memory: store ends with its process, so it has no links to export or import")]
+    #[error("STORE_URL: the memory: store ends with its process, so it has no links for a command")]
     Memory,
     #[error("STORE_URL: there is no file {}", .0.display())]
     Missing(PathBuf),
@@ -51,14 +51,18 @@ pub(super) async fn open_store(
         }
         _ => {}
     }
-    let store_timeout = options.store_timeout.max(MIN_DEADLINE);
-    let options = StoreOptions { store_timeout, ..options.clone() };
+    let options = StoreOptions { store_timeout: deadline(options), ..options.clone() };
     Ok(store::open_for_operator(&options).await?)
 }
 
 /// Returns a number of links in words.
 pub(super) fn links(count: u64) -> String {
     format!("{count} link{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns the deadline of a call to the store.
+pub(super) fn deadline(options: &StoreOptions) -> Duration {
+    options.store_timeout.max(MIN_DEADLINE)
 }
 
 /// Returns a counter of links. It shows only on a terminal.

@@ -48,6 +48,9 @@ pub struct Metrics {
     pub clicks_pending_limit: IntGauge,
     pub clicks_written: IntCounter,
     pub clicks_dropped: IntCounter,
+    pub purged_links: IntCounter,
+    pub purged_day_counts: IntCounter,
+    pub purge_last_run: IntGauge,
     pub log_lines_dropped: IntCounter,
 }
 
@@ -168,6 +171,15 @@ impl Metrics {
                 "clicks_dropped_total",
                 "Clicks that were not counted, because the buffer was full or a write failed.",
             ),
+            purged_links: counter("purged_links_total", "Links removed because of PURGE_EXPIRED_AFTER."),
+            purged_day_counts: counter(
+                "purged_day_counts_total",
+                "Days of links whose statistics were removed because of STATS_RETENTION.",
+            ),
+            purge_last_run: gauge(
+                "purge_last_run_timestamp_seconds",
+                "Unix time at which the last complete purge ended; 0 before the first one.",
+            ),
             log_lines_dropped: counter(
                 "log_lines_dropped_total",
                 "Log lines dropped because the reader of standard output was too slow.",
@@ -237,6 +249,9 @@ mod tests {
             clicks_pending_limit: _,
             clicks_written: _,
             clicks_dropped: _,
+            purged_links: _,
+            purged_day_counts: _,
+            purge_last_run: _,
             log_lines_dropped: _,
         } = &metrics;
         http_requests.with_label_values(&["", "", ""]);

@@ -1,7 +1,21 @@
 //! Fallbacks: pages elsewhere that browsers are led to instead of an error.
 
+use std::sync::Arc;
+
 use super::{FollowError, Shortener};
-use crate::{base_url::BaseUrl, link::Target};
+use crate::{
+    base_url::BaseUrl,
+    link::{Link, Target},
+};
+
+/// The way that a follower is led.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the target of the link.
+    Link(Arc<Link>),
+    /// To another page, instead of an error.
+    Fallback(Fallback),
+}
 
 /// The page that a browser is led to, and where its address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +46,13 @@ impl FallbackSource {
             Self::Gone => "gone",
             Self::Link => "link",
         }
+    }
+}
+
+impl FollowError {
+    /// Returns the error for a link that has expired or is used up.
+    pub(super) fn ended(link: &Link) -> Self {
+        Self::Ended { gone_url: link.doc.options.gone_url.clone() }
     }
 }
 

@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use parking_lot::RwLock;
 
 use super::{
-    Change, FIRST_NUMBER, History, Record, Secret, Store, StoreError,
+    Change, DayPurge, FIRST_NUMBER, History, PurgedDays, Record, Secret, Store, StoreError,
     listing::{Cursor, Listing, Order, Page},
 };
 use crate::{
@@ -183,6 +183,20 @@ impl Store for MemoryStore {
 
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
         Ok(self.blocked_revision.load(Ordering::Relaxed))
+    }
+
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
+        let mut days = 0;
+        for mut stored in self.links.iter_mut() {
+            let kept = stored.days.split_off(&purge.before);
+            days += stored.days.len() as u64;
+            if purge.dry_run {
+                stored.days.extend(kept);
+            } else {
+                stored.days = kept;
+            }
+        }
+        Ok(PurgedDays { days, next: None })
     }
 
     async fn check(&self) -> Result<(), StoreError> {

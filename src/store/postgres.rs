@@ -10,6 +10,7 @@ mod error;
 mod listing;
 mod login;
 mod pool;
+mod purge;
 mod rows;
 mod schema;
 
@@ -32,7 +33,7 @@ use self::{
     rows::Announce,
 };
 use super::{
-    Change, Changed, History, Record, Secret, Store, StoreError, StoreOptions,
+    Change, Changed, DayPurge, History, PurgedDays, Record, Secret, Store, StoreError, StoreOptions,
     batcher::Batcher,
     listing::{Listing, Order, Page},
 };
@@ -212,6 +213,10 @@ impl Store for PostgresStore {
 
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
         self.pool.run(|| async |db: &mut PgConnection| blocked::revision(db).await).await
+    }
+
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
+        self.search_pool.run(|| async |db: &mut PgConnection| purge::days(db, purge).await).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 mod blocked;
 mod connection;
 mod layout;
+mod purge;
 mod server;
 
 use std::{
@@ -34,7 +35,8 @@ use self::{
     layout::{CHANNEL, COUNTER, Keys, SECRET},
 };
 use super::{
-    Change, Changed, FIRST_NUMBER, History, Record, Secret, Store, StoreError, StoreOptions,
+    Change, Changed, DayPurge, FIRST_NUMBER, History, PurgedDays, Record, Secret, Store, StoreError,
+    StoreOptions,
     listing::{Listing, Order, Page},
     row::{self, signed, unsigned},
 };
@@ -360,6 +362,10 @@ impl Store for RedisStore {
 
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
         blocked::revision(self).await
+    }
+
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
+        self.purge_part(purge).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

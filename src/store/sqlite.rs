@@ -6,6 +6,7 @@
 mod access;
 mod blocked;
 mod listing;
+mod purge;
 mod rows;
 mod schema;
 mod worker;
@@ -26,7 +27,7 @@ use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, ffi};
 
 use self::worker::{Mode, Worker};
 use super::{
-    Change, Changed, History, Record, Secret, Store, StoreError,
+    Change, Changed, DayPurge, History, PurgedDays, Record, Secret, Store, StoreError,
     listing::{Listing, Page},
     row,
 };
@@ -259,6 +260,16 @@ impl Store for SqliteStore {
 
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
         self.reader.call(blocked::revision).await
+    }
+
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
+        let request = purge.clone();
+        let (old, next) = self.searcher.call(move |db| purge::old_days(db, &request)).await?;
+        let days = match old.len() as u64 {
+            found if found == 0 || purge.dry_run => found,
+            _ => self.writer.call(move |db| purge::remove_days(db, &old)).await?,
+        };
+        Ok(PurgedDays { days, next })
     }
 
     async fn check(&self) -> Result<(), StoreError> {

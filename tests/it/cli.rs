@@ -48,6 +48,8 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("HOME_URL", "sho.rt", "a valid http(s) url is required"),
         ("NOT_FOUND_URL", "ftp://sho.rt", "a valid http(s) url is required"),
         ("GONE_URL", "https://u:p@sho.rt", "user name or password"),
+        ("PURGE_EXPIRED_AFTER", "0s", "greater than 0"),
+        ("STATS_RETENTION", "0", "0 is not in 1..=36500"),
         ("API_TOKENS", "ci:0123456789abcdef:admin", "takes name:token[:read|write]"),
         ("API_TOKENS", "ci:0123456789abcde", "must have at least 16 characters"),
         ("API_TOKENS_FILE", "/nonexistent/tokens", "the file can't be read: No such file"),
@@ -94,6 +96,7 @@ fn the_help_of_a_command_shows_only_the_options_that_it_goes_by() {
         ("healthcheck", "--port", "--store-url"),
         ("token", "--expires", "--port"),
         ("export", "--store-url", "--flush-interval"),
+        ("purge", "--stats-retention", "--flush-interval"),
         ("import", "--block-private-targets", "--rate-limit"),
     ] {
         let help = String::from_utf8(output(&[command, "--help"], &[]).stdout).unwrap();

@@ -42,8 +42,10 @@ const STATES: [State; 6] = [
     }),
 ];
 
+type ClientKind = (&'static str, Method, &'static [(&'static str, &'static str)]);
+
 /// The kinds of client: a name, a method and headers.
-const CLIENTS: [(&str, Method, &[(&str, &str)]); 6] = [
+const CLIENTS: [ClientKind; 6] = [
     ("browser", Method::GET, &[("accept", BROWSER)]),
     ("API", Method::GET, &[("accept", "*/*")]),
     ("HEAD", Method::HEAD, &[("accept", BROWSER)]),

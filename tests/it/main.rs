@@ -40,6 +40,7 @@ mod readme;
 mod redirect;
 mod redis_layout;
 mod restore;
+mod retention;
 mod retries;
 mod rollback;
 mod rolling;

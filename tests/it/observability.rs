@@ -272,6 +272,9 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         "token_failures_total 0",
         "clicks_dropped_total 0",
         "log_lines_dropped_total 0",
+        "purged_links_total 0",
+        "purged_day_counts_total 0",
+        "purge_last_run_timestamp_seconds 0",
         "connections_rejected_total 0",
         // The scrape itself is under way.
         "http_requests_in_flight 1",

@@ -3,6 +3,7 @@
 mod blocked;
 mod counts;
 mod listing;
+mod purge;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,7 +26,7 @@ use urlshort::{
     },
 };
 
-use self::{blocked::*, counts::*, listing::*};
+use self::{blocked::*, counts::*, listing::*, purge::*};
 use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, target, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
@@ -103,6 +104,9 @@ conformance! {
     clicks_on_a_link_that_is_not_there_are_left_out
     a_link_made_again_within_a_second_inherits_nothing
     a_count_near_the_maximum_stays_there_and_stops_no_other
+    expired_links_are_purged_with_their_counts_and_no_others
+    a_link_that_is_edited_while_it_is_purged_stays
+    old_days_are_purged_part_by_part_and_totals_stay
     the_first_secret_is_that_of_all_instances
     a_store_that_is_open_answers
 }

@@ -194,7 +194,7 @@ pub(super) fn read_days(
     for (field, count) in fields {
         let unknown = || StoreError::corrupt(format!("unknown count {field:?}"));
         let letter = field.find(|char: char| char.is_ascii_alphabetic()).ok_or_else(unknown)?;
-        let date = day(field[..letter].parse().map_err(StoreError::corrupt)?)?;
+        let date = day(number_of_day(&field).ok_or_else(unknown)?)?;
         let counts = days.entry(date).or_default();
         let name = &field[letter + 1..];
         let counted = match &field[letter..=letter] {
@@ -207,6 +207,12 @@ pub(super) fn read_days(
         *counted = count;
     }
     Ok(days)
+}
+
+/// Returns the day number of a field of [`day_fields`].
+pub(super) fn number_of_day(field: &str) -> Option<i32> {
+    let letter = field.find(|char: char| char.is_ascii_alphabetic())?;
+    field[..letter].parse().ok()
 }
 
 fn device(name: &str) -> Option<Device> {

@@ -14,7 +14,7 @@ use utoipa::IntoResponses;
 use crate::{
     base_url::BaseUrl,
     link::Link,
-    shortener::{FollowError, Follower, Shortener, Way},
+    shortener::{FollowError, Follower, Shortener, fallback::Way},
     web::{
         extract::{
             ids::X_REQUEST_ID,

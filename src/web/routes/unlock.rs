@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    shortener::{FollowError, Follower, Way},
+    shortener::{FollowError, Follower, fallback::Way},
     web::{
         extract::{body::Payload, client::ClientIp, link_key::LinkKey, visitor::visitor},
         middleware::password_attempts::Attempt,

@@ -16,7 +16,7 @@ use urlshort::{
     clicks::{DayCounts, Tally},
     link::{Key, Link, Revision},
     store::{
-        Change, Changed, History, Record, Secret, Store, StoreError,
+        Change, Changed, DayPurge, History, PurgedDays, Record, Secret, Store, StoreError,
         listing::{Listing, Page},
         memory::MemoryStore,
     },
@@ -214,6 +214,11 @@ impl Store for FaultyStore {
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError> {
         self.gate().await?;
         self.inner.blocked_hosts_revision().await
+    }
+
+    async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
+        self.gate().await?;
+        self.inner.purge_days(purge).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {

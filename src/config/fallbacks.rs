@@ -1,0 +1,40 @@
+//! The pages elsewhere that browsers are led to.
+
+use clap::Args;
+
+use crate::{base_url::BaseUrl, link::Target};
+
+/// Fallbacks, which `urlshort::shortener::fallback` chooses from.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Links")]
+pub struct FallbackOptions {
+    /// Where / leads browsers; the form for new links is then at /ui/new
+    #[arg(long, value_name = "URL")]
+    pub home_url: Option<Target>,
+
+    /// Where browsers are led that follow a link which does not exist, or has not started
+    #[arg(long, value_name = "URL")]
+    pub not_found_url: Option<Target>,
+
+    /// Where browsers are led that follow a link which has expired or is used up, unless it has its own `gone_url`
+    #[arg(long, value_name = "URL")]
+    pub gone_url: Option<Target>,
+}
+
+impl FallbackOptions {
+    /// Refuses a fallback that leads back to the service, where browsers would be led in circles.
+    pub(super) fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
+        let Self { home_url, not_found_url, gone_url } = self;
+        for (flag, url) in
+            [("--home-url", home_url), ("--not-found-url", not_found_url), ("--gone-url", gone_url)]
+        {
+            if let Some(url) = url.as_ref().filter(|url| base_url.covers(url)) {
+                let variable = flag.trim_start_matches('-').replace('-', "_").to_uppercase();
+                return Err(format!(
+                    "{variable} ({flag}): '{url}': leads back to BASE_URL, which is {base_url}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
