@@ -55,7 +55,8 @@ pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>>
         let swept = swept.await;
         let verb = if options.dry_run { "to remove" } else { "removed" };
         let Purged { links: number, day_counts } = purged;
-        let _ = writeln!(io::stdout(), "{} and {day_counts} days of statistics {verb}", transfer::links(number));
+        let _ =
+            writeln!(io::stdout(), "{} and {day_counts} days of statistics {verb}", transfer::links(number));
         links.close().await;
         Ok(swept?)
     })

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use clap::{Args, value_parser};
+use clap::Args;
 
-use super::values::duration;
+use super::values::{duration, number};
 
 /// The time for which expired links and counts by day are kept.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -15,7 +15,7 @@ pub struct RetentionOptions {
     pub purge_expired_after: Option<Duration>,
 
     /// Days for which statistics by day are kept, today included; otherwise as long as their link
-    #[arg(long, value_name = "DAYS", value_parser = value_parser!(u32).range(1..=36_500))]
+    #[arg(long, value_name = "DAYS", value_parser = number::<u32>(1..=36_500))]
     pub stats_retention: Option<u32>,
 }
 

@@ -49,7 +49,7 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         ("NOT_FOUND_URL", "ftp://sho.rt", "a valid http(s) url is required"),
         ("GONE_URL", "https://u:p@sho.rt", "user name or password"),
         ("PURGE_EXPIRED_AFTER", "0s", "greater than 0"),
-        ("STATS_RETENTION", "0", "0 is not in 1..=36500"),
+        ("STATS_RETENTION", "0", "takes a whole number from 1 to 36500"),
         ("API_TOKENS", "ci:0123456789abcdef:admin", "takes name:token[:read|write]"),
         ("API_TOKENS", "ci:0123456789abcde", "must have at least 16 characters"),
         ("API_TOKENS_FILE", "/nonexistent/tokens", "the file can't be read: No such file"),

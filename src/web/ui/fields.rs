@@ -176,7 +176,7 @@ impl Field {
             (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) | (ApiError::InvalidOption(_), Input::Url) => {
                 "Enter a web address, such as https://example.com/page.".into()
             }
-            (ApiError::RefusedGoneUrl(refusal), _) => sentence(&ApiError::RefusedUrl(*refusal)),
+            (ApiError::RefusedGoneUrl(refusal), _) => sentence(ApiError::RefusedUrl(*refusal)),
             (ApiError::InvalidKey(_), _) => "Use 1 to 64 letters, digits, - and _, without spaces.".into(),
             (ApiError::KeyTaken, _) => "This key is taken. Choose another one.".into(),
             (ApiError::ReservedKey, _) => {
