@@ -126,7 +126,7 @@ fn a_bad_postgres_variable_is_one_line() {
 
 #[test]
 fn a_wrong_command_line_is_one_line_that_says_what_to_write() {
-    let commands = "(use healthcheck, export, import or token; without a command, urlshort serves)";
+    let commands = "(use healthcheck, export, import, purge or token; without a command, urlshort serves)";
     for (arguments, expected) in [
         (&["--port"][..], "PORT (--port): the value is missing (write --port NUMBER)"),
         (&["--port="], "PORT (--port): '': takes a whole number from 0 to 65535"),
