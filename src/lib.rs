@@ -18,7 +18,7 @@
 //! 2. A connection: `server.rs`, `server/connection.rs`.
 //! 3. A request: `web.rs`, `web/state.rs`, `web/router.rs`, `web/middleware/access_log.rs`.
 //! 4. Two routes: `web/routes/redirect.rs`, `web/routes/shorten.rs`, `web/respond/error.rs`.
-//! 5. The use cases and their values: `shortener.rs`, `link.rs`, `link/document.rs`, `link/options.rs`, `keygen.rs`,
+//! 5. The use cases and their values: `shortener.rs`, `shortener/follow.rs`, `link.rs`, `link/document.rs`, `link/options.rs`, `keygen.rs`,
 //!    `keygen/random.rs`.
 //! 6. Links as an instance sees them: `links.rs`, `links/cache.rs`.
 //! 7. Counts: `clicks.rs`, `clicks/tallies.rs`.

@@ -97,7 +97,7 @@ impl Sweep<'_> {
         purged: &mut Purged,
         found: &mut impl FnMut(&Link),
     ) -> Result<(), StoreError> {
-        let filter = Filter { state: Some((LinkState::Expired, expired_by)), ..Filter::default() };
+        let filter = Filter { state: Some((LinkState::Expired, expired_by.into())), ..Filter::default() };
         let (order, search_time) = (Order::Oldest, SEARCH_TIME);
         let mut listing = Listing { order, limit: PAGE, filter, search_time, after: None };
         loop {

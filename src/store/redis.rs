@@ -7,6 +7,7 @@
 mod blocked;
 mod connection;
 mod layout;
+mod listing;
 mod purge;
 mod server;
 
@@ -18,14 +19,11 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::{
-    StreamExt,
-    future::{join_all, try_join_all},
-};
+use futures_util::{StreamExt, future::join_all};
 use jiff::civil::Date;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation};
 use tokio::time::{sleep, timeout};
@@ -48,9 +46,6 @@ use crate::{
 
 /// The silence after which the subscription pings the server.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-
-/// Links that a search reads at a time. The server answers other clients in between.
-const SLICE: usize = 500;
 
 /// A store on a Redis server or cluster.
 pub(super) struct RedisStore {
@@ -96,40 +91,6 @@ impl RedisStore {
         Ok(Self { url, connection, scripts: Scripts::new(), instance, next_write: AtomicU64::new(0) })
     }
 
-    /// Returns at most `limit` members after `after`, and whether they are the last.
-    ///
-    /// It asks each bucket for its next members, and merges them. A bucket with a full response may have more members
-    /// after its last one, so the merged list ends at the first such member.
-    async fn next_members(
-        &self,
-        order: Order,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<(Vec<String>, bool), StoreError> {
-        let per_bucket = layout::share_of(limit);
-        let asked = layout::buckets().map(|bucket| {
-            let command = layout::next_members(bucket, order, after, per_bucket);
-            async move { self.query::<Vec<String>>(&command).await }
-        });
-        let (mut members, mut horizon) = (Vec::new(), None);
-        for bucket in try_join_all(asked).await? {
-            if bucket.len() == per_bucket {
-                let last = bucket.last().cloned();
-                horizon = layout::first(order, horizon, last);
-            }
-            members.extend(bucket);
-        }
-        layout::sort(order, &mut members);
-        let is_last = horizon.is_none() && members.len() <= limit;
-        if let Some(horizon) = horizon {
-            members.truncate(
-                members.iter().position(|member| *member == horizon).map_or(members.len(), |at| at + 1),
-            );
-        }
-        members.truncate(limit);
-        Ok((members, is_last))
-    }
-
     /// Forwards changes by other instances until the subscription fails.
     ///
     /// It fails if it ends or goes silent, or if the server was demoted.
@@ -158,10 +119,6 @@ impl RedisStore {
                 }
             }
         }
-    }
-
-    async fn record_of(&self, member: &str) -> Result<Option<Record>, StoreError> {
-        self.get(&layout::key_text(member).parse().map_err(StoreError::corrupt)?).await
     }
 
     /// Returns an idempotency token, unique among all writes of all instances.
@@ -263,43 +220,7 @@ impl Store for RedisStore {
     }
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
-        let Listing { order, after, limit, filter, search_time } = listing;
-        // There is no index on targets: it would be a sorted set for each of them.
-        let is_search = filter.is_search() || filter.target.is_some();
-        let deadline = Instant::now() + *search_time;
-        let mut page = Page::default();
-        let mut after = after.as_ref().map(|cursor| layout::member(*order, cursor.position, &cursor.key));
-        let mut searched = 0;
-        loop {
-            let count = if is_search { SLICE } else { limit - page.records.len() };
-            let (members, is_last) = self.next_members(*order, after.as_deref(), count).await?;
-            let records = join_all(members.iter().map(|member| self.record_of(member))).await;
-            let mut left = members.iter().zip(records);
-            for (member, record) in left.by_ref() {
-                searched += 1;
-                after = Some(member.clone());
-                match record.transpose() {
-                    // A link that was removed in the meantime is not listed.
-                    None => {}
-                    Some(Ok(record)) if !filter.matches(&record) => {}
-                    Some(record) => page.push(record, || layout::key_text(member).to_owned())?,
-                }
-                if page.records.len() == *limit {
-                    break;
-                }
-            }
-            let is_full = page.records.len() == *limit;
-            if is_last && left.len() == 0 {
-                return Ok(page);
-            }
-            if is_full || (is_search && Instant::now() >= deadline) {
-                page.next = after.as_deref().and_then(|member| layout::cursor(*order, member));
-                page.searched = (!is_full).then_some(searched);
-                if page.next.is_some() {
-                    return Ok(page);
-                }
-            }
-        }
+        self.page(listing).await
     }
 
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {

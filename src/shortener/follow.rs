@@ -1,0 +1,225 @@
+//! The hot path: follow a short link.
+
+use std::sync::Arc;
+
+use jiff::{Timestamp, civil::Date, tz::Offset};
+use thiserror::Error;
+
+use super::{Shortener, fallback::Way};
+use crate::{
+    base_url::BaseUrl,
+    clicks::Visitor,
+    link::{Key, Link, LinkState, Target},
+    password::{HashError, Password},
+    store::StoreError,
+};
+
+/// The kind of client that requests a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follower {
+    /// A client that follows the redirect.
+    Visitor(Visitor),
+    /// A client that only asks for the target, such as with HEAD. Not counted.
+    Preview,
+}
+
+impl Follower {
+    fn is_person(&self) -> bool {
+        matches!(self, Self::Visitor(Visitor::Person { .. }))
+    }
+}
+
+/// The reason why a link does not redirect.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// No link has this key, or its start is in the future.
+    #[error("not found")]
+    NotFound,
+    /// The link has expired or has no visits left.
+    #[error("gone")]
+    Ended {
+        /// Its own fallback.
+        gone_url: Option<Target>,
+    },
+    /// The link was taken down.
+    #[error("gone")]
+    Gone,
+    /// The host of the target is blocked.
+    #[error("blocked")]
+    Blocked,
+    #[error("a password is needed")]
+    PasswordNeeded,
+    #[error("the password is wrong")]
+    WrongPassword,
+    /// The link has a visit limit and the visitor is not a person.
+    #[error("the link has a limited number of visits")]
+    OnlyPeople,
+    /// A newer version of this program restricted the link in an unknown way.
+    #[error("the link has restrictions (needs {0}) that only a newer version of this program applies")]
+    Unsupported(u32),
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Shortener {
+    /// Follows a cached link without password and visit limit, without waiting.
+    ///
+    /// Returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
+    pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
+        let link = self.links.peek(key)?;
+        let now = self.clock.now();
+        check(&link, now).ok()?;
+        let options = &link.doc.options;
+        if options.password.is_some() || options.max_visits.is_some() {
+            return None;
+        }
+        self.metrics.cache_hits.inc();
+        self.count_followed(&link, now, follower());
+        Some(link)
+    }
+
+    /// Follows a link, and returns it once the visit is counted.
+    ///
+    /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot
+    /// would use up a visit that is meant for a person.
+    ///
+    /// A client that takes a fallback instead of an error passes the address of this service as `base_url`.
+    ///
+    /// # Errors
+    /// See [`FollowError`].
+    pub async fn follow(
+        &self,
+        key: &Key,
+        follower: Follower,
+        password: Option<Password>,
+        base_url: Option<&BaseUrl>,
+    ) -> Result<Way, FollowError> {
+        if let Some(link) = self.try_follow(key, || follower.clone()) {
+            return Ok(Way::Link(link));
+        }
+        let now = self.clock.now();
+        match self.admit(key, now, &follower, password).await {
+            Ok(link) => {
+                self.count_followed(&link, now, follower);
+                Ok(Way::Link(link))
+            }
+            Err(error) => {
+                let fallback = base_url.and_then(|base_url| self.fallback(&error, base_url));
+                let outcome = if fallback.is_some() { "fallback" } else { error.outcome() };
+                self.metrics.redirects.with_label_values(&[outcome]).inc();
+                fallback.map(Way::Fallback).ok_or(error)
+            }
+        }
+    }
+
+    fn count_followed(&self, link: &Link, now: Timestamp, follower: Follower) {
+        self.metrics.redirected.inc();
+        if let Follower::Visitor(visitor) = follower {
+            self.clicks.record(link, utc_day(now), visitor);
+        }
+    }
+
+    async fn admit(
+        &self,
+        key: &Key,
+        now: Timestamp,
+        follower: &Follower,
+        password: Option<Password>,
+    ) -> Result<Arc<Link>, FollowError> {
+        let link = self.find_at(key, now).await?;
+        let options = &link.doc.options;
+        if let Some(hash) = &options.password {
+            let password = password.ok_or(FollowError::PasswordNeeded)?;
+            if !self.passwords.verify(hash.clone(), password).await? {
+                return Err(FollowError::WrongPassword);
+            }
+        }
+        if options.max_visits.is_some() {
+            if !follower.is_person() {
+                self.check_visits(key).await?;
+                return Err(FollowError::OnlyPeople);
+            }
+            if !self.links.use_visit(key).await? {
+                return Err(FollowError::ended(&link));
+            }
+        }
+        Ok(link)
+    }
+
+    /// Refuses a link without visits left.
+    async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
+        let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
+        if record.is_used_up() { Err(FollowError::ended(&record.link)) } else { Ok(()) }
+    }
+
+    /// Returns a link to show instead of following it.
+    ///
+    /// No visit is counted or used up.
+    ///
+    /// # Errors
+    /// Those of [`Shortener::follow`] without a password.
+    pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
+        let link = self.find(key).await?;
+        let options = &link.doc.options;
+        if options.password.is_some() {
+            return Err(FollowError::PasswordNeeded);
+        }
+        if options.max_visits.is_some() {
+            self.check_visits(key).await?;
+            if !follower.is_person() {
+                return Err(FollowError::OnlyPeople);
+            }
+        }
+        Ok(link)
+    }
+
+    /// Returns a link that redirects now, password and visit limit aside.
+    ///
+    /// # Errors
+    /// [`FollowError::NotFound`], [`FollowError::Ended`], [`FollowError::Gone`], [`FollowError::Blocked`],
+    /// [`FollowError::Unsupported`] or [`FollowError::Store`].
+    pub async fn find(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
+        self.find_at(key, self.clock.now()).await
+    }
+
+    async fn find_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
+        let link = self.links.find(key).await?.ok_or(FollowError::NotFound)?;
+        if self.links.blocked_hosts().blocks(&link.doc.target) {
+            return Err(FollowError::Blocked);
+        }
+        check(&link, now)?;
+        Ok(link)
+    }
+}
+
+impl FollowError {
+    /// Returns the metric label of the outcome.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Ended { .. } | Self::Gone | Self::Blocked => "gone",
+            Self::PasswordNeeded | Self::WrongPassword | Self::OnlyPeople => "refused",
+            Self::Unsupported(_) | Self::Store(_) | Self::Hash(_) => "error",
+        }
+    }
+}
+
+/// Checks that a link redirects at `now`, password, visit limit and blocked hosts aside.
+fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
+    if !link.doc.is_supported() {
+        return Err(FollowError::Unsupported(link.doc.needs()));
+    }
+    match link.state(now) {
+        LinkState::Active => Ok(()),
+        LinkState::Scheduled => Err(FollowError::NotFound),
+        LinkState::Blocked => Err(FollowError::Blocked),
+        LinkState::Expired | LinkState::UsedUp => Err(FollowError::ended(link)),
+        LinkState::TakenDown => Err(FollowError::Gone),
+    }
+}
+
+fn utc_day(now: Timestamp) -> Date {
+    Offset::UTC.to_datetime(now).date()
+}
