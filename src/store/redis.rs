@@ -5,6 +5,7 @@
 //! response.
 
 mod blocked;
+mod cluster;
 mod connection;
 mod layout;
 mod listing;

@@ -196,10 +196,16 @@ async fn a_listener_whose_connection_is_ended_listens_again() {
     for version in 1..4 {
         time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
-        let end_listeners =
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'";
-        let ended = sqlx::query(end_listeners).fetch_all(&mut admin).await.unwrap().len();
-        assert_eq!(ended, 3, "each instance listens");
+        let listeners = "FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'";
+        let count = format!("SELECT count(*) {listeners}");
+        let all_listen = async || {
+            let listening: i64 =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(count.clone())).fetch_one(&mut admin).await.unwrap();
+            if listening == 3 { Ok(()) } else { Err(listening) }
+        };
+        eventually(PATIENCE, all_listen).await;
+        let end_listeners = format!("SELECT pg_terminate_backend(pid) {listeners}");
+        sqlx::query(sqlx::AssertSqlSafe(end_listeners)).fetch_all(&mut admin).await.unwrap();
         let edited =
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         assert_eq!(apps[0].links.update(edited, version).await.unwrap(), Change::Done);

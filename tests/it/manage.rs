@@ -169,7 +169,7 @@ async fn a_link_shows_all_that_it_bears() {
         "key": "k", "short_url": app.url("/k"), "url": "https://example.com/", "state": "active", "blocked_host": null,
         "title": "Spring", "tags": ["a", "b"], "created_at": "2026-06-01T12:00:00Z", "created_by": "ci",
         "starts_at": null, "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
-        "forward_query": true, "has_password": true, "version": 1,
+        "forward_query": true, "gone_url": null, "has_password": true, "version": 1,
     });
     assert_eq!(made, expected);
     assert_eq!(show(&app, "k").await, expected);

@@ -229,7 +229,11 @@ impl Writers {
 async fn assert_all_redirect(process: &Process, links: &HashMap<String, String>) {
     let client = client();
     for (key, target) in links {
-        let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
+        let response = eventually(PATIENCE, async || {
+            let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
+            if response.status() == 503 { Err("a node is still away") } else { Ok(response) }
+        });
+        let response = response.await;
         assert_eq!(response.status(), 302, "{key} was acknowledged");
         assert_eq!(response.headers()[header::LOCATION], target.as_str());
     }

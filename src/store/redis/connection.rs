@@ -10,12 +10,12 @@ use redis::{
     Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, PubSub},
     cluster::ClusterClient,
-    cluster_async::ClusterConnection,
     io::tcp::TcpSettings,
 };
 use tokio::sync::watch;
 use url::Url;
 
+use super::cluster::Cluster;
 use crate::store::{StoreError, StoreOptions};
 
 /// A parsed store URL.
@@ -123,7 +123,7 @@ pub(super) struct Connection {
 #[derive(Clone)]
 enum To {
     Server(Arc<Server>),
-    Cluster(ClusterConnection),
+    Cluster(Arc<Cluster>),
 }
 
 impl Connection {
@@ -175,7 +175,7 @@ impl Connection {
     }
 
     /// Returns the connection to the cluster, if it is one.
-    pub(super) fn cluster(&self) -> Option<&ClusterConnection> {
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
         match &self.to {
             To::Server(_) => None,
             To::Cluster(cluster) => Some(cluster),
@@ -261,7 +261,7 @@ async fn connect(
         if url.root_certificate.is_some() {
             cluster = cluster.certs(url.certificates());
         }
-        return Ok(To::Cluster(cluster.build()?.get_async_connection().await?));
+        return Ok(To::Cluster(Cluster::connect(cluster.build()?).await?));
     }
     let config = ConnectionManagerConfig::new()
         .set_connection_timeout(Some(deadline))
@@ -330,7 +330,9 @@ impl ConnectionLike for Connection {
             To::Server(server) => server
                 .run(async move |manager| manager.req_packed_command(command).await, slice::from_ref)
                 .boxed(),
-            To::Cluster(cluster) => cluster.req_packed_command(command),
+            To::Cluster(cluster) => {
+                cluster.run(async move |cluster| cluster.req_packed_command(command).await).boxed()
+            }
         }
     }
 
@@ -347,7 +349,9 @@ impl ConnectionLike for Connection {
                     Vec::as_slice,
                 )
                 .boxed(),
-            To::Cluster(cluster) => cluster.req_packed_commands(pipeline, offset, count),
+            To::Cluster(cluster) => cluster
+                .run(async move |cluster| cluster.req_packed_commands(pipeline, offset, count).await)
+                .boxed(),
         }
     }
 

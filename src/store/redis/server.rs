@@ -97,7 +97,7 @@ async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     };
     let masters =
         RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special)));
-    let answers = cluster.clone().route_command(command, masters).await?;
+    let answers = cluster.run(async |cluster| cluster.route_command(command, masters).await).await?;
     let Value::Map(answers) = answers else {
         return Err(StoreError::corrupt("the cluster does not list its nodes"));
     };
