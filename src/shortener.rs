@@ -3,7 +3,7 @@
 //! They know nothing of HTTP: they return values and errors.
 
 pub mod fallback;
-mod follow;
+pub mod follow;
 pub mod manage;
 pub mod take_down;
 

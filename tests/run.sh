@@ -68,8 +68,8 @@ docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-priv
 # A test that starts a server fails here; its module belongs into this list.
 tests_without_servers() {
   local module skipped=()
-  for module in alerting canary clients crash damage hostile instances monitoring outage pooler promotion restore \
-    retries rollback rolling rotation servers silence; do
+  for module in alerting canary causes clients crash damage hostile instances monitoring outage pooler promotion restore \
+    retries rollback rolling rotation servers silence take_down; do
     skipped+=(--skip "$module::")
   done
   skipped+=(--skip postgres --skip redis --skip on_every_instance)
