@@ -177,7 +177,12 @@ pub(crate) async fn show(
     path = "/api/v1/blocked-hosts/{host}",
     tag = "manage",
     params(HostInPath),
-    request_body(content((HostFields = "application/json"), (HostFields = "application/x-www-form-urlencoded"))),
+    request_body(
+        content(
+            (Option<HostFields> = "application/json"),
+            (Option<HostFields> = "application/x-www-form-urlencoded"),
+        ),
+    ),
     security(("token" = ["write"])),
     responses(
         (status = OK, description = "The host is blocked", body = HostBody),

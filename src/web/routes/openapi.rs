@@ -6,6 +6,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use serde_json::{Map, Value};
 use utoipa::{
     Modify, OpenApi,
     openapi::{
@@ -46,7 +47,26 @@ pub(crate) struct Document(Bytes);
 
 impl Document {
     pub(crate) fn new(description: &Description) -> Self {
-        Self(description.to_json().expect("a description holds nothing that JSON can't").into())
+        const VALID: &str = "a description holds nothing that JSON can't";
+        let mut document = serde_json::to_value(description).expect(VALID);
+        document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|path| {
+            path.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(refuse_null);
+        });
+        Self(serde_json::to_vec(&document).expect(VALID).into())
+    }
+}
+
+/// Declares that an optional body of an operation may be left out, but not be null.
+///
+/// `utoipa` makes a body optional by its type, `Option`, which it describes as nullable.
+fn refuse_null(operation: &mut Value) {
+    let content = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
+    for schema in content.into_iter().flat_map(Map::values_mut).map(|media| &mut media["schema"]) {
+        if let Some([body, null]) = schema["oneOf"].as_array().map(Vec::as_slice)
+            && null["type"] == "null"
+        {
+            *schema = body.clone();
+        }
     }
 }
 

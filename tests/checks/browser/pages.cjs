@@ -61,12 +61,32 @@ async function pages(place) {
   await page.goto(`${base}/${key}-later`);
   await page.getByRole("link", { name: "Show the link of this key" }).click();
   await page.getByText("scheduled").waitFor();
+  await blockedHosts(place, page);
   await page.getByRole("button", { name: /^Sign out/ }).click();
 
   await signIn(place, page, READ);
   await page.goto(`${base}/ui/links/${key}`);
   assert.equal(await page.locator("main form").count(), 0, "a reader has nothing to press");
   await eyes.look(page, scripts);
+  await page.goto(`${base}/ui/blocked-hosts`);
+  assert.equal(await page.locator("main form").count(), 0, "a reader has nothing to press");
+  await eyes.look(page, scripts);
+}
+
+async function blockedHosts({ base, eyes, scripts, key }, page) {
+  const host = `.${key}.example`;
+  await page.goto(`${base}/ui/blocked-hosts`);
+  await page.getByLabel("Host", { exact: true }).fill("https://evil.example/");
+  await page.getByRole("button", { name: "Block", exact: true }).click();
+  await page.getByRole("alert").waitFor();
+  await eyes.look(page, scripts);
+  await page.getByLabel("Host", { exact: true }).fill(host);
+  await page.getByLabel("Reason").fill(HOSTILE);
+  await page.getByRole("button", { name: "Block", exact: true }).click();
+  await page.getByText(`Blocked ${host}.`).waitFor();
+  await eyes.look(page, scripts);
+  await page.getByRole("button", { name: `Unblock ${host}` }).click();
+  await page.getByText(`Unblocked ${host}.`).waitFor();
 }
 
 async function password({ context, service, target, eyes, scripts, key }) {
