@@ -1,21 +1,10 @@
 //! Fallbacks: pages elsewhere that browsers are led to instead of an error.
 
-use std::sync::Arc;
-
 use super::{FollowError, Shortener};
 use crate::{
     base_url::BaseUrl,
     link::{Link, Target},
 };
-
-/// The way that a follower is led.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// To the target of the link.
-    Link(Arc<Link>),
-    /// To another page, instead of an error.
-    Fallback(Fallback),
-}
 
 /// The page that a browser is led to, and where its address comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,9 +46,22 @@ impl FollowError {
 }
 
 impl Shortener {
+    /// Counts a link that was not followed, and returns the page to lead the client to instead.
+    ///
+    /// `base_url` is the address of this service, or `None` for a client that takes no fallback.
+    ///
+    /// # Errors
+    /// `error`, if there is no fallback.
+    pub fn refuse(&self, error: FollowError, base_url: Option<&BaseUrl>) -> Result<Fallback, FollowError> {
+        let fallback = base_url.and_then(|base_url| self.fallback(&error, base_url));
+        let outcome = if fallback.is_some() { "fallback" } else { error.outcome() };
+        self.metrics.redirects.with_label_values(&[outcome]).inc();
+        fallback.ok_or(error)
+    }
+
     /// Returns the page to lead a browser to instead of telling it `error`.
     ///
-    /// A link that was taken down has none: its visitors must learn that it was stopped. `base_url` is the address of this
+    /// A link that was stopped has none: its visitors must learn that it was. `base_url` is the address of this
     /// service, to which no fallback leads back.
     pub fn fallback(&self, error: &FollowError, base_url: &BaseUrl) -> Option<Fallback> {
         let options = &self.fallbacks;

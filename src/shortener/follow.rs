@@ -5,9 +5,8 @@ use std::sync::Arc;
 use jiff::{Timestamp, civil::Date, tz::Offset};
 use thiserror::Error;
 
-use super::{Shortener, fallback::Way};
+use super::Shortener;
 use crate::{
-    base_url::BaseUrl,
     clicks::Visitor,
     link::{Key, Link, LinkState, Target},
     password::{HashError, Password},
@@ -41,12 +40,9 @@ pub enum FollowError {
         /// Its own fallback.
         gone_url: Option<Target>,
     },
-    /// The link was taken down.
+    /// The link was taken down, or the host of its target is blocked.
     #[error("gone")]
     Gone,
-    /// The host of the target is blocked.
-    #[error("blocked")]
-    Blocked,
     #[error("a password is needed")]
     PasswordNeeded,
     #[error("the password is wrong")]
@@ -85,33 +81,21 @@ impl Shortener {
     /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot
     /// would use up a visit that is meant for a person.
     ///
-    /// A client that takes a fallback instead of an error passes the address of this service as `base_url`.
-    ///
     /// # Errors
-    /// See [`FollowError`].
+    /// See [`FollowError`]. Pass it to [`Shortener::refuse`], which counts it.
     pub async fn follow(
         &self,
         key: &Key,
         follower: Follower,
         password: Option<Password>,
-        base_url: Option<&BaseUrl>,
-    ) -> Result<Way, FollowError> {
+    ) -> Result<Arc<Link>, FollowError> {
         if let Some(link) = self.try_follow(key, || follower.clone()) {
-            return Ok(Way::Link(link));
+            return Ok(link);
         }
         let now = self.clock.now();
-        match self.admit(key, now, &follower, password).await {
-            Ok(link) => {
-                self.count_followed(&link, now, follower);
-                Ok(Way::Link(link))
-            }
-            Err(error) => {
-                let fallback = base_url.and_then(|base_url| self.fallback(&error, base_url));
-                let outcome = if fallback.is_some() { "fallback" } else { error.outcome() };
-                self.metrics.redirects.with_label_values(&[outcome]).inc();
-                fallback.map(Way::Fallback).ok_or(error)
-            }
-        }
+        let link = self.admit(key, now, &follower, password).await?;
+        self.count_followed(&link, now, follower);
+        Ok(link)
     }
 
     fn count_followed(&self, link: &Link, now: Timestamp, follower: Follower) {
@@ -178,8 +162,8 @@ impl Shortener {
     /// Returns a link that redirects now, password and visit limit aside.
     ///
     /// # Errors
-    /// [`FollowError::NotFound`], [`FollowError::Ended`], [`FollowError::Gone`], [`FollowError::Blocked`],
-    /// [`FollowError::Unsupported`] or [`FollowError::Store`].
+    /// [`FollowError::NotFound`], [`FollowError::Ended`], [`FollowError::Gone`], [`FollowError::Unsupported`] or
+    /// [`FollowError::Store`].
     pub async fn find(&self, key: &Key) -> Result<Arc<Link>, FollowError> {
         self.find_at(key, self.clock.now()).await
     }
@@ -187,7 +171,7 @@ impl Shortener {
     async fn find_at(&self, key: &Key, now: Timestamp) -> Result<Arc<Link>, FollowError> {
         let link = self.links.find(key).await?.ok_or(FollowError::NotFound)?;
         if self.links.blocked_hosts().blocks(&link.doc.target) {
-            return Err(FollowError::Blocked);
+            return Err(FollowError::Gone);
         }
         check(&link, now)?;
         Ok(link)
@@ -196,10 +180,10 @@ impl Shortener {
 
 impl FollowError {
     /// Returns the metric label of the outcome.
-    fn outcome(&self) -> &'static str {
+    pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
-            Self::Ended { .. } | Self::Gone | Self::Blocked => "gone",
+            Self::Ended { .. } | Self::Gone => "gone",
             Self::PasswordNeeded | Self::WrongPassword | Self::OnlyPeople => "refused",
             Self::Unsupported(_) | Self::Store(_) | Self::Hash(_) => "error",
         }
@@ -214,9 +198,8 @@ fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     match link.state(now) {
         LinkState::Active => Ok(()),
         LinkState::Scheduled => Err(FollowError::NotFound),
-        LinkState::Blocked => Err(FollowError::Blocked),
         LinkState::Expired | LinkState::UsedUp => Err(FollowError::ended(link)),
-        LinkState::TakenDown => Err(FollowError::Gone),
+        LinkState::TakenDown | LinkState::Blocked => Err(FollowError::Gone),
     }
 }
 

@@ -69,7 +69,8 @@ impl Shortener {
     /// Takes down links that a filter finds, the oldest first.
     ///
     /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link that
-    /// was taken down. Links that are made meanwhile come last, so the calls find them as well.
+    /// was taken down. Links created during the calls come last, so
+    /// the calls find them too.
     ///
     /// # Errors
     /// See [`TakeDownError`].

@@ -91,9 +91,6 @@ pub(crate) enum ApiError {
     NotFound,
     #[error("this link is no longer there")]
     Gone,
-    /// The target's host is blocked. Clients see no difference to [`ApiError::Gone`].
-    #[error("this link is no longer there")]
-    Blocked,
     #[error("there are {MAX_BLOCKED_HOSTS} blocked hosts already; block a .suffix or remove others")]
     TooManyBlockedHosts,
     #[error("method not allowed")]
@@ -173,7 +170,7 @@ impl ApiError {
             Self::OnlyPeople => (StatusCode::FORBIDDEN, "only_people"),
             Self::UnsupportedLink(_) => (StatusCode::SERVICE_UNAVAILABLE, "unsupported_link"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Gone | Self::Blocked => (StatusCode::GONE, "gone"),
+            Self::Gone => (StatusCode::GONE, "gone"),
             Self::TooManyBlockedHosts => (StatusCode::CONFLICT, "too_many_blocked_hosts"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::RateLimited(_) => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
@@ -307,7 +304,6 @@ impl From<FollowError> for ApiError {
         match error {
             FollowError::NotFound => Self::NotFound,
             FollowError::Ended { .. } | FollowError::Gone => Self::Gone,
-            FollowError::Blocked => Self::Blocked,
             FollowError::PasswordNeeded => Self::PasswordNeeded,
             FollowError::WrongPassword => Self::WrongPassword,
             FollowError::OnlyPeople => Self::OnlyPeople,

@@ -131,9 +131,7 @@ async fn render(
             offer = offer_for_unknown_key(parts, state, &frame).await;
             ("Not found", "There is no such short link. Was it typed or copied in full?")
         }
-        ApiError::Gone | ApiError::Blocked => {
-            ("No longer there", "This short link has expired, was used up, or was taken down.")
-        }
+        ApiError::Gone => ("No longer there", "This short link has expired, was used up, or was taken down."),
         ApiError::Unauthorized => ("Sign in first", "This address is for programs and needs an API token."),
         ApiError::Forbidden => ("Not allowed", "Your token may look at links, but not change them."),
         ApiError::CrossOrigin => (
@@ -151,7 +149,7 @@ async fn render(
         ApiError::Timeout(_) => ("Too slow", "The service did not answer in time. Please try again."),
         _ => (error.status().canonical_reason().unwrap_or("Error"), sentence.as_str()),
     };
-    let is_of_link = matches!(error, ApiError::NotFound | ApiError::Gone | ApiError::Blocked);
+    let is_of_link = matches!(error, ApiError::NotFound | ApiError::Gone);
     Ok((ErrorPage { title, frame, text, is_of_link, offer }.render()?, POLICY))
 }
 

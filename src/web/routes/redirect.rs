@@ -14,7 +14,7 @@ use utoipa::IntoResponses;
 use crate::{
     base_url::BaseUrl,
     link::Link,
-    shortener::{FollowError, Follower, Shortener, fallback::Way},
+    shortener::{FollowError, Follower, Shortener},
     web::{
         extract::{
             ids::X_REQUEST_ID,
@@ -92,13 +92,15 @@ pub(crate) async fn redirect(
     };
     match path {
         Ok(ShortPath::Follow(key)) => {
-            let base_url = address_for_fallbacks(&mut parts, &state).await;
-            match shortener.follow(&key, follower, None, base_url.as_ref()).await? {
-                Way::Link(link) => {
-                    to_target(&link, query.as_deref(), shortener, HeaderMap::with_capacity(HEADERS))
+            let error = match shortener.follow(&key, follower, None).await {
+                Ok(link) => {
+                    let headers = HeaderMap::with_capacity(HEADERS);
+                    return to_target(&link, query.as_deref(), shortener, headers);
                 }
-                Way::Fallback(fallback) => Ok(lead(StatusCode::FOUND, &fallback)),
-            }
+                Err(error) => error,
+            };
+            let base_url = address_for_fallbacks(&mut parts, &state).await;
+            Ok(lead(StatusCode::FOUND, &shortener.refuse(error, base_url.as_ref())?))
         }
         // It is the key of no link.
         Err(error) => {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::{
-    shortener::{FollowError, Follower, fallback::Way},
+    shortener::{FollowError, Follower},
     web::{
         extract::{body::Payload, client::ClientIp, link_key::LinkKey, visitor::visitor},
         middleware::password_attempts::Attempt,
@@ -58,15 +58,14 @@ pub(crate) async fn unlock(
     let AppState { shortener, attempts, .. } = &state;
     let (mut parts, body) = request.into_parts();
     let base_url = address_for_fallbacks(&mut parts, &state).await;
+    let refuse = |error| {
+        let fallback = shortener.refuse(error, base_url.as_ref())?;
+        Ok(lead(StatusCode::SEE_OTHER, &fallback))
+    };
     // Nothing is read for a link that can't be followed, or from a client that has to wait.
     let has_password = match shortener.find(&key).await {
         Ok(link) => link.doc.options.password.is_some(),
-        Err(error) => {
-            let fallback = base_url.and_then(|base_url| shortener.fallback(&error, &base_url));
-            return fallback
-                .map(|fallback| lead(StatusCode::SEE_OTHER, &fallback))
-                .ok_or_else(|| error.into());
-        }
+        Err(error) => return refuse(error),
     };
     if has_password {
         attempts.check(client, &key)?;
@@ -76,16 +75,16 @@ pub(crate) async fn unlock(
     let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
     let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
     let visitor = Follower::Visitor(visitor(&headers));
-    let followed = shortener.follow(&key, visitor, Some(password), base_url.as_ref()).await;
+    let followed = shortener.follow(&key, visitor, Some(password)).await;
     match &followed {
         Ok(_) => attempt.map(Attempt::succeed),
         // It was charged when it began.
         Err(FollowError::WrongPassword) => None,
         Err(_) => attempt.map(Attempt::forgive),
     };
-    let link = match followed? {
-        Way::Link(link) => link,
-        Way::Fallback(fallback) => return Ok(lead(StatusCode::SEE_OTHER, &fallback)),
+    let link = match followed {
+        Ok(link) => link,
+        Err(error) => return refuse(error),
     };
     let location = location(&link, query.as_deref())?;
     // 303, and not the status of the link: 307 and 308 would send the password on to the target.
