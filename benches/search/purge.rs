@@ -25,8 +25,8 @@ use crate::{
 /// Links that are purged while redirects are measured.
 const EXPIRED: u64 = 100_000;
 
-/// The pause between two looks at the metrics.
-const LOOK: Duration = Duration::from_millis(200);
+/// The longest time for a sweep.
+const LIMIT: Duration = Duration::from_mins(10);
 
 pub(crate) fn report(url: &str, links: &Links, count: u64) {
     redirects::print_header();
@@ -78,17 +78,13 @@ async fn put_expired(links: &Links, store: &Arc<dyn Store>, numbers: Range<u64>)
 
 /// Returns the number of links that the first complete sweep has removed.
 fn wait_for_the_end(metrics: &str) -> u64 {
-    runtime().block_on(async {
-        loop {
-            let text = reqwest::get(metrics).await.expect("an answer").text().await.expect("a body");
-            let value = |name: &str| -> u64 {
-                let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-                line.expect("the metric").parse().expect("a whole number")
-            };
-            if value("purge_last_run_timestamp_seconds") > 0 {
-                return value("purged_links_total");
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    })
+    runtime().block_on(support::eventually(LIMIT, async || {
+        let text = reqwest::get(metrics).await.expect("an answer").text().await.expect("a body");
+        let value = |name: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.expect("the metric").parse().expect("a whole number")
+        };
+        let purged = value("purged_links_total");
+        if value("purge_last_run_timestamp_seconds") > 0 { Ok(purged) } else { Err(purged) }
+    }))
 }

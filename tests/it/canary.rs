@@ -8,7 +8,6 @@ use std::{
     net::{TcpListener, TcpStream},
     process::Command,
     thread,
-    time::Duration,
 };
 
 use reqwest::{Client, redirect::Policy};
@@ -176,7 +175,10 @@ async fn a_version_that_works_gets_all_requests_and_none_fails() {
 async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
     let faults: [(&str, Fault); 3] = [
         ("resets", drop),
-        ("hangs", |_connection| thread::sleep(Duration::from_secs(5))),
+        ("hangs", |mut connection| {
+            // Until the other side gives up.
+            let _ = connection.read_to_end(&mut Vec::new());
+        }),
         ("fails", |mut connection| {
             let _ = connection.write_all(
                 b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",

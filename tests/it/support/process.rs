@@ -14,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::reference::undocumented;
+use super::{eventually_blocking, reference::undocumented};
 
 /// Longer than anything that a test waits for takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +27,7 @@ pub(crate) struct Process {
     log: Receiver<String>,
     is_reading: Arc<AtomicBool>,
     undocumented: Arc<Mutex<Option<String>>>,
+    is_described: bool,
     /// What it said before it was ready.
     pub(crate) first_words: Vec<Value>,
     /// Where it listens, as `127.0.0.1:PORT`.
@@ -48,11 +49,13 @@ impl Process {
         command
     }
 
-    /// Starts another program of the same kind with these variables.
+    /// Starts another version of the program with these variables. The reference does not describe its log.
     pub(crate) fn start_other(program: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         configure(&mut command, variables);
-        Self::spawn(&mut command)
+        let mut process = Self::spawn(&mut command);
+        process.is_described = false;
+        process
     }
 
     /// Starts it by way of a shell that first runs `prelude`.
@@ -74,6 +77,7 @@ impl Process {
             log,
             is_reading: is_reading.clone(),
             undocumented: first_undocumented.clone(),
+            is_described: true,
             first_words: Vec::new(),
             address: String::new(),
             metrics_address: None,
@@ -151,12 +155,7 @@ impl Process {
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait(mut self) -> ExitStatus {
-        let (pid, (ended, end)) = (self.pid(), channel());
-        thread::spawn(move || ended.send(self.child.wait().unwrap()));
-        end.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            kill_process(pid, Signal::KILL).unwrap();
-            panic!("the process does not end");
-        })
+        eventually_blocking(PATIENCE, || self.child.try_wait().unwrap().ok_or("it goes on"))
     }
 
     /// Asks it to end and waits until it has.
@@ -171,7 +170,10 @@ impl Drop for Process {
         // Already gone where the test itself has ended it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The rest of the log, unless the test has left it unread.
+        while self.is_reading.load(Ordering::Relaxed) && self.log.recv_timeout(PATIENCE).is_ok() {}
         if let Some(fault) = self.undocumented.lock().unwrap().take()
+            && self.is_described
             && !thread::panicking()
         {
             panic!("not in infra/monitoring/REFERENCE.md: {fault}");
