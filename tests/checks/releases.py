@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 
 import yaml
+
+from promises import keep
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "ghcr.io/some-org/short-links"
@@ -259,12 +260,4 @@ CHECKS = [
 ]
 
 if __name__ == "__main__":
-    failed = 0
-    for check in CHECKS:
-        try:
-            check()
-        except Exception as error:
-            failed += 1
-            print(f"{check.__name__}: {error!r}")
-    print(f"{len(CHECKS) - failed} of {len(CHECKS)} promises kept")
-    sys.exit(failed > 0)
+    keep(CHECKS)

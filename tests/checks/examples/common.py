@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "infra/examples"
 BINARY = ROOT / "target/debug/urlshort"
-sys.path.insert(0, str(ROOT / "tests/harness"))
+sys.path[:0] = [str(ROOT / "tests/harness"), str(ROOT / "tests/checks")]
 
 PATIENCE = 20
 
