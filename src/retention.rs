@@ -1,8 +1,8 @@
 //! Retention: the removal of links that expired long ago, and of counts of old days.
 //!
 //! Every instance sweeps the whole store now and then, without a leader: what another one has removed is no longer there.
-//! A sweep reads small parts with pauses between them, so that redirects hardly notice it. It removes a link only in the
-//! state in which it has read it: a link that was edited meanwhile stays.
+//! A sweep reads small parts with pauses between them, so that redirects hardly notice it. A delete
+//! is conditional on the version that was read, so a link that was edited since then stays.
 
 use std::{sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 //! itself, the load generator the other. Contenders take turns, five rounds of each, and medians are shown. The service
 //! has everything on: its store, a JSON access log to a file, metrics, click counting, request ids, limits, timeouts.
 //! `target/cost.json` has the same figures. `SECONDS=1 ROUNDS=1` makes it a short run, `ONLY=nginx,sqlite` leaves out
-//! whoever has none of these words in its name (but for nginx with its log and the one link, to which others are compared).
+//! contenders with none of these words in their names, except nginx with its log and the one link, the two references.
 //! Keys and their order are the same in each run. Rows with a rate are an open loop, see [`open_loop`].
 
 #![expect(clippy::cast_possible_truncation, reason = "no number here is large")]

@@ -9,7 +9,7 @@ use super::Config;
 pub enum Warning {
     /// Other machines can create links without a token.
     PublicCreation { host: IpAddr, has_base_url: bool, has_token: bool },
-    /// Creating links needs a token, and there is none.
+    /// Creating links needs a token, but no token may write.
     NoCreation,
     /// Requests end before the calls to the store that they wait for.
     ShortRequests { request_timeout: Duration, store_timeout: Duration },

@@ -57,7 +57,7 @@ struct StoreReadiness {
 
 /// Check that the service can answer requests
 ///
-/// Reports the last probe of the store, which is at most about a second old, and answers at once.
+/// Answers at once from the last probe of the store. A probe starts every second.
 #[utoipa::path(
     get,
     path = "/readyz",
