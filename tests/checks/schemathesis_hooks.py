@@ -1,0 +1,18 @@
+"""Sends each request from another client address, because a client that sends many wrong tokens gets 429 instead of 401.
+
+The transport adds it. Schemathesis would treat a header added by one of its own hooks as part of the test case.
+"""
+
+import itertools
+
+from requests.adapters import HTTPAdapter
+
+numbers = itertools.count()
+
+
+def add_headers(_adapter, request, **_options):
+    number = next(numbers)
+    request.headers["X-Forwarded-For"] = f"198.18.{number // 256 % 256}.{number % 256}"
+
+
+HTTPAdapter.add_headers = add_headers
