@@ -1,4 +1,4 @@
-//! What the program does: the command line, and a module for each command.
+//! The command line, with a module for each subcommand.
 
 use std::ffi::OsString;
 
@@ -18,7 +18,7 @@ pub mod token;
 mod transfer;
 pub mod usage;
 
-/// A URL shortener. Without a command it serves until it receives SIGTERM or SIGINT.
+/// A URL shortener. Without a command, it serves until it receives SIGTERM or SIGINT.
 ///
 /// Each option can be given as a flag or as an environment variable; the flag wins.
 #[derive(Debug, Parser)]
@@ -30,28 +30,28 @@ pub struct Cli {
     pub config: Config,
 }
 
-/// The commands besides serving.
+/// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Asks the instance that runs with the same options for its /healthz; exits with 0 or 1
+    /// Requests /healthz of the instance with the same options; exits with 0 or 1
     Healthcheck,
     /// Writes all links to a file or standard output
     Export(ExportOptions),
-    /// Takes over the links of a file, be it of this or of another service
+    /// Imports the links of a file that this or another service exported
     ///
-    /// A link whose key is in the store with the same target stays as it is there, so an import that was stopped can be
-    /// run again. Exits with 0 when all links are in the store, 1 when some were skipped, none were found or it had to
-    /// stop, 2 when it was called wrongly.
+    /// A link that the store already has, with the same key and target, stays unchanged, so an interrupted import can be
+    /// run again. Exits with 0 if all links are in the store, 1 if links were skipped, none were found or the import
+    /// failed, 2 on a usage error.
     Import(ImportOptions),
     /// Removes expired links and old statistics now, by `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
     ///
-    /// The service does the same by itself if it runs with these options. Exits with 0 when everything is removed, 1 when the
-    /// store failed (then run it again), 2 when it was called wrongly.
+    /// With these options, the service does the same on its own. Exits with 0 if everything was removed, 1 if the store
+    /// failed (run it again), 2 on a usage error.
     Purge(PurgeOptions),
-    /// Makes a token for the API, and its line for the file of tokens
+    /// Generates a token for the API, and its line for API_TOKENS_FILE
     ///
-    /// The first line of standard output is the token, the second one is the line for the file. The line has only a digest of
-    /// the token, so nobody can read the token again, neither there nor from the service.
+    /// The first line of standard output is the token, the second is the line for the file. The line has only a digest
+    /// of the token, so the token can't be read again from the file or the service.
     Token(TokenOptions),
 }
 
@@ -59,7 +59,7 @@ impl Cli {
     /// Returns the definition of the command line.
     pub fn definition() -> clap::Command {
         let mut command = Config::add_variables(Self::command());
-        // This gives each command the options of the service, of which its help shows those that it goes by.
+        // Each command accepts all options of the service, but its help shows only those that it uses.
         command.build();
         let store = names(StoreOptions::augment_args(clap::Command::default()));
         let retention = names(RetentionOptions::augment_args(clap::Command::default()));
@@ -79,7 +79,7 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// The output of `--help` and `--version` is an error as well, as in clap; see [`usage::explain`].
+    /// As in clap, the output of `--help` and `--version` is an error too. See [`usage::explain`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
@@ -101,7 +101,7 @@ fn names(group: clap::Command) -> Vec<clap::Id> {
     group.get_arguments().map(|option| option.get_id().clone()).collect()
 }
 
-/// Hides the service's options from the help of a command, except those that it goes by.
+/// Hides the service's options from the help of a command, except those that it uses.
 fn hide_all_but(shown: &[clap::Id], command: clap::Command) -> clap::Command {
     command.mut_args(|option| {
         let is_hidden = option.is_global_set() && !shown.contains(option.get_id());

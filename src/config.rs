@@ -1,6 +1,7 @@
-//! Every option of the service, in groups that are the parameters of its parts. Nothing else reads the environment.
+//! The options of the service, in groups that its components take as parameters.
 //!
-//! A new option is one field here. Its flag and its environment variable have the name of the field.
+//! Nothing else reads the environment. A new option is one field here, which also names its flag and its environment
+//! variable.
 
 mod abuse_contact;
 mod fallbacks;
@@ -24,7 +25,7 @@ use tracing_subscriber::filter::Targets;
 
 pub(crate) use self::values::duration;
 use self::values::{
-    bytes, duration_or_zero, file_to_come, ip_address, log_level, number, readable_file, socket_address,
+    bytes, duration_or_zero, file_path, ip_address, log_level, number, readable_file, socket_address,
 };
 pub use self::{
     abuse_contact::{AbuseContact, InvalidAbuseContact},
@@ -41,7 +42,7 @@ use crate::{
     watched_file::FileError,
 };
 
-/// The options. See `urlshort --help`, or the same table in the README.
+/// All options, as listed in `urlshort --help` and the README.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
     #[command(flatten)]
@@ -68,7 +69,7 @@ pub struct Config {
     pub logs: LogOptions,
 }
 
-/// The addresses at which the service is reached.
+/// The addresses of the service.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerOptions {
@@ -76,23 +77,23 @@ pub struct ServerOptions {
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = ip_address)]
     pub host: IpAddr,
 
-    /// Port to listen on; 0 takes a free one
+    /// Port to listen on; 0 picks a free one
     #[arg(long, value_name = "NUMBER", default_value_t = 8080, value_parser = number(0..=u16::MAX))]
     pub port: u16,
 
-    /// Second listener, which takes /metrics and /readyz off the first one
+    /// Address of a second listener, which serves /metrics and /readyz instead of the first
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     pub metrics_addr: Option<SocketAddr>,
 
-    /// Start of short URLs; otherwise the scheme and Host of each request
+    /// Base of short URLs; by default the scheme and Host of each request
     #[arg(long, value_name = "URL")]
     pub base_url: Option<BaseUrl>,
 
-    /// Number of proxies in front, whose X-Forwarded-For and X-Forwarded-Proto are believed
+    /// Number of proxies in front whose X-Forwarded-For and X-Forwarded-Proto are trusted
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
 
-    /// Where visitors report abuse: an e-mail address or a URL, shown on previews, password and error pages
+    /// E-mail address or URL for abuse reports, shown on preview, password and error pages
     #[arg(long, value_name = "CONTACT")]
     pub abuse_contact: Option<AbuseContact>,
 }
@@ -101,20 +102,20 @@ pub struct ServerOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct StoreOptions {
-    /// memory:, sqlite:PATH, postgres://… or redis://…; what postgres:// leaves out the PG* variables say
+    /// memory:, sqlite:PATH, postgres://… or redis://…; the PG* variables supply what a postgres:// URL leaves out
     #[arg(long, value_name = "URL", default_value = "sqlite:urlshort.db")]
     pub store_url: StoreUrl,
 
-    /// Longest time for a call to the store
+    /// Timeout of a call to the store
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub store_timeout: Duration,
 
-    /// Most connections to the store's server
+    /// Maximum number of connections to the store's server
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = number::<u32>(1..=1000))]
     pub store_connections: u32,
 
-    /// File with PostgreSQL's password, read for each new connection: the password, or JSON with a field `password`
-    #[arg(long, value_name = "FILE", value_parser = file_to_come)]
+    /// File with the PostgreSQL password, as text or as the field `password` of a JSON object; read for each new connection
+    #[arg(long, value_name = "FILE", value_parser = file_path)]
     pub pgpassword_file: Option<PathBuf>,
 }
 
@@ -122,7 +123,7 @@ pub struct StoreOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct ClickOptions {
-    /// Time between two flushes of clicks to the store; a crash loses the clicks since the last one
+    /// Interval between flushes of clicks to the store; a crash loses the clicks since the last flush
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration)]
     pub flush_interval: Duration,
 }
@@ -144,20 +145,20 @@ pub struct CacheOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct KeyOptions {
-    /// How keys are made: random, counter or hash
+    /// How keys are generated: random, counter or hash
     #[arg(long, value_name = "NAME", value_enum, default_value_t = StrategyName::Random, hide_possible_values = true)]
     pub key_strategy: StrategyName,
 
-    /// Characters in a random or hashed key
+    /// Length of random and hashed keys, in characters
     #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = number::<u8>(4..=43))]
     pub key_length: u8,
 }
 
-/// The targets that links may have.
+/// The rules for targets.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct PolicyOptions {
-    /// File of hosts that no link may lead to, besides those of the store: one host or .suffix a line, reloaded when it changes
+    /// File of hosts that links must not lead to, in addition to the store's list: one host or .suffix per line, reloaded when it changes
     #[arg(long, value_name = "FILE", value_parser = readable_file)]
     pub blocked_hosts: Option<PathBuf>,
 
@@ -166,15 +167,15 @@ pub struct PolicyOptions {
     pub block_private_targets: bool,
 }
 
-/// The clients that may make and manage links.
+/// The clients that may create and manage links.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Access")]
 pub struct AccessOptions {
-    /// Tokens of those who manage links: name:token[:read|write], separated by commas; at least 16 characters each
+    /// Tokens for managing links: name:token[:read|write], separated by commas, at least 16 characters per token
     #[arg(long, value_name = "TOKENS")]
     pub api_tokens: Option<Tokens>,
 
-    /// File of tokens by their digests, a line of `urlshort token` each, reloaded when it changes
+    /// File of token digests, one line of `urlshort token` per token, reloaded when it changes
     #[arg(long, value_name = "FILE")]
     pub api_tokens_file: Option<PathBuf>,
 
@@ -182,52 +183,52 @@ pub struct AccessOptions {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub public_shorten: bool,
 
-    /// Show pages to make and manage links in a browser
+    /// Serve pages for creating and managing links in a browser
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
     pub ui: bool,
 }
 
-/// The limits of clients, connections and requests.
+/// The limits on clients, connections and requests.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Links made by one client without a token, and QR codes likewise, per s, min or h; 0 is no limit
+    /// Limit per client on links created without a token, and separately on QR codes; per s, min or h, 0 for none
     #[arg(long, value_name = "NUMBER/UNIT", default_value = "60/min")]
     pub rate_limit: RateLimit,
 
-    /// Links made with one token, per s, min or h; 0 is no limit
+    /// Limit per token on created links; per s, min or h, 0 for none
     #[arg(long, value_name = "NUMBER/UNIT", default_value = "6000/min")]
     pub token_rate_limit: RateLimit,
 
-    /// Largest request body
+    /// Maximum size of a request body
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub max_body: ByteSize,
 
-    /// Open connections. Without proxies, one client gets a quarter, and a new one replaces the longest idle
+    /// Maximum number of open connections; without proxies, one client gets a quarter, and a new connection replaces the longest idle one
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Most requests at a time; further ones get 503
+    /// Maximum number of concurrent requests; further ones get 503
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Longest time for a request, and for a client to leave its response unread
+    /// Timeout of a request, and of a client that stops reading its response
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
 
-    /// Time that a new connection may take to send the head of its first request
+    /// Timeout for the head of the first request on a new connection
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
-    /// Time that a connection may take from one request to the next; longer than the load balancer's own
+    /// Timeout from one request to the next on a connection; must exceed the load balancer's
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = duration)]
     pub keep_alive: Duration,
 
-    /// Time between SIGTERM and the last accepted connection, for the load balancer to notice
+    /// Time after SIGTERM during which connections are still accepted, for the load balancer to notice
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero)]
     pub drain_delay: Duration,
 
-    /// Time that requests in flight get after that
+    /// Time for requests in flight to finish after DRAIN_DELAY
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero)]
     pub drain_timeout: Duration,
 }
@@ -236,11 +237,11 @@ pub struct LimitOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// error, warn, info, debug, trace or off; also for one module, as in info,hyper=warn
+    /// error, warn, info, debug, trace or off; per module as in info,hyper=warn
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: Targets,
 
-    /// How log lines look
+    /// Format of log lines
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
 }
@@ -253,15 +254,16 @@ impl StoreOptions {
         Self { store_url, ..Self::from_arg_matches(&matches).expect("the defaults are valid") }
     }
 
-    /// Returns the time that a call may take on a connection. It ends before the caller gives up, so that the connection
-    /// is given up as well.
+    /// Returns the deadline of a call on a connection.
+    ///
+    /// It is shorter than the caller's timeout, so that the connection of a late call is closed.
     pub(crate) fn call_deadline(&self) -> Duration {
         self.store_timeout * 9 / 10
     }
 }
 
 impl AccessOptions {
-    /// Loads the tokens of both sources.
+    /// Loads the tokens from both sources.
     ///
     /// # Errors
     /// The reason why the file can't be used.
@@ -269,8 +271,9 @@ impl AccessOptions {
         LiveTokens::load(self.api_tokens.clone().unwrap_or_default(), self.api_tokens_file.clone())
     }
 
-    /// Checks that the tokens can be loaded. Only a start of the service does: a file that breaks later must not make the
-    /// health check fail.
+    /// Checks that the tokens can be loaded.
+    ///
+    /// Only the service calls this, at the start. The health check does not: it must not fail when the file breaks later.
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -287,14 +290,14 @@ impl Config {
     pub(crate) fn add_variables(command: Command) -> Command {
         command.mut_args(|option| {
             let variable = option.get_id().as_str().to_uppercase();
-            // A variable that is set to nothing is how compose files and task definitions say "not set".
+            // Compose files and task definitions set a variable to the empty string to mean "not set".
             let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
             let option = option.global(true).hide_env_values(true);
             if is_empty { option } else { option.env(variable) }
         })
     }
 
-    /// Completes the options from each other and from the variables of PostgreSQL.
+    /// Fills in the `PG*` variables, and checks options that depend on each other.
     ///
     /// # Errors
     /// A sentence for the operator.
@@ -309,5 +312,5 @@ impl Config {
     }
 }
 
-/// Options whose value is not repeated.
+/// The options whose values error messages don't repeat.
 pub(crate) const SECRETS: [&str; 2] = ["API_TOKENS", "STORE_URL"];

@@ -1,15 +1,16 @@
 //! A URL shortener.
 //!
 //! # Map
-//! [`server`] accepts connections, bounds them, and drains them at the end. [`web`] answers their requests: the router
-//! leads through the middleware to a route or to a page for people, and both call use cases of [`shortener`]. Use cases ask a
-//! [`keygen::KeyStrategy`] for keys and [`links`], a [`store::Store`] behind a cache, for links. They obey a [`policy`] and
-//! count [`clicks`]. Links to [`blocked_hosts`] are neither made nor followed. Clients that manage links have [`tokens`];
-//! these and the list of blocked hosts follow the changes of a [`watched_file`]. [`retention`] removes what has expired.
-//! [`link`] and [`base_url`] are the values that all of them share. [`app`] puts the parts together.
+//! [`server`] accepts connections, limits them, and drains them at shutdown. [`web`] handles their requests: the router
+//! passes a request through the middleware to a route or a page for people, and both call use cases of [`shortener`].
+//! Use cases get keys from a [`keygen::KeyStrategy`], and links from [`links`], which is a [`store::Store`] behind a
+//! cache. They check targets against a [`policy`] and count [`clicks`]. Links to [`blocked_hosts`] are neither created
+//! nor followed. Clients that manage links have [`tokens`]. Tokens and blocked hosts can come from a [`watched_file`],
+//! which is reloaded when it changes. [`retention`] removes expired links and old statistics. All of these share the
+//! values in [`link`] and [`base_url`]. [`app`] assembles the service.
 //!
-//! [`command`] has the command line and what the program does with it, [`config`] the options, in groups that are the
-//! parameters of the parts. [`transfer`] reads and writes files of links, [`observability`] has the log and the metrics.
+//! [`command`] has the command line and its subcommands. [`config`] has the options, in groups that each component takes
+//! as parameters. [`transfer`] imports and exports links as files. [`observability`] has the log and the metrics.
 //!
 //! # Reading order
 //! From `main` to SQLite in one sitting, about 5,000 lines without tests:
@@ -18,22 +19,23 @@
 //! 2. A connection: `server.rs`, `server/connection.rs`.
 //! 3. A request: `web.rs`, `web/state.rs`, `web/router.rs`, `web/middleware/access_log.rs`.
 //! 4. Two routes: `web/routes/redirect.rs`, `web/routes/shorten.rs`, `web/respond/error.rs`.
-//! 5. The use cases and their values: `shortener.rs`, `shortener/follow.rs`, `link.rs`, `link/document.rs`, `link/options.rs`, `keygen.rs`,
-//!    `keygen/random.rs`.
-//! 6. Links as an instance sees them: `links.rs`, `links/cache.rs`.
+//! 5. The use cases and their values: `shortener.rs`, `shortener/follow.rs`, `link.rs`, `link/document.rs`,
+//!    `link/options.rs`, `keygen.rs`, `keygen/random.rs`.
+//! 6. The cache in front of the store: `links.rs`, `links/cache.rs`.
 //! 7. Counts: `clicks.rs`, `clicks/tallies.rs`.
 //! 8. The store: `store.rs`, `store/sqlite.rs`, `store/sqlite/worker.rs`, `store/sqlite/rows.rs`, `store/row.rs`.
 //!
 //! # Invariants
-//! - Only [`web`] and [`server`] name HTTP types, only [`web`] names axum. Use cases return values and errors.
-//! - Stores and strategies never import each other. CONTRIBUTING lists the exact places that a new one touches.
-//! - [`config`] decides every option, `PG*` variables included. Clock, randomness and registry come in from outside.
-//! - A connection stays on one thread, and nothing computes for long there: passwords, QR codes and large bodies go to
-//!   other threads, through a [`gate`] where there can be many.
-//! - A link is one document. A new option of it touches no store, no import and no export.
+//! - Only [`web`] and [`server`] name HTTP types, and only [`web`] names axum. Use cases return values and errors.
+//! - Stores and key strategies never import each other. CONTRIBUTING lists the places that a new one touches.
+//! - [`config`] resolves every option, including the `PG*` variables. The clock, randomness and the metrics registry are
+//!   injected.
+//! - A connection stays on one thread, and no long computation runs there. Passwords, QR codes and large bodies are
+//!   processed on other threads, behind a [`gate`] if there can be many of them.
+//! - A link is one document. A new option touches no store, no import and no export.
 //! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees the cause.
-//! - A durable store never loses a link that was acknowledged. Counting and logging never delay or fail a redirect.
-//! - From 1.0 on, the release before this one can run on the data that this one writes.
+//! - A durable store never loses an acknowledged link. Counting and logging never delay or fail a redirect.
+//! - From 1.0 on, the previous release can run on the data that this one writes.
 
 pub mod app;
 pub mod base_url;
@@ -61,7 +63,7 @@ pub mod transfer;
 pub mod watched_file;
 pub mod web;
 
-/// Returns whether `value` is its type's default. Documents leave such values out.
+/// Returns whether `value` is its type's default. Documents omit defaults.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

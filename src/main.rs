@@ -1,4 +1,4 @@
-//! The program: reads the command line, then serves or does what the command says.
+//! The binary: parses the command line, then serves or runs a subcommand.
 
 use std::{env, process::ExitCode};
 
@@ -11,14 +11,14 @@ use urlshort::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The exit status for a command line or environment that makes no sense.
+/// The exit status for an invalid command line or environment.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // Nothing is left to do where standard output is closed.
+            // If standard output is closed, nothing is left to do.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

@@ -25,10 +25,10 @@ pub enum Refusal {
     #[error("the url leads back to this service")]
     Loop,
     /// The host is on the block list.
-    #[error("this service does not lead to that host")]
+    #[error("links to this host are not allowed")]
     BlockedHost,
     /// The host is not on the public internet.
-    #[error("this service does not lead to private addresses")]
+    #[error("links to private addresses are not allowed")]
     PrivateHost,
 }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_both_sources_are_refused() {
+    fn hosts_from_both_sources_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("blocked");
         std::fs::write(&file, "evil.example\n").unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn private_hosts_are_refused_where_that_is_asked() {
+    fn private_hosts_are_refused_only_if_configured() {
         let [strict, lax] = [true, false].map(|block_private_targets| {
             policy(PolicyOptions { block_private_targets, ..PolicyOptions::default() })
         });

@@ -1,4 +1,4 @@
-//! `urlshort export`: writes all links of the store to a file.
+//! `urlshort export`: writes all links to a file.
 
 use std::{
     cell::Cell,
@@ -33,16 +33,16 @@ use crate::{
 /// The options of `urlshort export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportOptions {
-    /// jsonl has everything, hashes of passwords included; csv is for spreadsheets
+    /// jsonl has everything, including password hashes; csv is for spreadsheets
     #[arg(long, value_parser = format_parser(), default_value = "jsonl", hide_possible_values = true)]
     pub format: Format,
 
-    /// File to write, readable for its owner alone; standard output where none is given
+    /// File to write, readable only by its owner; by default standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
-/// Accepts only the formats that can be exported.
+/// Returns a parser of the formats that can be exported.
 fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(["jsonl", "csv"]).try_map(|name| Format::from_str(&name, false))
 }
@@ -58,10 +58,10 @@ struct Exported {
     damaged: u64,
 }
 
-/// Writes all links that can be read, and tells on standard error how many these were.
+/// Writes all readable links, and prints their number to standard error.
 ///
 /// # Errors
-/// Those of the store and of the output, and damaged links.
+/// Those of the store and of the output, and [`DamagedLinks`].
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
@@ -83,7 +83,7 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes a file that gets its name once it is complete.
+/// Writes to a temporary file, and renames it to `file` when complete.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Exported, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
@@ -95,7 +95,7 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Ex
 
 /// Creates a file that only its owner can read.
 ///
-/// An existing file is removed first: it would keep its mode, and the target of a symbolic link would be overwritten.
+/// It removes an existing file first. Otherwise the file would keep its mode, and a symbolic link would be followed.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -127,7 +127,7 @@ mod tests {
     use crate::store::memory::MemoryStore;
 
     #[tokio::test]
-    async fn a_new_file_is_private_and_replaces_the_last_one() {
+    async fn a_new_file_is_private_and_replaces_the_old_one() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("links.csv");
         std::fs::write(&file, "old").unwrap();

@@ -34,13 +34,13 @@ use crate::{
     web::router,
 };
 
-/// The most rows in a batch, which goes into the store concurrently.
+/// The maximum number of rows in a batch, which are stored concurrently.
 const BATCH: usize = 512;
 
 /// Bytes after which a batch is complete.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// Skipped rows that are printed. `--report` has all of them.
+/// The number of skipped rows to print. `--report` lists all of them.
 const SHOWN: usize = 20;
 
 /// The options of `urlshort import`.
@@ -50,11 +50,11 @@ pub struct ImportOptions {
     #[arg(long, value_enum, default_value_t = Format::Auto, hide_possible_values = true)]
     pub format: Format,
 
-    /// Only says what would be done
+    /// Only print what would be imported
     #[arg(long)]
     pub dry_run: bool,
 
-    /// File for what was skipped, and why: a JSON object a line
+    /// File for the skipped links and the reasons, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
 
@@ -79,7 +79,7 @@ enum ImportError {
 /// The exit code is 0 if all links are in the store now, and 1 if some were skipped.
 ///
 /// # Errors
-/// Those of the file and of the store. Links that are in the store by then stay there.
+/// Those of the file and of the store. Links that were imported before the error stay in the store.
 pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn Error>> {
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;
@@ -126,7 +126,7 @@ async fn import(
         Some(progress) => (progress.clone(), Box::new(progress.wrap_read(input))),
         None => (transfer::counter(), input),
     };
-    // While one batch goes into the store, the next one waits, and the one after that is read.
+    // While one batch is stored, the next one is queued, and the one after that is read.
     let (batches, mut waiting) = mpsc::channel(1);
     let reader = spawn_blocking(move || read(input, format, batches));
     let mut result = Ok(());
@@ -153,7 +153,7 @@ async fn import(
     Ok(if report.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the file, and sends its rows in batches.
+/// Reads the input, and sends its rows in batches.
 fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let send =
@@ -167,7 +167,7 @@ fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Re
         }
         Ok(())
     });
-    // Rows in front of an error are imported.
+    // Rows before an error are imported.
     if !batch.is_empty() {
         send(&mut batch)?;
     }
@@ -232,7 +232,7 @@ impl Report {
         }
         let verb = if dry_run { "to add" } else { "added" };
         let Self { added, present, skipped, .. } = self;
-        // A closed standard output is no failure: the links are in the store.
+        // A closed standard output is not an error: the links are in the store.
         let _ = writeln!(io::stdout(), "{added} {verb}, {present} already there, {skipped} skipped");
         match &mut self.file {
             None => Ok(()),

@@ -1,11 +1,11 @@
-//! The memory that this process can use, as Linux reports it.
+//! The memory limit of this process on Linux.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-/// Returns the memory of the machine or the limit of the container, in bytes, whichever is less.
+/// Returns the lower of machine memory and container limit, in bytes.
 pub(super) fn limit() -> Option<u64> {
     limit_below(Path::new("/"))
 }
@@ -13,7 +13,7 @@ pub(super) fn limit() -> Option<u64> {
 fn limit_below(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|line| limit_files(root, line)).flatten();
-    // A group without a limit says "max", or has one that no machine reaches.
+    // A group without a limit has "max" (version 2), or a number that no machine reaches (version 1).
     let limits = limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     limits.chain(physical(root)).min()
 }
@@ -26,8 +26,8 @@ fn physical(root: &Path) -> Option<u64> {
 
 /// Returns the files that can limit the memory of a control group, given its line of `/proc/self/cgroup`.
 ///
-/// The line is `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)). The limits of the groups
-/// above hold as well. A container may see its path on the host, but only the files of its own group, at the top.
+/// The line is `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)). The limits of all parent
+/// groups apply as well. A container may see its path on the host, but has only the files of its own group, at the root.
 fn limit_files(root: &Path, line: &str) -> Option<Vec<PathBuf>> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     /// Returns the limit on a machine with these files.
-    fn found(files: &[(&str, &str)]) -> Option<u64> {
+    fn limit_with(files: &[(&str, &str)]) -> Option<u64> {
         let root = tempfile::tempdir().unwrap();
         for (path, text) in files {
             let path = root.path().join(path);
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_least_of_the_machine_and_of_all_groups_around_the_process() {
+    fn the_limit_is_the_lowest_of_the_machine_and_all_parent_groups() {
         let machine = ("proc/meminfo", "MemTotal:        2048 kB\nMemFree:         1024 kB\n");
         let (v1, v2) = ("5:cpu,cpuacct:/x\n4:hugetlb,memory:/docker/abc\n", "0::/a.slice/b.service\n");
         let group = |text| ("proc/self/cgroup", text);
@@ -80,7 +80,7 @@ mod tests {
             (&[group(v1), ("sys/fs/cgroup/memory/memory.limit_in_bytes", "5000")], Some(5000)),
             (&[group(v1), ("sys/fs/cgroup/memory.max", "6000")], None),
         ] {
-            assert_eq!(found(files), expected, "{files:?}");
+            assert_eq!(limit_with(files), expected, "{files:?}");
         }
     }
 

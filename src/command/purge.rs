@@ -1,4 +1,4 @@
-//! `urlshort purge`: removes expired links and old counts now.
+//! `urlshort purge`: removes expired links and old statistics.
 
 use std::{
     error::Error,
@@ -27,10 +27,10 @@ pub struct PurgeOptions {
     pub dry_run: bool,
 }
 
-/// Removes what the options of retention name, and prints how much that was.
+/// Purges by the retention options, and prints the numbers.
 ///
 /// # Errors
-/// Those of the store. What was removed by then is printed.
+/// Those of the store. The numbers so far are printed.
 pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
@@ -46,7 +46,7 @@ pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>>
             dry_run: options.dry_run,
         };
         let (mut purged, mut output) = (Purged::default(), io::stdout());
-        // A closed standard output is no failure.
+        // A closed standard output is not an error.
         let swept = sweep.run(&mut purged, |link| {
             if let Some(expiry) = link.doc.options.expires_at.filter(|_| options.dry_run) {
                 let _ = writeln!(output, "{} expired {expiry}", link.key);

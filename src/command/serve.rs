@@ -1,4 +1,4 @@
-//! `urlshort` alone: serve until told to stop.
+//! `urlshort` without a command: serves until a signal.
 
 use std::{error::Error, io, net::SocketAddr, num::NonZero, sync::Arc, thread, time::Duration};
 
@@ -28,26 +28,28 @@ use crate::{
     store::{self, StoreError},
 };
 
-/// The time that a reader has for the last log lines.
-const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// The time limit for writing the last log lines.
+const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Descriptors for everything but connections: standard streams, runtimes, listeners, the second listener's
-/// connections, refusals under way, and SQLite's files.
+/// File descriptors for everything but public connections.
+///
+/// These are standard streams, runtimes, listeners, the second listener's connections, connections being refused, and
+/// SQLite's files.
 const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 
-/// The service could not start.
+/// The reason why the service could not start.
 #[derive(Debug, Error)]
 enum StartError {
     #[error("STORE_URL: the blocked hosts can't be read")]
     BlockedHosts(#[source] StoreError),
-    #[error("{variable}: {address} can't be listened on")]
+    #[error("{variable}: can't listen on {address}")]
     Listen { variable: &'static str, address: SocketAddr, source: io::Error },
 }
 
 /// Starts the runtime and serves.
 ///
 /// # Errors
-/// The reason why the service did not start or drain.
+/// The reason why the service could not start or drain.
 pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let open_files = raise_open_file_limit();
     let metrics = Arc::new(Metrics::new());
@@ -57,18 +59,19 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     if let Some(open_files) = open_files {
         limit_connections(&mut config, open_files);
     }
-    // This thread accepts connections and runs the background tasks; the others serve the connections.
+    // This thread accepts connections and runs background tasks. The worker threads serve the connections.
     let threads = Threads::start(thread::available_parallelism().map_or(1, NonZero::get))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(&config, metrics, threads.workers()));
-    // A blocking call may never return, such as opening a file on a file system that has gone.
+    // A blocking call may never return, for example on a file system that has disappeared.
     runtime.shutdown_background();
-    sink.close(LOG_PATIENCE);
+    sink.close(LOG_FLUSH_TIMEOUT);
     result
 }
 
-/// Serves until a signal. Signals are handled from the start: as process 1, the program would otherwise ignore SIGTERM
-/// while it opens the store.
+/// Serves until a signal.
+///
+/// It handles signals from the start. As process 1, the program would otherwise ignore SIGTERM while it opens the store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let store = tokio::select! {
@@ -102,7 +105,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     );
     let (stop, stopped) = oneshot::channel::<()>();
     let run = app.run(listener, operations, workers, async {
-        // The sender is used or dropped; both mean to stop.
+        // The service stops when the sender is dropped.
         let _ = stopped.await;
     });
     let second_signal = async {
@@ -112,13 +115,13 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     };
     tokio::select! {
         () = run => Ok(()),
-        () = second_signal => Err(StoppedAtOnce.into()),
+        () = second_signal => Err(DrainInterrupted.into()),
     }
 }
 
-/// Loads the blocked hosts, so that no link to them is followed from the first request on.
+/// Loads the blocked hosts before the first request.
 ///
-/// Damage of the list does not stop the start: the links may be intact.
+/// A damaged list does not prevent the start, because the links may be intact.
 async fn load_blocked_hosts(app: &App) -> Result<(), StartError> {
     match app.links().load_blocked_hosts().await {
         Err(error @ StoreError::Corrupt(_)) => {
@@ -129,10 +132,10 @@ async fn load_blocked_hosts(app: &App) -> Result<(), StartError> {
     }
 }
 
-/// The service did not drain.
+/// The error for a second signal during the drain.
 #[derive(Debug, Error)]
-#[error("stopped at once by a second signal")]
-struct StoppedAtOnce;
+#[error("stopped immediately by a second signal")]
+struct DrainInterrupted;
 
 /// The signals that stop the service.
 struct Signals {
@@ -157,17 +160,20 @@ async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListen
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { variable, address, source })
 }
 
-/// Raises the soft limit of open files to the hard one and returns it. Each connection is an open file, and the usual
-/// soft limit of 1,024 is meant for programs that use `select`.
+/// Raises the soft limit on open files to the hard limit, and returns it.
+///
+/// Each connection is an open file, and the usual soft limit of 1,024 is meant for programs that use `select`.
 fn raise_open_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // If that fails, the soft limit stays in force.
+    // On failure, the old soft limit still applies.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current
 }
 
-/// Keeps descriptors for the store, which must open files and connections while clients hold all connections.
+/// Lowers `MAX_CONNECTIONS` so that file descriptors remain for the store.
+///
+/// The store must be able to open files and connections while clients hold all of theirs.
 fn limit_connections(config: &mut Config, open_files: u64) {
     let reserved = RESERVED_FILES + u64::from(config.store.store_connections);
     let available = open_files.saturating_sub(reserved).max(open_files / 2).max(1);

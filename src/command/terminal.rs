@@ -1,9 +1,10 @@
-//! Text from a file on its way to a terminal.
+//! Safe output of untrusted text on a terminal.
 
 use std::fmt::{self, Write};
 
-/// Shows text with its control characters escaped: in a terminal they could move the cursor, recolour the lines above, or
-/// turn the direction of writing.
+/// A wrapper that displays text with escaped control characters.
+///
+/// In a terminal they could move the cursor, recolour earlier lines, or reverse the text direction.
 pub struct Printable<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Printable<T> {
@@ -20,7 +21,7 @@ impl Write for Escaper<'_, '_> {
     }
 
     fn write_char(&mut self, char: char) -> fmt::Result {
-        // Besides C0, DEL and C1: marks and overrides of direction, and separators of lines.
+        // Besides C0, DEL and C1: direction marks and overrides, and line separators.
         let is_unsafe = char.is_control()
             || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if is_unsafe { write!(self.0, "{}", char.escape_unicode()) } else { self.0.write_char(char) }
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_escaped_and_all_others_are_kept() {
+    fn only_control_characters_are_escaped() {
         for (text, shown) in [
             ("Ünïcode 😀 \\n", "Ünïcode 😀 \\n"),
             ("\x1b[2J", "\\u{1b}[2J"),

@@ -1,4 +1,4 @@
-//! `urlshort token`: makes a token for the API.
+//! `urlshort token`: generates a token for the API.
 
 use std::{
     error::Error,
@@ -23,39 +23,39 @@ use crate::{
 /// The options of `urlshort token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenOptions {
-    /// Name of the token, which the log and each link that it makes show: up to 64 visible ASCII characters
+    /// Name of the token, shown in the log and on links created with it; up to 64 visible ASCII characters
     #[arg(value_name = "NAME", value_parser = parse_name)]
     pub name: Creator,
 
-    /// Let the token view links and statistics only; otherwise it may create and change links as well
+    /// Allow only viewing links and statistics; by default the token may also create and change links
     #[arg(long)]
     pub read: bool,
 
-    /// Time until the token expires, such as 90d; otherwise it never does
+    /// Time until the token expires, such as 90d; by default it never expires
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expires: Option<Duration>,
 }
 
 /// Prints a new token and its line for `API_TOKENS_FILE`.
 ///
-/// Only these two lines go to standard output, for scripts. Standard error tells a person which is which.
+/// Only these two lines go to standard output, for scripts. Their labels go to standard error.
 ///
 /// # Errors
-/// If there is no randomness, or standard output is closed.
+/// If the system provides no randomness, or standard output is closed.
 pub fn run(options: &TokenOptions) -> Result<(), Box<dyn Error>> {
     let mut rng = StdRng::try_from_rng(&mut SysRng)?;
     let expires_at = options.expires.map(|time| expiry(Clock::system().now(), time)).transpose()?;
     let scope = if options.read { Scope::Read } else { Scope::Write };
     let (text, token) = Token::generate(options.name.clone(), scope, expires_at, &mut rng);
     let mut output = io::stdout().lock();
-    eprintln!("The token, which is shown only now:");
+    eprintln!("The token, which is shown only once:");
     writeln!(output, "{text}")?;
-    eprintln!("Its line for API_TOKENS_FILE:");
+    eprintln!("The line for API_TOKENS_FILE:");
     writeln!(output, "{token}")?;
     Ok(output.flush()?)
 }
 
-/// Returns the end of `time` after `now`, rounded up to a second: it is for people to read.
+/// Returns the time `time` after `now`, rounded up to a second for readability.
 fn expiry(now: Timestamp, time: Duration) -> Result<Timestamp, jiff::Error> {
     let end = now.checked_add(SignedDuration::try_from(time)?)?;
     let is_whole = end.subsec_nanosecond() == 0;

@@ -1,4 +1,4 @@
-//! What the commands that work on a store share.
+//! Shared by the commands that open a store: runtime, deadlines and progress bars.
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -11,18 +11,18 @@ use crate::{
     store::{self, Store},
 };
 
-/// Bytes in one write to the output.
+/// The size of the output buffer, in bytes.
 pub(super) const BUFFER: usize = 1 << 18;
 
 /// The shortest deadline of a call to the store.
 ///
-/// No client waits for the answer here, and a bulk transfer can slow the store down.
+/// No client waits for the result here, and a bulk transfer can slow the store down.
 const MIN_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The reason why the store of `STORE_URL` can't be used.
+/// The error for a `STORE_URL` that a command can't use.
 #[derive(Debug, Error)]
 enum UnusableStore {
-    #[error("STORE_URL: the memory: store ends with its process, so it has no links for a command")]
+    #[error("STORE_URL: the memory: store lives inside the running service, so a command can't open it")]
     Memory,
     #[error("STORE_URL: there is no file {}", .0.display())]
     Missing(PathBuf),
@@ -32,11 +32,11 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-/// The handling of an SQLite file that does not exist.
+/// The handling of a missing SQLite file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingFile {
     Create,
-    /// A misspelt name must not give an empty export.
+    /// A misspelt name must not produce an empty export.
     Fail,
 }
 
@@ -55,7 +55,7 @@ pub(super) async fn open_store(
     Ok(store::open_for_operator(&options).await?)
 }
 
-/// Returns a number of links in words.
+/// Formats a number of links, such as `1 link` or `2 links`.
 pub(super) fn links(count: u64) -> String {
     format!("{count} link{}", if count == 1 { "" } else { "s" })
 }
@@ -65,7 +65,7 @@ pub(super) fn deadline(options: &StoreOptions) -> Duration {
     options.store_timeout.max(MIN_DEADLINE)
 }
 
-/// Returns a counter of links. It shows only on a terminal.
+/// Returns a counter of links, shown only on a terminal.
 pub(super) fn counter() -> ProgressBar {
     bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")
 }

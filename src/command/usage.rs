@@ -1,4 +1,4 @@
-//! What is wrong with a command line or with the environment.
+//! Usage errors: clap's errors as one line that names the variable and the flag.
 
 use std::error::Error;
 
@@ -10,7 +10,7 @@ use clap::{
 use super::Cli;
 use crate::config::{Config, SECRETS};
 
-/// Returns what is wrong, as one line that names the variable and the flag.
+/// Formats a usage error as one line that names the variable and the flag.
 pub fn explain(error: &clap::Error) -> String {
     let flag = flag(error);
     match error.kind() {
@@ -56,7 +56,7 @@ fn invalid_value(error: &clap::Error, flag: &str) -> String {
     format!("{name}: '{value}': {reason}")
 }
 
-/// Returns the values that an option takes, or else how it is written.
+/// Returns the values that an option accepts, or else its syntax.
 fn accepted(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => format!("takes {}", list(values)),
@@ -74,7 +74,7 @@ fn unknown_command(name: &str) -> String {
     format!("unknown command '{name}' (use {known}; without a command, urlshort serves)")
 }
 
-/// Returns the flag that an error is about, or nothing.
+/// Returns the flag that an error is about, or an empty string.
 fn flag(error: &clap::Error) -> &str {
     // clap names the argument as "--port <NUMBER>".
     text(error, ContextKind::InvalidArg).split(' ').next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The contact for reports of abuse.
+//! The contact for abuse reports.
 
 use std::{fmt, str::FromStr};
 
@@ -7,21 +7,21 @@ use url::Url;
 
 use crate::blocked_hosts::HostPattern;
 
-/// An e-mail address, or a URL of `http`, `https` or `mailto`.
+/// An e-mail address, or an `http`, `https` or `mailto` URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AbuseContact {
-    /// As the operator has written it.
+    /// The text as the operator wrote it.
     text: Box<str>,
     href: Url,
 }
 
-/// A string is no contact.
+/// The error for a string that is not a contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes an e-mail address, or a URL that begins with https:, http: or mailto:")]
 pub struct InvalidAbuseContact;
 
 impl AbuseContact {
-    /// Returns the target of a link to the contact.
+    /// Returns the `href` of a link to the contact.
     pub fn href(&self) -> &str {
         self.href.as_str()
     }
@@ -44,7 +44,7 @@ impl FromStr for AbuseContact {
     fn from_str(text: &str) -> Result<Self, InvalidAbuseContact> {
         let href = if is_email(text) {
             let mut href = Url::parse("mailto:").map_err(|_| InvalidAbuseContact)?;
-            // These characters would begin the header fields, the fragment or an escape of the URL.
+            // In a URL, these characters would begin header fields, a fragment or an escape.
             let escaped = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
             href.set_path(&escaped);
             href
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_a_browser_could_run_or_not_open_is_refused() {
+    fn text_that_is_unsafe_or_useless_as_a_link_is_refused() {
         for text in [
             "",
             "abuse",

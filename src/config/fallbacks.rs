@@ -1,28 +1,28 @@
-//! The pages elsewhere that browsers are led to.
+//! The external pages that browsers are redirected to.
 
 use clap::Args;
 
 use crate::{base_url::BaseUrl, link::Target};
 
-/// Fallbacks, which `urlshort::shortener::fallback` chooses from.
+/// The fallbacks that `urlshort::shortener::fallback` chooses from.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct FallbackOptions {
-    /// Where / leads browsers; the form for new links is then at /ui/new
+    /// Where / redirects browsers; the form for new links then moves to /ui/new
     #[arg(long, value_name = "URL")]
     pub home_url: Option<Target>,
 
-    /// Where browsers are led that follow a link which does not exist, or has not started
+    /// Where to redirect browsers if a link does not exist or has not started
     #[arg(long, value_name = "URL")]
     pub not_found_url: Option<Target>,
 
-    /// Where browsers are led that follow a link which has expired or is used up, unless it has its own `gone_url`
+    /// Where to redirect browsers if a link has expired or is used up, unless it has its own `gone_url`
     #[arg(long, value_name = "URL")]
     pub gone_url: Option<Target>,
 }
 
 impl FallbackOptions {
-    /// Refuses a fallback that leads back to the service, where browsers would be led in circles.
+    /// Refuses a fallback on the service itself, which would be a redirect loop.
     pub(super) fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
         let Self { home_url, not_found_url, gone_url } = self;
         for (flag, url) in

@@ -1,19 +1,19 @@
-//! The variables of PostgreSQL's clients, as far as this service goes by them.
+//! The `PG*` environment variables of PostgreSQL clients.
 //!
-//! The driver reads them as well, but passes over what it doesn't understand: a misspelt `PGSSLMODE` must not mean less
-//! protection. So those that matter here are checked and written into the URL, where the driver takes them from.
+//! The driver reads them too, but ignores invalid values, and a misspelt `PGSSLMODE` must not weaken security. So this
+//! module checks the supported variables and writes them into the URL, which the driver prefers.
 
 use url::Url;
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// Variables that the driver does not take for unset when they are empty.
-const MUST_HAVE_A_VALUE: [&str; 5] = ["PGHOST", "PGUSER", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
+/// The variables whose empty value the driver does not treat as unset.
+const NEVER_EMPTY: [&str; 5] = ["PGHOST", "PGUSER", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
 
-/// Returns `url` with the parts that it leaves out, as the variables give them.
+/// Adds the parts that `url` leaves out from the variables.
 ///
 /// # Errors
-/// A sentence that names the variable with the wrong value.
+/// A sentence that names the variable with the invalid value.
 pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let value = |name: &str| variable(name).filter(|value| !value.is_empty());
     let check = |name: &str, is_valid: fn(&str) -> bool, takes: &str| match value(name) {
@@ -22,7 +22,7 @@ pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
     };
     check("PGSSLMODE", |value| SSL_MODES.contains(&value), &SSL_MODES.join(", "))?;
     check("PGPORT", |value| value.parse::<u16>().is_ok(), "a port number")?;
-    // The store says what is wrong with the URL.
+    // The store reports an invalid URL.
     let Ok(parsed) = Url::parse(url) else { return Ok(url.into()) };
     let host = if value("PGHOSTADDR").is_some() { "PGHOSTADDR" } else { "PGHOST" };
     let parts = [
@@ -44,8 +44,8 @@ pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
             continue;
         }
         match variable(name) {
-            // The driver would take nothing for a name.
-            Some(value) if value.is_empty() && MUST_HAVE_A_VALUE.contains(&name) => {
+            // The driver would use the empty string as a name.
+            Some(value) if value.is_empty() && NEVER_EMPTY.contains(&name) => {
                 return Err(format!("{name}: '': takes a value; unset it to go without"));
             }
             Some(value) if !value.is_empty() => {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_completed_with_what_it_leaves_out() {
+    fn variables_supply_what_a_url_leaves_out() {
         let variables = [
             ("PGHOST", "db"),
             ("PGUSER", "me"),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_more_than_a_name() {
+    fn pghostaddr_takes_precedence_over_pghost() {
         let variables = [("PGHOST", "db"), ("PGHOSTADDR", "192.0.2.1")];
         assert_eq!(completed("postgres://", &variables).unwrap(), "postgres://?host=192.0.2.1");
         assert_eq!(completed("postgres://other", &variables).unwrap(), "postgres://other");

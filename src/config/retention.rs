@@ -1,4 +1,4 @@
-//! The options that make the service remove links and counts by itself.
+//! The options for removing expired links and old statistics.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use clap::Args;
 
 use super::values::{duration, number};
 
-/// The time for which expired links and counts by day are kept.
+/// The retention of expired links and daily statistics.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct RetentionOptions {
-    /// Time after its expiry at which a link is removed; otherwise it is kept
+    /// Remove links this long after their expiry; by default they are kept
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub purge_expired_after: Option<Duration>,
 
-    /// Days for which statistics by day are kept, today included; otherwise as long as their link
+    /// Number of days of daily statistics to keep, today included; by default as long as the link
     #[arg(long, value_name = "DAYS", value_parser = number::<u32>(1..=36_500))]
     pub stats_retention: Option<u32>,
 }
 
 impl RetentionOptions {
-    /// Returns whether nothing is ever removed.
+    /// Returns whether everything is kept.
     pub fn is_off(&self) -> bool {
         self.purge_expired_after.is_none() && self.stats_retention.is_none()
     }

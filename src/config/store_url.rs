@@ -4,7 +4,9 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
-/// The kind of store and where it is. It may hold a password, so `Debug` and `Display` tell the kind alone.
+/// The kind and the address of a store.
+///
+/// It may contain a password, so `Debug` shows only the kind.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `memory:`
@@ -17,7 +19,7 @@ pub enum StoreUrl {
     Redis(String),
 }
 
-/// A string names no store.
+/// The error for a string that is not a store URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes memory:, sqlite:PATH, postgres://… or redis://…")]
 pub struct InvalidStoreUrl;
@@ -39,7 +41,7 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
         match text.split_once(':').ok_or(InvalidStoreUrl)? {
             ("memory", "") => Ok(Self::Memory),
-            // A database in memory would be another one for each connection.
+            // Each connection would get its own in-memory database.
             ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
             ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),

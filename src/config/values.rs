@@ -1,4 +1,4 @@
-//! Values of options that have a syntax of their own.
+//! The values of options with their own syntax.
 
 use std::{
     fmt::Display,
@@ -16,19 +16,19 @@ use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-/// The name of a strategy for keys.
+/// The name of a key strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StrategyName {
     /// Keys that can't be guessed.
     Random,
-    /// Keys that count up.
+    /// Sequential keys.
     Counter,
-    /// Keys that follow from the target.
+    /// Keys derived from the target.
     Hash,
 }
 
 impl StrategyName {
-    /// Returns the name as options, logs and metrics spell it.
+    /// Returns the name used in options, logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Random => "random",
@@ -38,29 +38,27 @@ impl StrategyName {
     }
 }
 
-/// The form of a log line.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Plain text, for a terminal.
     Text,
 }
 
-/// The rate that a client must not exceed; `None` for no limit.
+/// The maximum rate of a client; `None` for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit(pub Option<Rate>);
 
-/// A number of requests per period, all of which may come at once.
+/// A number of requests per period, which is also the maximum burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// Requests per period.
     pub requests: NonZeroU32,
-    /// The period.
     pub period: Duration,
 }
 
-/// A string is not a rate limit.
+/// The error for a string that is not a rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes a number per s, min or h, such as 60/min, or 0 for no limit")]
 pub struct InvalidRateLimit;
@@ -84,7 +82,7 @@ impl FromStr for RateLimit {
     }
 }
 
-/// The longest duration of an option. Timers far beyond it would overflow once they are set.
+/// The maximum duration of an option. Much longer timers would overflow.
 pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -102,8 +100,8 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Takes the path of a file that another program may only write later.
-pub(super) fn file_to_come(text: &str) -> Result<PathBuf, String> {
+/// Parses the path of a file, which may not exist yet.
+pub(super) fn file_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Err("takes a file, not a directory".into()) } else { Ok(path) }
 }
@@ -137,26 +135,25 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "takes an IP address and a port, such as 127.0.0.1:9090 or [::1]:9090".into())
 }
 
-/// The levels that a log can have.
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Parses a level for all modules and levels for single modules, separated by commas.
+/// Parses a default level and levels of modules, separated by commas.
 ///
-/// `Targets` itself takes any unknown word for a module, and then logs nothing else. So a word alone must be a level
-/// here. Modules that have no level of their own keep the default level of the option if there is no other.
+/// The parser of `Targets` takes an unknown word for a module, and then logs nothing else. So a single word must be a
+/// level here. The default level is `info`, as without the option.
 pub(super) fn log_level(text: &str) -> Result<Targets, String> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for directive in text.split(',').map(str::trim) {
         targets = match directive.split_once('=') {
             Some(("", _)) => return Err(format!("'{directive}' names no module, unlike hyper=warn")),
-            Some((module, level)) => targets.with_target(module, level_named(level)?),
-            None => targets.with_default(level_named(directive)?),
+            Some((module, level)) => targets.with_target(module, parse_level(level)?),
+            None => targets.with_default(parse_level(directive)?),
         };
     }
     Ok(targets)
 }
 
-fn level_named(name: &str) -> Result<LevelFilter, String> {
+fn parse_level(name: &str) -> Result<LevelFilter, String> {
     let is_known = LOG_LEVELS.iter().any(|known| known.eq_ignore_ascii_case(name));
     let level = name.parse().ok().filter(|_| is_known);
     level.ok_or_else(|| format!("unknown level '{name}' (use error, warn, info, debug, trace or off)"))
@@ -178,14 +175,14 @@ mod tests {
     }
 
     #[test]
-    fn a_strategy_has_one_name() {
+    fn a_strategy_has_the_same_name_everywhere() {
         for strategy in StrategyName::value_variants() {
             assert_eq!(strategy.to_possible_value().unwrap().get_name(), strategy.as_str());
         }
     }
 
     #[test]
-    fn a_log_level_is_for_all_modules_or_for_one() {
+    fn a_log_level_applies_to_all_modules_or_to_one() {
         use tracing::Level;
         for (text, module, level, is_logged) in [
             ("warn", "urlshort", Level::WARN, true),
@@ -206,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_log_level_is_refused_wherever_it_stands() {
+    fn an_unknown_log_level_is_refused_in_any_position() {
         for (text, wrong) in [
             ("warning", "warning"),
             ("hyper", "hyper"),

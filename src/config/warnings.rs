@@ -1,26 +1,25 @@
-//! Warnings about options that are legal, but hardly meant.
+//! Warnings about valid options that are probably a mistake.
 
 use std::{net::IpAddr, time::Duration};
 
 use super::Config;
 
-/// A warning for the operator, logged at the start.
+/// A warning for the operator, logged at startup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
     /// Other machines can create links without a token.
     PublicCreation { host: IpAddr, has_base_url: bool, has_token: bool },
-    /// Creating links needs a token, but no token may write.
+    /// Creating links requires a token, but no token may write.
     NoCreation,
-    /// Requests end before the calls to the store that they wait for.
+    /// Requests time out before the store calls that they wait for.
     ShortRequests { request_timeout: Duration, store_timeout: Duration },
-    /// The cache can grow beyond the memory.
+    /// The cache can outgrow the memory.
     LargeCache { cache_bytes: u64, memory_bytes: u64 },
 }
 
 /// Returns the warnings about `config`.
 ///
-/// `has_token` tells whether there is a token that may write, and `memory_bytes` how much memory the process can use,
-/// if that is known.
+/// `has_token` is true if a token may write. `memory_bytes` is the memory that the process can use, if known.
 pub fn warnings(config: &Config, has_token: bool, memory_bytes: Option<u64>) -> Vec<Warning> {
     let Config { server, store, cache, access, limits, .. } = config;
     let mut warnings = Vec::new();
@@ -81,7 +80,7 @@ mod tests {
     use super::*;
     use crate::command::Cli;
 
-    fn found(flags: &[&str], has_token: bool, memory_bytes: Option<u64>) -> Vec<Warning> {
+    fn warnings_of(flags: &[&str], has_token: bool, memory_bytes: Option<u64>) -> Vec<Warning> {
         let arguments = [&["urlshort"], flags].concat();
         let config = Cli::read(arguments.into_iter().map(Into::into)).unwrap().config;
         warnings(&config, has_token, memory_bytes)
@@ -91,11 +90,11 @@ mod tests {
     fn the_defaults_give_one_warning() {
         let host = IpAddr::from([0, 0, 0, 0]);
         let expected = Warning::PublicCreation { host, has_base_url: false, has_token: false };
-        assert_eq!(found(&[], false, Some(1 << 30)), [expected]);
+        assert_eq!(warnings_of(&[], false, Some(1 << 30)), [expected]);
     }
 
     #[test]
-    fn public_creation_is_warned_of_unless_the_service_is_local_or_complete() {
+    fn public_creation_gives_a_warning_unless_the_service_is_local_or_fully_configured() {
         let base_url = ["--base-url", "https://sho.rt"];
         for (flags, has_token, is_warned) in [
             (&["--host", "::"][..], true, true),
@@ -107,21 +106,21 @@ mod tests {
             (&base_url, false, true),
             (&base_url, true, false),
         ] {
-            let warnings = found(flags, has_token, None);
+            let warnings = warnings_of(flags, has_token, None);
             let is_about_it = |warning: &Warning| matches!(warning, Warning::PublicCreation { .. });
             assert_eq!(warnings.iter().any(is_about_it), is_warned, "{flags:?}: {warnings:?}");
         }
     }
 
     #[test]
-    fn a_service_on_which_nobody_can_create_links_is_warned_of() {
+    fn a_service_where_nobody_can_create_links_gives_a_warning() {
         let closed = ["--public-shorten=false"];
-        assert_eq!(found(&closed, false, None), [Warning::NoCreation]);
-        assert_eq!(found(&closed, true, None), []);
+        assert_eq!(warnings_of(&closed, false, None), [Warning::NoCreation]);
+        assert_eq!(warnings_of(&closed, true, None), []);
     }
 
     #[test]
-    fn limits_that_contradict_each_other_are_warned_of() {
+    fn contradictory_limits_give_a_warning() {
         for (flags, memory_bytes, expected) in [
             (&["--request-timeout", "2s"][..], Some(32 << 20), None),
             (
@@ -139,7 +138,7 @@ mod tests {
             ),
         ] {
             let flags = [flags, &["--host", "127.0.0.1"]].concat();
-            assert_eq!(found(&flags, false, memory_bytes), Vec::from_iter(expected), "{flags:?}");
+            assert_eq!(warnings_of(&flags, false, memory_bytes), Vec::from_iter(expected), "{flags:?}");
         }
     }
 }

@@ -140,10 +140,10 @@ fn a_skipped_row_is_reported_with_its_line_and_reason() {
         ("line 3, shorten", "the key is reserved"),
         ("line 4, a", "the key already has another target"),
         ("line 5, d", "the url leads back to this service"),
-        ("line 6, e", "this service does not lead to that host"),
+        ("line 6, e", "links to this host are not allowed"),
         ("line 7", "a valid http(s) url is required"),
         ("line 8", "invalid key \"g/h\": a key is 1 to 64 characters of A-Z a-z 0-9 _ -"),
-        ("line 10, j", "gone_url: this service does not lead to that host"),
+        ("line 10, j", "gone_url: links to this host are not allowed"),
     ];
     let lines = expected.map(|(place, reason)| format!("urlshort: skipped {place}: {reason}"));
     assert_eq!(skipped.lines().collect::<Vec<_>>(), lines);
@@ -260,8 +260,8 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
     fs::write(&there, "name,phone\n").unwrap();
     let there = there.to_str().unwrap();
     for (url, arguments, status, expected) in [
-        ("memory:", &["export"][..], 1, "STORE_URL: the memory: store ends with its process"),
-        ("memory:", &["import", there], 1, "STORE_URL: the memory: store ends with its process"),
+        ("memory:", &["export"][..], 1, "STORE_URL: the memory: store lives inside the running service"),
+        ("memory:", &["import", there], 1, "STORE_URL: the memory: store lives inside the running service"),
         (&url, &["export"], 1, "STORE_URL: there is no file"),
         (&url, &["import", "--dry-run", there], 1, "STORE_URL: there is no file"),
         (&url, &["import"], 2, "required arguments were not provided: <FILE>"),
