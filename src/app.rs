@@ -1,4 +1,4 @@
-//! The service as a whole: its parts, its background tasks, and its end.
+//! The whole service: its components, background tasks and shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -34,13 +34,13 @@ use crate::{
     },
 };
 
-/// The time that the last clicks and the store's close may take after the drain.
+/// The time limit for the last flush and the store's close, after the drain.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections of the second listener: a few probes and Prometheus servers.
+/// The connection limit of the second listener: a few probes and Prometheus servers.
 pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
-/// The parts that a test replaces by its own.
+/// The components that tests replace.
 pub struct Dependencies {
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
@@ -55,10 +55,10 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together.
+    /// Assembles the components.
     ///
     /// # Errors
-    /// The option whose file can't be used, and the reason.
+    /// The option whose file can't be used, with the reason.
     pub fn new(config: &Config, dependencies: Dependencies) -> Result<Self, InvalidFile> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
         let invalid = |source| InvalidFile { variable: "API_TOKENS_FILE", source };
@@ -98,7 +98,7 @@ impl App {
         Ok(Self { state })
     }
 
-    /// Returns the links as this instance sees them.
+    /// Returns this instance's view of the links.
     pub fn links(&self) -> Arc<Links> {
         self.state.links.clone()
     }
@@ -108,8 +108,10 @@ impl App {
         router::public(&self.state)
     }
 
-    /// Serves on `workers` until `shutdown` is ready, then drains and flushes. `operations` is the second listener, if
-    /// any. Ends within `DRAIN_DELAY` + `DRAIN_TIMEOUT` + [`FLUSH_TIMEOUT`] after `shutdown`.
+    /// Serves on `workers` until `shutdown` completes, then drains and flushes.
+    ///
+    /// `operations` is the second listener, if any. Returns within `DRAIN_DELAY` + `DRAIN_TIMEOUT` + [`FLUSH_TIMEOUT`]
+    /// after `shutdown`.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -138,7 +140,7 @@ impl App {
                 server::run(listener, service, workers, limits, stopped()).await;
             }
         };
-        let orders = async {
+        let begin_drain = async {
             shutdown.await;
             tracing::info!("shutting down");
             self.state.draining.begin();
@@ -146,14 +148,14 @@ impl App {
             stop.send_replace(());
             Instant::now() + limits.drain_timeout
         };
-        let ((), (), drained_by) = tokio::join!(public, operations, orders);
-        // A change whose client has hung up has no connection any more, but it has its slot.
+        let ((), (), drained_by) = tokio::join!(public, operations, begin_drain);
+        // A change whose client has disconnected no longer has a connection, but still holds its slot.
         if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
             tracing::warn!("drain timed out: changes are still in progress");
         }
         tasks.shutdown().await;
         let flush = async {
-            // Its panic is in the log already.
+            // A panic has already been logged.
             let _ = writer.await;
             clicks.flush(links).await;
             clicks.drop_rest();

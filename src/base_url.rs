@@ -27,7 +27,7 @@ impl BaseUrl {
     /// Returns whether `target` leads back to this service.
     ///
     /// It compares only host and path, because several ports can lead to one service. It ignores a trailing dot and the
-    /// prefix `www.`, because operators redirect one such name to the other.
+    /// prefix `www.`, because operators often redirect one of these names to the other.
     pub fn covers(&self, target: &Target) -> bool {
         fn name(url: &Url) -> Option<&str> {
             let host = url.host_str()?.trim_end_matches('.');
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_can_not_begin_a_short_url_is_refused() {
+    fn a_url_that_can_not_be_the_base_of_short_urls_is_refused() {
         for base in
             ["", "sho.rt", "ftp://sho.rt", "https://sho.rt/?a", "https://sho.rt/#a", "https://u@sho.rt"]
         {

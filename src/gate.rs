@@ -1,6 +1,6 @@
 //! Admission control for CPU-bound work.
 //!
-//! A few tasks run at a time, a bounded number wait in a queue, and the rest are refused at once.
+//! A few tasks run at a time, a bounded number wait in a queue, and the rest are refused immediately.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub struct Place {
 
 /// The error for a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("too much work is waiting already")]
+#[error("the queue is full")]
 pub struct Full;
 
 /// The error for work that a [`Gate`] did not complete.
@@ -86,13 +86,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_leaves_the_connections_thread() {
+    async fn work_runs_on_another_thread() {
         let other = Gate::new(1, 0).run(|| thread::current().id()).await.unwrap();
         assert_ne!(other, thread::current().id());
     }
 
     #[tokio::test]
-    async fn past_the_queue_work_is_refused_and_work_under_way_keeps_its_place() {
+    async fn work_beyond_the_queue_is_refused_and_running_work_keeps_its_permit() {
         let gate = Arc::new(Gate::new(1, 1));
         let (finish, finished) = channel::<()>();
         let work = move || finished.recv().is_ok();
@@ -113,7 +113,7 @@ mod tests {
         assert!(matches!(gate.run(|| 3).await, Err(WorkError::Full(Full))));
         first.abort();
         assert!(first.await.unwrap_err().is_cancelled());
-        assert_eq!(gate.running.available_permits(), 0, "the work goes on");
+        assert_eq!(gate.running.available_permits(), 0, "the work continues");
         finish.send(()).unwrap();
         assert_eq!(second.await.unwrap().unwrap(), 2);
         assert!(matches!(gate.run(|| panic!("as the test wants")).await, Err::<(), _>(WorkError::Panic(_))));

@@ -163,12 +163,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_hash_knows_its_password_and_no_other() {
+    async fn a_hash_verifies_only_its_password() {
         let passwords = Passwords::default();
         let password: Password = "correct horse".parse().unwrap();
         let hash = passwords.hash(password.clone()).await.unwrap();
         assert!(hash.as_phc().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{}", hash.as_phc());
-        assert_ne!(passwords.hash(password.clone()).await.unwrap(), hash, "each has a salt of its own");
+        assert_ne!(passwords.hash(password.clone()).await.unwrap(), hash, "each hash has its own salt");
         assert!(passwords.verify(hash.clone(), password).await.unwrap());
         assert!(!passwords.verify(hash, "battery staple".parse().unwrap()).await.unwrap());
         let damaged = PasswordHash::from_phc("nonsense");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_imported_hash_is_taken_if_checking_it_costs_little() {
+    fn an_imported_hash_is_accepted_if_verifying_it_is_cheap() {
         let phc = |parameters: &str, salt: &str, length: usize| {
             format!("$argon2id$v=19${parameters}${salt}${}", "A".repeat((length * 4).div_ceil(3)))
         };
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_is_bounded_and_hides_itself() {
+    fn a_password_is_bounded_and_redacted() {
         assert_eq!("".parse::<Password>(), Err(InvalidPassword));
         assert_eq!("x".repeat(129).parse::<Password>(), Err(InvalidPassword));
         assert_eq!(format!("{:?}", "secret".parse::<Password>()), "Ok([redacted])");

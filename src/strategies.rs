@@ -1,8 +1,10 @@
-//! Strategies that property tests of several modules share.
+//! Proptest strategies shared by several modules.
 
 use proptest::string::{RegexGeneratorStrategy, string_regex};
 
-/// Text that matches `pattern`. As a strategy of its own, a pattern would be parsed again for each case.
+/// Returns a strategy for text that matches `pattern`.
+///
+/// If the pattern itself is the strategy, proptest parses it again for each case.
 pub(crate) fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
     string_regex(pattern).unwrap()
 }

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_of_private_host_is_told_from_its_public_neighbours() {
+    fn private_hosts_are_distinguished_from_public_neighbours() {
         for (host, private) in [
             ("127.0.0.1", true),
             ("10.1.2.3", true),

@@ -13,7 +13,7 @@ fn url(host: &str) -> Url {
 
 proptest! {
     #[test]
-    fn a_private_address_stays_private_inside_of_another(address in any::<Ipv4Addr>()) {
+    fn a_private_address_stays_private_inside_another(address in any::<Ipv4Addr>()) {
         let v4 = is_private(&url(&address.to_string()));
         let [a, b, c, d] = address.octets().map(u16::from);
         let (high, low) = (a << 8 | b, c << 8 | d);
