@@ -1,7 +1,7 @@
-//! The hosts that no link may lead to.
+//! The hosts that links must not lead to.
 //!
-//! They come from two sources: the store, whose list all instances share, and the file of `BLOCKED_HOSTS`. A link is not
-//! changed when its host is blocked. It answers as gone while an entry matches, and redirects again afterwards.
+//! They come from two sources: the store, whose list all instances share, and the file `BLOCKED_HOSTS`. Blocking a host
+//! does not change any link. A link responds as gone while an entry matches its target, and redirects again afterwards.
 
 mod host;
 mod set;
@@ -26,7 +26,7 @@ use crate::link::{Creator, Target, options::printable, parsed};
 /// The maximum number of entries in a store.
 pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
 
-/// An entry of the list in the store.
+/// An entry of the store's list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedHost {
     /// Unique within a store.
@@ -38,7 +38,7 @@ pub struct BlockedHost {
     pub blocked_at: Timestamp,
 }
 
-/// The reason why a host is blocked, for those who manage links.
+/// The reason why a host is blocked, for the people who manage links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason(Box<str>);
 
@@ -84,7 +84,7 @@ struct Sources {
     store: HostSet,
 }
 
-/// The decision about one target by one generation of the list.
+/// A decision about a target, with the generation of the list that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     generation: u32,
@@ -106,7 +106,7 @@ impl BlockedHosts {
 
     /// Decides about a target.
     pub fn judge(&self, target: &Target) -> Verdict {
-        // If the list changes after this line, the verdict counts as outdated.
+        // If the list changes after this line, the verdict is outdated.
         let generation = self.generation.load(Ordering::Acquire);
         Verdict { generation, is_blocked: self.blocks(target) }
     }
@@ -116,7 +116,7 @@ impl BlockedHosts {
         Verdict { generation: self.generation.load(Ordering::Acquire), is_blocked: false }
     }
 
-    /// Returns whether a verdict is of the current list.
+    /// Returns whether a verdict comes from the current list.
     pub fn is_current(&self, verdict: Verdict) -> bool {
         verdict.generation == self.generation.load(Ordering::Acquire)
     }

@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_of_another_alphabet_or_length_is_refused() {
+    fn a_key_with_invalid_characters_or_length_is_refused() {
         for text in ["", "a b", "é", "a/b", "a.b", "a+", "a\0", "ключ", &"x".repeat(65)] {
             assert_eq!(text.parse::<Key>(), Err(InvalidKey), "{text:?}");
         }
@@ -181,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn a_link_starts_and_expires_at_its_very_moment() {
-        let made = Timestamp::UNIX_EPOCH;
+    fn a_link_starts_and_expires_exactly_on_time() {
+        let created = Timestamp::UNIX_EPOCH;
         let expiry = Timestamp::from_millisecond(1000).unwrap();
-        let mut link = Link::new("k".parse().unwrap(), "https://example.com".parse().unwrap(), made);
+        let mut link = Link::new("k".parse().unwrap(), "https://example.com".parse().unwrap(), created);
         link.doc.options.expires_at = Some(expiry);
         assert_eq!(link.state(Timestamp::from_millisecond(999).unwrap()), LinkState::Active);
         assert_eq!(link.state(expiry), LinkState::Expired);
@@ -192,8 +192,8 @@ mod tests {
         assert_eq!(link.state(Timestamp::from_millisecond(499).unwrap()), LinkState::Scheduled);
         assert_eq!(link.state(Timestamp::from_millisecond(500).unwrap()), LinkState::Active);
         assert_eq!(link.state(expiry), LinkState::Expired);
-        link.doc.taken_down_at = Some(made);
-        assert_eq!(link.state(made), LinkState::TakenDown);
+        link.doc.taken_down_at = Some(created);
+        assert_eq!(link.state(created), LinkState::TakenDown);
     }
 
     proptest! {

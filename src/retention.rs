@@ -1,8 +1,8 @@
-//! Retention: the removal of links that expired long ago, and of counts of old days.
+//! Retention: removes links that expired long ago, and statistics of old days.
 //!
-//! Every instance sweeps the whole store now and then, without a leader: what another one has removed is no longer there.
-//! A sweep reads small parts with pauses between them, so that redirects hardly notice it. A delete
-//! is conditional on the version that was read, so a link that was edited since then stays.
+//! Every instance sweeps the whole store periodically. There is no leader, because removals by several instances don't
+//! conflict. A sweep works in small steps with pauses in between, so that it hardly slows redirects down. A delete is
+//! conditional on the version that was read, so a link that was edited since then stays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,40 +22,42 @@ use crate::{
     },
 };
 
-/// Expired links that are read at a time.
+/// The number of expired links per page.
 const PAGE: usize = 256;
 
-/// The time that the search for a page may take.
+/// The search time per page.
 const SEARCH_TIME: Duration = Duration::from_millis(20);
 
-/// The longest time from one sweep to the next. Sweeps are as often as a tenth of the time that an expired link is kept.
-const INTERVAL: Duration = Duration::from_hours(1);
+/// The maximum interval between sweeps.
+///
+/// If expired links are kept for less than ten hours, the interval is a tenth of that time.
+const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The longest time to the first sweep: instances that are often replaced sweep as well.
-const FIRST: Duration = Duration::from_mins(1);
+/// The maximum delay of the first sweep. It is short, so that short-lived instances sweep too.
+const MAX_FIRST_DELAY: Duration = Duration::from_mins(1);
 
-/// The effort of a sweep.
+/// The speed of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Links that are removed at a time. They can share a commit.
+    /// The number of concurrent deletes, which can share a commit.
     pub at_a_time: usize,
-    /// The pause after each part, on average.
+    /// The average pause after each step.
     pub pause: Duration,
 }
 
 impl Pace {
-    /// Leaves the store to requests most of the time.
-    pub const BESIDE_REQUESTS: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
+    /// For a running service: most of the store's time is left to requests.
+    pub const BACKGROUND: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
 
-    /// Is done soon.
-    pub const ALONE: Self = Self { at_a_time: 64, pause: Duration::ZERO };
+    /// For `urlshort purge`: without pauses.
+    pub const FULL_SPEED: Self = Self { at_a_time: 64, pause: Duration::ZERO };
 }
 
-/// The number of things that a sweep has removed, or would remove.
+/// The numbers of links and days that a sweep removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     pub links: u64,
-    /// Days of links.
+    /// Each day of each link counts.
     pub day_counts: u64,
 }
 
@@ -63,23 +65,24 @@ pub struct Purged {
 pub struct Sweep<'a> {
     pub links: &'a Links,
     pub options: RetentionOptions,
-    /// The time by which links have expired. Instances whose clocks differ disagree by as much.
+    /// The current time. Instances disagree by as much as their clocks differ.
     pub now: Timestamp,
     pub pace: Pace,
-    /// Counts what is removed.
     pub metrics: &'a Metrics,
-    /// Finds everything, and removes nothing.
+    /// Count links and days, and remove nothing.
     pub dry_run: bool,
 }
 
 impl Sweep<'_> {
-    /// Removes expired links and old counts, and adds them to `purged`. `found` is told of each link first.
+    /// Removes expired links and old statistics, and adds their numbers to `purged`.
+    ///
+    /// It calls `found` for each link before removing it.
     ///
     /// # Errors
-    /// Those of the store. What was removed by then is in `purged`.
+    /// Those of the store. `purged` has the numbers so far.
     pub async fn run(&self, purged: &mut Purged, mut found: impl FnMut(&Link)) -> Result<(), StoreError> {
         if let Some(kept) = self.options.purge_expired_after {
-            // Before the earliest timestamp, no link has expired.
+            // No link expired before the earliest timestamp.
             let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             if let Ok(expired_by) = self.now.checked_sub(kept) {
                 self.purge_links(expired_by, purged, &mut found).await?;
@@ -128,7 +131,7 @@ impl Sweep<'_> {
 
     async fn purge_days(&self, days: u32, purged: &mut Purged) -> Result<(), StoreError> {
         let today = self.now.to_zoned(TimeZone::UTC).date();
-        // Before the first day there are no counts.
+        // There are no counts before the first day.
         let Ok(before) = today.checked_sub((i64::from(days) - 1).days()) else { return Ok(()) };
         let mut purge = DayPurge { before, after: None, dry_run: self.dry_run };
         loop {
@@ -145,13 +148,13 @@ impl Sweep<'_> {
         }
     }
 
-    /// Returns `None` after a pause if searches keep the store busy. The call is to be made again.
-    async fn unless_busy<T>(&self, answer: Result<T, ListError>) -> Result<Option<T>, StoreError> {
-        match answer {
-            Ok(answer) => Ok(Some(answer)),
+    /// Returns `None`, after a pause, if other searches keep the store busy. The caller must retry.
+    async fn unless_busy<T>(&self, result: Result<T, ListError>) -> Result<Option<T>, StoreError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
             Err(ListError::Store(error)) => Err(error),
             Err(ListError::Busy) => {
-                sleep(jittered(Pace::BESIDE_REQUESTS.pause)).await;
+                sleep(jittered(Pace::BACKGROUND.pause)).await;
                 Ok(None)
             }
         }
@@ -173,14 +176,14 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Sweeps now and then. Never returns.
+    /// Sweeps periodically. Never returns.
     pub async fn sweep_regularly(&self) {
         if self.options.is_off() {
             return std::future::pending().await;
         }
-        let tenth = self.options.purge_expired_after.map_or(INTERVAL, |kept| kept / 10);
-        let interval = tenth.clamp(Duration::from_secs(1), INTERVAL);
-        sleep(jittered(interval.min(FIRST))).await;
+        let tenth = self.options.purge_expired_after.map_or(MAX_INTERVAL, |kept| kept / 10);
+        let interval = tenth.clamp(Duration::from_secs(1), MAX_INTERVAL);
+        sleep(jittered(interval.min(MAX_FIRST_DELAY))).await;
         let mut is_failing = false;
         loop {
             let swept = self.sweep().await;
@@ -198,7 +201,7 @@ impl Retention {
 
     async fn sweep(&self) -> Result<(), StoreError> {
         let Self { options, links, clock, metrics } = self;
-        let (options, now, pace) = (*options, clock.now(), Pace::BESIDE_REQUESTS);
+        let (options, now, pace) = (*options, clock.now(), Pace::BACKGROUND);
         let mut purged = Logged(Purged::default());
         let sweep = Sweep { links, options, now, pace, metrics, dry_run: false };
         sweep.run(&mut purged.0, |_| {}).await?;
@@ -207,7 +210,7 @@ impl Retention {
     }
 }
 
-/// Logs what a sweep has removed, also if it is cut short.
+/// The numbers of a sweep, logged on drop even if it failed or was cancelled.
 struct Logged(Purged);
 
 impl Drop for Logged {
@@ -219,7 +222,7 @@ impl Drop for Logged {
     }
 }
 
-/// Returns a time around `time`: instances that start together don't sweep together.
+/// Adds jitter, so that instances that start together don't sweep together.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.5 + rand::random::<f64>())
 }

@@ -1,6 +1,7 @@
-//! The use cases: create short links, and [`follow`] them. [`manage`] and [`take_down`] have those of the management API.
+//! The use cases: create links, and [`follow`] them.
 //!
-//! They know nothing of HTTP: they return values and errors.
+//! [`manage`] and [`take_down`] have those of the management API. Use cases know nothing about HTTP: they return values
+//! and errors.
 
 pub mod fallback;
 pub mod follow;
@@ -70,7 +71,7 @@ pub enum ChangeError {
     #[error("not found")]
     NotFound,
     /// Concurrent changes kept conflicting with this one.
-    #[error("others changed the link at the same time")]
+    #[error("the link was changed by others at the same time")]
     Conflict,
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -90,7 +91,9 @@ pub enum ChangeError {
     NoFreeKey,
     #[error("no key could be proposed")]
     Keygen(#[from] KeygenError),
-    #[error("the link would expire at once: expires_at must be in the future, and expires_in more than 0")]
+    #[error(
+        "the link would expire immediately: expires_at must be in the future, and expires_in more than 0"
+    )]
     ExpiryPassed,
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -137,7 +140,7 @@ impl Shortener {
         }
     }
 
-    /// Refuses an unavailable custom key, before the cost of hashing a password.
+    /// Refuses an unavailable custom key before the password is hashed.
     async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ChangeError> {
         if self.is_reserved(key) {
             return Err(ChangeError::KeyReserved);

@@ -1,4 +1,4 @@
-//! A host to block, or all hosts with a suffix.
+//! A pattern for blocked hosts: one host, or all hosts with a suffix.
 
 use std::{borrow::Cow, fmt, net::Ipv6Addr, str::FromStr};
 
@@ -11,12 +11,12 @@ use crate::link::parsed;
 
 /// A host such as `example.com`, or with a leading dot the host and all its subdomains.
 ///
-/// It is normalised as the hosts of targets are: lower case, punycode, IPv6 in brackets, and no trailing dot. An IPv4
-/// address that is written as an IPv6 address is the IPv4 address.
+/// It is normalised like the hosts of targets: lower case, punycode, IPv6 in brackets, and no trailing dot. An
+/// IPv4-mapped IPv6 address becomes the IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPattern(CompactString);
 
-/// The error for a string that can match no host.
+/// The error for a string that can't match any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidHostPattern {
     #[error(
@@ -28,7 +28,7 @@ pub enum InvalidHostPattern {
 }
 
 impl HostPattern {
-    /// The maximum length of a host in DNS, in bytes. The leading dot is not part of it.
+    /// The maximum length of a host in DNS, in bytes, without the leading dot.
     pub const MAX_LEN: usize = 253;
 
     /// Returns the pattern as text.
@@ -44,7 +44,7 @@ impl HostPattern {
         }
     }
 
-    /// Returns whether a host of a target matches.
+    /// Returns whether the host of a target matches.
     pub fn matches(&self, host: &str) -> bool {
         let host = canonical(host);
         let (blocked, has_dot) = self.parts();
@@ -55,7 +55,7 @@ impl HostPattern {
         }
     }
 
-    /// Returns a text that all matching targets contain.
+    /// Returns a substring of all matching targets.
     ///
     /// It is empty for an address, which has several spellings.
     pub(crate) fn literal(&self) -> &str {
@@ -66,7 +66,7 @@ impl HostPattern {
     }
 }
 
-/// Returns the host with an IPv4 address in an IPv6 address as the IPv4 address.
+/// Converts an IPv4-mapped IPv6 address to the IPv4 address.
 pub(super) fn canonical(host: &str) -> Cow<'_, str> {
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match address.and_then(|text| text.parse::<Ipv6Addr>().ok()?.to_ipv4_mapped()) {
@@ -79,7 +79,7 @@ impl FromStr for HostPattern {
     type Err = InvalidHostPattern;
 
     fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
-        // A longer text can't become a valid host, and must not cost the time to normalise it.
+        // Longer text can't become a valid host, so the cost of normalising it is avoided.
         if text.len() > 4 * Self::MAX_LEN {
             return Err(InvalidHostPattern::TooLong);
         }
@@ -90,7 +90,7 @@ impl FromStr for HostPattern {
         };
         let host = host.to_string();
         let host = canonical(host.strip_suffix('.').unwrap_or(&host));
-        // The URL standard allows more, such as `*`, but names in DNS don't have it.
+        // The URL standard allows more characters, such as `*`, but DNS names don't have them.
         let is_name = |label: &str| {
             !label.is_empty()
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_normalised_as_a_target_is() {
+    fn a_host_is_normalised_like_a_target() {
         let longest = format!("{}example", "a.".repeat(123));
         for (text, expected) in [
             ("Evil.EXAMPLE", "evil.example"),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_can_match_no_host_is_refused() {
+    fn text_that_can_not_match_any_host_is_refused() {
         for text in [
             "",
             ".",

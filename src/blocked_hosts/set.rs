@@ -1,4 +1,4 @@
-//! A set of hosts, and the file that holds one.
+//! A set of host patterns, and its file format.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ pub struct HostSet {
     suffixes: HashSet<CompactString>,
 }
 
-/// The error for a line of a file that can match no host.
+/// The error for an invalid line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {reason}")]
 pub struct InvalidHostFile {
@@ -28,7 +28,7 @@ impl HostSet {
     /// Parses a file with one host per line. `#` begins a comment.
     ///
     /// # Errors
-    /// The first line that can match no host.
+    /// The first line that can't match any host.
     pub fn parse(text: &str) -> Result<Self, InvalidHostFile> {
         let mut set = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_can_match_nothing_is_an_error_with_its_number() {
+    fn an_invalid_line_is_reported_with_its_number() {
         for (entry, reason) in [
             ("https://evil.example", InvalidHostPattern::NotAHost),
             ("*.evil.example", InvalidHostPattern::NotAHost),
@@ -193,7 +193,7 @@ mod tests {
         }
 
         #[test]
-        fn an_entry_that_is_parsed_stays_the_same(line in text("\\.?[ -~ü]{0,20}|\\.?[0-9a-fx.:]{1,20}")) {
+        fn a_parsed_entry_parses_to_itself(line in text("\\.?[ -~ü]{0,20}|\\.?[0-9a-fx.:]{1,20}")) {
             if let Ok(pattern) = line.parse::<HostPattern>() {
                 prop_assert_eq!(pattern.as_str().parse::<HostPattern>().unwrap(), pattern);
             }

@@ -41,7 +41,7 @@ pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>>
             links: &links,
             options: config.retention,
             now: Clock::system().now(),
-            pace: Pace::ALONE,
+            pace: Pace::FULL_SPEED,
             metrics: &metrics,
             dry_run: options.dry_run,
         };

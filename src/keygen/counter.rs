@@ -16,7 +16,7 @@ use crate::{
 
 /// Numbers taken from the store at a time.
 ///
-/// A crash wastes at most one block. A larger block needs fewer calls of the store.
+/// A crash wastes at most one block. A larger block needs fewer store calls.
 const BLOCK: u32 = 100;
 
 /// A strategy that formats numbers from the store's counter in base 62.
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_go_up_from_qi_without_a_gap() {
+    async fn keys_count_up_from_qi_without_gaps() {
         let strategy = counter(links());
         let target = "https://example.com".parse().unwrap();
         for number in 1000..1000 + 3 * u64::from(BLOCK) {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn no_number_comes_twice_from_two_instances() {
+    async fn two_instances_never_take_the_same_number() {
         let links = links();
         let instances = [Arc::new(counter(links.clone())), Arc::new(counter(links))];
         let tasks = (0..64).map(|task| {

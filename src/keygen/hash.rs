@@ -11,7 +11,7 @@ use crate::link::{Key, Target};
 
 /// A strategy that derives keys from the SHA-256 of the normalised URL.
 ///
-/// A key has the leading base-62 digits of the hash. Late attempts append a random suffix.
+/// A key consists of the leading base-62 digits of the hash. Late attempts append a random suffix.
 pub(super) struct Hash {
     length: usize,
     letters: Letters,

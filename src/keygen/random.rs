@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn keys_have_the_asked_length_and_differ() {
+    async fn keys_have_the_configured_length_and_differ() {
         let strategy = Random::new(StdRng::seed_from_u64(1), 7);
         let target = "https://example.com".parse().unwrap();
         let mut keys = HashSet::new();

@@ -1,4 +1,4 @@
-//! The name of who created a link.
+//! The creator of a link.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use super::parsed;
 
 /// The creator of a link: the name of an API token, or one of the two reserved names.
 ///
-/// It has 1 to 64 visible ASCII characters, and neither colons nor commas, which separate tokens in a list.
+/// It has 1 to 64 visible ASCII characters, and no colons or commas, which are separators in a list of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Creator(CompactString);
 
@@ -20,7 +20,7 @@ pub struct Creator(CompactString);
 pub struct InvalidCreator;
 
 impl Creator {
-    /// Someone without a token. It is the default, which stores do not write.
+    /// A client without a token. It is the default, which documents omit.
     pub const PUBLIC: Self = Self(CompactString::const_new("public"));
 
     /// An import from a file that does not say who created a link.

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_no_link_can_have_is_refused() {
+    fn an_invalid_value_is_refused() {
         for member in [
             r#""target":"ftp://example.com""#,
             r#""target":"https://example.com","redirect":303"#,

@@ -42,7 +42,7 @@ pub struct Options {
     /// Labels used to filter links.
     #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
-    /// The page that browsers are led to once the link has expired or is used up.
+    /// The page that browsers are redirected to once the link has expired or is used up.
     #[serde(skip_serializing_if = "is_default")]
     pub gone_url: Option<Target>,
     /// The password that a visitor must enter.
@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_redirects_are_redirect_statuses() {
+    fn only_redirect_codes_are_accepted() {
         for code in [301, 302, 307, 308] {
             assert_eq!(RedirectStatus::try_from(code).unwrap().code(), code);
         }
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_hash_does_not_show_itself() {
+    fn a_password_hash_is_redacted() {
         assert_eq!(format!("{:?}", PasswordHash::from_phc("$argon2id$secret")), "[redacted]");
     }
 }

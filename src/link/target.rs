@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_web_address_is_refused() {
+    fn a_target_that_is_not_an_http_url_is_refused() {
         for text in [
             "",
             "example.com",
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_counts_after_normalisation() {
+    fn the_length_limit_applies_after_normalisation() {
         let prefix = "https://example.com/";
         let fits = format!("{prefix}{}", "a".repeat(Target::MAX_LEN - prefix.len()));
         assert!(fits.parse::<Target>().is_ok());
@@ -198,7 +198,7 @@ mod tests {
         }
 
         #[test]
-        fn an_address_that_looks_normalised_is(
+        fn a_url_that_looks_normalised_is(
             host in "[a-z0-9.-]{1,12}(\\.(com|xn--a|0x1|1|a1|-a))?", rest in "[/a-zA-Z0-9._~?=&-]{0,15}",
         ) {
             let text = format!("https://{host}/{rest}");
@@ -209,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn an_accepted_target_is_a_header_and_normalises_to_itself(
+        fn a_target_is_a_valid_header_and_normalises_to_itself(
             host in "[a-zA-Zä0-9.-]{1,20}", rest in "(:[0-9]{1,5})?(/\\PC{0,30})?([?#][\\s\\S]{0,20})?",
         ) {
             if let Ok(target) = format!("https://{host}{rest}").parse::<Target>() {

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_edges_are_taken_and_what_is_beyond_them_is_refused() {
+    fn the_range_includes_its_ends_and_nothing_beyond() {
         for time in ["0000-01-01T00:00:00Z", "9999-12-30T22:00:00Z"] {
             assert_eq!(whole_milliseconds(time.parse().unwrap()).unwrap().to_string(), time);
         }
@@ -74,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_taken_comes_back_from_milliseconds_and_from_text(
+        fn accepted_timestamps_round_trip_through_milliseconds_and_text(
             second in Timestamp::MIN.as_second()..=Timestamp::MAX.as_second(), nanosecond in 0..1_000_000_000,
         ) {
             let time = Timestamp::new(second, nanosecond).unwrap_or(Timestamp::MAX);

@@ -1,4 +1,4 @@
-//! Fallbacks: pages elsewhere that browsers are led to instead of an error.
+//! Fallbacks: external pages that browsers are redirected to instead of an error.
 
 use super::{FollowError, Shortener};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     link::{Link, Target},
 };
 
-/// The page that a browser is led to, and where its address comes from.
+/// The page to redirect a browser to, and the setting that names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     pub url: Target,
@@ -22,7 +22,7 @@ pub enum FallbackSource {
     NotFound,
     /// `GONE_URL`
     Gone,
-    /// The field `gone_url` of the link.
+    /// The link's field `gone_url`.
     Link,
 }
 
@@ -46,9 +46,9 @@ impl FollowError {
 }
 
 impl Shortener {
-    /// Counts a link that was not followed, and returns the page to lead the client to instead.
+    /// Counts a link that was not followed, and returns its fallback.
     ///
-    /// `base_url` is the address of this service, or `None` for a client that takes no fallback.
+    /// `base_url` is the address of this service, or `None` for a client that is not a browser.
     ///
     /// # Errors
     /// `error`, if there is no fallback.
@@ -59,10 +59,10 @@ impl Shortener {
         fallback.ok_or(error)
     }
 
-    /// Returns the page to lead a browser to instead of telling it `error`.
+    /// Returns the page to redirect a browser to instead of showing `error`.
     ///
-    /// A link that was stopped has none: its visitors must learn that it was. `base_url` is the address of this
-    /// service, to which no fallback leads back.
+    /// A link that was taken down or blocked has no fallback: its visitors must see that it is gone. `base_url` is the
+    /// address of this service. No fallback leads back there.
     pub fn fallback(&self, error: &FollowError, base_url: &BaseUrl) -> Option<Fallback> {
         let options = &self.fallbacks;
         match error {
@@ -70,7 +70,7 @@ impl Shortener {
                 outside(options.not_found_url.as_ref(), FallbackSource::NotFound, base_url)
             }
             FollowError::Ended { gone_url } => {
-                // Its host may have been blocked since the link was made.
+                // Its host may have been blocked since the link was created.
                 let is_allowed = |url: &&Target| self.policy.check(url, base_url).is_ok();
                 outside(gone_url.as_ref().filter(is_allowed), FallbackSource::Link, base_url)
                     .or_else(|| outside(options.gone_url.as_ref(), FallbackSource::Gone, base_url))
@@ -79,7 +79,7 @@ impl Shortener {
         }
     }
 
-    /// Returns the page to lead browsers to that ask for `/`.
+    /// Returns the page to redirect browsers to that request `/`.
     pub fn home_fallback(&self, base_url: &BaseUrl) -> Option<Fallback> {
         outside(self.fallbacks.home_url.as_ref(), FallbackSource::Home, base_url)
     }

@@ -18,7 +18,7 @@ use crate::{
 pub enum Follower {
     /// A client that follows the redirect.
     Visitor(Visitor),
-    /// A client that only asks for the target, such as with HEAD. Not counted.
+    /// A client that only looks up the target, for example with HEAD. Not counted.
     Preview,
 }
 
@@ -51,7 +51,7 @@ pub enum FollowError {
     #[error("the link has a limited number of visits")]
     OnlyPeople,
     /// A newer version of this program restricted the link in an unknown way.
-    #[error("the link has restrictions (needs {0}) that only a newer version of this program applies")]
+    #[error("the link has restrictions (needs {0}) that only a newer version of this program can enforce")]
     Unsupported(u32),
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -60,9 +60,9 @@ pub enum FollowError {
 }
 
 impl Shortener {
-    /// Follows a cached link without password and visit limit, without waiting.
+    /// Follows a cached link that has no password and no visit limit.
     ///
-    /// Returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
+    /// It never waits. It returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
     pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
         let link = self.links.peek(key)?;
         let now = self.clock.now();
@@ -78,8 +78,8 @@ impl Shortener {
 
     /// Follows a link, and returns it once the visit is counted.
     ///
-    /// If the link has a visit limit, the store decides about each visit. Only people may follow such a link: a bot
-    /// would use up a visit that is meant for a person.
+    /// If the link has a visit limit, the store checks each visit. Only people may follow such a link: a bot would use
+    /// up a visit that is meant for a person.
     ///
     /// # Errors
     /// See [`FollowError`]. Pass it to [`Shortener::refuse`], which counts it.

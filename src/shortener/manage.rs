@@ -182,8 +182,8 @@ fn existing_or_taken(record: Record, new: &NewLink, created_by: &Creator) -> Res
 /// Passwords can't be compared, but their presence can.
 fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {
     let has_password = link.doc.options.password.is_some();
-    let mut asked = Link::new(link.key.clone(), new.target.clone(), link.created_at);
-    asked.doc.created_by = created_by.clone();
-    asked.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
-    asked.doc == link.doc && has_password == new.password.is_some()
+    let mut expected = Link::new(link.key.clone(), new.target.clone(), link.created_at);
+    expected.doc.created_by = created_by.clone();
+    expected.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
+    expected.doc == link.doc && has_password == new.password.is_some()
 }

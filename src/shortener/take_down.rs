@@ -1,4 +1,4 @@
-//! The use case of taking down many links at a time.
+//! The use case of taking down many links.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use crate::{
     },
 };
 
-/// The maximum number of links that one call looks at after the search.
+/// The maximum number of links that one call takes down.
 const BATCH: usize = 500;
 
-/// Links that are changed at a time, so that the store can commit them together.
+/// Links that are changed concurrently, so that the store can commit them together.
 const AT_A_TIME: usize = 64;
 
-/// The time after which a call changes no further links.
-const TIME: Duration = Duration::from_secs(2);
+/// The time after which a call starts no further changes.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// A request to take down the links that a filter finds.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub struct TakeDown {
     pub filter: Filter,
     /// The cursor of the previous call; `None` for the first one.
     pub after: Option<Cursor>,
-    /// Changes nothing, and counts the links that would be taken down.
+    /// Only count the links that would be taken down.
     pub is_dry_run: bool,
 }
 
@@ -43,7 +43,9 @@ pub struct TakenDown {
     pub next: Option<Cursor>,
 }
 
-/// The error of a call. Links may have been taken down; the same call again takes down the others.
+/// The error of a call.
+///
+/// Links may have been taken down. Repeating the call takes down the others.
 #[derive(Debug, Error)]
 pub enum TakeDownError {
     #[error(transparent)]
@@ -52,10 +54,10 @@ pub enum TakeDownError {
     Change(#[from] ChangeError),
 }
 
-/// The reason why one link was not taken down by this call.
+/// The reason why a call did not take down a link.
 enum Skip {
-    /// It is down already, or an edit has made it another link than the one that was found.
-    NotMeant,
+    /// The link is already down, or was edited since the search and no longer matches.
+    NoMatch,
     Failed(ChangeError),
 }
 
@@ -66,11 +68,10 @@ impl From<ChangeError> for Skip {
 }
 
 impl Shortener {
-    /// Takes down links that a filter finds, the oldest first.
+    /// Takes down links that a filter finds, oldest first.
     ///
-    /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link that
-    /// was taken down. Links created during the calls come last, so
-    /// the calls find them too.
+    /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link
+    /// that was taken down. New links come last, so later calls find them too.
     ///
     /// # Errors
     /// See [`TakeDownError`].
@@ -92,7 +93,7 @@ impl Shortener {
         let mut chunks = found.chunks(AT_A_TIME).peekable();
         while let Some(records) = chunks.next() {
             taken.done += self.take_down_all(records, &listing.filter, &report).await?;
-            if start.elapsed() >= TIME && chunks.peek().is_some() {
+            if start.elapsed() >= TIME_LIMIT && chunks.peek().is_some() {
                 taken.next = records.last().map(|record| listing.order.cursor(record));
                 break;
             }
@@ -100,7 +101,7 @@ impl Shortener {
         Ok(taken)
     }
 
-    /// Takes down some links together, and returns the number of those that it has taken down.
+    /// Takes down links concurrently, and returns how many it took down.
     async fn take_down_all(
         &self,
         records: &[Record],
@@ -115,19 +116,19 @@ impl Shortener {
                     report(&record.link.key);
                     done += 1;
                 }
-                Err(Skip::NotMeant | Skip::Failed(ChangeError::NotFound)) => {}
+                Err(Skip::NoMatch | Skip::Failed(ChangeError::NotFound)) => {}
                 Err(Skip::Failed(error)) => failure = Some(error),
             }
         }
         failure.map_or(Ok(done), Err)
     }
 
-    /// Takes a link down if it is not down yet and the filter still finds it.
+    /// Takes a link down if it is not down yet and still matches the filter.
     async fn take_down_if(&self, key: &Key, filter: &Filter) -> Result<(), Skip> {
-        let is_meant = |link: &Link| match link.doc.taken_down_at {
+        let check = |link: &Link| match link.doc.taken_down_at {
             None if filter.matches_link(link) => Ok(()),
-            _ => Err(Skip::NotMeant),
+            _ => Err(Skip::NoMatch),
         };
-        self.set_taken_down(key, true, is_meant).await.map(drop)
+        self.set_taken_down(key, true, check).await.map(drop)
     }
 }

@@ -69,7 +69,7 @@ async fn a_wrong_date_or_duration_is_named_with_an_example() {
     let duration = "takes a number of seconds, or a duration such as 30d, 12h or 90min";
     let range = "a timestamp is from 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z";
     let at_once =
-        "the link would expire at once: expires_at must be in the future, and expires_in more than 0"
+        "the link would expire immediately: expires_at must be in the future, and expires_in more than 0"
             .to_owned();
     let unexpected = "the request body is not as expected: ";
     for (name, value, code, sentence) in [
