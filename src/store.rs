@@ -1,4 +1,4 @@
-//! The [`Store`] trait, its errors, and the function that opens a store.
+//! Persistence: the [`Store`] trait, its errors, and [`open`], which creates a store by its URL.
 
 mod batcher;
 pub mod listing;
@@ -59,15 +59,15 @@ pub trait Store: Send + Sync {
     /// Removes a link and its counts, if its revision is `expected`.
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError>;
 
-    /// Uses up one of a link's visits atomically.
+    /// Uses up one visit of a link atomically.
     ///
-    /// Returns false if none is left, or if the link does not exist.
+    /// Returns false if no visit is left, or if the link does not exist.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
     /// Returns a page of links.
     ///
-    /// It has fewer links than its limit only at the end, or if a search has taken its time. Damaged links don't
-    /// count.
+    /// It has fewer links than its limit only at the end of the listing, or if a search has used up its time. Damaged
+    /// links don't count.
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError>;
 
     /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].
@@ -77,12 +77,12 @@ pub trait Store: Send + Sync {
 
     /// Returns the secret that all instances share.
     ///
-    /// The first call on a new store makes `proposed` the secret. Of several calls at the same time, one wins.
+    /// The first call on a new store makes `proposed` the secret. If several instances call it concurrently, one wins.
     async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError>;
 
     /// Adds tallies to the counts, and returns the links for which that failed.
     ///
-    /// The caller passes each link and day once, sorted by key. Sums stop at [`MAX_COUNT`]. Tallies of removed links
+    /// The caller passes each link and day once, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies of removed links
     /// are ignored. If the call itself fails, no tally is added.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
@@ -102,27 +102,27 @@ pub trait Store: Send + Sync {
     /// Removes a blocked host, and returns whether there was an entry.
     async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError>;
 
-    /// Returns blocked hosts in the order of their bytes, at most `limit`.
+    /// Returns at most `limit` blocked hosts in byte order.
     async fn blocked_hosts(
         &self,
         from: Bound<&HostPattern>,
         limit: usize,
     ) -> Result<Vec<BlockedHost>, StoreError>;
 
-    /// Returns a number that is another one after each change of the blocked hosts.
+    /// Returns a number that differs after each change of the blocked hosts.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
-    /// Removes counts of old days, in one part of the store.
+    /// Removes counts of old days from the next part of the store.
     ///
-    /// The work of a call is bounded. Links keep their totals.
+    /// A call does a bounded amount of work. Links keep their totals.
     async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError>;
 
-    /// Checks with a small request whether the store responds.
+    /// Checks with a small query that the store responds.
     async fn check(&self) -> Result<(), StoreError>;
 
     /// Reports changes by other instances, and gaps in the feed, until it breaks.
     ///
-    /// A store that no other instance shares reports nothing.
+    /// A store that is not shared reports nothing.
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
         let _ = changed;
         std::future::pending().await
@@ -134,7 +134,7 @@ pub trait Store: Send + Sync {
     async fn close(&self);
 }
 
-/// Random bytes that only the instances of this service know. `Debug` does not show them.
+/// Random bytes that only the instances of this service know. `Debug` redacts them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);
 
@@ -163,7 +163,7 @@ pub struct Record {
     pub visits: u64,
 }
 
-/// The time and the blocked hosts, on which the state of a link depends.
+/// The time and the blocked hosts that determine the state of a link.
 #[derive(Clone, Debug)]
 pub struct Moment {
     pub now: Timestamp,
@@ -178,7 +178,7 @@ impl From<Timestamp> for Moment {
 }
 
 impl Record {
-    /// Returns the state of the link, visit limits and blocked hosts included.
+    /// Returns the state of the link, including visit limits and blocked hosts.
     pub fn state(&self, moment: &Moment) -> LinkState {
         match self.link.state(moment.now) {
             LinkState::TakenDown => LinkState::TakenDown,
@@ -233,11 +233,11 @@ pub struct DayPurge {
     pub before: Date,
     /// The cursor of the previous call; `None` for the first call.
     pub after: Option<DayCursor>,
-    /// Count the days, and remove none.
+    /// Count the days without removing them.
     pub dry_run: bool,
 }
 
-/// A position in a purge of days. Only the store that made it can read it.
+/// A position in a purge of days. Only the store that created it can read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayCursor {
     key: String,
@@ -247,23 +247,23 @@ pub struct DayCursor {
 /// The result of a [`DayPurge`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgedDays {
-    /// The number of removed days, those of each link counted on their own.
+    /// The number of removed days. Each day of each link counts.
     pub days: u64,
     /// The cursor of the next call; `None` after the last part.
     pub next: Option<DayCursor>,
 }
 
-/// Links that one purge of days looks at.
+/// The maximum number of links that one purge of days examines.
 const PURGED_LINKS: usize = 500;
 
-/// Days that one purge of days removes at most.
+/// The maximum number of days that one purge of days removes.
 const PURGED_DAYS: usize = 1000;
 
 /// The outcome of a conditional edit or removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Done,
-    /// The link has another version by now. Nothing was changed.
+    /// The link has a different version. Nothing was changed.
     Conflict,
     Missing,
 }
@@ -281,7 +281,7 @@ pub enum Changed {
 const BLOCKED_HOSTS_CHANGED: &str = "blocked:hosts";
 
 impl Changed {
-    /// Reads a message on a store's channel. Other messages than a key are of other versions.
+    /// Parses a message on a store's channel. An unknown message comes from another version.
     fn from_message(message: &str) -> Self {
         match message {
             BLOCKED_HOSTS_CHANGED => Self::BlockedHosts,
@@ -290,13 +290,13 @@ impl Changed {
     }
 }
 
-/// The error of a call of a store.
+/// The error of a store call.
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// The store can't be reached, refused the call, or failed.
     #[error("the store failed")]
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
-    #[error("the store did not answer within {0:?}")]
+    #[error("the store did not respond within {0:?}")]
     Timeout(Duration),
     /// The store holds data that no version of this service writes.
     #[error("the store holds damaged data")]
@@ -314,7 +314,7 @@ impl StoreError {
         Self::Corrupt(source.into().into())
     }
 
-    /// Returns the cause, or else the error itself.
+    /// Returns the cause, or the error itself if it has none.
     pub fn cause(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::Unavailable(cause) | Self::Corrupt(cause) => &**cause,
@@ -331,7 +331,7 @@ pub struct OpenError {
     error: StoreError,
 }
 
-/// Opens the store of these options, see [`open`].
+/// Opens the store as [`open`] does, with an error that names the option.
 ///
 /// # Errors
 /// One sentence for the operator.

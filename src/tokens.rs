@@ -1,4 +1,4 @@
-//! Bearer tokens of the management API, each with a name, a scope and perhaps an expiry.
+//! Bearer tokens of the management API: each has a name, a scope and an optional expiry.
 
 mod file;
 mod list;
@@ -24,10 +24,10 @@ use crate::{
     watched_file::{FileError, WatchedFile},
 };
 
-/// The prefix of new tokens, by which secret scanners recognise them.
+/// The prefix of new tokens, so that secret scanners recognise them.
 const PREFIX: &str = "urlshort_";
 
-/// Random characters of a new token. Each has 5.95 bits, so together they have 256.
+/// The number of random characters in a new token: 256 bits at 5.95 bits each.
 const RANDOM_CHARACTERS: usize = 43;
 
 /// The permissions of a token.
@@ -41,9 +41,9 @@ pub enum Scope {
 
 /// A token, kept only as its digest. `Debug` shows only its name.
 ///
-/// The digest is SHA-256 without a salt and without many rounds. Those slow down someone who tries likely passwords, but a
-/// token of [`Token::generate`] has 256 random bits and can't be found by trying. So a request costs one hash, however many
-/// tokens there are.
+/// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token of
+/// [`Token::generate`] has 256 random bits and can't be guessed. So a request costs one hash, regardless of the number of
+/// tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     pub name: Creator,
@@ -59,10 +59,10 @@ pub struct Tokens(Vec<Token>);
 /// The reason why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// No token is like this one.
+    /// There is no such token.
     #[error("unknown")]
     Unknown,
-    /// The token of this name has expired.
+    /// The token with this name has expired.
     #[error("expired")]
     Expired(Creator),
 }
@@ -72,7 +72,7 @@ pub enum Refused {
 pub enum InvalidName {
     #[error(transparent)]
     Form(#[from] InvalidCreator),
-    /// The line of such a token would be a comment.
+    /// The line of this token would be a comment.
     #[error("a name does not begin with '#'")]
     Comment,
     #[error(
@@ -81,7 +81,7 @@ pub enum InvalidName {
     Reserved,
 }
 
-/// The error for two tokens that could not be told apart.
+/// The error for two tokens with the same name or text.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Ambiguous {
     #[error("the name '{0}' is used twice")]
@@ -115,12 +115,12 @@ impl Tokens {
         }
     }
 
-    /// Returns the token of this name, if it is accepted at `now`.
+    /// Returns the token with this name, if it is accepted at `now`.
     pub fn named(&self, name: &str, now: Timestamp) -> Option<&Token> {
         self.0.iter().find(|token| token.name.as_str() == name && !token.has_expired(now))
     }
 
-    /// Returns whether there is a token that may create and change links at `now`.
+    /// Returns whether some token may create and change links at `now`.
     pub fn allow_writing(&self, now: Timestamp) -> bool {
         self.0.iter().any(|token| token.scope == Scope::Write && !token.has_expired(now))
     }
@@ -139,7 +139,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// Makes a new random token and returns it with its text, which nothing else keeps.
+    /// Generates a random token, and returns its text, which is stored nowhere, and the token.
     pub fn generate(
         name: Creator,
         scope: Scope,
@@ -171,7 +171,7 @@ pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
     }
 }
 
-/// The tokens of `API_TOKENS`, and those of a file that is reloaded when it changes.
+/// The tokens of `API_TOKENS` and of a file that is reloaded when it changes.
 #[derive(Debug)]
 pub struct LiveTokens {
     fixed: Arc<Tokens>,
@@ -179,7 +179,7 @@ pub struct LiveTokens {
 }
 
 impl LiveTokens {
-    /// Loads the file, if there is one.
+    /// Loads the file, if configured.
     ///
     /// # Errors
     /// The reason why the file can't be read or parsed.
@@ -193,7 +193,7 @@ impl LiveTokens {
         Ok(Self { fixed, file })
     }
 
-    /// Returns the tokens that are accepted now, unless they have expired.
+    /// Returns all current tokens, including expired ones.
     pub fn current(&self) -> Arc<Tokens> {
         self.file.as_ref().map_or_else(|| self.fixed.clone(), WatchedFile::get)
     }
@@ -233,8 +233,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns a new token and its text.
-    fn make(name: &str, scope: Scope, expires_at: Option<Timestamp>) -> (String, Token) {
+    /// Generates a token, and returns its text and the token.
+    fn generate(name: &str, scope: Scope, expires_at: Option<Timestamp>) -> (String, Token) {
         let mut rng = StdRng::try_from_rng(&mut SysRng).unwrap();
         Token::generate(parse_name(name).unwrap(), scope, expires_at, &mut rng)
     }
@@ -244,9 +244,9 @@ mod tests {
     #[test]
     fn a_token_is_found_by_its_text_and_by_its_name_until_it_expires() {
         let mut tokens = Tokens::default();
-        let (lasting, token) = make("lasting", Scope::Write, None);
+        let (lasting, token) = generate("lasting", Scope::Write, None);
         tokens.add(token).unwrap();
-        let (ending, token) = make("ending", Scope::Read, Some(NOW));
+        let (ending, token) = generate("ending", Scope::Read, Some(NOW));
         tokens.add(token).unwrap();
 
         let before = Timestamp::from_millisecond(NOW.as_millisecond() - 1).unwrap();
@@ -267,10 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn new_tokens_are_long_and_distinct_and_can_be_told_by_their_prefix() {
+    fn new_tokens_are_long_distinct_and_prefixed() {
         let mut tokens = Tokens::default();
         for number in 0..100 {
-            let (text, token) = make(&number.to_string(), Scope::Read, None);
+            let (text, token) = generate(&number.to_string(), Scope::Read, None);
             let random = text.strip_prefix("urlshort_").unwrap();
             assert!(random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{text}");
             tokens.add(token).unwrap();
@@ -279,17 +279,17 @@ mod tests {
 
     #[test]
     fn names_and_tokens_are_unique() {
-        let (_, token) = make("a", Scope::Read, None);
+        let (_, token) = generate("a", Scope::Read, None);
         let mut tokens = Tokens::default();
         tokens.add(token.clone()).unwrap();
-        let (_, namesake) = make("a", Scope::Read, None);
+        let (_, namesake) = generate("a", Scope::Read, None);
         assert_eq!(tokens.add(namesake), Err(Ambiguous::Name(token.name.clone())));
         let twin = Token { name: parse_name("b").unwrap(), ..token.clone() };
         assert_eq!(tokens.add(twin.clone()), Err(Ambiguous::Token(token.name, twin.name)));
     }
 
     #[test]
-    fn a_name_is_a_short_word_that_means_nothing_else() {
+    fn a_name_is_short_and_has_no_other_meaning() {
         for name in ["a", "ci-2", "Anna@example.org", "a#b", "Public", &"x".repeat(64)] {
             assert_eq!(parse_name(name).unwrap().as_str(), name);
         }

@@ -1,4 +1,4 @@
-//! A value that is parsed from a file and follows the file's changes.
+//! Values parsed from a file, such as tokens and blocked hosts, that are reloaded when it changes.
 
 use std::{
     fs::{File, Metadata},
@@ -23,9 +23,9 @@ type Parse<T> = Box<dyn Fn(&str) -> Result<T, ParseError> + Send + Sync>;
 /// The error of a parser. It must not repeat the text if the file may hold secrets.
 pub type ParseError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A value that is parsed from a file and reloaded when the file changes.
+/// A value parsed from a file, and reloaded when the file changes.
 ///
-/// A file that can't be read or parsed leaves the current value in place.
+/// If the file can't be read or parsed, the current value stays.
 pub struct WatchedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
@@ -36,15 +36,13 @@ pub struct WatchedFile<T> {
 /// The error for a file that can't be used.
 #[derive(Debug, Error)]
 pub enum FileError {
-    /// The file can't be read.
     #[error("the file can't be read")]
     Read(#[from] io::Error),
-    /// The text is not of the expected form.
     #[error(transparent)]
     Parse(ParseError),
 }
 
-/// The file of an option can't be used.
+/// The error for an option whose file can't be used.
 #[derive(Debug, Error)]
 #[error("{variable}")]
 pub struct InvalidFile {
@@ -60,8 +58,8 @@ struct Attempt {
 
 /// The identity and version of a file.
 ///
-/// The inode shows that another file has the name now: an editor replaced it, or Kubernetes swapped the symbolic link of a
-/// secret. The change time shows what the modification time doesn't: a restored modification time, and a new mode.
+/// The inode changes when an editor replaces the file, or Kubernetes swaps the symbolic link of a secret. The change time
+/// also detects a new mode, and edits after which the modification time was reset.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -106,12 +104,12 @@ impl<T> WatchedFile<T> {
 
     /// Reloads the value if the file has changed, and passes the result to `report`.
     ///
-    /// An error is reported once, until the file or the error changes. It blocks the thread, but reading a small local file
-    /// is faster than a hand-over to another thread.
+    /// An error is reported only once, until the file or the error changes. This blocks the thread, but reading a small
+    /// local file is faster than moving to another thread.
     pub fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut last = self.last.lock();
         let is_same = |version: &Version| last.version.as_ref() == Some(version);
-        // A file that couldn't be read is tried again even if it looks the same.
+        // After an error, the file is read again even if it looks unchanged.
         if last.error.is_none() && version_of(&self.path).as_ref().is_ok_and(is_same) {
             return;
         }
@@ -140,7 +138,7 @@ impl<T> WatchedFile<T> {
 
 /// Reads a file, and returns its version and its text.
 ///
-/// Both are of the same file, even if another file replaces it at the same time.
+/// Both belong to the same file, even if another one replaces it meanwhile.
 fn read(path: &Path) -> io::Result<(Version, String)> {
     let mut file = File::open(path)?;
     let version = Version::of(&file.metadata()?);
@@ -177,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    /// Writes a text in some way.
+    /// A way to write text to the file.
     type Change<'a> = Box<dyn Fn(&str) + 'a>;
 
     fn watch(path: &Path) -> WatchedFile<u32> {
@@ -200,7 +198,7 @@ mod tests {
         fs::write(at("first"), "1").unwrap();
         symlink(at("first"), at("file")).unwrap();
         let file = watch(&at("file"));
-        assert_eq!(reload(&file), [], "it has not changed");
+        assert_eq!(reload(&file), [], "the file has not changed");
         let modified = fs::metadata(at("file")).unwrap().modified().unwrap();
         let mut expected = 1;
         let changes: [(&str, Change<'_>); 4] = [
@@ -222,7 +220,7 @@ mod tests {
                 }),
             ),
             (
-                "the same size and a time that was set back",
+                "the same size and a reset modification time",
                 Box::new(|text| {
                     let modified = fs::metadata(at("file")).unwrap().modified().unwrap();
                     let changed =
@@ -240,13 +238,13 @@ mod tests {
             expected += 1;
             change(&expected.to_string());
             assert_eq!(reload(&file), [Ok(expected)], "{what}");
-            assert_eq!(reload(&file), [], "{what}: twice");
+            assert_eq!(reload(&file), [], "{what}: reported twice");
             assert_eq!(*file.get(), expected);
         }
     }
 
     #[test]
-    fn a_file_that_can_not_be_used_is_reported_once_and_leaves_the_value() {
+    fn an_unusable_file_is_reported_once_and_the_value_stays() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         fs::write(&path, "1").unwrap();
@@ -266,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_comes_back_as_it_was_ends_the_error() {
+    fn a_file_that_is_restored_unchanged_ends_the_error() {
         let directory = tempfile::tempdir().unwrap();
         let (path, away) = (directory.path().join("file"), directory.path().join("away"));
         fs::write(&path, "1").unwrap();

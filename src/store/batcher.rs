@@ -1,7 +1,7 @@
 //! Batching of concurrent calls.
 //!
-//! Calls that arrive while earlier batches are in progress share the next batch. There is no batching delay. A lone
-//! call is sent at once, and under load batches grow by themselves.
+//! Calls that arrive while earlier batches are in progress share the next batch. There is no batching delay: a single
+//! call is sent immediately, and batches grow with the load.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::StoreError;
 
-/// The queue limit. A longer queue could not be served in time, so further calls fail at once.
+/// The queue limit. A longer queue could not be served in time, so further calls fail immediately.
 const QUEUE: usize = 4096;
 
 /// A batcher of calls with a request `Q` and a response `A`.
@@ -39,7 +39,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             while let Ok(slot) = slots.clone().acquire_owned().await
                 && calls.recv_many(&mut batch, limit).await > 0
             {
-                // A caller that stopped waiting has been told that its call failed.
+                // For a caller that stopped waiting, the call has already failed.
                 batch.retain(|call| !call.reply.is_closed());
                 let (requests, replies): (Vec<_>, Vec<_>) =
                     batch.drain(..).map(|call| (call.request, call.reply)).unzip();
@@ -61,13 +61,13 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
         let (reply, response) = oneshot::channel();
         self.queue
             .try_send(Call { request, reply })
-            .map_err(|_| StoreError::unavailable("too many calls wait"))?;
+            .map_err(|_| StoreError::unavailable("too many calls are waiting"))?;
         response.await.map_err(StoreError::unavailable)?
     }
 }
 
 fn reply_all<A>(replies: Vec<oneshot::Sender<Result<A, StoreError>>>, responses: Result<Vec<A>, StoreError>) {
-    // A send fails only if the caller has left.
+    // A send fails only if the caller stopped waiting.
     match responses {
         Ok(responses) => {
             replies.into_iter().zip(responses).for_each(|(reply, response)| drop(reply.send(Ok(response))))
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn calls_that_come_meanwhile_go_together() {
+    async fn calls_that_arrive_during_a_batch_share_the_next_one() {
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let gate = Arc::new(Semaphore::new(0));
         let batcher = {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_fails_fails_for_each_call() {
+    async fn a_failed_batch_fails_each_of_its_calls() {
         let batcher =
             Batcher::start(1, 10, |_: Vec<()>| async { Err::<Vec<()>, _>(StoreError::unavailable("no")) });
         let responses = join_all((0..3).map(|_| batcher.call(()))).await;

@@ -25,7 +25,7 @@ pub struct Listing {
     /// The maximum number of links on the page, at least 1.
     pub limit: usize,
     pub filter: Filter,
-    /// The time after which a search stops, wherever it is.
+    /// The time after which a search stops with a cursor.
     pub search_time: Duration,
 }
 
@@ -56,7 +56,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Returns whether a store must read document after document, at least those with the target.
+    /// Returns whether a store must read documents, because no index serves all conditions.
     pub fn is_search(&self) -> bool {
         let Self { search, tag, created_by, state, host, target: _ } = self;
         search.is_some() || tag.is_some() || created_by.is_some() || state.is_some() || host.is_some()
@@ -68,7 +68,7 @@ impl Filter {
         self.matches_link(&record.link) && state.is_none_or(|(state, moment)| record.state(moment) == *state)
     }
 
-    /// Returns whether a link meets all conditions but that on its state.
+    /// Returns whether a link meets all conditions except that on its state.
     pub fn matches_link(&self, link: &Link) -> bool {
         let Self { search, tag, created_by, state: _, host, target } = self;
         let doc = &link.doc;
@@ -101,10 +101,10 @@ impl Search {
         fold(text).contains(&*self.folded)
     }
 
-    /// Returns the longest part of the text that a database can look for. All texts that match contain it.
+    /// Returns the longest part of the text that a database can search for.
     ///
-    /// It is in lower case, and only ASCII in it has case: databases differ in the case of other letters. It has no quotes
-    /// and backslashes either, because JSON escapes them.
+    /// All matching texts contain it. It is in lower case, and only its ASCII letters have case, because databases differ
+    /// in the case of other letters. It has no quotes or backslashes, because JSON escapes them.
     pub(super) fn literal(&self) -> &str {
         let is_literal = |char: char| {
             !char.is_control() && !matches!(char, '"' | '\\') && (char.is_ascii() || !has_case(char))
@@ -126,10 +126,10 @@ impl FromStr for Search {
     }
 }
 
-/// Returns a text in lower case.
+/// Returns the text in lower case.
 ///
-/// The few letters whose lower case is ASCII, such as the Kelvin sign, stay as they are: a database that knows only the
-/// case of ASCII would not find them.
+/// The few non-ASCII letters whose lower case is ASCII, such as the Kelvin sign, are left alone. A database that knows
+/// only the case of ASCII would not find them.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for char in text.chars() {
@@ -148,19 +148,19 @@ fn fold(text: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     pub records: Vec<Record>,
-    /// Links that could not be read, and were left out.
+    /// Links that could not be read. They are not in `records`.
     pub damaged: Vec<Damaged>,
     /// The cursor of the next page; `None` after the last one.
     pub next: Option<Cursor>,
-    /// The number of links that a search has read when its time was up; `None` if the page is complete.
+    /// The number of links that a search read before its time was up; `None` if the page is complete.
     pub searched: Option<u64>,
 }
 
 impl Page {
-    /// Adds a result. `key` returns the key of a damaged link.
+    /// Adds a link, or records it as damaged. `key` returns the key of a damaged link.
     ///
     /// # Errors
-    /// Failures of the store itself, and too many damaged links.
+    /// Errors of the store itself, and too many damaged links.
     pub(super) fn push(
         &mut self,
         record: Result<Record, StoreError>,
@@ -203,7 +203,7 @@ impl Order {
 /// A string that sorts after every key, in any database collation.
 pub(super) const LAST_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-/// A position in a listing: that of the last link of a page.
+/// A position in a listing: that of the last link on a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// Milliseconds since the Unix epoch, or the number of clicks.
@@ -213,7 +213,7 @@ pub struct Cursor {
 
 /// The error for a string that is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the cursor is not one that this service has given out")]
+#[error("the cursor was not issued by this service")]
 pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {
@@ -237,7 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_key_is_longer_than_any() {
+    fn the_last_key_is_longer_than_any_key() {
         assert_eq!(LAST_KEY.len(), Key::MAX_LEN + 1);
     }
 
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_looks_for_the_longest_part_without_letters_that_it_may_not_know() {
+    fn a_database_searches_for_the_longest_part_whose_case_it_knows() {
         for (search, literal) in [
             ("Ab", "ab"),
             ("a_b%", "a_b%"),
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_from_its_text() {
+    fn a_cursor_round_trips_through_text() {
         let cursor = Cursor { position: -5, key: "a-b_c".parse().unwrap() };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
         for text in ["", "5", "x.a", "5.", "5.a b"] {

@@ -25,7 +25,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// A store in memory, which is not durable.
+/// A store in memory. It is not durable.
 pub struct MemoryStore {
     links: DashMap<Key, Stored, RandomState>,
     next_number: AtomicU64,

@@ -57,7 +57,7 @@ pub(super) fn blocked_host(
     })
 }
 
-/// Returns the comparison and the value that begin a range of blocked hosts.
+/// Returns the comparison and the value for the start of a range of blocked hosts.
 pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
     match from {
         Bound::Unbounded => (">", ""),
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_comes_back_from_its_number() {
+    fn a_day_round_trips_through_its_number() {
         for (text, number) in
             [("1970-01-01", 0), ("2026-06-01", 20_605), ("0000-01-01", -719_528), ("9999-12-31", 2_932_896)]
         {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_come_back_from_their_columns() {
+    fn counts_round_trip_through_their_columns() {
         let text = r#"{"people":3,"bots":1,"devices":{"mobile":2},"referrers":{"news.example":1}}"#;
         let counts: DayCounts = serde_json::from_str(text).unwrap();
         let columns = DayColumns::try_from(&counts).unwrap();

@@ -34,8 +34,8 @@ impl Schema {
 /// Returns the error for a store from a build before schema 1.
 pub(super) fn written_before_schema_1() -> StoreError {
     StoreError::unavailable(
-        "an early build of urlshort has written this store, and this program can't read it. Run `urlshort export \
-         --output links.jsonl` with that build, then `urlshort import links.jsonl` with this one and a new store",
+        "this store was written by an early build of urlshort, which this version can't read. Run `urlshort export \
+         --output links.jsonl` with that build, then `urlshort import links.jsonl` with this version and a new store",
     )
 }
 

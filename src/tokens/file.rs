@@ -1,4 +1,4 @@
-//! The file form of tokens, for `API_TOKENS_FILE`: a line `NAME SCOPE sha256:DIGEST [EXPIRY]` for each token.
+//! The format of `API_TOKENS_FILE`: a line `NAME SCOPE sha256:DIGEST [EXPIRY]` for each token.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::{Ambiguous, InvalidName, Scope, Token, Tokens, parse_name};
 /// The prefix of a digest.
 const SHA256: &str = "sha256:";
 
-/// The error for a text that is not a file of tokens.
+/// The error for an invalid line of a token file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {reason}")]
 pub struct InvalidTokenFile {
@@ -20,15 +20,15 @@ pub struct InvalidTokenFile {
 
 /// The reason why a line does not describe a token.
 ///
-/// Messages never contain the line: it may hold a secret by mistake.
+/// Messages never contain the line, because it may hold a secret by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidLine {
-    #[error("takes NAME read|write sha256:DIGEST [EXPIRY]; `urlshort token NAME` makes such a line")]
+    #[error("takes NAME read|write sha256:DIGEST [EXPIRY]; `urlshort token NAME` prints such a line")]
     Form,
-    /// The line is of the form that `API_TOKENS` has.
+    /// The line has the form of an entry of `API_TOKENS`.
     #[error(
-        "name:token belongs in API_TOKENS; this file holds digests instead of secrets: replace the token by a new one of \
-         `urlshort token NAME`, or its line by NAME read|write sha256:DIGEST with the digest of `printf %s TOKEN | sha256sum`"
+        "name:token belongs in API_TOKENS, and this file holds digests: use a new token from `urlshort token NAME`, or \
+         write NAME read|write sha256:DIGEST with the digest from `printf %s TOKEN | sha256sum`"
     )]
     PlainSecret,
     #[error(transparent)]
@@ -44,12 +44,12 @@ pub enum InvalidLine {
 }
 
 impl Tokens {
-    /// Returns these tokens together with those of a file.
+    /// Returns these tokens together with those in the text of a file.
     ///
     /// Blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
-    /// The first line that does not describe a token, or a token that is there already.
+    /// The first line that does not describe a token, or repeats a name or token.
     pub fn with_file(&self, text: &str) -> Result<Self, InvalidTokenFile> {
         let mut tokens = self.clone();
         for (index, line) in text.lines().map(str::trim).enumerate() {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_a_name_a_scope_a_digest_and_perhaps_an_expiry() {
+    fn a_line_has_a_name_a_scope_a_digest_and_an_optional_expiry() {
         let other = DIGEST.replace("9f9f", "AAAA");
         let file = format!(
             "# people\n\nci write {DIGEST}\r\n  dash\tread  {other} 2027-02-28T13:00:00+01:00  \n#old read {DIGEST}"
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_describes_no_token_is_refused_without_being_repeated() {
+    fn an_invalid_line_is_refused_without_repeating_it() {
         use InvalidLine::{Digest, Expiry, Form, Name, PlainSecret, Scope};
         let first = DIGEST.replace("9f9f", "0000");
         let secret = "Secret-0123456789";
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_the_list_is_not_free_in_the_file() {
+    fn a_name_in_the_list_is_taken_in_the_file() {
         let list: Tokens = "ci:fedcba9876543210".parse().unwrap();
         assert_eq!(list.with_file(&format!("dash read {DIGEST}")).unwrap().0.len(), 2);
         let reason = Ambiguous::Name(name("ci")).into();
@@ -192,7 +192,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_comes_back_from_its_line(
+        fn a_token_round_trips_through_its_line(
             name in text("[!-+.-9;-~]{1,64}"), reads in any::<bool>(), digest in any::<[u8; 32]>(),
             end in proptest::option::of(-9_999_999_999_i64..99_999_999_999),
         ) {
@@ -205,7 +205,7 @@ mod tests {
         }
 
         #[test]
-        fn no_file_makes_it_panic_or_repeats_a_secret(
+        fn no_file_makes_the_parser_panic_or_leak_a_secret(
             before in text("[a-z: ]{0,8}|\\PC{0,8}"), secret in text("[A-Z0-9]{20}"), after in text("[ -~\n]{0,10}"),
         ) {
             if let Err(error) = read(&format!("{before}{secret}{after}")) {

@@ -1,4 +1,4 @@
-//! The list form of tokens, for `API_TOKENS`: `name:token[:read|write]`, separated by commas.
+//! The format of `API_TOKENS`: `name:token[:read|write]`, separated by commas.
 
 use std::str::FromStr;
 
@@ -16,10 +16,8 @@ pub enum InvalidTokens {
     /// An entry has the wrong form. Entries are numbered from 1.
     #[error("takes name:token[:read|write], separated by commas or lines; entry {0} is not of that form")]
     Form(usize),
-    /// The name of an entry is not allowed.
     #[error("entry {0}: {1}")]
     Name(usize, InvalidName),
-    /// The token of this name is too short.
     #[error("the token of '{0}' must have at least {min} characters", min = Tokens::MIN_LEN)]
     Short(Creator),
     #[error(transparent)]
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_tokens_is_refused_without_being_repeated() {
+    fn an_invalid_list_is_refused_without_repeating_it() {
         let [a, b] = ["a", "b"].map(|name| parse_name(name).unwrap());
         for (text, error) in [
             ("0123456789abcdef", InvalidTokens::Form(1)),
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_show_their_names_alone() {
+    fn debug_shows_only_names() {
         assert_eq!(format!("{:?}", LIST.parse::<Tokens>().unwrap()), r#"["ci", "dash", "ops"]"#);
     }
 }

@@ -29,7 +29,8 @@ async fn sweep(
 ) -> Purged {
     let metrics = Arc::new(Metrics::new());
     let links = uncached(store.clone(), metrics.clone());
-    let sweep = Sweep { links: &links, options, now: now(), pace: Pace::FULL_SPEED, metrics: &metrics, dry_run };
+    let sweep =
+        Sweep { links: &links, options, now: now(), pace: Pace::FULL_SPEED, metrics: &metrics, dry_run };
     let mut purged = Purged::default();
     sweep.run(&mut purged, found).await.unwrap();
     let counted = Purged { links: metrics.purged_links.get(), day_counts: metrics.purged_day_counts.get() };
