@@ -1,8 +1,7 @@
 //! A store in Redis or Valkey, for many instances.
 //!
 //! It works with a single server or a cluster. A link, its counts and its listings share a hash slot, see [`layout`],
-//! so a script can change them atomically. Scripts are idempotent: they detect that they were sent again after a lost
-//! response.
+//! so a script can change them atomically. Scripts are idempotent: they detect a retry after a lost response.
 
 mod blocked;
 mod cluster;
@@ -84,7 +83,7 @@ impl RedisStore {
     /// Connects, and refuses a server whose settings may lose links.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the reason of the server or the network.
+    /// [`StoreError::Unavailable`] with the error of the server or the network.
     pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let url: RedisUrl = url.parse()?;
         let connection = Connection::open(&url, options).await?;
@@ -95,7 +94,7 @@ impl RedisStore {
     /// Forwards changes by other instances until the subscription fails.
     ///
     /// It fails if it ends or goes silent, or if the server was demoted.
-    async fn pass_on_messages(
+    async fn forward_changes(
         &self,
         changed: &(dyn Fn(Changed) + Send + Sync),
     ) -> Result<Infallible, StoreError> {
@@ -112,11 +111,11 @@ impl RedisStore {
                     changed(Changed::from_message(&message.get_payload::<String>().unwrap_or_default()));
                 }
                 _ = replaced.changed() => {
-                    return Err(StoreError::unavailable("the server is silent, or takes no writes any more"));
+                    return Err(StoreError::unavailable("the server is silent, or no longer accepts writes"));
                 }
                 () = sleep(HEARTBEAT) => {
-                    let answer = timeout(deadline, sink.ping::<redis::Value>()).await;
-                    answer.map_err(|_| StoreError::Timeout(deadline))??;
+                    let pong = timeout(deadline, sink.ping::<redis::Value>()).await;
+                    pong.map_err(|_| StoreError::Timeout(deadline))??;
                 }
             }
         }
@@ -246,7 +245,7 @@ impl Store for RedisStore {
         let failed = by_link.keys().zip(join_all(added).await);
         let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
         let failed: Vec<_> = failed.collect();
-        // A failed call promises that nothing was added, but a damaged link may be counted in part.
+        // A failed call means that nothing was added, but the counts of a damaged link may have been added in part.
         let is_damaged = failed.iter().any(|(_, error)| matches!(error, StoreError::Corrupt(_)));
         match failed.first() {
             Some((_, error)) if failed.len() == by_link.len() && !is_damaged => Err(error.clone()),
@@ -295,7 +294,7 @@ impl Store for RedisStore {
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        match self.pass_on_messages(changed).await {
+        match self.forward_changes(changed).await {
             Ok(never) => match never {},
             Err(error) => error,
         }
@@ -304,12 +303,12 @@ impl Store for RedisStore {
     async fn close(&self) {}
 }
 
-fn change(answer: i64) -> Result<Change, StoreError> {
-    match answer {
+fn change(reply: i64) -> Result<Change, StoreError> {
+    match reply {
         1 => Ok(Change::Done),
         0 => Ok(Change::Conflict),
         -1 => Ok(Change::Missing),
-        other => Err(StoreError::corrupt(format!("a script answered {other}"))),
+        other => Err(StoreError::corrupt(format!("a script returned {other}"))),
     }
 }
 

@@ -87,7 +87,7 @@ fn what_is_wrong_with_redis_is_one_line() {
     assert_store_refused(&url("open%20sesame", "/99"), "index is out of range");
     assert_store_refused(&format!("redis://127.0.0.1:{}", silent_port()), "Connection refused");
     assert_store_refused(&right.replace("redis:", "rediss:"), "use redis:// if the server has no TLS");
-    assert_store_refused(&format!("{right}?wait=1"), "the parameter wait is not known");
+    assert_store_refused(&format!("{right}?wait=1"), "unknown parameter wait");
 
     assert_serves(&[("STORE_URL", &right)]);
     let admin =

@@ -1,6 +1,6 @@
-//! The blocked hosts.
+//! The blocked hosts in Redis.
 //!
-//! They share a hash slot, so that a script can change the entry, the order and the revision together.
+//! Their keys share a hash slot, so that a script can change the entry, the order and the revision atomically.
 
 use std::ops::Bound;
 
@@ -37,7 +37,7 @@ impl Scripts {
     }
 }
 
-/// Adds or replaces an entry, unless there are `max` others. Returns whether it did.
+/// Adds or replaces an entry, and returns false if there are `max` others.
 pub(super) async fn put(store: &RedisStore, entry: &BlockedHost, max: u32) -> Result<bool, StoreError> {
     let json = serde_json::to_string(entry).map_err(StoreError::corrupt)?;
     let mut script = store.scripts.blocked.block.prepare_invoke();
@@ -46,7 +46,7 @@ pub(super) async fn put(store: &RedisStore, entry: &BlockedHost, max: u32) -> Re
     store.connection.run_durably(&script).await
 }
 
-/// Removes an entry, and returns whether there was one.
+/// Removes an entry, and returns whether it existed.
 pub(super) async fn delete(store: &RedisStore, host: &HostPattern) -> Result<bool, StoreError> {
     let mut script = store.scripts.blocked.unblock.prepare_invoke();
     script.key(HOSTS).key(ENTRIES).key(REVISION);

@@ -1,4 +1,4 @@
--- Returns the entries of blocked hosts in order.
+-- Returns entries of blocked hosts in order.
 -- KEYS: hosts, entries by host
 -- ARGV: start of the range, maximum number
 local entries = {}

@@ -8,10 +8,9 @@ use std::sync::{
 use parking_lot::Mutex;
 use redis::{RedisResult, cluster::ClusterClient, cluster_async::ClusterConnection};
 
-/// Timeouts in a row after which the connection is replaced.
+/// The number of consecutive timeouts after which the connection is replaced.
 ///
-/// The driver leaves the node that is gone by itself. After some failovers it stops sending to any node, though, and never
-/// recovers.
+/// The driver abandons a dead node itself. But after some failovers it stops sending to any node, and never recovers.
 const TIMEOUTS: u32 = 16;
 
 /// Connections to all nodes of a cluster.
@@ -34,29 +33,29 @@ impl Cluster {
         }))
     }
 
-    /// Makes a call. Replaces the connection if no node has responded for long.
+    /// Makes a call. Replaces the connection if no node has responded for too long.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
         call: impl AsyncFnOnce(&mut ClusterConnection) -> RedisResult<T>,
     ) -> RedisResult<T> {
         let mut connection = self.connection.lock().clone();
-        let answer = call(&mut connection).await;
-        if !matches!(&answer, Err(error) if error.is_timeout()) {
+        let result = call(&mut connection).await;
+        if !matches!(&result, Err(error) if error.is_timeout()) {
             self.timeouts.store(0, Ordering::Relaxed);
         } else if self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS {
             self.replace();
         }
-        answer
+        result
     }
 
-    /// Connects again in the background.
+    /// Reconnects in the background.
     fn replace(self: &Arc<Self>) {
         if self.is_replacing.swap(true, Ordering::Relaxed) {
             return;
         }
         let cluster = self.clone();
         tokio::spawn(async move {
-            // If no node can be reached, the next timeout leads here again.
+            // If no node can be reached, the next timeout tries again.
             if let Ok(connection) = cluster.client.get_async_connection().await {
                 *cluster.connection.lock() = connection;
                 cluster.timeouts.store(0, Ordering::Relaxed);

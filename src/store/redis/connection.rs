@@ -48,7 +48,7 @@ impl FromStr for RedisUrl {
                         |_| StoreError::unavailable("wait_replicas takes a whole number, such as 1");
                     wait_replicas = value.parse().map_err(invalid)?;
                 }
-                _ => return Err(StoreError::unavailable(format!("the parameter {name} is not known"))),
+                _ => return Err(StoreError::unavailable(format!("unknown parameter {name}"))),
             }
         }
         let nodes = urls.into_iter().map(|mut url| {
@@ -70,9 +70,9 @@ fn split_hosts(text: &str) -> (&str, &str, &str) {
 /// The `TCP_USER_TIMEOUT`, after which an unresponsive connection is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Attempts to reconnect that a call waits for.
+/// The number of reconnects that a call waits for.
 ///
-/// With more, a call ends by its deadline instead of an error, and nobody knows whether the server has run it.
+/// With more, a call would reach its deadline instead of failing, and it would be unknown whether the server ran it.
 const RECONNECTS: usize = 1;
 
 fn tcp_settings() -> TcpSettings {
@@ -105,7 +105,7 @@ impl RedisUrl {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.expect("a URL names one node at least"))
+        Err(last.expect("a URL names at least one node"))
     }
 }
 
@@ -145,7 +145,7 @@ impl Connection {
                 Err(error) => last = Some((node.addr(), error)),
             }
         }
-        let (address, error) = last.expect("a URL names one node at least");
+        let (address, error) = last.expect("a URL names at least one node");
         let hint = hint(address, &error).unwrap_or_default();
         Err(StoreError::unavailable(format!("can't connect to {address}: {error}{hint}")))
     }
@@ -214,7 +214,7 @@ impl Connection {
                 script.load_async(&mut connection).await?;
                 pipeline.query_async(&mut connection).await?
             }
-            answer => answer?,
+            result => result?,
         };
         if done && replicas < self.wait_replicas {
             return Err(StoreError::unavailable(format!(
@@ -229,7 +229,7 @@ impl Connection {
 /// Returns advice on an error that suggests a URL with the wrong scheme.
 fn hint(address: &ConnectionAddr, error: &RedisError) -> Option<&'static str> {
     match address {
-        // A server without TLS takes the TLS handshake for an incomplete command, and waits for the rest.
+        // A server without TLS mistakes the TLS handshake for an incomplete command, and waits for the rest.
         ConnectionAddr::TcpTls { .. } if error.is_timeout() => {
             Some("; use redis:// if the server has no TLS")
         }
@@ -277,8 +277,9 @@ async fn connect(
 struct Server {
     client: Client,
     config: ConnectionManagerConfig,
-    /// The manager reconnects after a loss, but not if the server is silent or demoted. The number is a
-    /// generation, which counts replacements.
+    /// The manager, and a generation that counts replacements.
+    ///
+    /// The manager itself reconnects after a lost connection, but not if the server is silent or demoted.
     manager: Mutex<(u64, ConnectionManager)>,
     replaced: watch::Sender<()>,
 }
@@ -290,7 +291,7 @@ impl Server {
 
     /// Replaces the connection, unless another call has done so.
     ///
-    /// The next call then connects.
+    /// The next call connects.
     fn replace(&self, generation: u64) {
         let mut current = self.manager.lock();
         if current.0 == generation {
@@ -309,18 +310,18 @@ impl Server {
         values: impl Fn(&T) -> &[Value],
     ) -> RedisResult<T> {
         let (generation, mut manager) = self.current();
-        let answer = call(&mut manager).await;
-        let is_wrong = match &answer {
+        let result = call(&mut manager).await;
+        let must_replace = match &result {
             // In a pipeline, each command has its own result.
-            Ok(answer) => values(answer).iter().any(|value| {
+            Ok(reply) => values(reply).iter().any(|value| {
                 matches!(value, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::ReadOnly))
             }),
             Err(error) => error.is_timeout() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly),
         };
-        if is_wrong {
+        if must_replace {
             self.replace(generation);
         }
-        answer
+        result
     }
 }
 

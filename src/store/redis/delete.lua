@@ -1,4 +1,4 @@
--- Removes a link and its counts if it is still in the expected state, and tells the other instances.
+-- Removes a link and its counts if it is still in the expected state, and notifies the other instances.
 -- KEYS: link, links by creation, links by clicks, days
 -- ARGV: expected creation time, expected version, key, member by creation, channel
 -- Returns 1 when done, 0 for another state, -1 for no link.

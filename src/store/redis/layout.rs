@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// The number of buckets. A change would move every link.
+/// The number of buckets. Changing it would move every link.
 const BUCKETS: u32 = 256;
 
 /// The counter behind sequential keys.
@@ -45,9 +45,9 @@ pub(super) const INSTANCES: &str = "urlshort:instances";
 /// The pub/sub channel for changes by other instances.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
-/// An offset for creation times, so that negative ones sort as strings.
+/// The offset that makes creation times positive, so that they sort as strings.
 ///
-/// No timestamp is further from 1970, in milliseconds.
+/// It exceeds the distance of any timestamp from 1970, in milliseconds.
 const CREATION_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys of one link.
@@ -75,9 +75,9 @@ impl Keys {
         }
     }
 
-    /// Returns the key that marks a write of a visit as done. It expires soon.
-    pub(super) fn visit(&self, number: &str) -> String {
-        format!("urlshort:{{{:02x}}}:visit:{number}", self.bucket)
+    /// Returns the key that marks a used visit, by its write token. It expires soon.
+    pub(super) fn visit(&self, token: &str) -> String {
+        format!("urlshort:{{{:02x}}}:visit:{token}", self.bucket)
     }
 }
 
@@ -104,12 +104,12 @@ pub(super) fn buckets() -> impl Iterator<Item = u32> {
 
 /// Returns how many links to request per bucket for a page of `limit`.
 ///
-/// Together they are very likely enough.
+/// In total they are very likely enough.
 pub(super) fn share_of(limit: usize) -> usize {
     limit.div_ceil(BUCKETS as usize) * 2 + 4
 }
 
-/// Returns the member of a listing. `add_clicks.lua` builds the same form.
+/// Returns a link's member in a listing. `add_clicks.lua` builds the same form.
 pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
     match order {
         Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(CREATION_OFFSET)),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_come_back_from_their_fields() {
+    fn counts_round_trip_through_their_fields() {
         let text =
             r#"{"people":3,"bots":1,"devices":{"mobile":2,"tablet":1},"referrers":{"p|b:d.example":3}}"#;
         let counts: DayCounts = serde_json::from_str(text).unwrap();

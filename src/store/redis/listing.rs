@@ -1,4 +1,4 @@
-//! Pages of links.
+//! Listings: pages merged from all buckets.
 
 use std::time::Instant;
 
@@ -10,14 +10,14 @@ use crate::store::{
     listing::{Listing, Order, Page},
 };
 
-/// Links that a search reads at a time. The server answers other clients in between.
+/// The number of links that a search reads at a time. The server handles other requests in between.
 const SLICE: usize = 500;
 
 impl RedisStore {
     /// Returns a page of links. See [`Store::list`].
     pub(super) async fn page(&self, listing: &Listing) -> Result<Page, StoreError> {
         let Listing { order, after, limit, filter, search_time } = listing;
-        // There is no index on targets: it would be a sorted set for each of them.
+        // There is no index on targets, as it would be a sorted set per target.
         let is_search = filter.is_search() || filter.target.is_some();
         let deadline = Instant::now() + *search_time;
         let mut page = Page::default();
@@ -57,8 +57,8 @@ impl RedisStore {
 
     /// Returns at most `limit` members after `after`, and whether they are the last.
     ///
-    /// It asks each bucket for its next members, and merges them. A bucket with a full response may have more members
-    /// after its last one, so the merged list ends at the first such member.
+    /// It merges the next members of each bucket. A bucket with a full response may have more members after its last one,
+    /// so the merged list ends at the first of these last members.
     pub(super) async fn next_members(
         &self,
         order: Order,
@@ -66,12 +66,12 @@ impl RedisStore {
         limit: usize,
     ) -> Result<(Vec<String>, bool), StoreError> {
         let per_bucket = layout::share_of(limit);
-        let asked = layout::buckets().map(|bucket| {
+        let requests = layout::buckets().map(|bucket| {
             let command = layout::next_members(bucket, order, after, per_bucket);
             async move { self.query::<Vec<String>>(&command).await }
         });
         let (mut members, mut horizon) = (Vec::new(), None);
-        for bucket in try_join_all(asked).await? {
+        for bucket in try_join_all(requests).await? {
             if bucket.len() == per_bucket {
                 let last = bucket.last().cloned();
                 horizon = layout::first(order, horizon, last);

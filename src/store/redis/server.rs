@@ -76,9 +76,9 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
     }
 }
 
-/// Returns whether a response to ROLE is that of a replica.
+/// Returns whether a response to ROLE comes from a replica.
 ///
-/// It is a list that begins with `master` or `slave`.
+/// The response is a list that begins with `master` or `slave`.
 fn is_replica(role: &Value) -> bool {
     let Value::Array(parts) = role else { return false };
     let role: Option<String> = parts.first().cloned().and_then(|role| redis::from_redis_value(role).ok());
@@ -86,7 +86,7 @@ fn is_replica(role: &Value) -> bool {
 }
 
 fn replica() -> StoreError {
-    StoreError::unavailable("the server is a replica, which takes no writes")
+    StoreError::unavailable("the server is a replica, which accepts no writes")
 }
 
 /// Returns the INFO text of each primary.
@@ -97,31 +97,31 @@ async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     };
     let masters =
         RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, Some(ResponsePolicy::Special)));
-    let answers = cluster.run(async |cluster| cluster.route_command(command, masters).await).await?;
-    let Value::Map(answers) = answers else {
+    let replies = cluster.run(async |cluster| cluster.route_command(command, masters).await).await?;
+    let Value::Map(replies) = replies else {
         return Err(StoreError::corrupt("the cluster does not list its nodes"));
     };
     let infos =
-        answers.into_iter().map(|(_, info)| redis::from_redis_value(info).map_err(StoreError::corrupt));
+        replies.into_iter().map(|(_, info)| redis::from_redis_value(info).map_err(StoreError::corrupt));
     infos.collect()
 }
 
 /// Warns if a server has fewer replicas than a new link needs.
 fn warn_of_missing_replicas(infos: &[String], wait_replicas: u32) {
-    // A hosted server may not tell.
+    // A hosted server may hide this value.
     let replicas = infos.iter().filter_map(|info| value(info, "connected_slaves").parse::<u32>().ok()).min();
     if let Some(replicas) = replicas.filter(|replicas| *replicas < wait_replicas) {
         tracing::warn!(replicas, wait_replicas, "fewer replicas than wait_replicas: no link can be created");
     }
 }
 
-/// Returns the value of a line of INFO, or nothing.
+/// Returns a value in the text of INFO, or an empty string.
 fn value<'a>(info: &'a str, name: &str) -> &'a str {
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().trim()
 }
 
-/// Refuses a server that may evict links, and warns without persistence.
+/// Refuses a replica and a server that may evict links, and warns if persistence is off.
 fn check_info(info: &str) -> Result<(), StoreError> {
     let value = |name| value(info, name);
     if value("role") == "slave" {

@@ -1,4 +1,4 @@
--- Replaces a link that is still in the expected state, and tells the other instances.
+-- Replaces a link that is still in the expected state, and notifies the other instances.
 -- KEYS: link
 -- ARGV: creation time, expected version, new version, document, channel, key
 -- Returns 1 when done, 0 for another state, -1 for no link.

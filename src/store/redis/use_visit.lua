@@ -1,6 +1,7 @@
--- Uses up one visit of a link, if there is one left. A visit that is sent again, because its answer was lost, is found
--- used and succeeds again.
--- KEYS: link, number of this visit
+-- Uses up one visit of a link, if one is left. A call that is retried after a lost response finds its visit used and
+-- succeeds again.
+-- KEYS: link, mark of this visit
+-- Returns 1 when done, 0 if no visit is left or there is no link.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 1
 end
@@ -20,7 +21,7 @@ end
 if tonumber(visits) >= limit then
   return 0
 end
--- It fails only at the largest integer, where the count stays.
+-- This fails only at the largest integer, where the count stays.
 redis.pcall('HINCRBY', KEYS[1], 'visits', 1)
 -- Longer than any call waits for its response.
 redis.call('SET', KEYS[2], '', 'EX', 60)
