@@ -1,7 +1,7 @@
 //! A store in PostgreSQL or a compatible database, for many instances.
 //!
 //! It uses plain SQL without extensions, advisory locks or stored functions, so it also works with CockroachDB and
-//! YugabyteDB. Concurrent look-ups and creates are batched into one statement, see [`Batcher`].
+//! YugabyteDB. Concurrent lookups and creates are batched into one statement, see [`Batcher`].
 
 mod blocked;
 mod channel;
@@ -51,11 +51,11 @@ pub(super) struct PostgresStore {
     login: Arc<Login>,
     deadline: Duration,
     pool: Arc<Pool>,
-    /// One connection. Searches take long, and look-ups must not wait for them.
+    /// One connection. Searches are slow, and lookups must not wait for them.
     search_pool: Pool,
     announce: Announce,
     creates: Batcher<(Link, History), bool>,
-    look_ups: Batcher<Key, Result<Option<Record>, StoreError>>,
+    lookups: Batcher<Key, Result<Option<Record>, StoreError>>,
     visits: Batcher<Key, Result<bool, StoreError>>,
 }
 
@@ -63,7 +63,7 @@ impl PostgresStore {
     /// Connects, and migrates the schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the reason of the server or the network.
+    /// [`StoreError::Unavailable`] with the error of the server or the network.
     pub(super) async fn open(url: &str, open: &StoreOptions) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
         // PgBouncer refuses clients that set `extra_float_digits`, and links have no floating-point numbers.
@@ -73,7 +73,7 @@ impl PostgresStore {
         let options = login.options();
         let limit = open.store_timeout * 2;
         let silent =
-            |_| StoreError::unavailable(format!("{} did not answer within {limit:?}", address(&options)));
+            |_| StoreError::unavailable(format!("{} did not respond within {limit:?}", address(&options)));
         let announce = timeout(limit, prepare(&options, deadline)).await.map_err(silent)??;
 
         // One of the connections listens for changes, and one is for searches.
@@ -81,10 +81,10 @@ impl PostgresStore {
         let search_pool = Pool::new(login.clone(), 1, deadline);
         let pool = Arc::new(Pool::new(login.clone(), size, deadline));
         let concurrency = size as usize;
-        let (creates, look_ups, visits) = (pool.clone(), pool.clone(), pool.clone());
+        let (creates, lookups, visits) = (pool.clone(), pool.clone(), pool.clone());
         Ok(Self {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
-            look_ups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(look_ups.clone(), keys)),
+            lookups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(lookups.clone(), keys)),
             // More batches would only wait for each other's lock on a popular link.
             visits: Batcher::start(2, BATCH, move |keys| counts::use_visits(visits.clone(), keys)),
             login,
@@ -95,12 +95,12 @@ impl PostgresStore {
         })
     }
 
-    /// Returns the outcome of a change by the number of changed rows.
+    /// Returns the outcome of a change, given the number of changed rows.
     async fn outcome(&self, key: &Key, changed_rows: usize) -> Result<Change, StoreError> {
         if changed_rows > 0 {
             return Ok(Change::Done);
         }
-        let known = match self.look_ups.call(key.clone()).await? {
+        let known = match self.lookups.call(key.clone()).await? {
             Ok(record) => record.is_some(),
             Err(StoreError::Corrupt(_)) => true,
             Err(error) => return Err(error),
@@ -113,7 +113,7 @@ impl PostgresStore {
 async fn prepare(options: &PgConnectOptions, deadline: Duration) -> Result<Announce, StoreError> {
     let connection = timeout(deadline, options.connect()).await;
     let silent =
-        |_| StoreError::unavailable(format!("{} did not answer within {deadline:?}", address(options)));
+        |_| StoreError::unavailable(format!("{} did not respond within {deadline:?}", address(options)));
     let connection = connection.map_err(silent)?;
     let mut connection: PgConnection = connection.map_err(|error| DriverError::connecting(options, error))?;
     let announce = if channel::is_supported(&mut connection).await? {
@@ -139,7 +139,7 @@ impl Store for PostgresStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
-        self.look_ups.call(key.clone()).await?
+        self.lookups.call(key.clone()).await?
     }
 
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
@@ -162,7 +162,7 @@ impl Store for PostgresStore {
                 .run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await)
                 .await
         } else if listing.order == Order::MostClicked {
-            // The planner would join all links for one page.
+            // In one statement, the planner would join all links for one page.
             self.pool.run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await).await
         } else {
             self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await

@@ -8,8 +8,8 @@ CREATE TABLE links (
 );
 CREATE INDEX links_by_creation ON links (created_at, key);
 
--- A row appears with the first visit. It names the creation time of its link, so a later link with the same key gets
--- none of its counts, and a flush of clicks has no need to look at the link.
+-- A row is added with the first visit. It has the creation time of its link, so that a later link with the same key does
+-- not inherit its counts.
 CREATE TABLE counts (
     key TEXT PRIMARY KEY,
     created_at BIGINT NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE days (
     day INTEGER NOT NULL,
     people BIGINT NOT NULL,
     bots BIGINT NOT NULL,
-    -- People by their device.
+    -- People by device.
     desktop BIGINT NOT NULL,
     mobile BIGINT NOT NULL,
     tablet BIGINT NOT NULL,
@@ -34,6 +34,6 @@ CREATE TABLE days (
     PRIMARY KEY (key, day)
 );
 
--- The counter that keys are made of starts at FIRST_NUMBER.
+-- The counter behind sequential keys starts at FIRST_NUMBER.
 CREATE TABLE counters (name TEXT PRIMARY KEY, next BIGINT NOT NULL);
 INSERT INTO counters (name, next) VALUES ('key', 1000);

@@ -1,4 +1,4 @@
--- Hosts that no link may lead to, in the order of their bytes. The counter changes with each change of the table.
+-- Hosts that links must not lead to, in byte order. The counter counts the changes of the table.
 CREATE TABLE blocked_hosts (
     host TEXT COLLATE "C" PRIMARY KEY,
     reason TEXT,

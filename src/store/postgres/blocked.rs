@@ -1,4 +1,4 @@
-//! The blocked hosts.
+//! The table of blocked hosts.
 
 use std::ops::Bound;
 
@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Adds or replaces an entry, unless there are `max` others. Returns whether it did.
+/// Adds or replaces an entry, and returns false if there are `max` others.
 pub(super) async fn put(
     connection: &mut PgConnection,
     entry: &BlockedHost,
@@ -35,7 +35,7 @@ pub(super) async fn put(
     change(connection, upsert, announce).await
 }
 
-/// Removes an entry, and returns whether there was one.
+/// Removes an entry, and returns whether it existed.
 pub(super) async fn delete(
     connection: &mut PgConnection,
     host: &HostPattern,
@@ -54,7 +54,7 @@ async fn change(
     announce: Announce,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock of this row lets changes take turns, so that the number of entries is exact.
+    // The lock on this row serializes changes, so that the limit on entries is exact.
     sqlx::query("UPDATE counters SET next = next + 1 WHERE name = 'blocked_hosts'")
         .execute(&mut *transaction)
         .await?;

@@ -43,7 +43,7 @@ pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, 
 /// Checks that a session receives the notifications of another one.
 ///
 /// It does not behind a connection pooler in transaction mode. Prepared statements do not work there either, but that
-/// would only show later, as failing look-ups.
+/// would show only later, as failed lookups.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] with advice for the operator.
@@ -63,7 +63,7 @@ pub(super) async fn check_delivery(
     };
     match received {
         Ok(Ok(Some(_))) => Ok(()),
-        Ok(Ok(None)) => Err(StoreError::unavailable("the server closed the connection that listens")),
+        Ok(Ok(None)) => Err(StoreError::unavailable("the server closed the LISTEN connection")),
         Ok(Err(error)) => Err(error.into()),
         Err(_) => Err(unfit_pooler()),
     }
@@ -87,13 +87,13 @@ pub(super) async fn watch(
     loop {
         match timeout(HEARTBEAT, listener.try_recv()).await {
             Ok(notification) => {
-                let lost = || StoreError::unavailable("the connection that listens was closed");
+                let lost = || StoreError::unavailable("the LISTEN connection was closed");
                 let notification = notification?.ok_or_else(lost)?;
                 changed(Changed::from_message(notification.payload()));
             }
             Err(_) => {
-                let answer = timeout(deadline, (&mut listener).execute("SELECT 1")).await;
-                answer.map_err(|_| StoreError::Timeout(deadline))??;
+                let ping = timeout(deadline, (&mut listener).execute("SELECT 1")).await;
+                ping.map_err(|_| StoreError::Timeout(deadline))??;
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The columns of a day, in the order that [`read_day`] expects.
+/// The columns of a day, in the order of [`read_day`].
 macro_rules! day_columns {
     () => {
         "day, people, bots, desktop, mobile, tablet, other, referrers"

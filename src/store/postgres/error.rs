@@ -1,4 +1,4 @@
-//! Errors of the driver, as an operator reads them.
+//! Driver errors, formatted for operators.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// An error of the driver, with the server's address if it could not connect.
 ///
-/// Its text has no causes of its own: the driver's would repeat it, and name lines in the server's source code.
+/// It hides the driver's causes, which repeat the text and name lines in the server's source code.
 #[derive(Debug)]
 pub(super) struct DriverError {
     address: Option<String>,
@@ -27,7 +27,7 @@ impl DriverError {
     }
 }
 
-/// Returns where a server is, as `HOST:PORT` or the directory of its socket.
+/// Returns a server's address: `HOST:PORT`, or the directory of its socket.
 pub(super) fn address(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(directory) => directory.display().to_string(),

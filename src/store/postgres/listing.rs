@@ -1,4 +1,4 @@
-//! Listings: a page by one statement, and searches by a statement for each slice of the links.
+//! Listings: a page in one statement, and searches with a statement per slice of the links.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use crate::{
     },
 };
 
-/// Links in the first slice of a search.
+/// The number of links in the first slice of a search.
 const FIRST_SLICE: u32 = 2000;
 
-/// The time that a slice should take. Faster ones double the size of the next.
+/// The target time of a slice. After a faster one, the next slice is twice as large.
 const SLICE_TIME: Duration = Duration::from_millis(40);
 
 /// A position in a listing. Unlike a [`Cursor`], it can have the invalid key of a damaged link.
 type Position = (i64, String);
 
-/// Returns a page of a listing that is no search.
+/// Returns a page of a listing that is not a search.
 pub(super) async fn page(connection: &mut PgConnection, listing: &Listing) -> Result<Page, StoreError> {
     let (mut page, mut after) = (Page::default(), start(listing));
     loop {
@@ -115,10 +115,10 @@ fn position(order: Order, row: &PgRow) -> Result<Position, StoreError> {
 
 /// The parts of a statement that depend on the order.
 struct Source {
-    /// The table with the order's index.
+    /// The table with the index for the order.
     table: &'static str,
     join: &'static str,
-    /// The columns of a position, and those that sort it.
+    /// The columns of a [`Position`].
     columns: &'static str,
     order: &'static str,
     comparison: &'static str,
@@ -170,10 +170,10 @@ async fn end_of_slice(
     Ok(query.build_query_as().fetch_optional(connection).await?)
 }
 
-/// Returns up to `limit` links after a position that may meet the filter.
+/// Returns at most `limit` links after a position that may match the filter.
 ///
-/// With a slice, only that many links are examined. The slice is a subquery with a limit, from which the planner knows
-/// how few rows there are to join.
+/// With a slice, it examines only that many links. The slice is a subquery with a limit, which tells the planner how few
+/// rows there are to join.
 async fn rows(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -194,7 +194,9 @@ async fn rows(
     Ok(query.build().fetch_all(connection).await?)
 }
 
-/// Adds conditions that all links meet that meet the filter, and few others. [`Filter::matches`] decides about these.
+/// Adds conditions that every link matching the filter meets.
+///
+/// A few other links meet them too. [`Filter::matches`] removes these.
 fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
     let Filter { search, tag, created_by, state, host, target } = &listing.filter;
     if let Some(target) = target
@@ -222,7 +224,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
             LinkState::Scheduled => passed("starts_at", ">"),
             LinkState::TakenDown => drop(query.push(" AND doc ? 'taken_down_at'")),
             LinkState::UsedUp => drop(query.push(" AND doc ? 'max_visits'")),
-            // The list can be longer than a statement may be.
+            // The list of blocked hosts can be longer than a statement may be.
             LinkState::Blocked => drop(query.push(" AND NOT doc ? 'taken_down_at'")),
             LinkState::Active => {
                 query.push(
@@ -238,7 +240,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
         let literal = search.literal().to_owned();
         let mut separator = " AND (";
         for text in ["links.key", "doc ->> 'target'", "doc ->> 'title'"] {
-            // The collation "C" knows the case of ASCII only, in every database, and is the fastest.
+            // The collation "C" knows only the case of ASCII, in every database, and is the fastest.
             query.push(separator).push(format!("strpos(lower(({text}) COLLATE \"C\"), "));
             query.push_bind(literal.clone()).push(") > 0");
             separator = " OR ";

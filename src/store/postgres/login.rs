@@ -12,10 +12,10 @@ use sqlx::{ConnectOptions, PgConnection, error::DatabaseError, postgres::PgConne
 
 use super::error::DriverError;
 
-/// Pause before one caller retries a refused password.
+/// The interval at which one caller retries a refused password.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Connection options, with the file of the current password.
+/// Connection options, with a file for the current password.
 pub(super) struct Login {
     options: PgConnectOptions,
     password_file: Option<PathBuf>,
@@ -40,7 +40,7 @@ impl Login {
         Self { options, password_file, last: Mutex::default() }
     }
 
-    /// Returns the options with the current password in the file.
+    /// Returns the options with the current password from the file.
     ///
     /// A missing file is not an error: the service may start with `PGPASSWORD` before the file is written.
     pub(super) fn options(&self) -> PgConnectOptions {
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_has_the_password_alone_or_a_secret() {
+    fn a_file_has_a_plain_password_or_a_json_secret() {
         for (text, expected) in [
             ("correct horse", "correct horse"),
             ("with a line end\n", "with a line end"),

@@ -26,7 +26,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
 /// The age at which a connection is replaced.
 ///
-/// After a failover, no connection stays on the old server for longer.
+/// This limits how long a connection can stay on the old server after a failover.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// The maximum pause after the first conflict.
@@ -66,7 +66,7 @@ struct Kept {
     used: Instant,
 }
 
-/// A connection in use. Its drop closes it unless it is given back.
+/// A connection in use. Dropping it closes it unless it is given back.
 struct Lent {
     kept: Kept,
     _permit: OwnedSemaphorePermit,
@@ -96,8 +96,8 @@ impl Pool {
             Err(error) if database_error(error).is_some() => {}
             // The idle connections are the only usable ones now.
             Err(_) if self.login.is_refused() => {}
-            // The network or the server is gone, so idle connections are broken too. Calls in progress fail by
-            // themselves.
+            // The network or the server is down, so idle connections are broken too. Calls in progress fail on their
+            // own.
             Err(_) => self.discard_idle(),
         }
         result
@@ -161,8 +161,8 @@ impl Pool {
 
     /// Takes an idle connection, if there is one, and the current generation.
     ///
-    /// After a password change, open connections still work, but no new ones can be opened. Calls then share the open
-    /// connections, in turn, until the file has the new password.
+    /// After a password change, open connections still work, but no new ones can be opened. Until the file has the new
+    /// password, calls take turns on the open connections.
     async fn take_idle(&self) -> (Option<Kept>, u64) {
         let take = || {
             let mut idle = self.idle.lock();
@@ -250,5 +250,5 @@ fn database_error(error: &StoreError) -> Option<&dyn DatabaseError> {
 
 /// The error for a server that is a standby.
 #[derive(Debug, thiserror::Error)]
-#[error("the server is a standby, which takes no writes")]
+#[error("the server is a standby, which accepts no writes")]
 pub(super) struct Demoted;

@@ -1,4 +1,4 @@
-//! The SQL statements, and the conversion of their rows.
+//! SQL statements for links, the counter and the secret, and the conversion of rows.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,7 +28,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Adds the links with free keys. Returns for each whether it was added.
+/// Adds the links whose keys are free, and returns for each whether it was added.
 pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
     pool.run(|| {
         async |connection: &mut PgConnection| {
@@ -47,7 +47,7 @@ pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<
 }
 
 async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, StoreError> {
-    // For a duplicate key, only the first link is sent, because the response has only keys.
+    // Of links with the same key, only the first is sent, because the response has only keys.
     let mut seen = HashSet::new();
     let firsts: Vec<bool> = links.iter().map(|(link, _)| seen.insert(&link.key)).collect();
     let new = || links.iter().zip(&firsts).filter(|(_, first)| **first).map(|((link, _), _)| link);
@@ -205,7 +205,7 @@ pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -
     unsigned(row.try_get(0)?)
 }
 
-/// Returns the secret of all instances, which is `proposed` if there was none.
+/// Returns the shared secret, which is `proposed` in a new store.
 pub(super) async fn secret(connection: &mut PgConnection, proposed: Secret) -> Result<Secret, StoreError> {
     sqlx::query("INSERT INTO secrets (name, value) VALUES ('sessions', $1) ON CONFLICT DO NOTHING")
         .bind(&proposed.0[..])

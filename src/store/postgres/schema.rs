@@ -21,8 +21,8 @@ const ATTEMPTS: u32 = 10;
 
 /// Migrates the schema.
 ///
-/// Instances that start at the same time may all try. Each migration is one transaction: it succeeds for one instance,
-/// and the others find it applied.
+/// Instances that start at the same time may all try. Each migration is one transaction. It succeeds for one instance, and
+/// the others find it applied.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
@@ -84,7 +84,7 @@ async fn migrate(connection: &mut PgConnection, is_new: bool) -> Result<Schema, 
 fn was_concurrent(error: &dyn sqlx::error::DatabaseError) -> bool {
     const UNIQUE_VIOLATION: &str = "23505";
     const DUPLICATE_TABLE: &str = "42P07";
-    // A table is also a type, and PostgreSQL can find that one first.
+    // A table is also a type, and PostgreSQL may detect the duplicate type first.
     const DUPLICATE_OBJECT: &str = "42710";
     const SERIALIZATION_FAILURE: &str = "40001";
     const DEADLOCK_DETECTED: &str = "40P01";
