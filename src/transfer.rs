@@ -1,10 +1,10 @@
 //! Import and export of links as files.
 //!
-//! An export turns each link of a store into an [`Entry`] and writes it. An import reads a file as rows, parses each row
-//! into an [`Entry`], and puts that into a store. Both work row by row: memory does not grow with the number of links.
+//! An export turns each link of a store into an [`Entry`] and writes it. An import reads a file row by row, parses each
+//! row into an [`Entry`], and stores it. Memory use does not grow with the number of links.
 //!
-//! To read the files of another service, add a variant to [`Format`], a row to the table in `layouts.rs`, and a parse
-//! function next to it.
+//! To support the files of another service, add a variant to [`Format`], and a layout with its parse function to
+//! `layouts.rs`.
 
 pub mod export;
 mod fields;
@@ -25,14 +25,14 @@ use clap::ValueEnum;
 use self::row::RowError;
 use crate::{clicks::MAX_COUNT, link::Link, store::History};
 
-/// A file format, under its name on the command line.
+/// A file format, named as on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// An import detects the format from the start of the file.
     Auto,
     /// The format of backups: a JSON object per line, with everything.
     Jsonl,
-    /// For spreadsheets, without passwords and clicks by day.
+    /// For spreadsheets, without passwords and daily statistics.
     Csv,
     Yourls,
     Shlink,
@@ -47,7 +47,7 @@ impl fmt::Display for Format {
     }
 }
 
-/// A link and its counts, as a file holds them.
+/// A link and its counts, as exported or imported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub link: Link,

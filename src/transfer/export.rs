@@ -1,4 +1,4 @@
-//! Writing all links of a store to a file.
+//! Export: writes all links of a store to a file.
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// Links in one page of the store's listing.
+/// The number of links per page of the store's listing.
 const PAGE: usize = 1000;
 
-/// Links whose counts are fetched concurrently.
+/// The number of links whose counts are fetched concurrently.
 const CONCURRENCY: usize = 32;
 
 /// The first and the last day that a store can hold.
@@ -51,14 +51,14 @@ impl From<csv::Error> for ExportError {
 pub enum Progress<'a> {
     /// The number of links written so far.
     Written(u64),
-    /// A link that can't be read, and is left out.
+    /// A link that can't be read. It is left out.
     Damaged(&'a Damaged),
 }
 
-/// Writes all links, the oldest first, and returns their number.
+/// Writes all links, oldest first, and returns their number.
 ///
 /// New links come last, so every link that exists throughout the export is written once. Damaged links are reported and
-/// left out. States are those at `now`. `output` can block: no other task runs.
+/// left out. States are those at `now`. `output` may block, because no other task runs.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -109,8 +109,7 @@ async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>
         if days.is_empty() {
             return Ok(Some(entry(record, days)));
         }
-        // Clicks that are flushed between the two calls show in only one of them. Flushes are a second apart, so the
-        // second try succeeds.
+        // Clicks that are flushed between the two calls appear in only one of them. Then the calls are repeated.
         let Some(later) = store.get(&record.link.key).await? else { return Ok(None) };
         let is_same = later.clicks == record.clicks;
         record = later;

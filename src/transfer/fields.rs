@@ -1,4 +1,4 @@
-//! The named fields of one row, and how to read their values.
+//! The named fields of a row, and the parsers of their values.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// Field names and their values, in the order of the file.
 ///
-/// In names, case, spaces, `_` and `-` do not count: `Long URL`, `long_url` and `longUrl` are the same.
+/// Names ignore case, spaces, `_` and `-`: `Long URL`, `long_url` and `longUrl` are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// Returns the value of the first of `names` that has one.
+    /// Returns the first non-empty value among `names`.
     pub(super) fn text(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| {
             let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
@@ -46,9 +46,9 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Returns the same, or `None` for the null of a database tool.
+    /// Like [`Self::text`], but returns `None` for the null of a database tool.
     ///
-    /// A key can be `NULL`, so keys use [`Self::text`].
+    /// A key can be the text `NULL`, so keys use [`Self::text`].
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
         self.text(names).filter(|value| !is_null(value))
     }
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         parse(text).map(Some).ok_or_else(|| RowError::value(names[0], text, expected))
     }
 
-    /// Returns a number of clicks or visits, or 0 if the field is empty.
+    /// Parses a number of clicks or visits, or returns 0 if the field is empty.
     pub(super) fn count(&self, names: &[&'static str]) -> Result<u64, RowError> {
         Ok(self.parse(names, "a count", |text| text.parse().ok())?.unwrap_or(0))
     }
@@ -75,36 +75,36 @@ impl<'a> Fields<'a> {
         self.parse(names, A_TIME, time)
     }
 
-    /// Returns a boolean, or false if the field is empty.
+    /// Parses a boolean, or returns false if the field is empty.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, RowError> {
         Ok(self.parse(&[name], "true or false", parse_flag)?.unwrap_or(false))
     }
 
-    /// Returns a title on one line, cut at the maximum length.
+    /// Returns a title as one line, truncated to the maximum length.
     pub(super) fn title(&self, name: &str) -> Option<Title> {
         let line = self.optional(&[name])?.replace(char::is_control, " ");
         line.trim().chars().take(Title::MAX_CHARS).collect::<String>().parse().ok()
     }
 
-    /// Returns the tags in the field `tags`.
+    /// Parses the field `tags`.
     pub(super) fn tags(&self, separators: &[char]) -> Result<Tags, RowError> {
         let text = self.optional(&["tags"]).unwrap_or_default();
         Ok(Tags::parse(text.split(separators).filter(|tag| !tag.trim().is_empty()))?)
     }
 
-    /// Combines a link of another service with its total of clicks, whose days are unknown.
+    /// Combines a link of another service with its total clicks, whose days are unknown.
     pub(super) fn with_clicks(&self, mut link: Link, names: &[&'static str]) -> Result<Entry, RowError> {
         link.doc.created_by = Creator::IMPORT;
         Entry::new(link, History { undated_clicks: self.count(names)?, ..History::default() })
     }
 }
 
-/// Returns whether a database tool writes this for a missing value.
+/// Returns whether text is the null of a database tool.
 pub(super) fn is_null(text: &str) -> bool {
     matches!(text, "NULL" | "\\N")
 }
 
-/// Returns a name in the form in which names are compared.
+/// Returns the form of a name that is used for comparisons.
 pub(super) fn simplified(name: &str) -> String {
     name.chars().filter(|char| !matches!(char, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }
@@ -118,14 +118,14 @@ pub(super) fn target(text: Option<&str>) -> Result<Target, RowError> {
     Ok(text.ok_or(RowError::Missing("target"))?.parse()?)
 }
 
-/// What [`time`] reads, for an error message.
+/// The description of a valid time, for error messages.
 pub(super) const A_TIME: &str = "a date and time";
 
-/// Parses a timestamp of a service, a database or a spreadsheet.
+/// Parses a timestamp as written by services, databases and spreadsheets.
 ///
-/// It is in RFC 3339 or a similar form, or Unix time in seconds or milliseconds. Without an offset it is UTC.
+/// It is RFC 3339 or similar, or Unix time in seconds or milliseconds. Without an offset it is UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
-    /// 1973 in milliseconds, or 5138 in seconds. All links are from between.
+    /// As milliseconds this is in 1973, as seconds in 5138. All links are from between.
     const FIRST_IN_MILLISECONDS: i64 = 100_000_000_000;
     let found = match text.parse::<i64>() {
         Ok(number) if number.abs() < FIRST_IN_MILLISECONDS => Timestamp::from_second(number).ok()?,
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_title_of_another_service_is_made_to_fit() {
+    fn a_title_from_another_service_is_shortened() {
         let title = |text: &str| {
             let mut fields = Fields::default();
             fields.push("title", text);
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_no_value() {
+    fn null_means_no_value() {
         let mut fields = Fields::default();
         for (name, value) in [("a", "NULL"), ("b", "\\N"), ("c", " "), ("d", " x ")] {
             fields.push(name, value);

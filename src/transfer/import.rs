@@ -1,4 +1,4 @@
-//! Putting the rows of a file into a store.
+//! Import: stores the rows of a file.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -16,15 +16,15 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Puts links into a store, by the rules for new links.
+/// An importer that applies the rules for new links.
 pub struct Importer {
     pub store: Arc<dyn Store>,
-    /// Keys that would hide a path of the service.
+    /// Keys that would shadow a path of the service.
     pub reserved: HashSet<String>,
     pub policy: TargetPolicy,
-    /// The URL of the service, if known. No link can lead there.
+    /// The URL of the service, if known. Links must not lead there.
     pub base_url: Option<BaseUrl>,
-    /// Changes nothing, and returns what an import would do.
+    /// Return what an import would do, without changing anything.
     pub dry_run: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Importer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Added,
-    /// The store already has the link, which stays as it is.
+    /// The store already has the link, which stays unchanged.
     Present,
     Skipped(Skip),
 }
@@ -64,10 +64,10 @@ pub enum SkipReason {
 impl Importer {
     /// Imports `rows`, and returns their outcomes in the same order.
     ///
-    /// They go into the store concurrently, so that they share commits.
+    /// The rows are stored concurrently, so that they share commits.
     ///
     /// # Errors
-    /// Those of the store. Some rows can be in the store by then. A second import finds them present.
+    /// Those of the store. Some rows may have been stored. Another import finds them present.
     pub async fn import(&self, rows: Vec<Row>) -> Result<Vec<Outcome>, StoreError> {
         join_all(rows.into_iter().map(|row| self.import_one(row))).await.into_iter().collect()
     }
@@ -88,7 +88,7 @@ impl Importer {
         match self.store.get(&key).await? {
             Some(record) if record.link.doc.target == target => Ok(Outcome::Present),
             Some(_) => skip(Some(key), SkipReason::Taken),
-            // In a dry run it is not in the store. Otherwise it was deleted after it was found to be present.
+            // In a dry run, it would be added. Otherwise, it was deleted after `put_if_absent` found its key taken.
             None => Ok(Outcome::Added),
         }
     }

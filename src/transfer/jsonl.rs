@@ -1,6 +1,6 @@
 //! The format of backups: a JSON object per line.
 //!
-//! A line has the document of a link, as a store keeps it, and its counts.
+//! A line has the document of a link, as stored, and its counts.
 
 use std::{
     collections::BTreeMap,
@@ -62,7 +62,7 @@ pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
 /// Parses a line.
 ///
 /// # Errors
-/// See [`RowError`]. A field that this version does not know is an error, because the link would lose it.
+/// See [`RowError`]. An unknown field is an error, because it may be a misspelt or newer option.
 pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
     let line: Line = serde_json::from_slice(line).map_err(|error| RowError::Json(error.to_string()))?;
     let mut doc = line.doc;
@@ -88,7 +88,7 @@ pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
     Entry::new(link, History { visits: line.visits, undated_clicks: line.undated_clicks, days })
 }
 
-/// Returns whether the start of a file looks like this format.
+/// Returns whether the start of a file indicates this format.
 pub(super) fn fits(head: &str) -> bool {
     head.starts_with('{') && head.contains("\"key\"") && head.contains("\"target\"")
 }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_line_comes_back_byte_for_byte() {
+    fn a_full_line_round_trips_byte_for_byte() {
         let line = concat!(
             r#"{"key":"k","created_at":"2026-01-02T03:04:05.678Z","version":7,"visits":3,"undated_clicks":10,"#,
             r#""days":{"2026-06-01":{"people":3,"bots":5,"devices":{"mobile":2,"other":1},"#,

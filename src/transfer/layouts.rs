@@ -1,6 +1,6 @@
-//! The layouts of tables and of lists of JSON objects.
+//! The layouts of tables and lists of JSON objects.
 //!
-//! The names of its fields show which program wrote a file.
+//! A file's field names identify the program that wrote it.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::link::Link;
 
-/// How a program names and writes the fields of a link.
+/// The names and forms that a program uses for the fields of a link.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     format: Format,
@@ -58,7 +58,7 @@ impl Layout {
         let mut candidates =
             LAYOUTS.into_iter().filter(|layout| format == Format::Auto || layout.format == format);
         candidates.find(|layout| layout.fits(fields)).ok_or_else(|| {
-            // Without a wanted format, the simplest one is suggested.
+            // If no format was requested, the simplest one is suggested.
             let (name, wanted) = match format {
                 Format::Auto => ("known".to_owned(), Format::Csv),
                 _ => (format.to_string(), format),
@@ -83,7 +83,7 @@ impl Layout {
 /// There are two layouts. The table `yourls_url`, as CSV or as the tab-separated lines of `mysql --batch`, has
 /// `keyword`, `url`, `title`, `timestamp`, `ip` and `clicks` (`yourls_create_sql_tables` in
 /// `includes/functions-install.php`). The plugin `GautamGupta/YOURLS-Import-Export` writes `source` (the keyword between
-/// slashes), `target` and `hits` (`fileio/csv.php`). Addresses of visitors and authors are not read.
+/// slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
 fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let key = fields.text(&["keyword"]).or_else(|| fields.text(&["source"]).map(key_of_short_url));
     let mut link = Link::new(
@@ -116,7 +116,7 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 /// Kutt has no export (its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address", "target",
 /// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link` in
 /// `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and bcrypt hashes as
-/// passwords. A banned link becomes one that was taken down.
+/// passwords. A banned link is imported as taken down.
 fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["address"]))?,
@@ -136,11 +136,11 @@ fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 
 /// Parses a link of [Bitly](https://bitly.com): from its CSV or API.
 ///
-/// Bitly does not document the columns, and has changed them. Guides to leaving it show `Link`, `Custom Link`,
-/// `Destination URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`, `Total
-/// Clicks` (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented: `GET
+/// Bitly does not document the columns, and has changed them. Migration guides show `Link`, `Custom Link`, `Destination
+/// URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`, `Total Clicks`
+/// (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented: `GET
 /// /v4/groups/{guid}/bitlinks` returns `{"links": [{"id", "link", "custom_bitlinks", "long_url", "title", "tags",
-/// "created_at", …}]}`. All of these names are read. A custom back-half becomes the key.
+/// "created_at", …}]}`. All of these names are supported. A custom back-half becomes the key.
 fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     const SHORT_URLS: &[&str] = &["custombitlinks", "custombitlink", "customlink", "bitlink", "link"];
     let short_url = fields.text(SHORT_URLS).and_then(|urls| urls.split(',').next());
@@ -172,7 +172,7 @@ fn chhoto(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["hits"])
 }
 
-/// Returns the key of a short URL, such as `docs` of `https://sho.rt/docs`.
+/// Returns the key in a short URL, such as `docs` in `https://sho.rt/docs`.
 fn key_of_short_url(url: &str) -> &str {
     let url = url.trim_end_matches('/');
     url.rsplit_once('/').map_or(url, |(_, key)| key)

@@ -1,7 +1,7 @@
-//! Lists of JSON objects, as the APIs of other services return them.
+//! Lists of JSON objects, as returned by the APIs of other services.
 //!
-//! A document is an array, or an object with an array named `data` or `links`. A file can hold several documents, such as
-//! the pages of a list. They are read object by object, so their length does not matter.
+//! A document is an array, or an object with an array named `data` or `links`. A file can contain several documents, such
+//! as the pages of a list. The parser reads object by object, so memory use does not depend on the length.
 
 use std::{
     fmt,
@@ -19,10 +19,10 @@ use super::{
     row::{Position, ReadError, Row, RowBudget},
 };
 
-/// The names of arrays of links.
+/// The member names of arrays of links.
 const LISTS: [&str; 2] = ["data", "links"];
 
-/// Hands each object to `take`. The first one decides the layout.
+/// Passes each object to `take`. The first object determines the layout.
 pub(super) fn read(
     input: impl Read,
     format: Format,
@@ -61,7 +61,7 @@ pub(super) fn read(
 
 /// Returns the members of an object as text.
 ///
-/// An array becomes its strings, separated by commas. Null and nested objects become no value.
+/// An array becomes its strings, separated by commas. Null and nested objects become empty.
 fn fields(object: &Value) -> Fields<'_> {
     let mut fields = Fields::default();
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -78,7 +78,7 @@ fn fields(object: &Value) -> Fields<'_> {
     fields
 }
 
-/// Calls a function for each object, until that returns false.
+/// A deserializer that passes each object to a function, until it returns false.
 struct Objects<'a, F>(&'a mut F);
 
 impl<'de, F: FnMut(&Value) -> bool> DeserializeSeed<'de> for Objects<'_, F> {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_found_in_the_lists_of_apis() {
+    fn objects_are_read_from_the_lists_of_apis() {
         assert_eq!(keys(r#"[{"k":"a"},{"k":1}]"#).unwrap(), ["a", "1"]);
         assert_eq!(keys(r#"{"total":2,"x":[{"k":"n"}],"data":[{"k":"a"}]}"#).unwrap(), ["a"]);
         assert_eq!(

@@ -1,6 +1,4 @@
-//! Property tests of reading and writing files.
-//!
-//! No file makes a reader panic, and both export formats survive a round trip.
+//! Property tests: no file makes a reader panic, and both export formats survive a round trip.
 
 use std::{collections::BTreeMap, io::Write, num::NonZeroU32};
 
@@ -25,7 +23,7 @@ use crate::{
     strategies::text,
 };
 
-/// A good file in each layout.
+/// A valid file in each layout.
 const FILES: [&[u8]; 12] = [
     include_bytes!("../../tests/it/transfer/bitly-api.json"),
     include_bytes!("../../tests/it/transfer/bitly-links.csv"),
@@ -48,7 +46,7 @@ fn format() -> impl Strategy<Value = Format> {
     select(Format::value_variants().to_vec())
 }
 
-/// Reads a file, and checks what a store expects of each link.
+/// Reads a file, and checks the store's requirements for each link.
 fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), TestCaseError> {
     let mut rows = Vec::new();
     let end = read(file, format, NOW, |row| {
@@ -115,20 +113,20 @@ fn damage() -> impl Strategy<Value = Vec<Damage>> {
 fn damaged(file: &[u8], changes: &[Damage]) -> Vec<u8> {
     let mut file = file.to_vec();
     for change in changes {
-        let place = |at: usize| at % file.len().max(1);
+        let position = |at: usize| at % file.len().max(1);
         let end = |start: usize, length: usize| (start + length).min(file.len());
         match change {
             Damage::Flip(at, bits) => {
-                let at = place(*at);
+                let at = position(*at);
                 file.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= bits);
             }
-            Damage::Cut(at, length) => drop(file.drain(place(*at)..end(place(*at), *length))),
+            Damage::Cut(at, length) => drop(file.drain(position(*at)..end(position(*at), *length))),
             Damage::Insert(at, piece) => {
-                let at = place(*at).min(file.len());
+                let at = position(*at).min(file.len());
                 drop(file.splice(at..at, piece.iter().copied()));
             }
             Damage::Repeat(at, length) => {
-                let start = place(*at);
+                let start = position(*at);
                 let piece = file[start.min(file.len())..end(start, *length)].to_vec();
                 drop(file.splice(start..start, piece));
             }
@@ -201,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_file_gives_links_and_reasons(
+    fn a_damaged_file_yields_only_valid_links(
         file in select(FILES.to_vec()), changes in damage(), is_known in any::<bool>(), format in format(),
     ) {
         let format = if is_known { Format::Auto } else { format };

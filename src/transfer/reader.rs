@@ -1,4 +1,4 @@
-//! Reading a file of any format, row by row.
+//! Reads files of any format, row by row.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -13,18 +13,18 @@ use super::{
     row::{MAX_ROW, Position, ReadError, Row, RowBudget, RowError},
 };
 
-/// The number of bytes that are read to detect the format.
+/// The maximum number of bytes to read for detecting the format.
 const HEAD: u64 = 64 << 10;
 
 /// U+FEFF in UTF-8. Some programs start a text file with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads `input` and hands each row to `take`, until that fails.
+/// Reads `input`, and passes each row to `take` until that fails.
 ///
-/// An empty file has no rows; a file of blank lines counts as empty. A link without a creation date gets `now`.
+/// A file that is empty or has only blank lines has no rows. A link without a creation date gets `now`.
 ///
 /// # Errors
-/// See [`ReadError`]. All rows in front of the error have been handed over.
+/// See [`ReadError`]. All rows before the error have been passed on.
 pub fn read(
     input: impl Read,
     format: Format,
@@ -55,7 +55,7 @@ pub fn read(
 
 /// Returns everything up to the end of the first non-blank line.
 ///
-/// A byte order mark is left out.
+/// It omits a byte order mark.
 fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut input = input.take(HEAD);
     let mut head = Vec::new();
@@ -92,7 +92,7 @@ fn read_lines(
     Ok(())
 }
 
-/// Reads a table, whose header decides the layout.
+/// Reads a table. Its header determines the layout.
 fn read_table(
     input: impl Read,
     delimiter: u8,
@@ -104,7 +104,7 @@ fn read_table(
     let mut table = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .flexible(true)
-        // The default, CRLF, counts lines wrongly. Values are trimmed, so a CR does not matter.
+        // With the default, CRLF, line numbers are wrong. Values are trimmed, so a CR does not matter.
         .terminator(csv::Terminator::Any(b'\n'))
         .from_reader(budget.limit(input));
     let name = |bytes| simplified(String::from_utf8_lossy(bytes).trim());
@@ -126,7 +126,7 @@ fn read_table(
     Ok(())
 }
 
-/// Returns the character that separates the names of the columns.
+/// Returns the character that separates the column names.
 fn delimiter(head: &str) -> u8 {
     let line = head.lines().next().unwrap_or_default();
     [b'\t', b',', b';'].into_iter().find(|delimiter| line.contains(char::from(*delimiter))).unwrap_or(b',')
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_something_in_it_but_no_link_is_an_error() {
+    fn a_non_empty_file_without_links_is_an_error() {
         for (file, format) in [
             ("key,target\n", Format::Auto),
             ("key,target\n\n,\n", Format::Csv),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_layout_is_refused_with_its_columns() {
+    fn a_file_with_another_layout_is_refused_with_its_columns() {
         let error = keys("name,phone\nx,1\n", Format::Auto).unwrap_err().to_string();
         assert_eq!(error, "not a known export: expected columns key, target or key, url; found name, phone");
         let error = keys("key,target\nx,1\n", Format::Shlink).unwrap_err().to_string();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_without_an_end_is_an_error_and_takes_no_memory() {
+    fn an_endless_row_is_an_error_and_uses_bounded_memory() {
         let endless = |start: &'static str| start.as_bytes().chain(io::repeat(b'x').take(3 * MAX_ROW as u64));
         let read = |start| read(endless(start), Format::Auto, Timestamp::UNIX_EPOCH, |_| Ok(()));
         assert!(matches!(read("key,target\n\"").unwrap_err(), ReadError::Io(_)));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delimiter_is_the_one_between_the_names() {
+    fn the_delimiter_is_detected_in_the_header() {
         for (head, expected) in
             [("a,b", b','), ("a;b\n1,5;2", b';'), ("a\tb", b'\t'), ("\"a, b\"\tc", b'\t'), ("a", b',')]
         {

@@ -1,4 +1,4 @@
-//! A row of a file, and what can be wrong with it.
+//! A row of a file, and its errors.
 
 use std::{
     cell::Cell,
@@ -15,12 +15,12 @@ use crate::{
     link::{InvalidKey, InvalidTarget, options::InvalidTags},
 };
 
-/// The largest row, in bytes.
+/// The maximum size of a row, in bytes.
 ///
-/// Only a link with counts of many days and referrers comes near it.
+/// Only a link with counts of many days and referrers comes close.
 pub const MAX_ROW: usize = 16 << 20;
 
-/// The position of a row in its file. The first is 1.
+/// The position of a row in its file, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     Line(u64),
@@ -49,7 +49,7 @@ impl fmt::Display for Position {
 #[derive(Clone, Debug)]
 pub struct Row {
     pub position: Position,
-    /// Approximate bytes in the file. Parsers read ahead.
+    /// The approximate size in the file, in bytes. It is not exact, because parsers read ahead.
     pub size: usize,
     pub entry: Result<Entry, RowError>,
 }
@@ -57,20 +57,20 @@ pub struct Row {
 /// A failure that ends the reading of a file.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// An error of the system, or [`RowError::TooLong`].
+    /// An error of the operating system, or [`RowError::TooLong`].
     #[error("can't read the file")]
     Io(#[from] io::Error),
     #[error("invalid JSON")]
     Json(#[source] serde_json::Error),
     #[error("not a {name} export: expected columns {expected}; found {found}")]
     Layout { name: String, expected: String, found: String },
-    /// A file that has something in it should have links. That it has none means that it was not understood.
+    /// A non-empty file without links was probably not understood.
     #[error(
         "no links found: the file is not empty, but has no row below its header, and no object in a list \
          (in JSON, the list is the file itself or is named data or links)"
     )]
     NoLinks,
-    /// The receiver of the rows takes no more of them.
+    /// The receiver of the rows stopped.
     #[error("stopped")]
     Stopped,
 }
@@ -116,15 +116,15 @@ impl RowError {
     }
 }
 
-/// Returns the start of a value, short enough for an error message.
+/// Truncates a value for an error message.
 pub(super) fn excerpt(text: &str) -> String {
     text.chars().take(80).collect()
 }
 
-/// The bytes that a parser can still read for the current row.
+/// The number of bytes that a parser may still read for the current row.
 ///
-/// A parser owns its input and keeps a row in memory until it ends. So the limit is shared between the input, which
-/// enforces it, and the loop that takes the rows, which renews it.
+/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared between the input, which
+/// enforces it, and the loop over the rows, which resets it.
 #[derive(Clone)]
 pub(super) struct RowBudget(Rc<Cell<usize>>);
 
@@ -140,7 +140,7 @@ impl RowBudget {
         Limited { input, budget: self.clone() }
     }
 
-    /// Renews the budget, and returns the used part of the last one.
+    /// Resets the budget, and returns how much the last row used.
     pub(super) fn next_row(&self) -> usize {
         MAX_ROW - self.0.replace(MAX_ROW)
     }

@@ -1,9 +1,9 @@
-//! The CSV for spreadsheets: a link per row, without daily counts.
+//! The CSV format for spreadsheets: a link per row, without daily statistics.
 //!
 //! The file is RFC 4180 in UTF-8, with a header. Its columns are the fields of a link, followed by all options under their
-//! own names. A cell that a spreadsheet would evaluate as a formula gets an apostrophe in front (OWASP, "CSV injection"),
-//! and an import removes it. The column `password` only says that there is one. Such a link can't be imported, because
-//! without its password it would be open to everyone.
+//! own names. A cell that a spreadsheet would evaluate as a formula gets a leading apostrophe (OWASP, "CSV injection"),
+//! which an import removes. The column `password` only says whether there is one. A link with a password can't be
+//! imported, because without it the link would be open to everyone.
 
 use std::{borrow::Cow, io::Write, num::NonZeroU32, sync::LazyLock};
 
@@ -21,7 +21,7 @@ use crate::{
     store::History,
 };
 
-/// The columns in front of the options.
+/// The columns before the options.
 const COLUMNS: [&str; 10] = [
     "key",
     "target",
@@ -100,7 +100,7 @@ pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowErr
 
 /// Parses the options.
 ///
-/// The names of timestamps end in `_at`. They can have any form that [`fields::time`] parses.
+/// Timestamps, whose names end in `_at`, can have any form that [`fields::time`] parses.
 fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for name in OPTION_NAMES.iter().copied().filter(|name| *name != "password") {
@@ -115,10 +115,10 @@ fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     serde_html_form::from_str(&form.finish()).map_err(|error| RowError::Json(error.to_string()))
 }
 
-/// Returns whether a text needs an apostrophe in front.
+/// Returns whether text needs a leading apostrophe.
 ///
-/// A spreadsheet would evaluate it, or an import would read it as null. Apostrophes of its own are skipped, so that they
-/// survive a round trip.
+/// Otherwise a spreadsheet would evaluate it, or an import would read it as null. Leading apostrophes of the text itself
+/// are skipped, so that they survive a round trip.
 fn is_special(text: &str) -> bool {
     let text = text.trim_start_matches('\'');
     text.starts_with(['=', '+', '-', '@', '\t', '\r']) || fields::is_null(text)
