@@ -39,8 +39,8 @@ pub enum Command {
     Export(ExportOptions),
     /// Imports the links of a file that this or another service exported
     ///
-    /// A link that the store already has, with the same key and target, stays unchanged, so an interrupted import can be
-    /// run again. Exits with 0 if all links are in the store, 1 if links were skipped, none were found or the import
+    /// A link that the store already has, with the same key and target, stays unchanged, so an interrupted import can
+    /// be run again. Exits with 0 if all links are in the store, 1 if links were skipped, none were found or the import
     /// failed, 2 on a usage error.
     Import(ImportOptions),
     /// Removes expired links and old statistics now, by `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
@@ -48,7 +48,7 @@ pub enum Command {
     /// With these options, the service does the same on its own. Exits with 0 if everything was removed, 1 if the store
     /// failed (run it again), 2 on a usage error.
     Purge(PurgeOptions),
-    /// Generates a token for the API, and its line for API_TOKENS_FILE
+    /// Generates a token for the API, and its line for `API_TOKENS_FILE`
     ///
     /// The first line of standard output is the token, the second is the line for the file. The line has only a digest
     /// of the token, so the token can't be read again from the file or the service.
@@ -101,7 +101,7 @@ fn names(group: clap::Command) -> Vec<clap::Id> {
     group.get_arguments().map(|option| option.get_id().clone()).collect()
 }
 
-/// Hides the service's options from the help of a command, except those that it uses.
+/// Hides the service's options that a command does not use from its help.
 fn hide_all_but(shown: &[clap::Id], command: clap::Command) -> clap::Command {
     command.mut_args(|option| {
         let is_hidden = option.is_global_set() && !shown.contains(option.get_id());

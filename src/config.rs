@@ -114,7 +114,8 @@ pub struct StoreOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = number::<u32>(1..=1000))]
     pub store_connections: u32,
 
-    /// File with the PostgreSQL password, as text or as the field `password` of a JSON object; read for each new connection
+    /// File with the PostgreSQL password, as text or as the field `password` of a JSON object; read for each new
+    /// connection
     #[arg(long, value_name = "FILE", value_parser = file_path)]
     pub pgpassword_file: Option<PathBuf>,
 }
@@ -158,7 +159,8 @@ pub struct KeyOptions {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct PolicyOptions {
-    /// File of hosts that links must not lead to, in addition to the store's list: one host or .suffix per line, reloaded when it changes
+    /// File of hosts that links must not lead to, in addition to the store's list: one host or .suffix per line,
+    /// reloaded when it changes
     #[arg(long, value_name = "FILE", value_parser = readable_file)]
     pub blocked_hosts: Option<PathBuf>,
 
@@ -204,7 +206,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub max_body: ByteSize,
 
-    /// Maximum number of open connections; without proxies, one client gets a quarter, and a new connection replaces the longest idle one
+    /// Maximum number of open connections; without proxies, one client gets a quarter, and a new connection replaces
+    /// the longest idle one
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
@@ -228,7 +231,7 @@ pub struct LimitOptions {
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero)]
     pub drain_delay: Duration,
 
-    /// Time for requests in flight to finish after DRAIN_DELAY
+    /// Time for requests in flight to finish after `DRAIN_DELAY`
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero)]
     pub drain_timeout: Duration,
 }
@@ -273,7 +276,8 @@ impl AccessOptions {
 
     /// Checks that the tokens can be loaded.
     ///
-    /// Only the service calls this, at the start. The health check does not: it must not fail when the file breaks later.
+    /// Only the service calls this, at the start. The health check does not: it must not fail when the file breaks
+    /// later.
     ///
     /// # Errors
     /// A sentence for the operator.

@@ -9,8 +9,8 @@
 //! which is reloaded when it changes. [`retention`] removes expired links and old statistics. All of these share the
 //! values in [`link`] and [`base_url`]. [`app`] assembles the service.
 //!
-//! [`command`] has the command line and its subcommands. [`config`] has the options, in groups that each component takes
-//! as parameters. [`transfer`] imports and exports links as files. [`observability`] has the log and the metrics.
+//! [`command`] has the command line and its subcommands. [`config`] has the options, in groups that each component
+//! takes as parameters. [`transfer`] imports and exports links as files. [`observability`] has the log and the metrics.
 //!
 //! # Reading order
 //! From `main` to SQLite in one sitting, about 5,000 lines without tests:
@@ -28,12 +28,13 @@
 //! # Invariants
 //! - Only [`web`] and [`server`] name HTTP types, and only [`web`] names axum. Use cases return values and errors.
 //! - Stores and key strategies never import each other. CONTRIBUTING lists the places that a new one touches.
-//! - [`config`] resolves every option, including the `PG*` variables. The clock, randomness and the metrics registry are
-//!   injected.
+//! - [`config`] resolves every option, including the `PG*` variables. The clock, randomness and the metrics registry
+//!   are injected.
 //! - A connection stays on one thread, and no long computation runs there. Passwords, QR codes and large bodies are
 //!   processed on other threads, behind a [`gate`] if there can be many of them.
 //! - A link is one document. A new option touches no store, no import and no export.
-//! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees the cause.
+//! - No lock is held across `.await`. Every 5xx is logged exactly once, with its cause; the client never sees the
+//!   cause.
 //! - A durable store never loses an acknowledged link. Counting and logging never delay or fail a redirect.
 //! - From 1.0 on, the previous release can run on the data that this one writes.
 

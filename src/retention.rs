@@ -210,7 +210,9 @@ impl Retention {
     }
 }
 
-/// The numbers of a sweep, logged on drop even if it failed or was cancelled.
+/// The numbers of a sweep, which logs them on drop.
+///
+/// So they are logged even if the sweep failed or was cancelled.
 struct Logged(Purged);
 
 impl Drop for Logged {

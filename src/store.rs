@@ -1,4 +1,6 @@
-//! Persistence: the [`Store`] trait, its errors, and [`open`], which creates a store by its URL.
+//! Persistence: the [`Store`] trait, its errors, and [`open`].
+//!
+//! There are four implementations: in memory, SQLite, PostgreSQL and Redis.
 
 mod batcher;
 pub mod listing;
@@ -82,8 +84,8 @@ pub trait Store: Send + Sync {
 
     /// Adds tallies to the counts, and returns the links for which that failed.
     ///
-    /// The caller passes each link and day once, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies of removed links
-    /// are ignored. If the call itself fails, no tally is added.
+    /// The caller passes each link and day once, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies of removed
+    /// links are ignored. If the call itself fails, no tally is added.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
     /// Returns the counts of a link by day, from `first` to `last` inclusive.

@@ -1,4 +1,6 @@
-//! Bearer tokens of the management API: each has a name, a scope and an optional expiry.
+//! Bearer tokens of the management API.
+//!
+//! Each has a name, a scope and an optional expiry.
 
 mod file;
 mod list;
@@ -27,7 +29,9 @@ use crate::{
 /// The prefix of new tokens, so that secret scanners recognise them.
 const PREFIX: &str = "urlshort_";
 
-/// The number of random characters in a new token: 256 bits at 5.95 bits each.
+/// The number of random characters in a new token.
+///
+/// Each has 5.95 bits, so together they have 256.
 const RANDOM_CHARACTERS: usize = 43;
 
 /// The permissions of a token.
@@ -42,8 +46,8 @@ pub enum Scope {
 /// A token, kept only as its digest. `Debug` shows only its name.
 ///
 /// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token of
-/// [`Token::generate`] has 256 random bits and can't be guessed. So a request costs one hash, regardless of the number of
-/// tokens.
+/// [`Token::generate`] has 256 random bits and can't be guessed. So a request costs one hash, regardless of the number
+/// of tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     pub name: Creator,
@@ -139,7 +143,9 @@ impl Tokens {
 }
 
 impl Token {
-    /// Generates a random token, and returns its text, which is stored nowhere, and the token.
+    /// Generates a random token, and returns its text and the token.
+    ///
+    /// The token has only a digest, so the text can't be recovered later.
     pub fn generate(
         name: Creator,
         scope: Scope,

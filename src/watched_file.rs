@@ -1,4 +1,6 @@
-//! Values parsed from a file, such as tokens and blocked hosts, that are reloaded when it changes.
+//! A value parsed from a file, and reloaded when the file changes.
+//!
+//! Tokens and blocked hosts come from such files.
 
 use std::{
     fs::{File, Metadata},
@@ -58,8 +60,8 @@ struct Attempt {
 
 /// The identity and version of a file.
 ///
-/// The inode changes when an editor replaces the file, or Kubernetes swaps the symbolic link of a secret. The change time
-/// also detects a new mode, and edits after which the modification time was reset.
+/// The inode changes when an editor replaces the file, or Kubernetes swaps the symbolic link of a secret. The change
+/// time also detects a new mode, and edits after which the modification time was reset.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,

@@ -9,10 +9,11 @@ use url::Host;
 
 use crate::link::parsed;
 
-/// A host such as `example.com`, or with a leading dot the host and all its subdomains.
+/// A pattern that matches a host, or a host and all its subdomains.
 ///
-/// It is normalised like the hosts of targets: lower case, punycode, IPv6 in brackets, and no trailing dot. An
-/// IPv4-mapped IPv6 address becomes the IPv4 address.
+/// It is written `example.com`, or with a leading dot to include subdomains. It is normalised like the hosts of
+/// targets: lower case, punycode, IPv6 in brackets, and no trailing dot. An IPv4-mapped IPv6 address becomes the IPv4
+/// address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPattern(CompactString);
 

@@ -61,7 +61,7 @@ struct Exported {
 /// Writes all readable links, and prints their number to standard error.
 ///
 /// # Errors
-/// Those of the store and of the output, and [`DamagedLinks`].
+/// Those of the store and of the output, and damaged links.
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;

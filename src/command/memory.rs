@@ -24,10 +24,11 @@ fn physical(root: &Path) -> Option<u64> {
     total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Returns the files that can limit the memory of a control group, given its line of `/proc/self/cgroup`.
+/// Returns the files with the memory limits of a control group.
 ///
-/// The line is `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)). The limits of all parent
-/// groups apply as well. A container may see its path on the host, but has only the files of its own group, at the root.
+/// `line` comes from `/proc/self/cgroup`: `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)).
+/// The limits of all parent groups apply as well. A container may see its path on the host, but has only the files of
+/// its own group, at the root.
 fn limit_files(root: &Path, line: &str) -> Option<Vec<PathBuf>> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;

@@ -71,7 +71,8 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 
 /// Serves until a signal.
 ///
-/// It handles signals from the start. As process 1, the program would otherwise ignore SIGTERM while it opens the store.
+/// It handles signals from the start. As process 1, the program would otherwise ignore SIGTERM while it opens the
+/// store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let store = tokio::select! {

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::parsed;
 
-/// The creator of a link: the name of an API token, or one of the two reserved names.
+/// The creator of a link: a token's name or a reserved name.
 ///
 /// It has 1 to 64 visible ASCII characters, and no colons or commas, which are separators in a list of tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

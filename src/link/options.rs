@@ -42,7 +42,7 @@ pub struct Options {
     /// Labels used to filter links.
     #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
-    /// The page that browsers are redirected to once the link has expired or is used up.
+    /// The page to redirect browsers to once the link has expired or is used up.
     #[serde(skip_serializing_if = "is_default")]
     pub gone_url: Option<Target>,
     /// The password that a visitor must enter.

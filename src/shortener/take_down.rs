@@ -123,7 +123,7 @@ impl Shortener {
         failure.map_or(Ok(done), Err)
     }
 
-    /// Takes a link down if it is not down yet and still matches the filter.
+    /// Takes a link down unless it is down or no longer matches.
     async fn take_down_if(&self, key: &Key, filter: &Filter) -> Result<(), Skip> {
         let check = |link: &Link| match link.doc.taken_down_at {
             None if filter.matches_link(link) => Ok(()),

@@ -103,8 +103,8 @@ impl Search {
 
     /// Returns the longest part of the text that a database can search for.
     ///
-    /// All matching texts contain it. It is in lower case, and only its ASCII letters have case, because databases differ
-    /// in the case of other letters. It has no quotes or backslashes, because JSON escapes them.
+    /// All matching texts contain it. It is in lower case, and only its ASCII letters have case, because databases
+    /// differ in the case of other letters. It has no quotes or backslashes, because JSON escapes them.
     pub(super) fn literal(&self) -> &str {
         let is_literal = |char: char| {
             !char.is_control() && !matches!(char, '"' | '\\') && (char.is_ascii() || !has_case(char))
@@ -152,7 +152,9 @@ pub struct Page {
     pub damaged: Vec<Damaged>,
     /// The cursor of the next page; `None` after the last one.
     pub next: Option<Cursor>,
-    /// The number of links that a search read before its time was up; `None` if the page is complete.
+    /// The number of links read by a search that ran out of time.
+    ///
+    /// `None` if the page is complete.
     pub searched: Option<u64>,
 }
 

@@ -57,7 +57,7 @@ pub(super) fn blocked_host(
     })
 }
 
-/// Returns the comparison and the value for the start of a range of blocked hosts.
+/// Returns the SQL comparison and value for the start of a range.
 pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
     match from {
         Bound::Unbounded => (">", ""),

@@ -82,8 +82,8 @@ impl Layout {
 ///
 /// There are two layouts. The table `yourls_url`, as CSV or as the tab-separated lines of `mysql --batch`, has
 /// `keyword`, `url`, `title`, `timestamp`, `ip` and `clicks` (`yourls_create_sql_tables` in
-/// `includes/functions-install.php`). The plugin `GautamGupta/YOURLS-Import-Export` writes `source` (the keyword between
-/// slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
+/// `includes/functions-install.php`). The plugin `GautamGupta/YOURLS-Import-Export` writes `source` (the keyword
+/// between slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
 fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let key = fields.text(&["keyword"]).or_else(|| fields.text(&["source"]).map(key_of_short_url));
     let mut link = Link::new(
@@ -98,8 +98,8 @@ fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 /// Parses a row of [Shlink](https://shlink.io): the CSV that its web client exports.
 ///
 /// It has `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` separated by `|`, and `visits`
-/// (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`). It has neither expiry dates nor visit limits. It mixes
-/// the short codes of all domains, so the second link with the same code is skipped as taken.
+/// (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`). It has neither expiry dates nor visit limits. It
+/// mixes the short codes of all domains, so the second link with the same code is skipped as taken.
 fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortcode"]))?,
@@ -114,9 +114,9 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 /// Parses a link of [Kutt](https://kutt.it): from its API or table.
 ///
 /// Kutt has no export (its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address", "target",
-/// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link` in
-/// `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and bcrypt hashes as
-/// passwords. A banned link is imported as taken down.
+/// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link`
+/// in `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and bcrypt hashes
+/// as passwords. A banned link is imported as taken down.
 fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["address"]))?,

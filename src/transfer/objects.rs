@@ -1,7 +1,7 @@
 //! Lists of JSON objects, as returned by the APIs of other services.
 //!
-//! A document is an array, or an object with an array named `data` or `links`. A file can contain several documents, such
-//! as the pages of a list. The parser reads object by object, so memory use does not depend on the length.
+//! A document is an array, or an object with an array named `data` or `links`. A file can contain several documents,
+//! such as the pages of a list. The parser reads object by object, so memory use does not depend on the length.
 
 use std::{
     fmt,

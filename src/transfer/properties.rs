@@ -1,4 +1,4 @@
-//! Property tests: no file makes a reader panic, and both export formats survive a round trip.
+//! Property tests: readers never panic, and both export formats survive a round trip.
 
 use std::{collections::BTreeMap, io::Write, num::NonZeroU32};
 

@@ -123,8 +123,8 @@ pub(super) fn excerpt(text: &str) -> String {
 
 /// The number of bytes that a parser may still read for the current row.
 ///
-/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared between the input, which
-/// enforces it, and the loop over the rows, which resets it.
+/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared between the input,
+/// which enforces it, and the loop over the rows, which resets it.
 #[derive(Clone)]
 pub(super) struct RowBudget(Rc<Cell<usize>>);
 

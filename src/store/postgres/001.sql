@@ -8,8 +8,8 @@ CREATE TABLE links (
 );
 CREATE INDEX links_by_creation ON links (created_at, key);
 
--- A row is added with the first visit. It has the creation time of its link, so that a later link with the same key does
--- not inherit its counts.
+-- A row is added with the first visit. It has the creation time of its link, so that a later link with the same key
+-- does not inherit its counts.
 CREATE TABLE counts (
     key TEXT PRIMARY KEY,
     created_at BIGINT NOT NULL,

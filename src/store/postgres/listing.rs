@@ -1,4 +1,4 @@
-//! Listings: a page in one statement, and searches with a statement per slice of the links.
+//! Listings: one statement per page, or per slice of a search.
 
 use std::time::{Duration, Instant};
 
@@ -156,7 +156,9 @@ impl Source {
     }
 }
 
-/// Returns the position of the last of the next `size` rows, or `None` if there are fewer.
+/// Returns the position of the last of the next `size` rows.
+///
+/// `None` if there are fewer rows.
 async fn end_of_slice(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -172,8 +174,8 @@ async fn end_of_slice(
 
 /// Returns at most `limit` links after a position that may match the filter.
 ///
-/// With a slice, it examines only that many links. The slice is a subquery with a limit, which tells the planner how few
-/// rows there are to join.
+/// With a slice, it examines only that many links. The slice is a subquery with a limit, which tells the planner how
+/// few rows there are to join.
 async fn rows(
     connection: &mut PgConnection,
     listing: &Listing,

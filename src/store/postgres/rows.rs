@@ -28,7 +28,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Adds the links whose keys are free, and returns for each whether it was added.
+/// Adds the links whose keys are free. Returns whether each was added.
 pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
     pool.run(|| {
         async |connection: &mut PgConnection| {

@@ -21,8 +21,8 @@ const ATTEMPTS: u32 = 10;
 
 /// Migrates the schema.
 ///
-/// Instances that start at the same time may all try. Each migration is one transaction. It succeeds for one instance, and
-/// the others find it applied.
+/// Instances that start at the same time may all try. Each migration is one transaction. It succeeds for one instance,
+/// and the others find it applied.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.

@@ -12,7 +12,7 @@ use crate::{
     store::{BLOCKED_HOSTS_CHANGED, StoreError, redis::layout::CHANNEL},
 };
 
-/// A sorted set of hosts that all have the score 0, so that they sort as strings.
+/// A sorted set of hosts. All scores are 0, so that they sort as strings.
 const HOSTS: &str = "urlshort:{blocked}:hosts";
 
 /// A hash of entries by host, as JSON.

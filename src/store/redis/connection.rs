@@ -150,9 +150,9 @@ impl Connection {
         Err(StoreError::unavailable(format!("can't connect to {address}: {error}{hint}")))
     }
 
-    /// Converts the error of a call, and adds the server's address if the network failed.
+    /// Converts the error of a call.
     ///
-    /// After a timeout, the server may still run the command.
+    /// It adds the server's address to a network error. After a timeout, the server may still run the command.
     pub(super) fn failure(&self, error: RedisError) -> StoreError {
         match &self.to {
             _ if error.is_timeout() => StoreError::Timeout(self.deadline),

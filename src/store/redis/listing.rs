@@ -57,8 +57,8 @@ impl RedisStore {
 
     /// Returns at most `limit` members after `after`, and whether they are the last.
     ///
-    /// It merges the next members of each bucket. A bucket with a full response may have more members after its last one,
-    /// so the merged list ends at the first of these last members.
+    /// It merges the next members of each bucket. A bucket with a full response may have more members after its last
+    /// one, so the merged list ends at the first of these last members.
     pub(super) async fn next_members(
         &self,
         order: Order,

@@ -1,4 +1,5 @@
--- Adds a link unless its key is taken. A put that is retried after a lost response finds its own link and succeeds again.
+-- Adds a link unless its key is taken. A put that is retried after a lost response finds its own link and succeeds
+-- again.
 -- KEYS: link, links by creation, links by clicks, days
 -- ARGV: token of this put, creation time, version, document, member by creation, clicks, member by clicks, visits,
 --       then pairs of a day's field and a number

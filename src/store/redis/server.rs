@@ -121,7 +121,9 @@ fn value<'a>(info: &'a str, name: &str) -> &'a str {
     line.unwrap_or_default().trim()
 }
 
-/// Refuses a replica and a server that may evict links, and warns if persistence is off.
+/// Refuses a replica, or a server that may evict links.
+///
+/// It warns if persistence is off.
 fn check_info(info: &str) -> Result<(), StoreError> {
     let value = |name| value(info, name);
     if value("role") == "slave" {
