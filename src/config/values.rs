@@ -145,7 +145,7 @@ pub(super) fn log_level(text: &str) -> Result<Targets, String> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for directive in text.split(',').map(str::trim) {
         targets = match directive.split_once('=') {
-            Some(("", _)) => return Err(format!("'{directive}' names no module, unlike hyper=warn")),
+            Some(("", _)) => return Err(format!("'{directive}' has no module; write it as hyper=warn")),
             Some((module, level)) => targets.with_target(module, parse_level(level)?),
             None => targets.with_default(parse_level(directive)?),
         };
@@ -217,6 +217,6 @@ mod tests {
             let reason = format!("unknown level '{wrong}' (use error, warn, info, debug, trace or off)");
             assert_eq!(log_level(text), Err(reason), "{text}");
         }
-        assert_eq!(log_level("=warn"), Err("'=warn' names no module, unlike hyper=warn".into()));
+        assert_eq!(log_level("=warn"), Err("'=warn' has no module; write it as hyper=warn".into()));
     }
 }
