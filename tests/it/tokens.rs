@@ -11,7 +11,6 @@ use reqwest::Client;
 use serde_json::{Value, json};
 
 use crate::{
-    readme::README,
     restore::follow_runbook,
     support::{PATIENCE, Process, TestApp, assert_error, eventually, run},
 };
@@ -268,7 +267,8 @@ fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
     assert!(random.len() == 43 && random.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{token}");
     assert!(!line.contains(random) && !stderr.contains(random), "{line} {stderr}");
     assert_eq!(stderr.lines().count(), 2, "a label for each line");
-    assert!(stderr.lines().all(|label| README.contains(label)), "{stderr}");
+    let runbook = include_str!("../../infra/monitoring/RUNBOOK.md");
+    assert!(stderr.lines().all(|label| runbook.contains(label)), "{stderr}");
     let sum = run(Command::new("sh").args(["-c", &format!("printf %s {token} | sha256sum")]));
     let [name, scope, digest, expiry] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
     assert_eq!((name, scope), ("dash", "read"));
