@@ -124,29 +124,33 @@ async fn render(
     let (title, text) = match error {
         ApiError::PasswordNeeded | ApiError::WrongPassword => {
             let is_wrong = matches!(error, ApiError::WrongPassword);
-            let html = PasswordPage { title: "Password needed", frame, is_wrong }.render()?;
+            let html = PasswordPage { title: "Password required", frame, is_wrong }.render()?;
             return Ok((html, PASSWORD_POLICY));
         }
         ApiError::NotFound => {
             offer = offer_for_unknown_key(parts, state, &frame).await;
-            ("Not found", "There is no such short link. Was it typed or copied in full?")
+            ("Not found", "This short link does not exist. Check that you typed or copied all of it.")
         }
-        ApiError::Gone => ("No longer there", "This short link has expired, was used up, or was taken down."),
-        ApiError::Unauthorized => ("Sign in first", "This address is for programs and needs an API token."),
-        ApiError::Forbidden => ("Not allowed", "Your token may look at links, but not change them."),
+        ApiError::Gone => {
+            ("No longer available", "This short link has expired, is used up, or was taken down.")
+        }
+        ApiError::Unauthorized => {
+            ("API token required", "This address is for programs, which need an API token.")
+        }
+        ApiError::Forbidden => ("Not allowed", "Your token can view links, but not change them."),
         ApiError::CrossOrigin => (
-            "Not sent from here",
-            "Another website sent this form, so nothing was changed. Go back and try it here.",
+            "Request blocked",
+            "Another website sent this form, so nothing was changed. Go back and try again from this website.",
         ),
         ApiError::MethodNotAllowed => {
-            ("Not possible here", "This address does not take that kind of request.")
+            ("Not possible here", "This address does not accept this kind of request.")
         }
         ApiError::RateLimited(_) => ("Too many attempts", "Please wait a moment before you try again."),
         ApiError::Store(_) => {
-            ("Out of reach for a moment", "The service can't reach its links. Please try again shortly.")
+            ("Temporarily unavailable", "The service can't reach its link store. Please try again shortly.")
         }
         ApiError::Overloaded => ("Busy", "The service is busy. Please try again shortly."),
-        ApiError::Timeout(_) => ("Too slow", "The service did not answer in time. Please try again."),
+        ApiError::Timeout(_) => ("Timed out", "The service did not respond in time. Please try again."),
         _ => (error.status().canonical_reason().unwrap_or("Error"), sentence.as_str()),
     };
     let is_of_link = matches!(error, ApiError::NotFound | ApiError::Gone);
@@ -161,7 +165,7 @@ async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -
     match state.links.find(&key).await {
         // It is scheduled.
         Ok(Some(_)) => {
-            Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link of this key".into() })
+            Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link with this key".into() })
         }
         Ok(None) if frame.may_write() => {
             Some(Offer { href: format!("{form}?key={key}"), label: format!("Create the link “{key}”") })

@@ -62,10 +62,10 @@ pub(crate) async fn home(
 /// Returns five lines for a terminal.
 pub(crate) fn usage(base_url: &str) -> String {
     format!(
-        "urlshort makes short links.\n\
+        "urlshort shortens links.\n\
          Shorten:        curl -d url=https://example.com {base_url}shorten\n\
          With a key:     curl -d url=https://example.com -d key=mine {base_url}shorten\n\
-         Only the link:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
-         Description:    {base_url}openapi.json\n"
+         As plain text:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
+         API document:   {base_url}openapi.json\n"
     )
 }

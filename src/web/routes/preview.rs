@@ -63,7 +63,7 @@ pub(crate) async fn preview(
         Ok(link) => link,
         // The form of the usual page is sent to its own address, but a preview takes no password.
         Err(FollowError::PasswordNeeded) if wants_page => {
-            let locked = LockedPage { title: "Password needed", frame, short_url: base_url.short_url(key) };
+            let locked = LockedPage { title: "Password required", frame, short_url: base_url.short_url(key) };
             return Ok((StatusCode::FORBIDDEN, page::page(&locked)).into_response());
         }
         Err(error) => return Err(error.into()),

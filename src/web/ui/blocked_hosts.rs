@@ -90,7 +90,7 @@ pub(crate) async fn show(
 ) -> Result<Response, ApiError> {
     // Anybody can write a link to this page, so it repeats nothing but a host.
     let done = match (query.blocked.parse::<HostPattern>(), query.unblocked.parse::<HostPattern>()) {
-        (Ok(host), _) => Some(format!("Blocked {host}. Links to it answer “no longer there”.")),
+        (Ok(host), _) => Some(format!("Blocked {host}. Links to it no longer redirect.")),
         (_, Ok(host)) => Some(format!("Unblocked {host}. Links to it redirect again.")),
         _ => None,
     };

@@ -92,7 +92,7 @@ impl LinkPage<'_> {
     /// Returns the tables of people by referrer and by device: heading, caption and rows.
     fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
         [
-            ("Referrers", "People by the page that led here", &self.referrers),
+            ("Referrers", "People by referring page", &self.referrers),
             ("Devices", "People by kind of device", &self.devices),
         ]
     }
@@ -188,7 +188,7 @@ async fn link_page<'a>(
         .saturating_sub(total.referrers.values().fold(0, |sum, count| sum.saturating_add(*count)));
     let mut referrers = shares(&total.referrers, Referrer::as_str, total.people, REFERRERS);
     if direct > 0 {
-        referrers.push(Share::new("None, such as typed or from an app", direct, total.people));
+        referrers.push(Share::new("None (typed in or opened from an app)", direct, total.people));
     }
     Ok(LinkPage {
         title: link.key.to_string(),
@@ -227,7 +227,7 @@ fn device_name(device: &Device) -> &str {
 fn done(word: &str) -> Option<&'static str> {
     Some(match word {
         "saved" => "Saved. Visitors get the new version from now on.",
-        "taken-down" => "Taken down. The link answers “no longer there” until you restore it.",
+        "taken-down" => "Taken down. Visitors get “No longer available” until you restore it.",
         "restored" => "Restored. The link redirects again.",
         _ => return None,
     })

@@ -207,7 +207,7 @@ mod tests {
         };
         let html = page.render().unwrap();
         assert!(html.contains("12,000 links searched so far."), "{html}");
-        assert!(html.contains("href=\"?search=a+%26+b&#38;cursor=5.k\">Search on</a>"), "{html}");
+        assert!(html.contains("href=\"?search=a+%26+b&#38;cursor=5.k\">Continue searching</a>"), "{html}");
         assert!(html.contains("Nothing found so far.") && !html.contains("No links yet"), "{html}");
     }
 

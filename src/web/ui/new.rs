@@ -113,14 +113,16 @@ async fn made(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: Key) -> 
     let link = state.links.find(&key).await.ok()??;
     let state_now = link.state(state.shortener.clock.now());
     let note = match state_now {
-        LinkState::Scheduled => Some("It works from its start on. Until then it answers “not found”."),
+        LinkState::Scheduled => {
+            Some("It becomes active at its start time. Until then, visitors get “Not found”.")
+        }
         LinkState::Active => None,
         LinkState::Expired | LinkState::UsedUp | LinkState::Blocked | LinkState::TakenDown => return None,
     };
     // The page shows no more than the preview of the link would.
     let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {
         Ok(link) => (Some(link.doc.target.to_string()), note),
-        Err(FollowError::PasswordNeeded) => (None, Some("It asks visitors for its password.")),
+        Err(FollowError::PasswordNeeded) => (None, Some("Visitors need its password.")),
         Err(_) => (None, note),
     };
     // The public code is limited for each client. A link that has not started has none.

@@ -72,10 +72,11 @@ pub(crate) async fn sign_in(
         Err(cause) => {
             let error = match cause {
                 ApiError::Unauthorized => {
-                    "This token is not accepted. It may have been typed wrongly, have expired, or have been removed."
-                        .into()
+                    "This token was not accepted. It may be mistyped, expired or removed.".into()
                 }
-                ApiError::RateLimited(_) => "Too many tokens were refused. Wait a minute, then try again.".into(),
+                ApiError::RateLimited(_) => {
+                    "Too many tokens were refused. Wait a minute, then try again.".into()
+                }
                 ref cause => sentence(cause),
             };
             let (next, frame) = (form.next.as_str(), frame.at("sign-in"));
