@@ -86,7 +86,7 @@ impl LinkFields {
     pub(crate) fn read(self, now: Timestamp) -> Result<NewLink, ApiError> {
         let expires_at = match (self.expires_at, self.expires_in) {
             (Some(_), Some(_)) => {
-                return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
+                return Err(ApiError::InvalidOption("set either expires_at or expires_in, not both".into()));
             }
             (time, None) => time.map(|time| at("expires_at", time)).transpose()?,
             (None, Some(time)) => Some(after(now, &time)?),

@@ -83,7 +83,7 @@ impl From<Excess> for ApiError {
         match excess {
             Excess::Wait(wait) => Self::RateLimited(wait),
             Excess::TooMany(most) => Self::UnexpectedBody(format!(
-                "links has more entries than the limit of this token ever lets through at once, which is {most}"
+                "links has more entries than the rate limit of this token allows at once, which is {most}"
             )),
         }
     }

@@ -38,7 +38,7 @@ pub(crate) enum ApiError {
     RefusedGoneUrl(Refusal),
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
-    #[error("this key is a path of the service itself")]
+    #[error("this key is reserved by the service")]
     ReservedKey,
     #[error("this key is taken")]
     KeyTaken,
@@ -51,7 +51,7 @@ pub(crate) enum ApiError {
     NotAnObject,
     #[error("the request body looks like JSON; send it with 'Content-Type: application/json'")]
     JsonAsForm,
-    #[error("the request body is not as expected: {0}")]
+    #[error("invalid request body: {0}")]
     UnexpectedBody(String),
     #[error("the request body did not arrive in full")]
     IncompleteBody,
@@ -61,13 +61,13 @@ pub(crate) enum ApiError {
     BodyTooLarge,
     #[error("send application/json or application/x-www-form-urlencoded")]
     UnsupportedMediaType,
-    #[error("the request names no valid host")]
+    #[error("the request has no valid Host")]
     InvalidHost,
     #[error("{0}")]
     InvalidOption(String),
-    #[error("the query is not as expected: {0}")]
+    #[error("invalid query: {0}")]
     InvalidQuery(String),
-    #[error("an Idempotency-Key is 1 to 255 visible ASCII characters")]
+    #[error("an Idempotency-Key must have 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
     #[error("a valid bearer token is required")]
     Unauthorized,
@@ -77,19 +77,19 @@ pub(crate) enum ApiError {
     Forbidden,
     #[error("the form was sent by another website")]
     CrossOrigin,
-    #[error("the link was changed meanwhile")]
+    #[error("the link has changed since it was read")]
     Changed,
-    #[error("this link asks for a password")]
+    #[error("this link needs a password")]
     PasswordNeeded,
-    #[error("this password is wrong")]
+    #[error("wrong password")]
     WrongPassword,
-    #[error("this link has a limited number of visits, which are for people")]
+    #[error("this link has a visit limit, so only people can follow it")]
     OnlyPeople,
     #[error("a newer version of this service has restricted this link; this instance can't follow it")]
     UnsupportedLink(#[source] FollowError),
     #[error("not found")]
     NotFound,
-    #[error("this link is no longer there")]
+    #[error("this link is no longer available")]
     Gone,
     #[error("there are {MAX_BLOCKED_HOSTS} blocked hosts already; block a .suffix or remove others")]
     TooManyBlockedHosts,
@@ -99,9 +99,9 @@ pub(crate) enum ApiError {
     RateLimited(Duration),
     #[error("the service is busy, try again shortly")]
     Overloaded,
-    #[error("the service did not answer in time")]
+    #[error("the service did not respond in time")]
     Timeout(Duration),
-    #[error("the service can't reach its links, try again shortly")]
+    #[error("the link store is unavailable, try again shortly")]
     Store(#[source] StoreError),
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -222,7 +222,7 @@ impl ApiError {
         match self {
             Self::Store(error) => Chain(error).to_string(),
             Self::Timeout(limit) => format!("the request took longer than {limit:?}"),
-            Self::Panic => "a handler has panicked".into(),
+            Self::Panic => "a handler panicked".into(),
             error => Chain(error).to_string(),
         }
     }

@@ -127,7 +127,7 @@ pub(crate) async fn index(
 ) -> Result<Response, ApiError> {
     let limit = limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+        return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_PAGE}")));
     }
     let after = cursor.map(|text| text.parse()).transpose().map_err(ApiError::query)?;
     let (entries, next) = page_after(&links, after.as_ref(), limit).await?;

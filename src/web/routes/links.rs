@@ -119,7 +119,7 @@ impl ListQuery {
     pub(crate) fn listing(self, moment: &Moment) -> Result<Listing, ApiError> {
         let limit = self.limit.unwrap_or(PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+            return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_PAGE}")));
         }
         let filter = Filter {
             search: parsed(self.search.filter(|text| !text.is_empty()))?,

@@ -57,7 +57,7 @@ impl Drawing {
     ) -> Result<Response, ApiError> {
         let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
         if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
-            return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
+            return Err(ApiError::InvalidQuery("size must be 64 to 2048, and margin 0 to 16".into()));
         }
         let level = match query.ecc {
             Correction::L => EcLevel::L,
@@ -150,7 +150,7 @@ pub(crate) async fn qr(
 fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> Result<Vec<u8>, ApiError> {
     let code = QrCode::with_error_correction_level(text, level).map_err(|error| match error {
         QrError::DataTooLong => {
-            ApiError::InvalidQuery("the short URL is too long for a code with this ecc".into())
+            ApiError::InvalidQuery("the short URL is too long for a QR code with this ecc".into())
         }
         error => ApiError::Internal(error.into()),
     })?;

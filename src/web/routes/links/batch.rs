@@ -40,7 +40,7 @@ use crate::{
 /// The most links in one request.
 const MAX_LINKS: usize = 1000;
 
-const WRONG_NUMBER: &str = "links has 1 to 1000 entries";
+const WRONG_NUMBER: &str = "links must have 1 to 1000 entries";
 
 /// The largest body, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
@@ -150,7 +150,7 @@ pub(crate) async fn create_many(
 ) -> Result<Response, ApiError> {
     let identity = idempotency_key.map(|key| format!("{}\0{key}", author.name));
     if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
-        let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
+        let reason = "a retry would change the meaning of expires_in: with an Idempotency-Key, use expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
     }
     limits.admit(&author, links.len())?;

@@ -54,7 +54,7 @@ impl TakeDownFields {
     fn read(self) -> Result<TakeDown, ApiError> {
         let Self { host, tag, by, cursor, dry_run } = self;
         if [&host, &tag, &by].into_iter().flatten().count() != 1 {
-            return Err(ApiError::InvalidOption("name exactly one of host, tag and by".into()));
+            return Err(ApiError::InvalidOption("set exactly one of host, tag and by".into()));
         }
         let filter = Filter {
             host: parsed_option(host)?,
