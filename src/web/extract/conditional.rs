@@ -31,7 +31,7 @@ pub(crate) fn etag_text(link: &Link) -> String {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfMatch {
-    /// Change the link only if this is its entity tag
+    /// Change the link only if this is its current entity tag
     #[param(rename = "If-Match", value_type = Option<String>)]
     tags: Option<Vec<String>>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct IfMatch {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfNoneMatch {
-    /// Answer 304 if this is the link's entity tag
+    /// Return 304 if this is the current entity tag of the link
     #[param(rename = "If-None-Match", value_type = Option<String>)]
     tags: Vec<String>,
 }

@@ -129,10 +129,10 @@ pub(crate) struct Failed(pub(crate) Arc<ApiError>);
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document is made from the declaration")]
 pub(crate) enum ErrorResponses {
-    /// The request is refused; `code` says why
+    /// The request was refused; `code` says why
     #[response(status = "4XX")]
     Client(ErrorBody),
-    /// The service failed or is busy; `Retry-After` says when it is worth trying again
+    /// The service failed or is busy; `Retry-After` says when to retry
     #[response(status = "5XX")]
     Server(ErrorBody),
 }

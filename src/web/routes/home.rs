@@ -31,11 +31,11 @@ struct UsagePage {
     get,
     path = "/",
     responses(
-        (status = OK, description = "Five lines, or a page for browsers", content(
+        (status = OK, description = "Usage in five lines, or a page for browsers", content(
             (String = "text/plain"),
             (String = "text/html"),
         )),
-        (status = FOUND, description = "The way to `HOME_URL`, for browsers", headers(("Location" = String))),
+        (status = FOUND, description = "Redirect to `HOME_URL`, for browsers", headers(("Location" = String))),
     ),
 )]
 pub(crate) async fn home(

@@ -67,15 +67,15 @@ pub(crate) enum LinkErrors {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Cursor: `next` of the page before.
+    /// Cursor: `next` of the previous page.
     #[serde(default)]
     #[param(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
-    /// Links on the page at most.
+    /// Maximum number of links on the page.
     #[serde(default)]
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
-    /// Only links with this in their key, target or title, ignoring case.
+    /// Only links with this text in their key, target or title, ignoring case.
     #[serde(default)]
     #[param(max_length = 200)]
     search: Option<String>,
@@ -91,7 +91,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(inline)]
     state: Option<LinkState>,
-    /// Only links whose target has this host; with a leading dot also those to its subdomains.
+    /// Only links whose target has this host; a leading dot includes its subdomains.
     #[serde(default)]
     #[param(max_length = 1012, example = ".example.com")]
     host: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, format = Uri)]
     url: Option<String>,
-    /// Order; `most_clicked` leaves out links that were never clicked.
+    /// Order; `most_clicked` leaves out links without clicks.
     #[serde(default)]
     #[param(inline, default = "newest")]
     sort: Sort,
@@ -143,11 +143,11 @@ impl ListQuery {
 #[derive(Serialize, ToSchema)]
 struct LinkPage {
     links: Vec<LinkBody>,
-    /// The cursor of the next page; null at the end. A page can have fewer links than its limit, or none, and still have
-    /// a next one: a search stops after 400 ms.
+    /// Cursor of the next page; null on the last page. A search stops after 400 ms, so a page can have fewer links than its
+    /// limit, or none, and still have a next page.
     #[schema(required = true)]
     next: Option<String>,
-    /// The number of links that the search had read for this page when its time was up; null if the page is complete.
+    /// Number of links searched for this page before the time limit; null if the page is complete.
     #[schema(required = true)]
     searched: Option<u64>,
 }
@@ -185,7 +185,7 @@ fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Optio
     text.map(|text| text.parse()).transpose().map_err(ApiError::option)
 }
 
-/// Make a link
+/// Create a link
 #[utoipa::path(
     post,
     path = "/api/v1/links",
@@ -193,8 +193,8 @@ fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Optio
     request_body(content((LinkFields = "application/json"), (LinkFields = "application/x-www-form-urlencoded"))),
     security(("token" = ["write"])),
     responses(
-        (status = CREATED, description = "The link is made and durable", body = LinkBody),
-        (status = OK, description = "The same link was there already (strategy `hash`)", body = LinkBody),
+        (status = CREATED, description = "The link is created and durable", body = LinkBody),
+        (status = OK, description = "The same link already exists (strategy `hash`)", body = LinkBody),
         (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
@@ -230,7 +230,7 @@ pub(crate) async fn create(
     security(("token" = ["read"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
-        (status = NOT_MODIFIED, description = "The link is as the client knows it"),
+        (status = NOT_MODIFIED, description = "The link has not changed"),
         LinkErrors,
         ErrorResponses,
     ),

@@ -20,7 +20,7 @@ use crate::web::respond::error::ErrorBody;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "urlshort", description = "A URL shortener.", license(name = "MIT", identifier = "MIT")),
-    tags((name = "manage", description = "For those who have a token")),
+    tags((name = "manage", description = "For clients with a token")),
     components(schemas(ErrorBody)),
     modifiers(&Security)
 )]
@@ -70,7 +70,7 @@ fn refuse_null(operation: &mut Value) {
     }
 }
 
-/// This document
+/// Return this document
 #[utoipa::path(get, path = "/openapi.json", responses((status = OK, body = Object, content_type = "application/json")))]
 pub(crate) async fn document(Extension(Document(json)): Extension<Document>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json).into_response()

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The public part of a link. Its title and tags are for those who manage it.
+/// The public part of a link, without its title and tags.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PreviewBody {
     key: String,

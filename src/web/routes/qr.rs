@@ -89,19 +89,19 @@ impl Drawing {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QrQuery {
-    /// `svg` or `png`; otherwise what `Accept` prefers.
+    /// `svg` or `png`; by default the one that `Accept` prefers.
     #[serde(default)]
     #[param(inline)]
     format: Option<Format>,
-    /// Width and height in pixels at most; a PNG's modules have whole pixels.
+    /// Maximum width and height in pixels. A PNG can be smaller, since its modules are whole pixels.
     #[serde(default)]
     #[param(minimum = 64, maximum = 2048, default = 300)]
     size: Option<u16>,
-    /// Modules left blank around it.
+    /// Width of the blank margin, in modules.
     #[serde(default)]
     #[param(minimum = 0, maximum = 16, default = 4)]
     margin: Option<u16>,
-    /// Share of the code that may be damaged: 7, 15, 25 or 30 %.
+    /// Error correction level: the share of the code that can be damaged is 7, 15, 25 or 30 %.
     #[serde(default)]
     #[param(inline, default = "M")]
     ecc: Correction,
@@ -123,7 +123,7 @@ pub(crate) enum Correction {
     H,
 }
 
-/// The short URL as a QR code
+/// Return the short URL as a QR code
 #[utoipa::path(
     get,
     path = "/{key}/qr",

@@ -62,18 +62,17 @@ pub(crate) enum FollowErrors {
 
 /// Follow a short link
 ///
-/// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page
-/// for browsers and as JSON for others. A link that has a limited number of visits lets only people through: HEAD,
-/// prefetches, previews and bots get 403 `only_people`. What keeps a link from being followed keeps it from being shown
-/// as well. Browsers may be led to another page with 302 instead of getting 404 or 410, see `NOT_FOUND_URL`, `GONE_URL` and
-/// `gone_url`.
+/// HEAD returns the same headers and is never counted. With a `+` after the key, the response shows the target instead: a
+/// page for browsers, JSON for other clients. A link that can't be followed can't be previewed either. A link with a visit
+/// limit can be followed only by people: HEAD, prefetches, previews and bots get 403 `only_people`. Browsers may get a 302
+/// to a fallback page instead of 404 or 410; see `NOT_FOUND_URL`, `GONE_URL` and `gone_url`.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
     params(LinkKey),
     responses(
-        (status = OK, description = "Where the link leads, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
-        (status = "3XX", description = "The way to the target: 301, 302, 307 or 308, as the link says", headers(("Location" = String, description = "The target"))),
+        (status = OK, description = "The target, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
+        (status = "3XX", description = "Redirect to the target with the status of the link: 301, 302, 307 or 308", headers(("Location" = String, description = "The target"))),
         FollowErrors,
         ErrorResponses,
     ),

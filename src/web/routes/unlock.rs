@@ -26,22 +26,22 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unlock {
-    /// The link's password.
+    /// Password of the link.
     #[schema(format = Password)]
     password: String,
 }
 
-/// Follow a short link that asks for a password
+/// Follow a short link that needs a password
 ///
-/// The password comes in the body, so that no log and no history keeps it. A client that fails too often at one link has to
-/// wait; right passwords are not limited.
+/// The password is sent in the body, so that no log or history keeps it. A client that fails too often on one link has to
+/// wait. Correct passwords are not limited.
 #[utoipa::path(
     post,
     path = "/{key}",
     params(LinkKey),
     request_body(content((Unlock = "application/x-www-form-urlencoded"), (Unlock = "application/json"))),
     responses(
-        (status = SEE_OTHER, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        (status = SEE_OTHER, description = "Redirect to the target", headers(("Location" = String, description = "The target"))),
         FollowErrors,
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,

@@ -65,14 +65,14 @@ pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, 
     Ok((headers(asset.media_type, lifetime), asset.body))
 }
 
-/// The rules for crawlers
+/// Return the rules for crawlers
 #[utoipa::path(get, path = "/robots.txt", responses((status = OK, body = String, content_type = "text/plain"), ErrorResponses))]
 pub(crate) async fn robots() -> impl IntoResponse {
     let rules = "User-agent: *\nDisallow: /ui/\nDisallow: /api/\n";
     (headers("text/plain; charset=utf-8", "public, max-age=86400"), rules)
 }
 
-/// The icon for browsers that ask for no other
+/// Return the site icon
 #[utoipa::path(get, path = "/favicon.ico", responses((status = OK, body = Vec<u8>, content_type = "image/x-icon"), ErrorResponses))]
 pub(crate) async fn favicon() -> impl IntoResponse {
     (headers("image/x-icon", "public, max-age=86400"), include_bytes!("assets/favicon.ico"))

@@ -66,7 +66,7 @@ impl Default for Turns {
     }
 }
 
-/// The links to make.
+/// The links to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchFields {
@@ -111,7 +111,7 @@ struct BatchBody {
 /// The result of one link.
 #[derive(Serialize, ToSchema)]
 struct ItemBody {
-    /// The status of a request for this link alone.
+    /// Status that a request for only this link would get.
     #[schema(example = 201)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,12 +120,12 @@ struct ItemBody {
     error: Option<ErrorBody>,
 }
 
-/// Make many links
+/// Create many links
 ///
-/// Each is made or refused by itself, and each counts towards the limit of the token. With an `Idempotency-Key` the same request can be sent again, also after an answer
-/// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
-/// follow from the token, the `Idempotency-Key` and the place in the list. `expires_in` is refused then, since it would mean
-/// another time.
+/// Each link is created or refused independently, and counts towards the rate limit of the token. With an `Idempotency-Key`
+/// the request can be retried, for example after a lost response: existing links are returned and not created twice. In such
+/// a request, a link without a custom key gets a key of 12 characters, derived from the token, the `Idempotency-Key` and the
+/// position in the list. `expires_in` is refused because a retry would change its meaning.
 #[utoipa::path(
     post,
     path = "/api/v1/links/batch",
@@ -134,8 +134,8 @@ struct ItemBody {
     request_body(content((BatchFields = "application/json"))),
     security(("token" = ["write"])),
     responses(
-        (status = OK, description = "Each link's own result", body = BatchBody),
-        (status = TOO_MANY_REQUESTS, description = "`rate_limited`: no link was made", body = ErrorBody),
+        (status = OK, description = "A result for each link", body = BatchBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`: no link was created", body = ErrorBody),
         ErrorResponses,
     ),
 )]
@@ -150,7 +150,8 @@ pub(crate) async fn create_many(
 ) -> Result<Response, ApiError> {
     let identity = idempotency_key.map(|key| format!("{}\0{key}", author.name));
     if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
-        let reason = "a retry would change the meaning of expires_in: with an Idempotency-Key, use expires_at";
+        let reason =
+            "a retry would change the meaning of expires_in: with an Idempotency-Key, use expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
     }
     limits.admit(&author, links.len())?;
@@ -204,7 +205,7 @@ fn item(result: Result<Shortened, ApiError>, base_url: &BaseUrl, shortener: &Sho
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IdempotencyKey {
-    /// 1 to 255 visible ASCII characters that no other request with this token has
+    /// 1 to 255 visible ASCII characters, unique among the requests of this token
     #[param(rename = "Idempotency-Key", pattern = "^[!-~]{1,255}$")]
     pub(crate) idempotency_key: Option<String>,
 }

@@ -33,7 +33,7 @@ pub(crate) struct LinkBody {
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: String,
     state: LinkState,
-    /// The entry of the blocked hosts that stops the link.
+    /// Blocked-hosts entry that stops the link.
     #[schema(value_type = Option<String>, required = true, example = ".evil.example")]
     blocked_host: Option<HostPattern>,
     #[schema(required = true)]
@@ -41,7 +41,7 @@ pub(crate) struct LinkBody {
     tags: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// The name of a token, `public` or `import`.
+    /// Creator: the name of a token, `public` or `import`.
     #[schema(example = "anna")]
     created_by: String,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
@@ -50,7 +50,7 @@ pub(crate) struct LinkBody {
     expires_at: Option<Timestamp>,
     #[schema(value_type = Option<u32>, required = true)]
     max_visits: Option<NonZeroU32>,
-    /// Visits that are used up.
+    /// Visits counted towards `max_visits`.
     visits: u64,
     /// Visits by people.
     clicks: u64,
@@ -150,7 +150,7 @@ impl PartialSchema for LinkPatch {
         let mut schema = LinkFields::schema();
         if let RefOr::T(Schema::Object(object)) = &mut schema {
             object.description =
-                Some("The fields to change. A field that is left out stays; `null` removes it.".into());
+                Some("The fields to change. An omitted field keeps its value; `null` removes it.".into());
             object.properties.remove("key");
             object.required.clear();
             object

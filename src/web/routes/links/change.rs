@@ -57,7 +57,8 @@ pub(crate) struct PreconditionFailed(ErrorBody);
 
 /// Edit a link
 ///
-/// A field that is left out stays, and `null` removes it (RFC 7396). `If-Match` protects the changes of others.
+/// A JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes it. `If-Match` prevents overwriting a
+/// concurrent change.
 #[utoipa::path(
     patch,
     path = "/api/v1/links/{key}",
@@ -84,9 +85,9 @@ pub(crate) async fn edit(
     Ok(show_record(&record, &base_url, &shortener))
 }
 
-/// Remove a link
+/// Delete a link
 ///
-/// Its counts are removed as well. To only stop a link, take it down.
+/// Its counts are deleted as well. To stop a link but keep its counts, take it down.
 #[utoipa::path(
     delete,
     path = "/api/v1/links/{key}",
@@ -94,7 +95,7 @@ pub(crate) async fn edit(
     params(LinkKey, IfMatch),
     security(("token" = ["write"])),
     responses(
-        (status = NO_CONTENT, description = "The link is removed"),
+        (status = NO_CONTENT, description = "The link is deleted"),
         LinkErrors,
         PreconditionFailed,
         ErrorResponses,
@@ -109,7 +110,7 @@ pub(crate) async fn remove(link: LinkToChange) -> Result<StatusCode, ApiError> {
 
 /// Take a link down
 ///
-/// From then on it answers 410, until it is restored.
+/// It returns 410 until it is restored.
 #[utoipa::path(
     post,
     path = "/api/v1/links/{key}/take-down",
