@@ -1,4 +1,4 @@
-//! The fields of the form: names as in the API, labels, hints and inputs.
+//! The fields of the link form: names as in the API, labels, hints and inputs.
 
 use super::form::sentence;
 use crate::{link::InvalidTarget, web::respond::error::ApiError};
@@ -12,9 +12,9 @@ pub(crate) struct Field {
     pub(crate) input: Input,
     /// True if the value can be edited.
     pub(crate) is_editable: bool,
-    /// True if the form of a new link has it.
+    /// True if the form for a new link has the field.
     pub(crate) is_for_new: bool,
-    /// True if only people with a token that may write can set it.
+    /// True if setting it needs a token with the write scope.
     pub(crate) needs_token: bool,
 }
 
@@ -26,14 +26,14 @@ pub(crate) enum Input {
     Password,
     /// A time in UTC.
     Time,
-    /// Values and their labels.
+    /// Text values and their labels.
     Choice(&'static [(&'static str, &'static str)]),
-    /// Numbers and their labels.
+    /// Numeric values and their labels.
     Status(&'static [(&'static str, &'static str)]),
     Flag,
 }
 
-/// The target, which has a place of its own on every page.
+/// The target, which pages show apart from the other fields.
 pub(crate) static URL: Field = Field {
     name: "url",
     label: "Long URL",
@@ -170,8 +170,8 @@ impl Field {
         }
     }
 
-    /// Returns a sentence about a wrong value of this field.
-    pub(crate) fn complaint(&self, error: &ApiError) -> String {
+    /// Returns an error message for this field.
+    pub(crate) fn message(&self, error: &ApiError) -> String {
         match (error, &self.input) {
             (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) | (ApiError::InvalidOption(_), Input::Url) => {
                 "Enter a web address, such as https://example.com/page.".into()
@@ -185,7 +185,7 @@ impl Field {
             (ApiError::UnexpectedBody(_), _) => "Enter a valid value.".into(),
             (error, _) => {
                 let text = error.to_string();
-                // The label stands beside it.
+                // The page shows the label next to the message.
                 let name = format!("{}: ", self.name);
                 sentence(text.strip_prefix(&name).unwrap_or(&text))
             }

@@ -67,5 +67,6 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// Focus the error summary or the confirmation: not every browser applies `autofocus` to elements other than form controls.
+// Focus the error summary or the confirmation: not every browser applies `autofocus` to elements other than form
+// controls.
 document.querySelector("[data-focus]")?.focus();
