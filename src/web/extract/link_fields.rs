@@ -1,4 +1,4 @@
-//! The fields of a link in requests.
+//! The fields of a link in a request.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -73,25 +73,25 @@ pub(crate) struct LinkFields {
 }
 
 impl LinkFields {
-    pub(crate) fn have_password(&self) -> bool {
+    pub(crate) fn has_password(&self) -> bool {
         self.password.is_some()
     }
 
-    /// Returns whether the same fields would mean something else later.
-    pub(crate) fn depend_on_the_time(&self) -> bool {
+    /// Returns whether the meaning of the fields depends on the time of the request.
+    pub(crate) fn depends_on_time(&self) -> bool {
         self.expires_in.is_some()
     }
 
-    /// Validates the fields at `now`.
+    /// Validates the fields of a link created at `now`.
     pub(crate) fn read(self, now: Timestamp) -> Result<NewLink, ApiError> {
         let expires_at = match (self.expires_at, self.expires_in) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::InvalidOption("set either expires_at or expires_in, not both".into()));
             }
-            (time, None) => time.map(|time| at("expires_at", time)).transpose()?,
-            (None, Some(time)) => Some(after(now, &time)?),
+            (time, None) => time.map(|time| checked_timestamp("expires_at", time)).transpose()?,
+            (None, Some(time)) => Some(expiry_after(now, &time)?),
         };
-        let starts_at = self.starts_at.map(|time| at("starts_at", time)).transpose()?;
+        let starts_at = self.starts_at.map(|time| checked_timestamp("starts_at", time)).transpose()?;
         if starts_at.zip(expires_at).is_some_and(|(start, expiry)| start >= expiry) {
             return Err(ApiError::InvalidOption("starts_at must be before the expiry".into()));
         }
@@ -123,13 +123,13 @@ impl LinkFields {
     }
 }
 
-/// Validates the timestamp of a field.
-pub(crate) fn at(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
+/// Validates the timestamp of a field, and truncates it to milliseconds.
+pub(crate) fn checked_timestamp(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
     whole_milliseconds(time).map_err(|error| ApiError::InvalidOption(format!("{field}: {error}")))
 }
 
-/// Returns the expiry that is `time` after `now`.
-pub(crate) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
+/// Returns the expiry `time` after `now`.
+pub(crate) fn expiry_after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
     let invalid = |reason| ApiError::InvalidOption(format!("expires_in: {reason}"));
     let seconds = time.parse().ok().map(Duration::from_secs);
     let duration = seconds

@@ -1,4 +1,4 @@
-//! Every error that a client can see, in one envelope: `{"error": sentence, "code": snake_case}`.
+//! Errors as clients see them: `{"error": sentence, "code": snake_case}`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
 /// The default of `Retry-After`, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
-/// An error that a client gets. Its text is for the client, its source only for the log.
+/// An error response. Its text is for the client, and its source is only for the log.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
     #[error(transparent)]
@@ -44,7 +44,7 @@ pub(crate) enum ApiError {
     KeyTaken,
     #[error("could not allocate a key")]
     NoFreeKey,
-    /// The text has a position and nothing from the body.
+    /// The text gives a position, but no content of the body.
     #[error("the request body is not valid JSON: {0}")]
     BrokenJson(String),
     #[error("the request body must be a JSON object")]
@@ -105,7 +105,7 @@ pub(crate) enum ApiError {
     Store(#[source] StoreError),
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A handler has panicked. The panic itself is logged where it happens.
+    /// A handler panicked. The panic hook has already logged the message.
     #[error("internal error")]
     Panic,
 }
@@ -121,13 +121,13 @@ pub(crate) struct ErrorBody {
     code: &'static str,
 }
 
-/// The error behind a response, for the log and for pages. Its cause is never sent.
+/// The error behind a response, for the log and the error pages. Its cause is never sent.
 #[derive(Clone)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);
 
 /// Errors of every route, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 pub(crate) enum ErrorResponses {
     /// The request was refused; `code` says why
     #[response(status = "4XX")]
@@ -197,7 +197,9 @@ impl ApiError {
         Self::InvalidQuery(error.to_string())
     }
 
-    /// Returns the error as one of many results. A 5xx is logged here, because the response as a whole is not one.
+    /// Returns the error as a result within a batch.
+    ///
+    /// Logs a 5xx, because the response as a whole has another status.
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {

@@ -1,4 +1,4 @@
-//! `/api/v1/blocked-hosts`: the hosts that no link may lead to.
+//! `/api/v1/blocked-hosts`: hosts that links must not point to.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -29,11 +29,11 @@ use crate::{
     },
 };
 
-/// Entries on a page by default.
-const PAGE: u16 = 500;
+/// The default number of entries on a page.
+const DEFAULT_LIMIT: u16 = 500;
 
 /// The most entries on a page.
-const MAX_PAGE: u16 = 1000;
+const MAX_LIMIT: u16 = 1000;
 
 /// The errors of a request for one entry, for the OpenAPI document.
 #[derive(IntoResponses)]
@@ -66,7 +66,7 @@ impl FromRequestParts<AppState> for HostInPath {
     }
 }
 
-/// Place and length of a page.
+/// Position and length of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -137,9 +137,9 @@ pub(crate) async fn index(
     State(links): State<Arc<Links>>,
     Query(HostQuery { cursor, limit }): Query<HostQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_PAGE}")));
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_LIMIT}")));
     }
     let after = cursor.map(|text| text.parse()).transpose().map_err(ApiError::query)?;
     let (entries, next) = page_after(&links, after.as_ref(), limit).await?;
@@ -147,7 +147,7 @@ pub(crate) async fn index(
     Ok(private(Json(HostPage { hosts, next })))
 }
 
-/// Returns a page of entries, and the cursor of the next one.
+/// Returns a page of entries, and the cursor of the next page.
 pub(crate) async fn page_after(
     links: &Links,
     after: Option<&HostPattern>,
@@ -182,8 +182,8 @@ pub(crate) async fn show(
 
 /// Block a host
 ///
-/// Links to it can no longer be created, and existing ones return 410: immediately on this instance, within two seconds on
-/// the others. An entry with the same host is replaced.
+/// Links to it can no longer be created, and existing ones return 410: immediately on this instance, within two seconds
+/// on the others. An entry with the same host is replaced.
 #[utoipa::path(
     put,
     path = "/api/v1/blocked-hosts/{host}",
@@ -259,9 +259,9 @@ pub(crate) async fn unblock_host(
     author: &Author,
     host: HostPattern,
 ) -> Result<bool, ApiError> {
-    let is_done = links.unblock_host(host.clone()).await.map_err(ApiError::Store)?;
-    if is_done {
+    let was_blocked = links.unblock_host(host.clone()).await.map_err(ApiError::Store)?;
+    if was_blocked {
         author.log_host(HostAction::Unblocked, &host);
     }
-    Ok(is_done)
+    Ok(was_blocked)
 }

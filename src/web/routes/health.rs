@@ -1,4 +1,4 @@
-//! Probes and metrics for load balancers, Prometheus and operators.
+//! Health checks and metrics.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// No cache may answer for the service.
+/// Keeps caches from answering for the service.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 #[derive(Serialize, ToSchema)]
@@ -79,7 +79,7 @@ pub(crate) async fn readyz(
     };
     let store_status = match probe {
         Ok(()) => "ok".into(),
-        // Causes name hosts, so only the listener of the operators shows them.
+        // Causes name hosts, so only the listener for operators shows them.
         Err(error) if config.server.metrics_addr.is_some() => Chain(error.cause()).to_string(),
         Err(_) => "unavailable".into(),
     };

@@ -1,4 +1,4 @@
-//! `GET /{key}/qr`: the short URL as a QR code.
+//! `GET /{key}/qr`: the QR code of a short URL.
 
 use std::sync::Arc;
 
@@ -21,34 +21,34 @@ use crate::{
     },
 };
 
-/// Modules of a QR code, 177 at most with the margin of both sides.
+/// The allowed image sizes, in pixels.
 const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
 
-/// Modules around the code; ISO/IEC 18004 asks for four.
+/// The allowed margins, in modules. ISO/IEC 18004 requires four.
 const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
 
-/// Codes that may wait to be drawn, one at a time. Each takes a few milliseconds of a core.
-const WAITING: usize = 64;
+/// The most queued codes. Drawing one takes a few milliseconds of CPU time.
+const MAX_QUEUED: usize = 64;
 
-/// Draws QR codes one by one, away from the threads of connections.
+/// Draws QR codes one at a time, off the connection threads.
 #[derive(Clone)]
 pub struct Drawing(Arc<Gate>);
 
 impl Default for Drawing {
     fn default() -> Self {
-        Self(Arc::new(Gate::new(1, WAITING)))
+        Self(Arc::new(Gate::new(1, MAX_QUEUED)))
     }
 }
 
 impl Drawing {
-    /// Draws a code that is part of a page; `None` if too many wait for theirs.
+    /// Draws a code for a page; `None` if too many are queued.
     pub(crate) async fn inline(&self, short_url: String) -> Option<String> {
         let draw = move || draw(&short_url, EcLevel::M, Format::Svg, 300, 4);
         let svg = self.0.run(draw).await.ok()?.ok()?;
         String::from_utf8(svg).ok()
     }
 
-    /// Draws a code as its own image.
+    /// Draws a code as an image response.
     pub(crate) async fn image(
         &self,
         short_url: String,
@@ -84,7 +84,7 @@ impl Drawing {
     }
 }
 
-/// Format and size of the code.
+/// Options of a QR code.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -160,7 +160,7 @@ fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> R
     }
 }
 
-/// One path of black bars; the picture scales to `size` pixels.
+/// Draws an SVG of `size` pixels, as one path of black bars.
 fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     let (width, margin) = (code.width(), usize::from(margin));
     let whole = width + 2 * margin;
@@ -186,7 +186,7 @@ fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     )
 }
 
-/// Black and white, a bit for each pixel.
+/// Draws a black and white PNG, with one bit per pixel.
 fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingError> {
     let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
     let scale = (usize::from(size) / (width + 2 * margin)).max(1);
@@ -205,7 +205,7 @@ fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingEr
         (0..scale).for_each(|_| rows.extend_from_slice(&row));
     }
     let mut file = Vec::new();
-    let side = u32::try_from(pixels).expect("a picture of at most 2,048 pixels, or one for each module");
+    let side = u32::try_from(pixels).expect("an image has at most 2,048 pixels, or one per module");
     let mut encoder = png::Encoder::new(&mut file, side, side);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::One);

@@ -1,4 +1,4 @@
-//! A link as its managers see it, and the patch with which they edit it.
+//! A link in the management API, and the patch that edits it.
 
 use std::num::NonZeroU32;
 
@@ -90,7 +90,7 @@ impl LinkBody {
     }
 }
 
-/// A JSON merge patch (RFC 7396) of the fields with which a link is created, apart from its key.
+/// A JSON merge patch (RFC 7396) of a link, without its key.
 #[derive(Deserialize)]
 pub(crate) struct LinkPatch(Map<String, Value>);
 
@@ -111,10 +111,12 @@ impl LinkPatch {
         }
     }
 
-    /// Applies the patch, but for the password, to a link, and validates the result as the fields of a new link.
+    /// Applies the patch, except for the password, to a link.
+    ///
+    /// Validates the result like the fields of a new link.
     pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {
         let known = field_names::<LinkFields>();
-        // A field that `null` removes is not seen by the validation below.
+        // The validation below would not see an unknown field that is null.
         if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
             return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
         }

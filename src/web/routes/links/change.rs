@@ -1,4 +1,6 @@
-//! `/api/v1/links/{key}`: edit, remove, take down and restore a link. Every change is logged with the token's name.
+//! `/api/v1/links/{key}`: edit, delete, take down and restore a link.
+//!
+//! Every change is logged with the name of the token.
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ use crate::{
     },
 };
 
-/// A link that the client may change, and the condition under which it wants to.
+/// An authorized change of a link, and its condition.
 pub(crate) struct LinkToChange {
     author: Author,
     key: Key,
@@ -49,16 +51,16 @@ impl FromRequestParts<AppState> for LinkToChange {
     }
 }
 
-/// The error of a change whose condition fails, for the OpenAPI document.
+/// The error of a change whose condition failed, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 #[response(status = PRECONDITION_FAILED, description = "`precondition_failed`")]
 pub(crate) struct PreconditionFailed(ErrorBody);
 
 /// Edit a link
 ///
-/// A JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes it. `If-Match` prevents overwriting a
-/// concurrent change.
+/// A JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes it. `If-Match` prevents
+/// overwriting a concurrent change.
 #[utoipa::path(
     patch,
     path = "/api/v1/links/{key}",

@@ -1,4 +1,4 @@
-//! `GET /api/v1/links/{key}/stats`: the counts of a link.
+//! `GET /api/v1/links/{key}/stats`: the visits of a link.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -143,7 +143,7 @@ fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
     counts.iter().map(day).collect()
 }
 
-/// Writes counts as CSV (RFC 4180), one per line. A host may contain a comma or a quote, so values are quoted.
+/// Formats counts as CSV (RFC 4180), one per line, with quoted values.
 pub(crate) fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
     for (day, counts) in counts {

@@ -69,7 +69,8 @@ impl TakeDownFields {
 /// The result of one take-down request.
 #[derive(Serialize, ToSchema)]
 struct TakeDownBody {
-    /// Number of links that this request took down or, with `dry_run`, would take down. Excludes links that were already down.
+    /// Number of links that this request took down or, with `dry_run`, would take down. Excludes links that were
+    /// already down.
     done: usize,
     /// Cursor for the next request; null when no links are left.
     #[schema(required = true)]
@@ -78,8 +79,8 @@ struct TakeDownBody {
 
 /// Take down many links
 ///
-/// A request takes down up to 500 links, within a few seconds. Repeat it with `next` as its `cursor` until `next` is null. A
-/// failed request can be retried unchanged.
+/// A request takes down up to 500 links, within a few seconds. Repeat it with `next` as its `cursor` until `next` is
+/// null. A failed request can be retried unchanged.
 #[utoipa::path(
     post,
     path = "/api/v1/links/take-down",
