@@ -1,10 +1,10 @@
-//! Everything that knows HTTP: the router, its middleware, its routes and what they share.
+//! The HTTP layer: router, middleware, routes and pages.
 //!
-//! A request passes [`router`], then the middleware, then one of the routes, which calls a use case of
-//! [`crate::shortener`]. `extract` reads requests for the routes, `respond` writes their answers.
+//! A request passes through the middleware of [`router`] to a route, which calls a use case of [`crate::shortener`].
+//! `extract` parses requests, and `respond` builds responses.
 
 pub(crate) mod extract {
-    //! What the routes and the middleware read from a request.
+    //! Parsing of requests, for routes and middleware.
     pub(crate) mod accept;
     pub(crate) mod body;
     pub(crate) mod client;
@@ -18,7 +18,7 @@ pub(crate) mod extract {
     pub(crate) mod visitor;
 }
 pub(crate) mod middleware {
-    //! What every request passes on its way to a route.
+    //! Middleware, and the state of the limits that routes share.
     pub(crate) mod access_log;
     pub(crate) mod in_flight;
     pub(crate) mod password_attempts;
@@ -30,7 +30,7 @@ mod properties;
 pub(crate) mod respond;
 pub mod router;
 pub(crate) mod routes {
-    //! The routes, a file for each resource.
+    //! The routes, one file per resource.
     pub(crate) mod blocked_hosts;
     pub(crate) mod health;
     pub(crate) mod home;

@@ -1,4 +1,4 @@
-//! Properties of everything that reads a request: no bytes make it panic, and what is read means what was sent.
+//! Properties of request parsing: no input makes it panic, and valid input keeps its meaning.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,7 +19,7 @@ use crate::{
             client::client_ip,
             conditional::{IfMatch, IfNoneMatch, etag},
             ids::{RequestIds, TraceId, X_REQUEST_ID},
-            link_fields::{LinkFields, after, at},
+            link_fields::{LinkFields, checked_timestamp, expiry_after},
             service_url::has_valid_host,
             token::identify,
             visitor::visitor,
@@ -35,7 +35,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// A field value of any bytes that HTTP allows, with many that mean something in one header or another.
+/// Any valid header value, often with bytes that have a meaning.
 fn value() -> impl Strategy<Value = HeaderValue> {
     const MEANINGFUL: &[u8] = b"\",;=*/:.-+%[]@ \t019afqrW";
     let allowed = |byte: u8| match byte {
@@ -82,7 +82,7 @@ fn link(created_at: Timestamp, version: u32) -> Link {
     Link { version, ..link }
 }
 
-/// JSON of any form, in which the names of a link's fields are likely.
+/// Any JSON value, often with names of a link's fields.
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let word = prop_oneof![
         select(vec![
@@ -134,7 +134,7 @@ fn object(members: Vec<(String, serde_json::Value)>) -> serde_json::Value {
     serde_json::Value::Object(members.into_iter().collect())
 }
 
-/// A query or form, in which the names that one of them has are likely.
+/// A query or form, often with known field names.
 fn form() -> impl Strategy<Value = String> {
     const NAMES: [&str; 14] = [
         "url",
@@ -165,7 +165,7 @@ proptest! {
     fn no_element_left_of_the_trusted_ones_changes_the_client(
         left in value(), trusted in vec(value(), 1..4), peer in address(), is_one_line in any::<bool>(),
     ) {
-        // A comma within an element makes it several.
+        // A value with commas counts as several elements.
         let proxies: usize = trusted.iter().map(|value| value.as_bytes().split(|byte| *byte == b',').count()).sum();
         let right = trusted.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
         let alone = header(&X_FORWARDED_FOR, &right);
@@ -194,7 +194,7 @@ proptest! {
     }
 
     #[test]
-    fn a_valid_host_is_one_that_no_url_reads_otherwise(value in value()) {
+    fn a_valid_host_stays_the_host_in_a_url(value in value()) {
         let headers = header(&header::HOST, &value);
         if has_valid_host(Version::HTTP_11, &headers)
             && let Ok(base) = format!("http://{}/", value.to_str().unwrap()).parse::<BaseUrl>()
@@ -204,7 +204,7 @@ proptest! {
     }
 
     #[test]
-    fn a_condition_holds_only_for_the_tag_of_the_link(
+    fn if_match_holds_only_for_the_tag_of_the_link(
         headers in headers(header::IF_MATCH), second in 0..100_000_000_000_i64, version in 1..u32::MAX,
     ) {
         let link = link(Timestamp::from_second(second).unwrap(), version);
@@ -217,31 +217,31 @@ proptest! {
     }
 
     #[test]
-    fn a_tag_that_was_given_out_is_recognised_among_others(
+    fn an_issued_tag_is_recognised_among_others(
         second in 0..100_000_000_000_i64, version in 1..u32::MAX, before in text("([!#-+--~]{1,9},)?"), after in text("(,[!#-+--~]{1,9})?"),
     ) {
         let link = link(Timestamp::from_second(second).unwrap(), version);
         let tag = etag(&link).to_str().unwrap().to_owned();
         let list = format!("{before} {tag} {after}");
         prop_assert!(IfMatch::from_headers(&header(&header::IF_MATCH, &list)).check(&link).is_ok());
-        prop_assert!(IfNoneMatch::from_headers(&header(&header::IF_NONE_MATCH, &list)).knows(&link));
+        prop_assert!(IfNoneMatch::from_headers(&header(&header::IF_NONE_MATCH, &list)).matches(&link));
         let newer = self::link(link.created_at, version + 1);
         prop_assert!(IfMatch::from_headers(&header(&header::IF_MATCH, tag)).check(&newer).is_err());
     }
 
     #[test]
-    fn no_if_none_match_panics(headers in headers(header::IF_NONE_MATCH)) {
-        IfNoneMatch::from_headers(&headers).knows(&link(Timestamp::UNIX_EPOCH, 1));
+    fn no_if_none_match_header_panics(headers in headers(header::IF_NONE_MATCH)) {
+        IfNoneMatch::from_headers(&headers).matches(&link(Timestamp::UNIX_EPOCH, 1));
     }
 
     #[test]
-    fn what_is_preferred_is_among_the_offers(headers in headers(header::ACCEPT)) {
+    fn the_preferred_type_is_one_of_the_offers(headers in headers(header::ACCEPT)) {
         const OFFERS: [&str; 3] = ["application/json", "text/plain", "text/html"];
         prop_assert!(OFFERS.contains(&preferred(&headers, &OFFERS)));
     }
 
     #[test]
-    fn only_the_token_itself_is_authorised(headers in headers(header::AUTHORIZATION), token in text("[!-+--9;-~]{16,40}")) {
+    fn only_the_exact_token_is_authorised(headers in headers(header::AUTHORIZATION), token in text("[!-+--9;-~]{16,40}")) {
         let tokens: Tokens = format!("name:{token}:read").parse().unwrap();
         let find = |headers| identify(&tokens, headers, Timestamp::UNIX_EPOCH).map(|token| (token.name.as_str(), token.scope));
         prop_assert!(find(&headers).is_err());
@@ -307,8 +307,8 @@ proptest! {
     }
 
     #[test]
-    fn an_expiry_can_be_kept_and_written(time in timestamp()) {
-        if let Ok(kept) = at("expires_at", time) {
+    fn an_expiry_survives_storing_and_formatting(time in timestamp()) {
+        if let Ok(kept) = checked_timestamp("expires_at", time) {
             prop_assert!(time.duration_since(kept).abs() < SignedDuration::from_millis(1));
             prop_assert_eq!(at_millisecond(kept.as_millisecond()), kept);
             prop_assert_eq!(kept.to_string().parse::<Timestamp>().unwrap(), kept);
@@ -316,22 +316,22 @@ proptest! {
     }
 
     #[test]
-    fn a_time_from_now_on_is_never_in_the_past(now in timestamp(), text in text("[0-9]{0,22}|([0-9]{1,12} ?(ns|ms|s|m|min|h|d|w|M|y) ?){1,3}|\\PC{0,10}")) {
+    fn expires_in_never_leads_to_the_past(now in timestamp(), text in text("[0-9]{0,22}|([0-9]{1,12} ?(ns|ms|s|m|min|h|d|w|M|y) ?){1,3}|\\PC{0,10}")) {
         let now = whole_milliseconds(now).unwrap_or(Timestamp::UNIX_EPOCH);
-        if let Ok(expiry) = after(now, &text) {
+        if let Ok(expiry) = expiry_after(now, &text) {
             prop_assert!(expiry >= now);
-            prop_assert!(at("expires_in", expiry).is_ok());
+            prop_assert!(checked_timestamp("expires_in", expiry).is_ok());
         }
     }
 
     #[test]
-    fn seconds_from_now_on_are_seconds(seconds in 0..10_000_000_000_u64) {
-        let expiry = after(Timestamp::UNIX_EPOCH, &seconds.to_string()).unwrap();
+    fn a_plain_number_in_expires_in_is_seconds(seconds in 0..10_000_000_000_u64) {
+        let expiry = expiry_after(Timestamp::UNIX_EPOCH, &seconds.to_string()).unwrap();
         prop_assert_eq!(expiry.as_second(), i64::try_from(seconds).unwrap());
     }
 
     #[test]
-    fn no_json_makes_the_fields_of_a_link_panic(value in vec((field(), json()), 0..6).prop_map(object), now in timestamp()) {
+    fn no_json_makes_link_fields_panic(value in vec((field(), json()), 0..6).prop_map(object), now in timestamp()) {
         let text = value.to_string();
         if let Ok(fields) = serde_json::from_str::<LinkFields>(&text) {
             let _ = fields.read(now);
@@ -344,7 +344,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_fields_of_a_link_panic(bytes in vec(any::<u8>(), 0..60), form in form()) {
+    fn no_bytes_make_link_fields_panic(bytes in vec(any::<u8>(), 0..60), form in form()) {
         let _ = serde_json::from_slice::<LinkFields>(&bytes);
         for text in [&bytes, form.as_bytes()] {
             if let Ok(fields) = serde_html_form::from_bytes::<LinkFields>(text) {

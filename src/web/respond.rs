@@ -1,4 +1,4 @@
-//! What answers have in common: errors, pages, JSON and headers.
+//! Building blocks of responses: errors, pages, JSON and headers.
 
 pub(crate) mod error;
 pub(crate) mod fallback;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::error::ApiError;
 
-/// JSON that ends with a line feed, so that a terminal shows its prompt on a line of its own.
+/// A JSON body with a final line feed, for terminals.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -27,7 +27,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Adds headers that keep a browser from guessing, framing or running anything.
+/// Adds headers that forbid content sniffing, framing and scripts, unless already set.
 pub(crate) fn secure_headers(headers: &mut HeaderMap) {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

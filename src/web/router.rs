@@ -1,4 +1,4 @@
-//! The routes, and the one stack of middleware around them.
+//! The routes and their middleware stack.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -32,14 +32,14 @@ use super::{
 };
 use crate::config::LimitOptions;
 
-/// Everything that answers a request, from the access log inwards. Cheap to clone.
+/// The complete service, from the access log inwards. Cheap to clone.
 pub type HttpService = AccessLog<Router>;
 
 /// Returns the public service.
 pub fn public(state: &AppState) -> HttpService {
-    let refused_codes = state.metrics.rate_limited.with_label_values(&["qr_code"]);
-    let codes = state.config.limits.rate_limit.0.map(|rate| Arc::new(ClientLimit::new(rate, refused_codes)));
-    let mut routes = public_routes(codes)
+    let refused = state.metrics.rate_limited.with_label_values(&["qr_code"]);
+    let qr_limit = state.config.limits.rate_limit.0.map(|rate| Arc::new(ClientLimit::new(rate, refused)));
+    let mut routes = public_routes(qr_limit)
         .merge(ui::routes(state).into())
         .layer(from_fn_with_state(state.in_flight.clone(), in_flight::limit))
         .layer(from_fn(in_flight::finish_changes))
@@ -50,25 +50,26 @@ pub fn public(state: &AppState) -> HttpService {
     serve(routes, Some(FastPath::new(state.shortener.clone())), state)
 }
 
-/// Returns the service of the second listener, for operators.
+/// Returns the service of the listener for operators.
 pub fn operations(state: &AppState) -> HttpService {
     serve(operations_routes().merge(health_routes()), None, state)
 }
 
-/// Returns the keys that would hide a path of the service: the first segment of each route.
+/// Returns the reserved keys: the first path segment of each route.
 pub fn reserved_keys() -> HashSet<String> {
     let routes = public_routes(None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()
 }
 
-/// The routes of programs. Each is added by `routes!`, which puts it into the OpenAPI document and among the reserved keys.
+/// Returns the routes for API clients and visitors.
 ///
-/// `codes` limits QR codes.
-fn public_routes(codes: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
+/// `routes!` also adds each one to the OpenAPI document and to the reserved keys. `qr_limit` is the rate limit of QR
+/// codes.
+fn public_routes(qr_limit: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
     let mut qr_routes: UtoipaMethodRouter<AppState> = routes!(qr::qr);
-    if let Some(codes) = codes {
-        qr_routes = qr_routes.layer(from_fn_with_state(codes, rate_limit::limit_rate));
+    if let Some(limit) = qr_limit {
+        qr_routes = qr_routes.layer(from_fn_with_state(limit, rate_limit::limit_rate));
     }
     let batch_layers =
         (axum::Extension(links::batch::Turns::default()), DefaultBodyLimit::max(links::batch::MAX_BODY));
@@ -81,8 +82,8 @@ fn public_routes(codes: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
         .routes(routes!(links::index, links::create))
         .routes(routes!(blocked_hosts::index))
         .routes(routes!(blocked_hosts::show, blocked_hosts::block, blocked_hosts::unblock))
-        .routes(links::with_the_link_of_that_name(batch))
-        .routes(links::with_the_link_of_that_name(routes!(links::take_down::take_down_many)))
+        .routes(links::with_link_methods(batch))
+        .routes(links::with_link_methods(routes!(links::take_down::take_down_many)))
         .routes(routes!(links::show, links::change::edit, links::change::remove))
         .routes(routes!(links::change::take_down))
         .routes(routes!(links::change::restore))
@@ -92,7 +93,9 @@ fn public_routes(codes: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
         .routes(routes!(assets::favicon))
 }
 
-/// These take no slot: a busy service is alive, and its metrics say that it is busy.
+/// Returns the health check.
+///
+/// It needs no slot, because a busy service is still alive.
 fn health_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::healthz))
 }
@@ -101,8 +104,9 @@ fn operations_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// Wraps the routes in their middleware. The order below is from the outermost inwards: what runs out of time,
-/// panics or is refused is still logged and counted.
+/// Wraps the routes in their middleware, listed below from the outermost inwards.
+///
+/// Timeouts, panics and refusals happen inside the access log, so they are logged and counted.
 fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let LimitOptions { request_timeout, max_body, .. } = state.config.limits;
@@ -123,7 +127,7 @@ fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &A
     AccessLog::new(router, Observer::new(fast_path, state))
 }
 
-/// Tells the access log, which is outside the router, which route was taken.
+/// Passes the matched route on to the access log.
 async fn tag_route(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     if let Some(route) = route {

@@ -1,4 +1,4 @@
-//! What the routes and the middleware share.
+//! State shared by the routes and the middleware.
 
 use std::sync::{
     Arc,
@@ -24,7 +24,7 @@ use crate::{
     tokens::{LiveTokens, Tokens},
 };
 
-/// The parts that handlers use. Cheap to clone.
+/// The dependencies of handlers. Cheap to clone.
 #[derive(Clone, FromRef)]
 pub struct AppState {
     pub shortener: Arc<Shortener>,
@@ -43,18 +43,18 @@ pub struct AppState {
 }
 
 impl AppState {
-    /// Returns the tokens that are accepted now, unless they have expired.
+    /// Returns the current tokens, including those that have expired.
     pub(crate) fn tokens(&self) -> Arc<Tokens> {
         self.live_tokens.current()
     }
 }
 
-/// A flag that is raised once, when the service begins to end.
+/// A flag that is raised once, when shutdown begins.
 #[derive(Clone, Debug, Default)]
 pub struct Draining(Arc<AtomicBool>);
 
 impl Draining {
-    /// Raises the flag: from now on `/readyz` answers 503, and each response closes its connection.
+    /// Raises the flag: `/readyz` returns 503, and each response closes its connection.
     pub fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

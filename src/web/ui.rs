@@ -1,8 +1,8 @@
-//! Pages for people: rendered on the server, complete without scripts, made of the same use cases as the API.
+//! The web UI: rendered on the server, usable without scripts, and built on the same use cases as the API.
 //!
-//! Every path has a second segment, such as `/ui/links`, so that a link can have the key `ui`. The pages are not part of
-//! the OpenAPI document, which is for programs. A form answers with a redirect to a page that shows the result, so that
-//! reloading repeats nothing. If something is wrong it answers with the form, filled in, and the status of the error.
+//! Every path has a second segment, such as `/ui/links`, so that a link can have the key `ui`. The pages are not part
+//! of the OpenAPI document. A successful form redirects to a page that shows the result, so that a reload repeats
+//! nothing. A failed one shows the form again, filled in, with the status of the error.
 
 pub(crate) mod assets;
 mod blocked_hosts;
@@ -28,7 +28,9 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use super::{respond::error::ApiError, state::AppState};
 use crate::config::Config;
 
-/// Returns the routes of the pages. Assets are also those of error pages, so they are always there.
+/// Returns the routes of the pages.
+///
+/// Error pages use the assets even without a UI, so those are always included.
 pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let assets = Router::new().route("/ui/assets/{name}", get(assets::show));
     if !state.config.access.ui {
@@ -44,19 +46,19 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
         .route("/ui/links/{key}/qr", get(link::code))
         .route("/ui/links/{key}/take-down", post(link::stop::take_down))
         .route("/ui/links/{key}/restore", post(link::stop::restore))
-        .route("/ui/links/{key}/delete", get(link::stop::ask).post(link::stop::delete))
+        .route("/ui/links/{key}/delete", get(link::stop::confirm_delete).post(link::stop::delete))
         .route("/ui/blocked-hosts", get(blocked_hosts::show).post(blocked_hosts::block))
         .route("/ui/blocked-hosts/unblock", post(blocked_hosts::unblock))
         .layer(same_origin(&state.config));
     assets.merge(pages)
 }
 
-/// Refuses forms that other websites send, by the headers `Sec-Fetch-Site` and `Origin`.
+/// Refuses forms sent by other websites, by `Sec-Fetch-Site` and `Origin`.
 fn same_origin(
     config: &Config,
 ) -> CsrfLayer<impl FnMut(ProtectionError) -> Response + Clone + Send + 'static> {
     let layer = CsrfLayer::new();
-    // Behind a proxy that changes `Host`, only this tells the service its own origin.
+    // Behind a proxy that changes `Host`, only `BASE_URL` gives the service's own origin.
     let layer = match &config.server.base_url {
         Some(base_url) => {
             layer.add_trusted_origin(base_url.origin()).expect("a base URL has an http(s) origin")
@@ -66,7 +68,7 @@ fn same_origin(
     layer.with_rejection_response(|_| ApiError::CrossOrigin.into_response())
 }
 
-/// Returns the answer to a form that has done its work: a redirect to a page.
+/// Returns the redirect to a page after a successful form.
 fn see_other(path: String) -> Response {
     let location = HeaderValue::try_from(path).map_err(|error| ApiError::Internal(error.into()));
     location.map_or_else(IntoResponse::into_response, |location| {

@@ -71,7 +71,7 @@ async fn a_wrong_date_or_duration_is_named_with_an_example() {
     let at_once =
         "the link would expire immediately: expires_at must be in the future, and expires_in more than 0"
             .to_owned();
-    let unexpected = "the request body is not as expected: ";
+    let unexpected = "invalid request body: ";
     for (name, value, code, sentence) in [
         ("expires_at", json!("tomorrow"), "invalid_body", format!("{unexpected}expires_at: {timestamp}")),
         ("starts_at", json!("2030-01-31"), "invalid_body", format!("{unexpected}starts_at: {timestamp}")),
@@ -92,7 +92,7 @@ async fn a_wrong_date_or_duration_is_named_with_an_example() {
         ("/api/v1/links/k/stats?from=2030-01-01&to=2030-02-30", "to: takes a date such as 2030-01-31"),
     ] {
         let response = app.client.get(app.url(path)).bearer_auth(TOKEN).send().await.unwrap();
-        let expected = format!("the query is not as expected: {sentence}");
+        let expected = format!("invalid query: {sentence}");
         assert_eq!(assert_error(response, 400, "invalid_query").await, expected);
     }
 }
@@ -118,7 +118,7 @@ async fn a_field_of_another_type_is_named_and_a_password_is_not_repeated() {
         ("password", json!(12345), "password: takes a string"),
         ("tags", json!(["a", 1]), "tags[1]: invalid type: integer `1`, expected a string"),
     ] {
-        let expected = format!("the request body is not as expected: {reason}");
+        let expected = format!("invalid request body: {reason}");
         let link = json!({ "url": "https://example.com", name: value });
         assert_eq!(refusal(&app, "/shorten", JSON, &link.to_string(), "invalid_body").await, expected);
         let batch = json!({ "links": [{ "url": "https://example.com" }, link] }).to_string();

@@ -232,7 +232,7 @@ async fn home_leads_browsers_away_and_the_form_keeps_a_page() {
     let home = browse(&app, "/").send().await.unwrap();
     assert_leads(&home, 302, HOME);
     assert_eq!(home.headers()[header::CACHE_CONTROL], "no-store");
-    assert!(app.get("/").await.text().await.unwrap().starts_with("urlshort makes short links."));
+    assert!(app.get("/").await.text().await.unwrap().starts_with("urlshort shortens links."));
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), None, "it is no short link");
 
     let form = browse(&app, "/ui/new").send().await.unwrap().text().await.unwrap();
@@ -261,7 +261,7 @@ async fn home_leads_browsers_away_and_the_form_keeps_a_page() {
     assert_leads(&post("/ui/new", &right, cookie).await.unwrap(), 303, "/ui/new?made=ours");
     let page = browse(&app, "/ui/links/ours").header(header::COOKIE, cookie).send().await.unwrap();
     let page = page.text().await.unwrap();
-    assert!(page.contains("browsers are led to <a href=\"https://www.example.com/own\""), "{page}");
+    assert!(page.contains("browsers go to <a href=\"https://www.example.com/own\""), "{page}");
     let offer = browse(&app, "/unknown").header(header::COOKIE, cookie).send().await.unwrap();
     assert!(offer.text().await.unwrap().contains("href=\"/ui/new?key=unknown\""));
     assert_leads(&post("/ui/sign-out", &[], cookie).await.unwrap(), 303, "/ui/new");

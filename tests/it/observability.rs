@@ -130,7 +130,7 @@ async fn each_failure_is_logged_once_with_its_cause() {
         causes,
         [
             ("ERROR", 504, &Value::from("the request took longer than 50ms")),
-            ("ERROR", 500, &Value::from("a handler has panicked")),
+            ("ERROR", 500, &Value::from("a handler panicked")),
             ("ERROR", 503, &Value::from("the store failed: out of order")),
         ]
     );

@@ -233,7 +233,7 @@ async fn browsers_are_shown_pages_and_others_json() {
     assert!(page(browse(&app, "/no/such/path").await, 404).await.contains("Not found"));
     make(&app, json!({ "url": "https://example.com", "key": "k", "expires_in": 1 })).await;
     app.advance(Duration::from_secs(1));
-    assert!(page(browse(&app, "/k").await, 410).await.contains("No longer there"));
+    assert!(page(browse(&app, "/k").await, 410).await.contains("No longer available"));
     let json = app.get("/k").await;
     assert_eq!(json.headers()[header::VARY], "Accept");
     assert_error(json, 410, "gone").await;

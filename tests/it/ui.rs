@@ -127,7 +127,7 @@ async fn a_form_with_errors_comes_back_filled_in() {
     assert!(!page.contains("secret-word"), "a password is not sent back");
     for (form, status, sentence) in [
         (&[("url", "nonsense")][..], 400, "Enter a web address"),
-        (&[("url", "https://a.example"), ("key", "api")], 409, "is a path of the service"),
+        (&[("url", "https://a.example"), ("key", "api")], 409, "is reserved"),
         (&[("url", "https://a.example"), ("max_visits", "0")], 400, "Enter a whole number"),
         (&[("url", "https://a.example"), ("expires_at", "soon")], 400, "Enter a date"),
         (&[("url", &app.url("/x"))], 400, "Long URL"),

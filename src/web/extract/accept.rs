@@ -2,8 +2,10 @@
 
 use axum::http::{HeaderMap, header};
 
-/// The offer that the `Accept` header ranks highest, the earlier one in a tie. Where the header is missing or takes
-/// none of them, the first offer: a representation that was not asked for helps more than a refusal.
+/// Returns the offer that the `Accept` header ranks highest.
+///
+/// A tie goes to the earlier offer. Without a header or a match, it is the first offer: an unrequested representation
+/// helps more than a 406.
 pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
     let accepted: Vec<_> = headers
         .get_all(header::ACCEPT)
@@ -22,7 +24,7 @@ pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'stati
     best.0
 }
 
-/// A media range and its weight.
+/// Returns a media range and its weight.
 fn parse_range(text: &str) -> (&str, f32) {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().unwrap_or_default();
@@ -30,7 +32,7 @@ fn parse_range(text: &str) -> (&str, f32) {
     (range, weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0)))
 }
 
-/// The weight of the most specific range that `offer` falls into.
+/// Returns the weight of the most specific range that matches `offer`.
 fn quality(accepted: &[(&str, f32)], offer: &str) -> f32 {
     let main_type = offer.split('/').next().unwrap_or_default();
     let weight_of = |wanted: &str| {

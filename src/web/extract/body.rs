@@ -1,4 +1,4 @@
-//! The body of a request, JSON or a form, and its query.
+//! Request bodies, as JSON or a form, and queries.
 
 use std::fmt::Display;
 
@@ -20,8 +20,8 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::AppState};
 
-/// The size of a body, in bytes, that takes well under a millisecond to decode.
-const LARGE: usize = 64 << 10;
+/// The largest body to decode inline, in bytes, which takes well under a millisecond.
+const MAX_INLINE: usize = 64 << 10;
 
 /// A body of type `T`, sent as a JSON object or as a form.
 pub(crate) struct Payload<T>(pub(crate) T);
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> 
             _ => return Err(ApiError::UnsupportedMediaType),
         };
         let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
-        // Half of the request's time, so that a slow client is told so before the service has to call itself slow.
+        // Half of the request timeout, so that a slow client gets a 408 before the request becomes a 504.
         let limit = state.config.limits.request_timeout / 2;
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
         let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
@@ -57,8 +57,9 @@ impl<T: DeserializeOwned + Send + 'static> OptionalFromRequest<AppState> for Pay
     }
 }
 
-/// Reads a whole body, without a slot and within the budget of bytes, and takes the slot again. The bytes count in the
-/// budget until the permit is dropped.
+/// Reads a whole body, without holding a slot.
+///
+/// The bytes count towards the body budget until the permit is dropped.
 async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
     slot.pause();
     let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
@@ -76,12 +77,12 @@ async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePer
     Ok((bytes, reserved))
 }
 
-/// Decodes a body. A large one is decoded elsewhere: the other connections of this thread would have to wait.
+/// Decodes a body, off this thread if it is large, so that other connections don't wait.
 async fn decoded<T: Send + 'static>(
     body: Vec<u8>,
     decode: fn(&[u8]) -> Result<T, ApiError>,
 ) -> Result<T, ApiError> {
-    if body.len() <= LARGE {
+    if body.len() <= MAX_INLINE {
         return decode(&body);
     }
     let task = tokio::task::spawn_blocking(move || decode(&body));
@@ -102,7 +103,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let broken = |error: serde_json::Error| ApiError::BrokenJson(error.to_string());
-    // serde would also take the fields from an array, by their order.
+    // serde would also accept an array, with the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         let is_empty = body.trim_ascii().is_empty();
         return Err(match serde_json::from_slice::<IgnoredAny>(body) {
@@ -120,14 +121,14 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    // `curl -d` sends this type unless it is told another. A form encodes a brace.
+    // `curl -d` sends the form type by default. A real form would encode the brace.
     if body.trim_ascii_start().first() == Some(&b'{') {
         return Err(ApiError::JsonAsForm);
     }
     url_encoded(body).map_err(ApiError::UnexpectedBody)
 }
 
-/// Decodes fields that were read already.
+/// Decodes a JSON object into `T`.
 pub(crate) fn from_fields<T: DeserializeOwned>(fields: Map<String, Value>) -> Result<T, ApiError> {
     let decoded = serde_path_to_error::deserialize(Value::Object(fields));
     decoded.map_err(|error| ApiError::UnexpectedBody(description(&error)))
@@ -138,7 +139,9 @@ fn url_encoded<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     serde_html_form::from_bytes(text).map_err(|error| wrong_field::<T, _>(again(), &error))
 }
 
-/// Decodes once more, to name the field of an error. Only errors pay for keeping track of it.
+/// Describes an error with its field, by decoding again.
+///
+/// Tracking the path is slow, so only failed requests do it.
 fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
     again: D,
     error: &D::Error,
@@ -149,10 +152,10 @@ fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
     }
 }
 
-/// Returns the path of the field and what is wrong with it, without a wrong password.
+/// Returns the path of the field and the reason, but never the value of a password.
 fn description(error: &serde_path_to_error::Error<impl Display>) -> String {
     let (path, reason) = (error.path().to_string(), error.inner().to_string());
-    // The path says where better than a position, which serde_json puts behind the reason.
+    // The path is more useful than the position that serde_json appends to the reason.
     let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
     match path.rsplit('.').next() {
         _ if reason.starts_with("unknown field") || path == "." => reason.into(),
@@ -168,11 +171,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_large_body_is_decoded_away_from_the_connections_thread() {
+    async fn a_large_body_is_decoded_off_the_connection_thread() {
         fn here(_: &[u8]) -> Result<ThreadId, ApiError> {
             Ok(thread::current().id())
         }
-        for (length, is_here) in [(LARGE, true), (LARGE + 1, false)] {
+        for (length, is_here) in [(MAX_INLINE, true), (MAX_INLINE + 1, false)] {
             let decoded = decoded(vec![b' '; length], here).await.unwrap();
             assert_eq!(decoded == thread::current().id(), is_here, "{length} bytes");
         }

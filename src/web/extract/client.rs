@@ -20,16 +20,18 @@ pub(crate) struct ClientIp(pub(crate) IpAddr);
 impl ClientIp {
     /// Returns the client of a request that has passed the access log.
     pub(crate) fn of(parts: &Parts) -> Self {
-        parts.extensions.get().copied().expect("the access log tells every request its client")
+        parts.extensions.get().copied().expect("the access log gives every request a client")
     }
 
-    /// The address that limits are kept for.
+    /// Returns the address that limits apply to.
     pub(crate) fn limit_key(self) -> IpAddr {
         client_network(self.0)
     }
 }
 
-/// Returns the address that limits are kept for: one IPv4 address, or the /64 network that one IPv6 customer has.
+/// Returns the address that limits apply to: an IPv4 address, or an IPv6 /64 network.
+///
+/// A single IPv6 customer usually has a whole /64.
 pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -48,8 +50,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     }
 }
 
-/// Returns the client's address: the peer, or behind `proxies` trusted proxies the address that the outermost of them
-/// saw, which is the `proxies`-th from the right in `X-Forwarded-For`. A client can invent everything further left.
+/// Returns the address of the client.
+///
+/// Without trusted proxies it is the peer. Behind `proxies` trusted proxies it is the address that the outermost proxy
+/// saw: the `proxies`-th from the right in `X-Forwarded-For`. A client can forge everything further left.
 pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> ClientIp {
     let nth = proxies.checked_sub(1);
     let forwarded =
@@ -57,7 +61,7 @@ pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> Cl
     ClientIp(forwarded.unwrap_or(peer).to_canonical())
 }
 
-/// Warns of a proxy in front that `TRUSTED_PROXIES` does not know of, once.
+/// A one-time warning about a proxy that `TRUSTED_PROXIES` does not count.
 #[derive(Debug)]
 pub(crate) struct UnknownProxy(Once);
 
@@ -66,8 +70,8 @@ impl UnknownProxy {
         Self(Once::new())
     }
 
-    /// Looks at a request from `peer`.
-    pub(crate) fn look_at(&self, peer: IpAddr, headers: &HeaderMap) {
+    /// Warns if a request from `peer` has passed a proxy.
+    pub(crate) fn check(&self, peer: IpAddr, headers: &HeaderMap) {
         if !self.0.is_completed() && headers.contains_key(X_FORWARDED_FOR) {
             self.0.call_once(|| {
                 tracing::warn!(%peer, "X-Forwarded-For is ignored: behind a proxy, set TRUSTED_PROXIES");
@@ -76,14 +80,15 @@ impl UnknownProxy {
     }
 }
 
-/// Parses an address as proxies write it: bare, or with a port.
+/// Parses an address with or without a port, as proxies write it.
 fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// Returns the elements of a comma-separated header, which may be repeated, from right to left. They are bytes: a client
-/// that sends an element which is not text must not hide those that proxies appended.
+/// Returns the elements of a comma-separated, possibly repeated header, from right to left.
+///
+/// They are bytes, so that an element that is not text does not hide those that proxies appended.
 pub(crate) fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_clients_are_one_per_network() {
+    fn ipv6_clients_of_one_network_share_a_limit() {
         let key = |text: &str| ClientIp(text.parse().unwrap()).limit_key();
         assert_eq!(key("2001:db8:1:2:3:4:5:6"), key("2001:db8:1:2::1"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));

@@ -1,4 +1,4 @@
-//! Entity tags of links, and the conditions that clients put on them (RFC 9110, sections 8.8.3 and 13.1).
+//! Entity tags of links, and conditional requests (RFC 9110, sections 8.8.3 and 13.1).
 
 use std::convert::Infallible;
 
@@ -13,34 +13,36 @@ use crate::{
     web::{respond::error::ApiError, state::AppState},
 };
 
-/// Returns the entity tag of a link. It changes with each version, and when the key is used again.
+/// Returns the entity tag of a link.
+///
+/// It changes with each version, and when a key is reused after a deletion.
 pub(crate) fn etag(link: &Link) -> HeaderValue {
     HeaderValue::from_str(&etag_text(link)).expect("hexadecimal digits make a header")
 }
 
-/// Returns the entity tag of a link as text, for a form.
+/// Returns the entity tag of a link as text, for a form field.
 pub(crate) fn etag_text(link: &Link) -> String {
     format!("\"{:x}-{}\"", link.created_at.as_millisecond(), link.version)
 }
 
-/// The entity tags of the link that a client wants to change.
+/// The `If-Match` condition of a change.
 ///
-/// Only a missing header is no condition. One that is empty or can't be read lists no tag that could match, so it fails
-/// for each link: its client wants to be protected from changes by others. (The typed header of `axum-extra` asserts that
-/// tags have no space in them, which a client can send.)
+/// Without the header there is no condition. An empty or unreadable header matches no link, because its client wants to
+/// be protected from concurrent changes. (The typed header of `axum-extra` asserts that a tag has no space, but a
+/// client can send one.)
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfMatch {
-    /// Change the link only if this is its entity tag
+    /// Change the link only if this is its current entity tag
     #[param(rename = "If-Match", value_type = Option<String>)]
     tags: Option<Vec<String>>,
 }
 
-/// The entity tags of the link that a client has cached.
+/// The `If-None-Match` condition of a read.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfNoneMatch {
-    /// Answer 304 if this is the link's entity tag
+    /// Return 304 if this is the current entity tag of the link
     #[param(rename = "If-None-Match", value_type = Option<String>)]
     tags: Vec<String>,
 }
@@ -52,7 +54,7 @@ impl IfMatch {
         Self { tags: if is_any { None } else { Some(tags) } }
     }
 
-    /// Checks that `link` is the one that the client has seen.
+    /// Checks that `link` is the version that the client has seen.
     ///
     /// # Errors
     /// [`ApiError::Changed`].
@@ -60,7 +62,7 @@ impl IfMatch {
         if self.holds(link) { Ok(()) } else { Err(ApiError::Changed) }
     }
 
-    /// Returns whether one of the tags is that of `link`. Weak tags never match.
+    /// Returns whether `link` meets the condition. Weak tags never match.
     fn holds(&self, link: &Link) -> bool {
         self.tags.as_ref().is_none_or(|tags| tags.iter().any(|tag| etag(link) == tag.as_str()))
     }
@@ -71,8 +73,8 @@ impl IfNoneMatch {
         Self { tags: list(headers, &header::IF_NONE_MATCH) }
     }
 
-    /// Returns whether the client has cached `link` as it is.
-    pub(crate) fn knows(&self, link: &Link) -> bool {
+    /// Returns whether the client has cached this version of `link`.
+    pub(crate) fn matches(&self, link: &Link) -> bool {
         self.tags.iter().any(|tag| tag == "*" || etag(link) == tag.strip_prefix("W/").unwrap_or(tag))
     }
 }
@@ -93,7 +95,7 @@ impl FromRequestParts<AppState> for IfNoneMatch {
     }
 }
 
-/// The elements of a list of entity tags; those that this service gives out have no comma in them.
+/// Returns the entity tags in a header. Splitting at commas is safe: this service issues none in its tags.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let tags = lines.flat_map(|line| line.split(',')).map(str::trim);
@@ -105,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_holds_for_what_was_seen() {
+    fn a_condition_holds_only_for_the_current_tag() {
         let link = Link::new(
             "k".parse().unwrap(),
             "https://a.example".parse().unwrap(),
@@ -129,7 +131,7 @@ mod tests {
         }
         assert!(IfMatch::from_headers(&HeaderMap::new()).holds(&link));
         let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, "W/\"0-1\"".parse().unwrap())]);
-        assert!(IfNoneMatch::from_headers(&headers).knows(&link));
-        assert!(!IfNoneMatch::from_headers(&HeaderMap::new()).knows(&link));
+        assert!(IfNoneMatch::from_headers(&headers).matches(&link));
+        assert!(!IfNoneMatch::from_headers(&HeaderMap::new()).matches(&link));
     }
 }

@@ -1,5 +1,6 @@
-//! Readers for fields that take values of several types. They keep nothing but the value that is wanted; an untagged enum
-//! would first copy the client's input, at many times its size.
+//! Deserializers for fields that accept several types.
+//!
+//! They keep only the resulting value. An untagged enum would first buffer the client's input, at many times its size.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -11,7 +12,7 @@ use serde::{
 
 use crate::link::options::InvalidTags;
 
-/// The most words that are read for one link, repeated ones included.
+/// The most words in one list, including duplicates.
 const MAX_WORDS: usize = 100;
 
 /// Reads a string; anything else counts as missing.
@@ -65,10 +66,10 @@ pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(StringOrNothing)
 }
 
-/// The description of a duration, for errors.
+/// Description of a duration, for errors.
 pub(crate) const DURATION: &str = "a number of seconds, or a duration such as 30d, 12h or 90min";
 
-/// Reads a duration as text: a string, or a whole number, which a form can't tell from one.
+/// Reads a duration as text: a string or a whole number, which look alike in a form.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct TextOrNumber;
 
@@ -104,14 +105,14 @@ pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
     deserializer.deserialize_option(Parsed::new("an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"))
 }
 
-/// Reads a day.
+/// Reads a date.
 pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
     deserializer.deserialize_option(Parsed::new("a date such as 2030-01-31"))
 }
 
-/// A reader for values that are parsed from text.
+/// A visitor that parses a string into `T`.
 struct Parsed<T> {
-    /// The description of the values, for errors.
+    /// Description of a valid value, for errors.
     expected: &'static str,
     value: PhantomData<T>,
 }
@@ -142,7 +143,7 @@ impl<'de, T: FromStr> Visitor<'de> for Parsed<T> {
     }
 }
 
-/// Reads a list of words, or one string in which commas separate them.
+/// Reads a list of words, or one string of comma-separated words.
 pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Words;
 
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_of_another_type_is_nothing_or_refused() {
+    fn a_value_of_another_type_is_ignored_or_refused() {
         for (value, expected) in [
             (json!("x"), Some("x")),
             (json!(null), None),
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn words_end_at_a_bound() {
+    fn the_number_of_words_is_bounded() {
         assert_eq!(words(&json!(["a", "b"])).unwrap(), ["a", "b"]);
         assert_eq!(words(&json!("a,,b,")).unwrap(), ["a", "b"]);
         for count in [MAX_WORDS, MAX_WORDS + 1] {

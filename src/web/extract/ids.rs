@@ -1,4 +1,4 @@
-//! The ids of a request: its own, and that of the distributed trace that it belongs to.
+//! Request ids, and the ids of distributed traces.
 
 use std::{
     convert::Infallible,
@@ -16,14 +16,15 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// The longest request id accepted from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// Makes ids of 32 hexadecimal digits. They are a keyed hash of a running number, so that they don't show how many
-/// requests a service answers.
+/// A generator of request ids: 32 hexadecimal digits.
+///
+/// Each id is a keyed hash of a counter, so it does not reveal the number of requests.
 pub struct RequestIds {
     hasher: RandomState,
     next: AtomicU64,
 }
 
-/// The id of a request, as an extension of it.
+/// The id of a request, kept in its extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
@@ -47,12 +48,12 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 }
 
 impl RequestIds {
-    /// `[u64; 4]` is the key of the hash.
+    /// Creates a generator. The argument is the key of the hash.
     pub(crate) fn new([a, b, c, d]: [u64; 4]) -> Self {
         Self { hasher: RandomState::with_seeds(a, b, c, d), next: AtomicU64::new(0) }
     }
 
-    /// Returns the id that the client sent, where it can be logged, or else a new one.
+    /// Returns the id that the client sent if it is safe to log, or a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let is_sane = |id: &&HeaderValue| {
             (1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -70,10 +71,12 @@ impl RequestIds {
     }
 }
 
-/// Returns the sixteen hexadecimal digits of `number`, computed side by side: every request needs thirty-two.
+/// Returns the 16 hexadecimal digits of `number`.
+///
+/// All digits are computed in parallel, because every request needs 32.
 fn hex(number: u64) -> [u8; 16] {
     const ONES: u128 = u128::from_ne_bytes([1; 16]);
-    // Each step moves half of the bits up, until every byte holds four.
+    // Each step moves half of the bits up, until every byte holds four bits.
     let mut digits = u128::from(number);
     for bits in [32, 16, 8, 4] {
         let kept = u128::MAX / ((1 << (2 * bits)) - 1) * ((1 << bits) - 1);
@@ -86,24 +89,26 @@ fn hex(number: u64) -> [u8; 16] {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// The id of the distributed trace that a request belongs to: 32 lower-case hexadecimal digits, not all of them zero.
+/// A trace id: 32 lower-case hexadecimal digits, not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceId([u8; 32]);
 
 impl TraceId {
-    /// Returns the id of W3C Trace Context, or else that of AWS X-Ray, which load balancers add.
+    /// Returns the id from W3C Trace Context, or else from AWS X-Ray, which load balancers add.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         match (parents.next(), parents.next()) {
             (Some(parent), None) => Self::from_traceparent(parent.to_str().ok()?),
-            // The standard allows only one; of two, nobody knows which is right.
+            // The standard allows only one, and two are ambiguous.
             _ => None,
         }
         .or_else(|| Self::from_x_ray(headers.get(X_AMZN_TRACE_ID)?.to_str().ok()?))
     }
 
-    /// Reads `version-trace-parent-flags` (<https://www.w3.org/TR/trace-context/#traceparent-header>). Later versions may
-    /// append fields; version ff is not allowed.
+    /// Parses `version-trace-parent-flags`.
+    ///
+    /// Later versions may append fields; version ff is invalid
+    /// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
     fn from_traceparent(header: &str) -> Option<Self> {
         let mut fields = header.split('-');
         let [version, trace, parent, flags] =
@@ -117,8 +122,9 @@ impl TraceId {
         Self::from_digits(trace.bytes()).filter(|_| is_valid)
     }
 
-    /// Reads `Root=1-TIME-UNIQUE` among fields separated by semicolons. The 8 digits of the time and the 24 others
-    /// together are the id that the W3C form would have
+    /// Parses `Root=1-TIME-UNIQUE` among semicolon-separated fields.
+    ///
+    /// The 8 digits of the time and the 24 others together form the W3C trace id
     /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-traceids>).
     fn from_x_ray(header: &str) -> Option<Self> {
         let root = header.split(';').find_map(|field| field.trim().strip_prefix("Root=1-"))?;
@@ -140,7 +146,7 @@ impl TraceId {
     }
 }
 
-/// Returns whether `text` is that many lower-case hexadecimal digits.
+/// Returns whether `text` has exactly this number of lower-case hexadecimal digits.
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
@@ -156,14 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_those_of_the_number() {
+    fn hex_matches_the_standard_formatting() {
         for number in [0, 1, 0x9a, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
             assert_eq!(str::from_utf8(&hex(number)).unwrap(), format!("{number:016x}"));
         }
     }
 
     #[test]
-    fn ids_are_distinct_and_have_no_part_in_common() {
+    fn ids_differ_in_every_part() {
         let ids = RequestIds::new([1, 2, 3, 4]);
         let ids: Vec<_> = (0..1000).map(|_| ids.next().to_str().unwrap().to_owned()).collect();
         for part in [0..8, 8..16, 16..24, 24..32] {
@@ -185,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_traceparent_is_read_as_the_standard_says() {
+    fn a_traceparent_is_parsed_by_the_standard() {
         for (header, is_valid) in [
             ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true),
             ("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00", true),
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_of_an_x_ray_header_is_read_wherever_it_stands() {
+    fn the_root_of_an_x_ray_header_is_found_at_any_position() {
         for (header, is_valid) in [
             ("Root=1-4bf92f35-77b34da6a3ce929d0e0e4736", true),
             ("Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=53995c3f42cd8ad8;Sampled=1", true),
@@ -235,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_goes_first_and_only_where_it_stands_once() {
+    fn a_single_traceparent_takes_precedence_over_x_ray() {
         let x_ray = (X_AMZN_TRACE_ID, "Root=1-11111111-111111111111111111111111");
         let parent = (TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         assert_eq!(trace_id(&[x_ray.clone(), parent.clone()]).unwrap(), ID);

@@ -1,4 +1,4 @@
-//! The fields of a link in requests.
+//! The fields of a link in a request.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -19,31 +19,31 @@ use crate::{
     },
 };
 
-/// A link to make.
+/// The fields of a new link.
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LinkFields {
-    /// Target: an absolute http or https URL, without user name and password, of at most 2,048 bytes.
+    /// Target: an absolute http or https URL of at most 2,048 bytes, without user name or password.
     #[serde(default, deserialize_with = "string_or_nothing")]
     #[schema(value_type = String, format = Uri, required = true, example = "https://example.com/a/long/path")]
     url: Option<String>,
-    /// Key; drawn by the service if it is missing.
+    /// Custom key; by default the service chooses one.
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     key: Option<String>,
-    /// Start: until then the link answers 404.
+    /// Start: the link returns 404 until then.
     #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2029-12-01T00:00:00Z")]
     starts_at: Option<Timestamp>,
-    /// Expiry as a timestamp. Not together with `expires_in`.
+    /// Expiry as a timestamp. Excludes `expires_in`.
     #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
     expires_at: Option<Timestamp>,
-    /// Expiry from now: seconds, or a duration such as `30d`, `12h` or `90min`.
+    /// Time until expiry: seconds, or a duration such as `30d`, `12h` or `90min`.
     #[serde(default, deserialize_with = "duration")]
     #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<String>,
-    /// Limit of visits by people.
+    /// Limit on visits by people.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, example = 100)]
     max_visits: Option<NonZeroU32>,
@@ -51,47 +51,47 @@ pub(crate) struct LinkFields {
     #[serde(default)]
     #[schema(value_type = Option<u16>, default = 302, example = 302)]
     redirect: Option<u16>,
-    /// Add the query of the short URL to that of the target.
+    /// Append the query of the short URL to that of the target.
     #[serde(default)]
     forward_query: bool,
-    /// Page that browsers are led to once the link has expired or is used up: a URL as that of the target. Needs a token.
+    /// Page that browsers are sent to once the link has expired or is used up. Same rules as `url`. Needs a token.
     #[serde(default)]
     #[schema(format = Uri, example = "https://example.com/sale-is-over")]
     gone_url: Option<String>,
-    /// Title, of 1 to 255 characters.
+    /// Title: 1 to 255 characters.
     #[serde(default)]
     #[schema(example = "Spring sale")]
     title: Option<String>,
-    /// Labels used to filter links: at most 20, each of 1 to 64 characters; in a form separated by commas.
+    /// Labels used to filter links: at most 20, each 1 to 64 characters long; separated by commas in a form.
     #[serde(default, deserialize_with = "words")]
     #[schema(example = json!(["sale", "spring"]))]
     tags: Vec<String>,
-    /// Password that visitors need, of 1 to 128 bytes.
+    /// Password that visitors need: 1 to 128 bytes.
     #[serde(default)]
     #[schema(format = Password)]
     password: Option<String>,
 }
 
 impl LinkFields {
-    pub(crate) fn have_password(&self) -> bool {
+    pub(crate) fn has_password(&self) -> bool {
         self.password.is_some()
     }
 
-    /// Returns whether the same fields would mean something else later.
-    pub(crate) fn depend_on_the_time(&self) -> bool {
+    /// Returns whether the meaning of the fields depends on the time of the request.
+    pub(crate) fn depends_on_time(&self) -> bool {
         self.expires_in.is_some()
     }
 
-    /// Validates the fields at `now`.
+    /// Validates the fields of a link created at `now`.
     pub(crate) fn read(self, now: Timestamp) -> Result<NewLink, ApiError> {
         let expires_at = match (self.expires_at, self.expires_in) {
             (Some(_), Some(_)) => {
-                return Err(ApiError::InvalidOption("expires_at and expires_in don't go together".into()));
+                return Err(ApiError::InvalidOption("set either expires_at or expires_in, not both".into()));
             }
-            (time, None) => time.map(|time| at("expires_at", time)).transpose()?,
-            (None, Some(time)) => Some(after(now, &time)?),
+            (time, None) => time.map(|time| checked_timestamp("expires_at", time)).transpose()?,
+            (None, Some(time)) => Some(expiry_after(now, &time)?),
         };
-        let starts_at = self.starts_at.map(|time| at("starts_at", time)).transpose()?;
+        let starts_at = self.starts_at.map(|time| checked_timestamp("starts_at", time)).transpose()?;
         if starts_at.zip(expires_at).is_some_and(|(start, expiry)| start >= expiry) {
             return Err(ApiError::InvalidOption("starts_at must be before the expiry".into()));
         }
@@ -123,13 +123,13 @@ impl LinkFields {
     }
 }
 
-/// Validates the timestamp of a field.
-pub(crate) fn at(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
+/// Validates the timestamp of a field, and truncates it to milliseconds.
+pub(crate) fn checked_timestamp(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
     whole_milliseconds(time).map_err(|error| ApiError::InvalidOption(format!("{field}: {error}")))
 }
 
-/// Returns the expiry that is `time` after `now`.
-pub(crate) fn after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
+/// Returns the expiry `time` after `now`.
+pub(crate) fn expiry_after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
     let invalid = |reason| ApiError::InvalidOption(format!("expires_in: {reason}"));
     let seconds = time.parse().ok().map(Duration::from_secs);
     let duration = seconds

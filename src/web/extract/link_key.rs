@@ -11,7 +11,7 @@ use crate::{
     web::{respond::error::ApiError, state::AppState},
 };
 
-/// The key in the path. Any other text is the key of no link: 404.
+/// The key in the path. An invalid key is a 404.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct LinkKey {
@@ -20,7 +20,7 @@ pub(crate) struct LinkKey {
     pub(crate) key: Key,
 }
 
-/// The path of a short URL: a key to follow, or one with `+` to preview.
+/// The path of a short URL: a key to follow, or a key and `+` to preview.
 pub(crate) enum ShortPath {
     Follow(Key),
     Preview(Key),
@@ -32,7 +32,7 @@ impl FromRequestParts<AppState> for LinkKey {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
         let key = match (&segment(parts).await, parts.extensions.get::<MatchedPath>()) {
             (Ok(Path(key)), _) => key.parse(),
-            // A route without a parameter ends with its key, see `links::with_the_link_of_that_name`.
+            // A route without a parameter ends with the key; see `links::with_link_methods`.
             (Err(_), Some(route)) if !route.as_str().contains('{') => {
                 route.as_str().rsplit('/').next().unwrap_or_default().parse()
             }

@@ -1,4 +1,4 @@
-//! The address by which a client reached this service.
+//! The service's own URL, as the client sees it.
 
 use axum::{
     extract::FromRequestParts,
@@ -13,11 +13,12 @@ use crate::{
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The longest host, in bytes, with its port. A DNS name has at most 253, but no public one with a port is that long.
+/// The longest host with its port, in bytes. A DNS name can have 253, but no public one is that long.
 const MAX_HOST: usize = 255;
 
-/// Returns whether the request has one `Host` with the syntax of a host, as HTTP/1.1 requires (RFC 9112, section 3.2).
-/// Before that version it may be missing.
+/// Returns whether the request has exactly one valid `Host` (RFC 9112, section 3.2).
+///
+/// It may be missing before HTTP/1.1.
 pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -27,8 +28,9 @@ pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). A slash or a question mark
-/// would make part of it a path or a query.
+/// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
+///
+/// A slash or a question mark would make part of it a path or a query.
 fn is_host(host: &[u8]) -> bool {
     let is_valid = |byte: &u8| {
         matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
@@ -38,7 +40,7 @@ fn is_host(host: &[u8]) -> bool {
     host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 
-/// The base of short URLs: `BASE_URL`, or else the address that the request was sent to.
+/// The base of short URLs: `BASE_URL`, or else the host of the request.
 pub(crate) struct ServiceUrl(pub(crate) BaseUrl);
 
 impl FromRequestParts<AppState> for ServiceUrl {
@@ -53,7 +55,7 @@ fn service_url(parts: &Parts, options: &ServerOptions) -> Result<BaseUrl, ApiErr
     if let Some(base) = &options.base_url {
         return Ok(base.clone());
     }
-    // Proxies append to X-Forwarded-For, but many replace X-Forwarded-Proto: one value may speak for several.
+    // Proxies append to X-Forwarded-For, but many replace X-Forwarded-Proto, so one value may cover several proxies.
     let scheme = from_right(&parts.headers, &X_FORWARDED_PROTO).take(options.trusted_proxies.into()).last();
     let scheme = match scheme {
         Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https",

@@ -1,4 +1,4 @@
-//! The permissions of a client: `Authorization: Bearer TOKEN` (RFC 6750).
+//! Authorization by `Authorization: Bearer TOKEN` (RFC 6750).
 
 use axum::{
     extract::FromRequestParts,
@@ -19,16 +19,16 @@ use crate::{
     },
 };
 
-/// A client that may view links.
+/// A client whose token may view links.
 pub(crate) struct MayRead;
 
-/// A client that may change links.
+/// A client whose token may change links.
 pub(crate) struct MayWrite(pub(crate) Author);
 
-/// A client that may create a link now, with a token.
+/// A client whose token may create a link, within its rate limit.
 pub(crate) struct MayCreate(pub(crate) Author);
 
-/// A client that may create a link now with `POST /shorten`.
+/// A client that may use `POST /shorten`, within its rate limit.
 pub(crate) struct MayShorten(pub(crate) Author);
 
 /// The author of a change, for the audit log.
@@ -39,7 +39,7 @@ pub(crate) struct Author {
     pub(crate) client: ClientIp,
 }
 
-/// A change of a link, under its name in the audit log.
+/// A change of a link, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Created,
@@ -61,7 +61,7 @@ impl Action {
     }
 }
 
-/// A change of the blocked hosts, under its name in the audit log.
+/// A change of the blocked hosts, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostAction {
     Blocked,
@@ -82,14 +82,14 @@ impl Author {
         Self { name, request_id: RequestId::of(parts), client: ClientIp::of(parts) }
     }
 
-    /// Writes the audit line of a change. The target is not logged: it may be confidential.
+    /// Logs a change of a link, without the target, which may be confidential.
     pub(crate) fn log(&self, action: Action, key: &Key) {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
         tracing::info!(action, %key, token = name.as_str(), request_id, %client_ip, "link changed");
     }
 
-    /// Writes the audit line of a change of the blocked hosts.
+    /// Logs a change of the blocked hosts.
     pub(crate) fn log_host(&self, action: HostAction, host: &HostPattern) {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
@@ -127,7 +127,7 @@ impl FromRequestParts<AppState> for MayCreate {
 impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
-    /// A token that is sent must be valid, even where none is needed: its name becomes the creator of the link.
+    /// Checks a token even if none is required: its name becomes the creator of the link.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         if state.config.access.public_shorten && !parts.headers.contains_key(header::AUTHORIZATION) {
             let author = Author::new(Creator::PUBLIC, parts);
@@ -142,8 +142,8 @@ impl FromRequestParts<AppState> for MayShorten {
 /// Returns the name of the request's token.
 ///
 /// # Errors
-/// [`ApiError::Unauthorized`] without a valid token, [`ApiError::RateLimited`] instead for a client that has sent many,
-/// [`ApiError::Forbidden`] if the scope of the token is less than `needed`.
+/// [`ApiError::Unauthorized`] without a valid token, or [`ApiError::RateLimited`] after many of them;
+/// [`ApiError::Forbidden`] if the token lacks the `needed` scope.
 fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, ApiError> {
     match identify(&state.tokens(), &parts.headers, state.shortener.clock.now()) {
         Ok(token) if token.scope >= needed => Ok(token.name.clone()),
@@ -154,10 +154,10 @@ fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, 
     }
 }
 
-/// Returns the token of a request with these headers.
+/// Returns the token in the headers of a request.
 ///
 /// # Errors
-/// The reason why no token is accepted.
+/// See [`TokenFailure`].
 pub(crate) fn identify<'a>(
     tokens: &'a Tokens,
     headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! The visitor who follows a link, judged by headers: a person with some device, or a bot.
+//! Classification of visitors by their headers: a person with a device, or a bot.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::clicks::{Device, Referrer, Visitor};
 
-/// Headers that mark a prefetch: nobody looks at the response yet.
+/// Headers of a prefetch, whose response nobody may ever see.
 const PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -23,8 +23,10 @@ enum Sign {
     Desktop,
 }
 
-/// Parts of user agents, in lower case. Link previews and crawlers name themselves; the lists of
-/// <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot> were the guide.
+/// Substrings of user agents, in lower case.
+///
+/// Link previews and crawlers usually name themselves. Based on the lists of
+/// <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot>.
 const SIGNS: &[(&str, Sign)] = &[
     ("bot", Sign::Bot),
     ("crawl", Sign::Bot),
@@ -78,7 +80,9 @@ const SIGNS: &[(&str, Sign)] = &[
     ("android", Sign::Tablet),
 ];
 
-/// One pass over the agent finds all of them. Android without `Mobile` is a tablet, as its makers advise.
+/// Matches all of [`SIGNS`] in one pass.
+///
+/// Android without `Mobile` is a tablet, as Google recommends.
 static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
     DFA::builder()
         .ascii_case_insensitive(true)
@@ -86,16 +90,16 @@ static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
         .expect("a few dozen words make a small automaton")
 });
 
-/// Returns the visitor who sent these headers.
+/// Returns the visitor with these headers.
 pub fn visitor(headers: &HeaderMap) -> Visitor {
-    // One pass compares less than a look-up of each name would hash.
+    // One pass over the names is cheaper than hashing each one for a lookup.
     if headers.keys().any(|name| PREFETCH.contains(name)) {
         return Visitor::Bot;
     }
     let automaton = &*AUTOMATON;
     let agent = headers.get(header::USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     let (mut mobile, mut tablet, mut desktop) = (false, false, false);
-    // The automaton is stepped here: the library's search for words that overlap does twice as much for each byte.
+    // Stepping the automaton here takes half the work per byte of the library's overlapping search.
     let mut state = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
     for byte in agent {
         state = automaton.next_state(Anchored::No, state, *byte);
@@ -122,7 +126,7 @@ pub fn visitor(headers: &HeaderMap) -> Visitor {
     Visitor::Person { device, referrer: referrer(headers) }
 }
 
-/// Returns the host of the page with the link, without its port.
+/// Returns the host of the referring page, without its port.
 fn referrer(headers: &HeaderMap) -> Option<Referrer> {
     let url = headers.get(header::REFERER)?.to_str().ok()?;
     let rest = url.split_once(':')?.1.strip_prefix("//")?;
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn people_are_told_apart_by_their_device() {
+    fn people_are_classified_by_device() {
         for (agent, device) in [
             (
                 "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36",
@@ -181,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn bots_previews_and_prefetches_are_no_people() {
+    fn bots_previews_and_prefetches_are_not_people() {
         for agent in [
             "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
             "facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)",
@@ -207,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_referrer_is_the_host_of_the_page_alone() {
+    fn the_referrer_is_only_the_host_of_the_page() {
         for (url, host) in [
             ("https://News.example/secret/path?q=1", Some("news.example")),
             ("http://user:pw@a.example:8080/", Some("a.example")),

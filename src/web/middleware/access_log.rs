@@ -1,5 +1,6 @@
-//! The outermost layer: gives each request its id and its client, and when it is over writes the log line and counts
-//! it, whatever became of it.
+//! The outermost layer: assigns each request its id and client address, and logs and counts it when it ends.
+//!
+//! It also covers requests that were refused, failed, or were abandoned by their client.
 
 use std::{
     convert::Infallible,
@@ -35,23 +36,25 @@ use crate::{
         },
         respond::{
             error::{ApiError, Failed},
-            fallback::LedElsewhere,
+            fallback::FallbackTaken,
         },
         routes::redirect::{self, FastPath},
         state::{AppState, Draining},
     },
 };
 
-/// The status by which nginx, and so most dashboards, counts a client that did not wait for its answer.
+/// The status that nginx logs for a client that disconnected early.
+///
+/// Most dashboards know it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The label of a request that matches no route.
 const UNMATCHED: &str = "unmatched";
 
-/// The outcomes that the service level indicator tells apart.
+/// The outcomes that the service level indicator distinguishes.
 const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
 
-/// A service whose requests are logged and counted. [`AccessLog::for_peer`] returns one for each connection.
+/// A service that logs and counts its requests. [`AccessLog::for_peer`] returns one for each connection.
 #[derive(Clone)]
 pub struct AccessLog<S> {
     inner: S,
@@ -61,7 +64,7 @@ pub struct AccessLog<S> {
 
 /// The part of the access log that all connections share.
 pub(crate) struct Observer {
-    /// Only on the listener where links are followed.
+    /// `None` on the listener for operators.
     fast_path: Option<FastPath>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
@@ -69,10 +72,10 @@ pub(crate) struct Observer {
     trusted_proxies: usize,
     /// Only on the listener for clients, and only without trusted proxies.
     unknown_proxy: Option<UnknownProxy>,
-    /// Browsers are told to come by TLS only (RFC 6797) where the service's own address says that they can.
+    /// Sends HSTS (RFC 6797) if the service's own address uses HTTPS.
     strict_transport: bool,
     ids: Arc<RequestIds>,
-    /// The series of a GET that is redirected with 302, looked up once: most requests are that.
+    /// The counter of the usual case, a GET with 302, looked up once.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
@@ -81,8 +84,8 @@ impl Observer {
     pub(crate) fn new(fast_path: Option<FastPath>, state: &AppState) -> Self {
         let server = &state.config.server;
         for outcome in REDIRECT_OUTCOMES {
-            // From the start and at zero: Prometheus sees no increase where a series begins, so the first errors of an
-            // instance would count for nothing.
+            // Starts each series at zero: Prometheus sees no increase in the first sample of a series, so the first
+            // errors of an instance would not count.
             state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
@@ -104,7 +107,7 @@ impl Observer {
         }
     }
 
-    /// Records a request that was answered, or given up by its client.
+    /// Logs and counts a completed or abandoned request.
     fn record(&self, seen: &Seen<'_>, route: &str, end: End<'_>) {
         let End { status, error, fallback } = end;
         let duration = seen.start.elapsed();
@@ -115,7 +118,7 @@ impl Observer {
         } else {
             let labels = [route, method_label(seen.method), status.as_str()];
             self.metrics.http_requests.with_label_values(&labels).inc();
-            // A fallback says nothing about the service level of redirects.
+            // A fallback must not count towards the service level of redirects.
             let outcome = if fallback.is_some() { "fallback" } else { outcome(status) };
             let duration_seconds = self.metrics.http_request_duration.with_label_values(&[route, outcome]);
             duration_seconds.observe(duration.as_secs_f64());
@@ -134,7 +137,7 @@ impl Observer {
             error,
         };
         line.log(match route {
-            // A probe comes every few seconds, and the store's failure has its own line.
+            // Probes come every few seconds, and a store failure has its own log line.
             "/healthz" | "/readyz" => Level::DEBUG,
             _ if status.is_server_error() => Level::ERROR,
             "/metrics" => Level::DEBUG,
@@ -142,7 +145,7 @@ impl Observer {
         });
     }
 
-    /// Adds the headers of every response.
+    /// Adds the headers that every response has.
     fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         headers.insert(X_REQUEST_ID, request_id);
         if self.strict_transport {
@@ -154,7 +157,7 @@ impl Observer {
     }
 }
 
-/// The end of a request.
+/// The outcome of a request.
 struct End<'a> {
     status: StatusCode,
     /// The cause of a 5xx.
@@ -162,7 +165,7 @@ struct End<'a> {
     fallback: Option<FallbackSource>,
 }
 
-/// A request as it is recorded.
+/// The recorded parts of a request.
 struct Seen<'a> {
     start: Instant,
     method: &'a Method,
@@ -182,7 +185,7 @@ impl<S> AccessLog<S> {
         &self.observer.metrics
     }
 
-    /// Logs and counts a request that could not be parsed and was answered with `status`.
+    /// Logs and counts a request that could not be parsed.
     pub fn record_malformed(&self, status: StatusCode, error: &hyper::Error) {
         let labels = [UNMATCHED, "other", status.as_str()];
         self.observer.metrics.http_requests.with_label_values(&labels).inc();
@@ -216,13 +219,13 @@ where
         let client = client_ip(peer, request.headers(), observer.trusted_proxies);
         let request_id = observer.ids.of(request.headers());
         let trace_id = TraceId::of(request.headers());
-        let at_once = if has_valid_host(request.version(), request.headers()) {
+        let immediate = if has_valid_host(request.version(), request.headers()) {
             let redirect = observer.fast_path.as_ref().and_then(|fast_path| fast_path.answer(&request));
             redirect.map(|response| (response, redirect::ROUTE))
         } else {
             Some((ApiError::InvalidHost.into_response(), UNMATCHED))
         };
-        if let Some((mut response, route)) = at_once {
+        if let Some((mut response, route)) = immediate {
             let seen = Seen {
                 start,
                 method: request.method(),
@@ -238,7 +241,7 @@ where
             return Either::Left(ready_now(Ok(response)));
         }
         if let Some(unknown_proxy) = &observer.unknown_proxy {
-            unknown_proxy.look_at(peer, request.headers());
+            unknown_proxy.check(peer, request.headers());
         }
         observer.metrics.http_requests_in_flight.inc();
         let exchange = Exchange {
@@ -254,7 +257,7 @@ where
         };
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(RequestId(request_id));
-        // A router has no state that would have to be ready.
+        // A router is always ready, so `poll_ready` is not needed.
         Either::Right(Observed { response: self.inner.clone().call(request), exchange: Some(exchange) })
     }
 }
@@ -281,7 +284,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// A request that the router answers. If it is dropped before, its client has hung up.
+/// A request in the router. If it is dropped before its end, the client has hung up.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,
@@ -300,7 +303,7 @@ impl Exchange {
         let matched = response.extensions_mut().remove::<MatchedPath>();
         let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
         let (status, cause) = (response.status(), take_cause(response));
-        let fallback = response.extensions_mut().remove().map(|LedElsewhere(source)| source);
+        let fallback = response.extensions_mut().remove().map(|FallbackTaken(source)| source);
         self.record(route, End { status, error: cause.as_deref(), fallback });
         let request_id = std::mem::replace(&mut self.request_id, HeaderValue::from_static(""));
         self.observer.complete(response.headers_mut(), request_id);
@@ -320,8 +323,9 @@ impl Exchange {
         self.observer.record(&seen, route, end);
     }
 
-    /// Guesses the route of a request that was dropped. Redirects must be counted: a client that waits in vain for one is
-    /// a failure of the service level.
+    /// Returns the likely route of an abandoned request.
+    ///
+    /// Abandoned redirects must be counted: they violate the service level.
     fn probable_route(&self) -> &'static str {
         let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
@@ -340,13 +344,15 @@ impl Drop for Exchange {
     }
 }
 
-/// Takes the cause of a 5xx from its response.
+/// Removes the cause of a 5xx from its response.
 fn take_cause(response: &mut Response) -> Option<String> {
     let Failed(error) = response.extensions_mut().remove()?;
     response.status().is_server_error().then(|| error.cause())
 }
 
-/// Returns the label of a method. Clients can invent methods, but labels must be bounded.
+/// Returns the label of a method.
+///
+/// Clients can invent methods, but the number of labels must be bounded.
 fn method_label(method: &Method) -> &'static str {
     const KNOWN: [Method; 8] = [
         Method::GET,
@@ -362,7 +368,7 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
 }
 
-/// Returns the label of a status.
+/// Returns the outcome label of a status.
 fn outcome(status: StatusCode) -> &'static str {
     match status.as_u16() {
         CLIENT_CLOSED_REQUEST => "abandoned",

@@ -1,4 +1,4 @@
-//! The bounds that all requests share: slots for those in progress, and bytes of bodies that are being read.
+//! Limits shared by all requests: slots for requests in progress, and a byte budget for bodies.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::web::respond::error::ApiError;
 
-/// Bytes that the bodies being read may hold together.
+/// The most bytes of all bodies being read or decoded.
 const BODY_BYTES: usize = 16 << 20;
 
-/// The slots of a listener, and the budget of request bodies.
+/// The slots and the body budget of the public listener.
 #[derive(Clone)]
 pub struct InFlight {
     slots: Arc<Semaphore>,
@@ -24,7 +24,7 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// `limit` requests in progress at most.
+    /// Allows at most `limit` requests in progress.
     pub fn new(limit: u32) -> Self {
         let slots = Arc::new(Semaphore::new(limit as usize));
         Self { slots, limit, body_bytes: Arc::new(Semaphore::new(BODY_BYTES)) }
@@ -32,12 +32,14 @@ impl InFlight {
 
     /// Waits until no request is in progress.
     pub async fn wait_for_all(&self) {
-        // Fails only on a closed semaphore, and nothing closes it.
+        // Fails only on a closed semaphore, which never happens.
         let _ = self.slots.acquire_many(self.limit).await;
     }
 }
 
-/// The slot of one request. It is given up while the body arrives, so that slow clients hold no slots.
+/// The slot of one request.
+///
+/// It is released while the body arrives, so that slow clients hold no slots.
 #[derive(Clone)]
 pub(crate) struct Slot {
     in_flight: InFlight,
@@ -45,21 +47,21 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn take(in_flight: InFlight) -> Result<Self, ApiError> {
+    fn acquire(in_flight: InFlight) -> Result<Self, ApiError> {
         let slot = Self { in_flight, permit: Arc::default() };
         slot.resume()?;
         Ok(slot)
     }
 
-    /// Gives the slot up until [`Slot::resume`].
+    /// Releases the slot until [`Slot::resume`].
     pub(crate) fn pause(&self) {
         self.set(None);
     }
 
-    /// Takes a slot again.
+    /// Acquires a slot again.
     ///
     /// # Errors
-    /// [`ApiError::Overloaded`] where none is free.
+    /// [`ApiError::Overloaded`] if no slot is free.
     pub(crate) fn resume(&self) -> Result<(), ApiError> {
         let permit = self.in_flight.slots.clone().try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
         self.set(Some(permit));
@@ -70,19 +72,19 @@ impl Slot {
         *self.permit.lock() = permit;
     }
 
-    /// Takes `bytes` of the budget for bodies, until the permit is dropped.
+    /// Reserves `bytes` of the body budget, until the permit is dropped.
     ///
     /// # Errors
-    /// [`ApiError::Overloaded`] where the budget is used up.
+    /// [`ApiError::Overloaded`] if the budget is exhausted.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodyTooLarge)?;
         self.in_flight.body_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| ApiError::Overloaded)
     }
 }
 
-/// Middleware: holds a slot for each request, or answers 503.
+/// Middleware: acquires a slot for each request, or returns 503.
 pub(crate) async fn limit(State(in_flight): State<InFlight>, mut request: Request, next: Next) -> Response {
-    match Slot::take(in_flight) {
+    match Slot::acquire(in_flight) {
         Ok(slot) => {
             request.extensions_mut().insert(slot.clone());
             let response = next.run(request).await;
@@ -93,9 +95,10 @@ pub(crate) async fn limit(State(in_flight): State<InFlight>, mut request: Reques
     }
 }
 
-/// Middleware: a request that may change something runs to its end even if its client hangs up. Otherwise the store
-/// could be changed and the cache, the log and the metrics would not know. It runs outside [`limit`], so the request
-/// keeps its slot to its end and the drain waits for it.
+/// Middleware: completes unsafe requests even if the client hangs up.
+///
+/// Otherwise a change could reach the store but not the cache, the log and the metrics. It runs outside [`limit`], so
+/// the request keeps its slot until it ends, and the drain waits for it.
 pub(crate) async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;

@@ -1,9 +1,9 @@
 //! The limit on password attempts.
 //!
-//! Only failures count, for each client and link by themselves: any number of visitors who know the password get in, and
-//! nobody can use up another's tries. A link that many clients guess at together makes each of them wait longer after a
-//! failure, unless it has got in before. A first try is always free, so a guesser with very many addresses is held up by
-//! the password alone: how long it is, and what checking it costs.
+//! Only failures count, separately for each pair of client and link: any number of visitors who know the password get
+//! in, and nobody can use up the attempts of someone else. While many clients guess at one link, each of them has to
+//! wait longer after a failure, unless it has succeeded before. A first attempt is always free, so against an attacker
+//! with very many addresses only the password itself protects the link: its length and the cost of checking it.
 
 use std::{
     collections::HashMap,
@@ -21,23 +21,23 @@ use crate::{
     web::{extract::client::ClientIp, respond::error::ApiError},
 };
 
-/// Failures of one client at one link per minute.
+/// The allowed failures of one client on one link per minute.
 const PER_CLIENT: f64 = 10.0;
 
-/// Failures at one link per minute, of all clients, from which on it is under attack.
+/// The failures on one link per minute that count as an attack.
 const PER_LINK: f64 = 60.0;
 
-/// The wait after a failure at a link under attack.
+/// The wait after a failure on a link under attack.
 const LONG_WAIT: Duration = Duration::from_mins(1);
 
-/// Links that one client may have failed at and not been forgiven yet.
+/// The most links with recent failures of one client.
 const LINKS_PER_CLIENT: usize = 100;
 
-/// Tries of one client that may wait for their turn: they take turns, so that a client can't take all threads.
-const WAITING: usize = 100;
+/// The most queued attempts of one client. They run one at a time, so that one client can't occupy all threads.
+const MAX_QUEUED: usize = 100;
 
-/// Clients, and links, that are remembered. Those that were not seen lately are forgotten first.
-const REMEMBERED: usize = 10_000;
+/// The most clients, and the most links, to remember. The cache evicts those not seen recently.
+const CACHE_ENTRIES: usize = 10_000;
 
 /// The recent attempts of all clients.
 pub struct Attempts {
@@ -50,23 +50,25 @@ struct Client {
     tries: Mutex<HashMap<Key, Tries>>,
 }
 
-/// The attempts of one client at one link.
+/// The attempts of one client on one link.
 #[derive(Default)]
 struct Tries {
     failures: Failures,
     last_failure: Option<Instant>,
-    got_in: bool,
+    has_succeeded: bool,
 }
 
-/// A number of failures that falls steadily.
+/// A number of failures that decays at a constant rate.
 #[derive(Default)]
 struct Failures {
     count: f64,
     at: Option<Instant>,
 }
 
-/// A try under way. It counts as a failure until [`Attempt::forgive`] or [`Attempt::succeed`] says otherwise, so that
-/// hanging up early gains nothing.
+/// An attempt in progress.
+///
+/// It counts as a failure until [`Attempt::forgive`] or [`Attempt::succeed`], so that a client gains nothing by hanging
+/// up.
 pub(crate) struct Attempt {
     client: Arc<Client>,
     link: Arc<Mutex<Failures>>,
@@ -77,19 +79,19 @@ pub(crate) struct Attempt {
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self { clients: Cache::new(REMEMBERED), links: Cache::new(REMEMBERED) }
+        Self { clients: Cache::new(CACHE_ENTRIES), links: Cache::new(CACHE_ENTRIES) }
     }
 }
 
 impl Attempts {
-    /// Refuses a client that has to wait, before anything is read from it.
+    /// Refuses a client that has to wait, before its body is read.
     pub(crate) fn check(&self, client: ClientIp, key: &Key) -> Result<(), ApiError> {
         let Some(client) = self.clients.get(&client.limit_key()) else { return Ok(()) };
         let failures = self.links.get(key);
         client.admit(key, failures.as_deref(), Instant::now()).map_err(ApiError::RateLimited)
     }
 
-    /// Begins a try as soon as the client's earlier ones are over.
+    /// Begins an attempt once the client's earlier ones are over.
     pub(crate) async fn begin(&self, client: ClientIp, key: &Key) -> Result<Attempt, ApiError> {
         let client =
             self.clients.get_or_insert_with(&client.limit_key(), || Ok::<_, ApiError>(Arc::default()))?;
@@ -105,12 +107,12 @@ impl Attempts {
 
 impl Default for Client {
     fn default() -> Self {
-        Self { turns: Gate::new(1, WAITING), tries: Mutex::default() }
+        Self { turns: Gate::new(1, MAX_QUEUED), tries: Mutex::default() }
     }
 }
 
 impl Client {
-    /// Lets a try at the link `key` begin, or says how long it has to wait.
+    /// Admits an attempt on the link `key`, or returns the time to wait.
     fn admit(&self, key: &Key, link: Option<&Mutex<Failures>>, now: Instant) -> Result<(), Duration> {
         let mut tries = self.tries.lock();
         let Some(tried) = tries.get_mut(key) else {
@@ -123,12 +125,12 @@ impl Client {
         let is_attacked = link.is_some_and(|link| link.lock().count(PER_LINK, now) >= PER_LINK);
         let waited = tried.last_failure.map_or(LONG_WAIT, |last| now.saturating_duration_since(last));
         match LONG_WAIT.saturating_sub(waited) {
-            wait if is_attacked && !tried.got_in && !wait.is_zero() => Err(wait),
+            wait if is_attacked && !tried.has_succeeded && !wait.is_zero() => Err(wait),
             _ => Ok(()),
         }
     }
 
-    /// Forgets links at which nothing has failed lately, once they are many.
+    /// Removes links without recent failures once the limit is reached.
     fn make_room(&self, tries: &mut HashMap<Key, Tries>, now: Instant) -> Result<(), Duration> {
         if tries.len() >= LINKS_PER_CLIENT {
             tries.retain(|_, tried| tried.failures.count(PER_CLIENT, now) > 0.0);
@@ -136,7 +138,7 @@ impl Client {
         if tries.len() < LINKS_PER_CLIENT { Ok(()) } else { Err(LONG_WAIT / 10) }
     }
 
-    /// Counts a failure, and returns when the last one was.
+    /// Counts a failure, and returns the time of the one before.
     fn charge(&self, key: &Key, now: Instant) -> Option<Instant> {
         let mut tries = self.tries.lock();
         let tried = tries.entry(key.clone()).or_default();
@@ -146,7 +148,7 @@ impl Client {
 }
 
 impl Failures {
-    /// The count at `now`, where `per_minute` are forgiven in a minute.
+    /// Returns the count at `now`, after decaying by `per_minute`.
     fn count(&mut self, per_minute: f64, now: Instant) -> f64 {
         let since = self.at.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.count = (self.count - since.as_secs_f64() * per_minute / 60.0).max(0.0);
@@ -159,23 +161,23 @@ impl Failures {
 }
 
 impl Attempt {
-    /// The password was right.
+    /// Records that the password was right.
     pub(crate) fn succeed(self) {
-        self.take_back(true);
+        self.undo(true);
     }
 
-    /// Nobody can say whether it was.
+    /// Discards an attempt whose result is unknown.
     pub(crate) fn forgive(self) {
-        self.take_back(false);
+        self.undo(false);
     }
 
-    fn take_back(self, got_in: bool) {
+    fn undo(self, has_succeeded: bool) {
         let now = Instant::now();
         self.link.lock().add(-1.0, PER_LINK, now);
         if let Some(tried) = self.client.tries.lock().get_mut(&self.key) {
             tried.failures.add(-1.0, PER_CLIENT, now);
             tried.last_failure = self.before;
-            tried.got_in |= got_in;
+            tried.has_succeeded |= has_succeeded;
         }
     }
 }
@@ -203,15 +205,15 @@ mod tests {
         }
     }
 
-    async fn get_in(attempts: &Attempts, who: u8, link: &str) {
+    async fn succeed(attempts: &Attempts, who: u8, link: &str) {
         attempts.begin(client(who), &key(link)).await.unwrap().succeed();
     }
 
     #[tokio::test]
-    async fn successes_cost_nothing_and_failures_count_by_client_and_link() {
+    async fn only_failures_count_per_client_and_link() {
         let attempts = Attempts::default();
         for _ in 0..100 {
-            get_in(&attempts, 1, "k").await;
+            succeed(&attempts, 1, "k").await;
         }
         for _ in 0..10 {
             fail(&attempts, 1, "k").await.unwrap();
@@ -225,15 +227,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_under_attack_stays_open_to_first_tries_and_to_those_who_got_in_before() {
+    async fn a_link_under_attack_admits_first_attempts_and_clients_that_succeeded_before() {
         let attempts = Attempts::default();
-        get_in(&attempts, 100, "k").await;
+        succeed(&attempts, 100, "k").await;
         for who in 0..7 {
             for _ in 0..10 {
                 let _ = fail(&attempts, who, "k").await;
             }
         }
-        get_in(&attempts, 101, "k").await;
+        succeed(&attempts, 101, "k").await;
         for _ in 0..9 {
             fail(&attempts, 100, "k").await.unwrap();
         }
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failures_are_forgiven_as_time_passes() {
+    async fn failures_decay_over_time() {
         let (mut failures, start) = (Failures::default(), Instant::now());
         failures.add(10.0, PER_CLIENT, start);
         assert_eq!(failures.count(PER_CLIENT, start + Duration::from_secs(30)), 5.0);
@@ -253,14 +255,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_is_remembered_by_a_bounded_number_of_links() {
+    async fn a_client_has_failures_on_a_bounded_number_of_links() {
         let attempts = Attempts::default();
         for number in 0..LINKS_PER_CLIENT {
             fail(&attempts, 1, &number.to_string()).await.unwrap();
         }
         assert!(fail(&attempts, 1, "one-more").await.is_err());
         for number in 0..LINKS_PER_CLIENT + 1 {
-            get_in(&attempts, 2, &number.to_string()).await;
+            succeed(&attempts, 2, &number.to_string()).await;
         }
     }
 }

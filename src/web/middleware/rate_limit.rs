@@ -1,4 +1,4 @@
-//! The rate limits: of each client, and of each token.
+//! Rate limits per client and per token.
 
 use std::{
     hash::Hash,
@@ -32,29 +32,31 @@ use crate::{
     },
 };
 
-/// Requests after which the limiter forgets keys that are back within their limit.
+/// The number of requests between cleanups of idle keys.
 const REQUESTS_PER_CLEANUP: u32 = 4096;
 
-/// Limits what each client, or whatever `K` stands for, may do.
+/// A rate limiter per key: a client address, or another `K`.
 pub(crate) struct RateLimiter<K: Hash + Eq + Clone = IpAddr> {
     keys: DefaultKeyedRateLimiter<K>,
-    /// The number that may come at once.
+    /// The largest burst.
     burst: NonZeroU32,
     clock: DefaultClock,
     requests: AtomicU32,
 }
 
-/// The reason why a limiter refuses a request.
+/// The reason for a refusal by a limiter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
-    /// There is room after this time.
+    /// Retry after this time.
     Wait(Duration),
-    /// There is never room for so many at once, only for this number.
+    /// The request exceeds the largest burst, which is this number.
     TooMany(NonZeroU32),
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Limits by the generic cell rate algorithm: a cell each `period / requests`, and a burst of `requests`.
+    /// Creates a limiter for the generic cell rate algorithm.
+    ///
+    /// It adds a cell every `period / requests`, and allows a burst of `requests`.
     pub(crate) fn new(rate: Rate) -> Self {
         let each = (rate.period / rate.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).expect("the period is not zero").allow_burst(rate.requests);
@@ -62,7 +64,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Self { keys, burst: rate.requests, clock: DefaultClock::default(), requests: AtomicU32::new(0) }
     }
 
-    /// Takes `number` cells of `key`, or none of them.
+    /// Takes `number` cells of `key`, or none.
     ///
     /// # Errors
     /// See [`Excess`].
@@ -83,13 +85,13 @@ impl From<Excess> for ApiError {
         match excess {
             Excess::Wait(wait) => Self::RateLimited(wait),
             Excess::TooMany(most) => Self::UnexpectedBody(format!(
-                "links has more entries than the limit of this token ever lets through at once, which is {most}"
+                "links has more entries than the rate limit of this token allows at once, which is {most}"
             )),
         }
     }
 }
 
-/// The limit of requests that are limited for each client, whatever token they have.
+/// A rate limit per client, regardless of tokens.
 pub(crate) struct ClientLimit {
     clients: RateLimiter,
     refused: IntCounter,
@@ -101,7 +103,7 @@ impl ClientLimit {
     }
 }
 
-/// Middleware: lets a request through to its route, or answers 429.
+/// Middleware: passes a request on, or returns 429.
 pub(crate) async fn limit_rate(
     State(limit): State<Arc<ClientLimit>>,
     client: ClientIp,
@@ -117,10 +119,10 @@ pub(crate) async fn limit_rate(
     }
 }
 
-/// The limits of new links: of each client without a token, and of each token.
+/// The rate limits of new links, per client and per token.
 ///
-/// A token is limited wherever it is used from, and clients behind one address don't share the limit of those among them
-/// who have a token.
+/// The limit of a token applies across all addresses that use it, and its requests don't count towards the limit of
+/// their address.
 pub struct CreateLimits {
     clients: Option<RateLimiter<IpAddr>>,
     tokens: Option<RateLimiter<Creator>>,
@@ -136,10 +138,10 @@ impl CreateLimits {
         }
     }
 
-    /// Lets `author` make that many links, or none.
+    /// Takes cells for a number of links by `author`, or none.
     ///
     /// # Errors
-    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the limit never lets so many through at once.
+    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the number exceeds the largest burst.
     pub(crate) fn admit(&self, author: &Author, links: usize) -> Result<(), ApiError> {
         let number = u32::try_from(links).unwrap_or(u32::MAX);
         let Some(number) = NonZeroU32::new(number) else { return Ok(()) };
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn many_at_once_take_all_their_cells_or_none() {
+    fn a_batch_takes_all_its_cells_or_none() {
         let limiter = two_an_hour();
         let admit = |number| limiter.admit(&"ci", NonZeroU32::new(number).unwrap());
         assert_eq!(admit(3), Err(Excess::TooMany(NonZeroU32::new(2).unwrap())));

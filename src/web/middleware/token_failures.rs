@@ -1,4 +1,4 @@
-//! The limit on failed tokens, and their log.
+//! Logging of failed tokens, with a limit per client.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -14,29 +14,29 @@ use crate::{
     },
 };
 
-/// Failures of one client that are logged and answered with 401: ten at once, and ten per minute.
+/// The rate of failures per client that get a log line and a 401.
 const PER_CLIENT: Rate =
     Rate { requests: NonZeroU32::new(10).expect("10 is not 0"), period: Duration::from_mins(1) };
 
 /// The failed tokens of all clients.
 ///
-/// A token is compared before the limit is looked at, so that a client with a right token gets in even if others behind the
-/// same address fail all the time. The limit thus doesn't slow down guessing; the length of tokens does: at a million guesses
-/// a second, even the shortest one that is allowed, 16 random hexadecimal digits, takes 290,000 years on average. What the
-/// limit is for is the log, which a flood must not fill, and the client, which 429 tells to stop.
+/// The token is checked before the limit, so that a client with a valid token gets in even if others behind its address
+/// keep failing. So the limit does not slow down guessing; the length of tokens does: at a million guesses a second,
+/// even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit keeps a
+/// flood from filling the log, and its 429 tells the client to stop.
 pub struct TokenFailures {
     clients: RateLimiter,
     metrics: Arc<Metrics>,
 }
 
-/// The reason why a request has no accepted token.
+/// The reason for not accepting the token of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenFailure {
-    /// It has no `Authorization`. This is no attempt, so it is not limited.
+    /// There is no `Authorization` header. This is not an attempt, so it is not limited.
     Missing,
-    /// Its `Authorization` is not of the form `Bearer TOKEN`.
+    /// The `Authorization` header is not of the form `Bearer TOKEN`.
     Malformed,
-    /// No token is like the request's.
+    /// No such token exists.
     Unknown,
     /// The token of this name has expired.
     Expired(Creator),
@@ -47,7 +47,9 @@ impl TokenFailures {
         Self { clients: RateLimiter::new(PER_CLIENT), metrics }
     }
 
-    /// Counts and logs a failure, unless the client is beyond its limit. Returns the error for the client.
+    /// Counts and logs a failure, and returns the error to send.
+    ///
+    /// Does not log if the client is over its limit.
     pub(crate) fn refuse(
         &self,
         failure: &TokenFailure,

@@ -1,4 +1,4 @@
-//! Every error that a client can see, in one envelope: `{"error": sentence, "code": snake_case}`.
+//! Errors as clients see them: `{"error": sentence, "code": snake_case}`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,7 +27,7 @@ use crate::{
 /// The default of `Retry-After`, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
-/// An error that a client gets. Its text is for the client, its source only for the log.
+/// An error response. Its text is for the client, and its source is only for the log.
 #[derive(Debug, Error)]
 pub(crate) enum ApiError {
     #[error(transparent)]
@@ -38,20 +38,20 @@ pub(crate) enum ApiError {
     RefusedGoneUrl(Refusal),
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
-    #[error("this key is a path of the service itself")]
+    #[error("this key is reserved by the service")]
     ReservedKey,
     #[error("this key is taken")]
     KeyTaken,
     #[error("could not allocate a key")]
     NoFreeKey,
-    /// The text has a position and nothing from the body.
+    /// The text gives a position, but no content of the body.
     #[error("the request body is not valid JSON: {0}")]
     BrokenJson(String),
     #[error("the request body must be a JSON object")]
     NotAnObject,
     #[error("the request body looks like JSON; send it with 'Content-Type: application/json'")]
     JsonAsForm,
-    #[error("the request body is not as expected: {0}")]
+    #[error("invalid request body: {0}")]
     UnexpectedBody(String),
     #[error("the request body did not arrive in full")]
     IncompleteBody,
@@ -61,13 +61,13 @@ pub(crate) enum ApiError {
     BodyTooLarge,
     #[error("send application/json or application/x-www-form-urlencoded")]
     UnsupportedMediaType,
-    #[error("the request names no valid host")]
+    #[error("the request has no valid Host")]
     InvalidHost,
     #[error("{0}")]
     InvalidOption(String),
-    #[error("the query is not as expected: {0}")]
+    #[error("invalid query: {0}")]
     InvalidQuery(String),
-    #[error("an Idempotency-Key is 1 to 255 visible ASCII characters")]
+    #[error("an Idempotency-Key must have 1 to 255 visible ASCII characters")]
     InvalidIdempotencyKey,
     #[error("a valid bearer token is required")]
     Unauthorized,
@@ -77,19 +77,19 @@ pub(crate) enum ApiError {
     Forbidden,
     #[error("the form was sent by another website")]
     CrossOrigin,
-    #[error("the link was changed meanwhile")]
+    #[error("the link has changed since it was read")]
     Changed,
-    #[error("this link asks for a password")]
+    #[error("this link needs a password")]
     PasswordNeeded,
-    #[error("this password is wrong")]
+    #[error("wrong password")]
     WrongPassword,
-    #[error("this link has a limited number of visits, which are for people")]
+    #[error("this link has a visit limit, so only people can follow it")]
     OnlyPeople,
     #[error("a newer version of this service has restricted this link; this instance can't follow it")]
     UnsupportedLink(#[source] FollowError),
     #[error("not found")]
     NotFound,
-    #[error("this link is no longer there")]
+    #[error("this link is no longer available")]
     Gone,
     #[error("there are {MAX_BLOCKED_HOSTS} blocked hosts already; block a .suffix or remove others")]
     TooManyBlockedHosts,
@@ -99,13 +99,13 @@ pub(crate) enum ApiError {
     RateLimited(Duration),
     #[error("the service is busy, try again shortly")]
     Overloaded,
-    #[error("the service did not answer in time")]
+    #[error("the service did not respond in time")]
     Timeout(Duration),
-    #[error("the service can't reach its links, try again shortly")]
+    #[error("the link store is unavailable, try again shortly")]
     Store(#[source] StoreError),
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A handler has panicked. The panic itself is logged where it happens.
+    /// A handler panicked. The panic hook has already logged the message.
     #[error("internal error")]
     Panic,
 }
@@ -121,18 +121,18 @@ pub(crate) struct ErrorBody {
     code: &'static str,
 }
 
-/// The error behind a response, for the log and for pages. Its cause is never sent.
+/// The error behind a response, for the log and the error pages. Its cause is never sent.
 #[derive(Clone)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);
 
 /// Errors of every route, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 pub(crate) enum ErrorResponses {
-    /// The request is refused; `code` says why
+    /// The request was refused; `code` says why
     #[response(status = "4XX")]
     Client(ErrorBody),
-    /// The service failed or is busy; `Retry-After` says when it is worth trying again
+    /// The service failed or is busy; `Retry-After` says when to retry
     #[response(status = "5XX")]
     Server(ErrorBody),
 }
@@ -197,7 +197,9 @@ impl ApiError {
         Self::InvalidQuery(error.to_string())
     }
 
-    /// Returns the error as one of many results. A 5xx is logged here, because the response as a whole is not one.
+    /// Returns the error as a result within a batch.
+    ///
+    /// Logs a 5xx, because the response as a whole has another status.
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {
@@ -222,7 +224,7 @@ impl ApiError {
         match self {
             Self::Store(error) => Chain(error).to_string(),
             Self::Timeout(limit) => format!("the request took longer than {limit:?}"),
-            Self::Panic => "a handler has panicked".into(),
+            Self::Panic => "a handler panicked".into(),
             error => Chain(error).to_string(),
         }
     }

@@ -1,4 +1,4 @@
-//! Redirects of browsers to a page elsewhere, instead of an error or a page of the service.
+//! Redirects of browsers to fallback pages, instead of an error or the home page.
 
 use axum::{
     body::Body,
@@ -11,12 +11,14 @@ use crate::{
     web::respond::error::ApiError,
 };
 
-/// Marks a response that leads to a fallback, for the log and the metrics.
+/// The source of a response's fallback, for the log and the metrics.
 #[derive(Clone, Copy)]
-pub(crate) struct LedElsewhere(pub(crate) FallbackSource);
+pub(crate) struct FallbackTaken(pub(crate) FallbackSource);
 
-/// Returns a redirect that nobody may keep: a link may be made, or may be restored, at any time.
-pub(crate) fn lead(status: StatusCode, Fallback { url, source }: &Fallback) -> Response {
+/// Returns a redirect to a fallback.
+///
+/// It is not cacheable: the link may be created or restored at any time.
+pub(crate) fn redirect_to(status: StatusCode, Fallback { url, source }: &Fallback) -> Response {
     let location = match HeaderValue::from_str(url.as_str()) {
         Ok(location) => location,
         Err(error) => return ApiError::Internal(error.into()).into_response(),
@@ -27,6 +29,6 @@ pub(crate) fn lead(status: StatusCode, Fallback { url, source }: &Fallback) -> R
     headers.insert(header::LOCATION, location);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
-    response.extensions_mut().insert(LedElsewhere(*source));
+    response.extensions_mut().insert(FallbackTaken(*source));
     response
 }

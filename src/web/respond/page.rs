@@ -1,4 +1,4 @@
-//! Pages for browsers, under a policy that lets them load nothing but the service's own files.
+//! HTML pages, with a content security policy that allows only the service's own files.
 
 use askama::Template;
 use axum::{
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// The policy of pages: own style, script and images; forms are sent to the service alone.
+/// The policy of most pages, which allows only the service itself.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
 );
 
-/// The policy of the page that asks for a password: its form leads on to the target of the link.
+/// The policy of the password page, whose form redirects to the target.
 const PASSWORD_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' http: https:; \
      base-uri 'none'; frame-ancestors 'none'",
@@ -33,7 +33,7 @@ const PASSWORD_POLICY: HeaderValue = HeaderValue::from_static(
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Returns a page, which is not cached.
+/// Returns an uncacheable page.
 pub(crate) fn page(template: &impl Template) -> Response {
     let html = match template.render() {
         Ok(html) => html,
@@ -47,7 +47,7 @@ pub(crate) fn page(template: &impl Template) -> Response {
     response
 }
 
-/// Returns a page of its own for an error, with the headers and the log line of that error.
+/// Returns a custom page with the headers and log line of `error`.
 pub(crate) fn page_of_error(error: ApiError, template: &impl Template) -> Response {
     let page = page(template);
     let mut response = error.into_response();
@@ -68,12 +68,12 @@ struct ErrorPage<'a> {
     title: &'a str,
     frame: Frame,
     text: &'a str,
-    /// A visitor of a link may want to report it.
+    /// Shows the abuse contact, for visitors of a link.
     is_of_link: bool,
     offer: Option<Offer>,
 }
 
-/// A way on from an error.
+/// A suggested next step, shown as a button.
 struct Offer {
     href: String,
     label: String,
@@ -87,7 +87,7 @@ struct PasswordPage {
     is_wrong: bool,
 }
 
-/// Middleware: shows errors to browsers as pages, with the same status and headers.
+/// Middleware: renders errors as pages for browsers, with unchanged status.
 pub(crate) async fn show_errors(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let parts = is_wanted(request.headers()).then(|| head_of(&request));
     let mut response = next.run(request).await;
@@ -124,44 +124,48 @@ async fn render(
     let (title, text) = match error {
         ApiError::PasswordNeeded | ApiError::WrongPassword => {
             let is_wrong = matches!(error, ApiError::WrongPassword);
-            let html = PasswordPage { title: "Password needed", frame, is_wrong }.render()?;
+            let html = PasswordPage { title: "Password required", frame, is_wrong }.render()?;
             return Ok((html, PASSWORD_POLICY));
         }
         ApiError::NotFound => {
             offer = offer_for_unknown_key(parts, state, &frame).await;
-            ("Not found", "There is no such short link. Was it typed or copied in full?")
+            ("Not found", "This short link does not exist. Check that you typed or copied all of it.")
         }
-        ApiError::Gone => ("No longer there", "This short link has expired, was used up, or was taken down."),
-        ApiError::Unauthorized => ("Sign in first", "This address is for programs and needs an API token."),
-        ApiError::Forbidden => ("Not allowed", "Your token may look at links, but not change them."),
+        ApiError::Gone => {
+            ("No longer available", "This short link has expired, is used up, or was taken down.")
+        }
+        ApiError::Unauthorized => {
+            ("API token required", "This address is for programs, which need an API token.")
+        }
+        ApiError::Forbidden => ("Not allowed", "Your token can view links, but not change them."),
         ApiError::CrossOrigin => (
-            "Not sent from here",
-            "Another website sent this form, so nothing was changed. Go back and try it here.",
+            "Request blocked",
+            "Another website sent this form, so nothing was changed. Go back and try again from this website.",
         ),
         ApiError::MethodNotAllowed => {
-            ("Not possible here", "This address does not take that kind of request.")
+            ("Not possible here", "This address does not accept this kind of request.")
         }
         ApiError::RateLimited(_) => ("Too many attempts", "Please wait a moment before you try again."),
         ApiError::Store(_) => {
-            ("Out of reach for a moment", "The service can't reach its links. Please try again shortly.")
+            ("Temporarily unavailable", "The service can't reach its link store. Please try again shortly.")
         }
         ApiError::Overloaded => ("Busy", "The service is busy. Please try again shortly."),
-        ApiError::Timeout(_) => ("Too slow", "The service did not answer in time. Please try again."),
+        ApiError::Timeout(_) => ("Timed out", "The service did not respond in time. Please try again."),
         _ => (error.status().canonical_reason().unwrap_or("Error"), sentence.as_str()),
     };
     let is_of_link = matches!(error, ApiError::NotFound | ApiError::Gone);
     Ok((ErrorPage { title, frame, text, is_of_link, offer }.render()?, POLICY))
 }
 
-/// Returns what a person who has signed in can do about a key that leads nowhere.
+/// Returns what a signed-in person can do about an unknown key.
 async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -> Option<Offer> {
     let is_followed = matches!(parts.method, Method::GET | Method::HEAD) && frame.user.is_some();
     let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
     let (root, form) = (&frame.root, &frame.form);
     match state.links.find(&key).await {
-        // It is scheduled.
+        // The link is scheduled.
         Ok(Some(_)) => {
-            Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link of this key".into() })
+            Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link with this key".into() })
         }
         Ok(None) if frame.may_write() => {
             Some(Offer { href: format!("{form}?key={key}"), label: format!("Create the link “{key}”") })

@@ -1,4 +1,4 @@
-//! `/api/v1/blocked-hosts`: the hosts that no link may lead to.
+//! `/api/v1/blocked-hosts`: hosts that links must not point to.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -9,7 +9,7 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
 
 use crate::{
     blocked_hosts::{BlockedHost, HostPattern, Reason},
@@ -24,22 +24,34 @@ use crate::{
             Json,
             error::{ApiError, ErrorBody, ErrorResponses},
         },
-        routes::links::{LinkErrors, private},
+        routes::links::private,
         state::AppState,
     },
 };
 
-/// Entries on a page by default.
-const PAGE: u16 = 500;
+/// The default number of entries on a page.
+const DEFAULT_LIMIT: u16 = 500;
 
 /// The most entries on a page.
-const MAX_PAGE: u16 = 1000;
+const MAX_LIMIT: u16 = 1000;
+
+/// The errors of a request for one entry, for the OpenAPI document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
+enum HostErrors {
+    /// `unauthorized`
+    #[response(status = UNAUTHORIZED)]
+    Unauthorized(ErrorBody),
+    /// `not_found`: this host is not blocked
+    #[response(status = NOT_FOUND)]
+    NotFound(ErrorBody),
+}
 
 /// The host in the path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct HostInPath {
-    /// A host, or with a leading dot the host and its subdomains.
+    /// Host; a leading dot includes its subdomains.
     #[param(value_type = String, max_length = 1012, example = ".evil.example")]
     host: HostPattern,
 }
@@ -54,26 +66,26 @@ impl FromRequestParts<AppState> for HostInPath {
     }
 }
 
-/// Place and length of a page.
+/// Position and length of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HostQuery {
-    /// Cursor: `next` of the page before.
+    /// Cursor: `next` of the previous page.
     #[serde(default)]
     #[param(max_length = 1012)]
     cursor: Option<String>,
-    /// Entries on the page at most.
+    /// Maximum number of entries on the page.
     #[serde(default)]
     #[param(minimum = 1, maximum = 1000, default = 500)]
     limit: Option<u16>,
 }
 
-/// The entry to store.
+/// The details of an entry.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostFields {
-    /// For those who manage links.
+    /// Note for people who manage links.
     #[serde(default)]
     #[schema(max_length = 255, example = "phishing, ticket 4711")]
     reason: Option<String>,
@@ -82,12 +94,12 @@ pub(crate) struct HostFields {
 /// A blocked host.
 #[derive(Serialize, ToSchema)]
 struct HostBody {
-    /// In lower case and punycode.
+    /// Host in lower case and Punycode, with a leading dot if its subdomains are included.
     #[schema(value_type = String, example = ".evil.example")]
     host: HostPattern,
     #[schema(value_type = Option<String>, required = true)]
     reason: Option<Reason>,
-    /// The name of the token that has blocked it.
+    /// Name of the token that blocked the host.
     #[schema(example = "anna")]
     blocked_by: String,
     #[schema(value_type = String, format = DateTime)]
@@ -104,14 +116,14 @@ impl From<BlockedHost> for HostBody {
 #[derive(Serialize, ToSchema)]
 struct HostPage {
     hosts: Vec<HostBody>,
-    /// The cursor of the next page; null at the end.
+    /// Cursor of the next page; null on the last page.
     #[schema(value_type = Option<String>, required = true)]
     next: Option<HostPattern>,
 }
 
 /// List the blocked hosts
 ///
-/// Those of the file `BLOCKED_HOSTS` are not among them.
+/// Excludes the hosts of the file `BLOCKED_HOSTS`.
 #[utoipa::path(
     get,
     path = "/api/v1/blocked-hosts",
@@ -125,9 +137,9 @@ pub(crate) async fn index(
     State(links): State<Arc<Links>>,
     Query(HostQuery { cursor, limit }): Query<HostQuery>,
 ) -> Result<Response, ApiError> {
-    let limit = limit.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_LIMIT}")));
     }
     let after = cursor.map(|text| text.parse()).transpose().map_err(ApiError::query)?;
     let (entries, next) = page_after(&links, after.as_ref(), limit).await?;
@@ -135,7 +147,7 @@ pub(crate) async fn index(
     Ok(private(Json(HostPage { hosts, next })))
 }
 
-/// Returns a page of entries, and the cursor of the next one.
+/// Returns a page of entries, and the cursor of the next page.
 pub(crate) async fn page_after(
     links: &Links,
     after: Option<&HostPattern>,
@@ -156,7 +168,7 @@ pub(crate) async fn page_after(
     tag = "manage",
     params(HostInPath),
     security(("token" = ["read"])),
-    responses((status = OK, body = HostBody), LinkErrors, ErrorResponses),
+    responses((status = OK, body = HostBody), HostErrors, ErrorResponses),
 )]
 pub(crate) async fn show(
     _: MayRead,
@@ -170,8 +182,8 @@ pub(crate) async fn show(
 
 /// Block a host
 ///
-/// From then on no link to it can be made, and those that are there answer 410: at once on this instance, within two
-/// seconds on the others. An entry with the same host is replaced.
+/// Links to it can no longer be created, and existing ones return 410: immediately on this instance, within two seconds
+/// on the others. An entry with the same host is replaced.
 #[utoipa::path(
     put,
     path = "/api/v1/blocked-hosts/{host}",
@@ -227,7 +239,7 @@ pub(crate) async fn block_host(
     tag = "manage",
     params(HostInPath),
     security(("token" = ["write"])),
-    responses((status = NO_CONTENT, description = "The entry is removed"), LinkErrors, ErrorResponses),
+    responses((status = NO_CONTENT, description = "The entry is removed"), HostErrors, ErrorResponses),
 )]
 pub(crate) async fn unblock(
     MayWrite(author): MayWrite,
@@ -247,9 +259,9 @@ pub(crate) async fn unblock_host(
     author: &Author,
     host: HostPattern,
 ) -> Result<bool, ApiError> {
-    let is_done = links.unblock_host(host.clone()).await.map_err(ApiError::Store)?;
-    if is_done {
+    let was_blocked = links.unblock_host(host.clone()).await.map_err(ApiError::Store)?;
+    if was_blocked {
         author.log_host(HostAction::Unblocked, &host);
     }
-    Ok(is_done)
+    Ok(was_blocked)
 }

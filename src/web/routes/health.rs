@@ -1,4 +1,4 @@
-//! Probes and metrics for load balancers, Prometheus and operators.
+//! Health checks and metrics.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// No cache may answer for the service.
+/// Keeps caches from answering for the service.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 #[derive(Serialize, ToSchema)]
@@ -29,9 +29,9 @@ struct Health {
     status: &'static str,
 }
 
-/// Check that the process lives
+/// Check that the process is alive
 ///
-/// Depends on nothing: a store that is down is no reason to end the process.
+/// Depends on nothing else: restarting the process would not fix a store that is down.
 #[utoipa::path(get, path = "/healthz", responses((status = OK, body = Health)))]
 pub(crate) async fn healthz() -> Response {
     (NO_STORE, Json(Health { status: "ok" })).into_response()
@@ -47,17 +47,17 @@ struct Readiness {
 
 #[derive(Serialize, ToSchema)]
 struct StoreReadiness {
-    /// The kind of store.
+    /// Type of store.
     #[schema(example = "sqlite")]
     name: &'static str,
-    /// `ok` or `unavailable`. On the listener of `METRICS_ADDR`, the cause instead of `unavailable`.
+    /// `ok` or `unavailable`. With `METRICS_ADDR` set, the cause instead of `unavailable`.
     #[schema(example = "ok")]
     status: String,
 }
 
 /// Check that the service can answer requests
 ///
-/// Answers at once from the last probe of the store. A probe starts every second.
+/// Returns the result of the last probe of the store without waiting. A probe starts every second.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -79,7 +79,7 @@ pub(crate) async fn readyz(
     };
     let store_status = match probe {
         Ok(()) => "ok".into(),
-        // Causes name hosts, so only the listener of the operators shows them.
+        // Causes name hosts, so only the listener for operators shows them.
         Err(error) if config.server.metrics_addr.is_some() => Chain(error.cause()).to_string(),
         Err(_) => "unavailable".into(),
     };
@@ -87,7 +87,7 @@ pub(crate) async fn readyz(
     (code, NO_STORE, Json(Readiness { status, store })).into_response()
 }
 
-/// Metrics for Prometheus
+/// Return metrics for Prometheus
 #[utoipa::path(get, path = "/metrics", responses((status = OK, body = String, content_type = "text/plain")))]
 pub(crate) async fn metrics(State(metrics): State<Arc<Metrics>>) -> Result<Response, ApiError> {
     let text = metrics.render().map_err(|error| ApiError::Internal(error.into()))?;

@@ -1,4 +1,4 @@
-//! `GET /`: how to use the service, or for browsers the form that makes a link, or the way to `HOME_URL`.
+//! `GET /`: usage as text; for browsers, the form for a new link or a redirect to `HOME_URL`.
 
 use askama::Template;
 use axum::{
@@ -9,7 +9,7 @@ use axum::{
 
 use crate::web::{
     extract::{accept::preferred, body::Query, service_url::ServiceUrl},
-    respond::{error::ApiError, fallback::lead, page::page},
+    respond::{error::ApiError, fallback::redirect_to, page::page},
     state::AppState,
     ui::{
         frame::Frame,
@@ -17,7 +17,7 @@ use crate::web::{
     },
 };
 
-/// The page without a form, if there are no pages for people.
+/// The home page without a form, for a service without a UI.
 #[derive(Template)]
 #[template(path = "usage.html", config = "src/web/ui/askama.toml")]
 struct UsagePage {
@@ -31,11 +31,11 @@ struct UsagePage {
     get,
     path = "/",
     responses(
-        (status = OK, description = "Five lines, or a page for browsers", content(
+        (status = OK, description = "Usage in five lines, or a page for browsers", content(
             (String = "text/plain"),
             (String = "text/html"),
         )),
-        (status = FOUND, description = "The way to `HOME_URL`, for browsers", headers(("Location" = String))),
+        (status = FOUND, description = "Redirect to `HOME_URL`, for browsers", headers(("Location" = String))),
     ),
 )]
 pub(crate) async fn home(
@@ -50,7 +50,7 @@ pub(crate) async fn home(
         return ([(header::VARY, "Accept"), (header::CACHE_CONTROL, "no-cache")], usage).into_response();
     }
     if let Some(fallback) = state.shortener.home_fallback(&base_url) {
-        return lead(StatusCode::FOUND, &fallback);
+        return redirect_to(StatusCode::FOUND, &fallback);
     }
     if !state.config.access.ui {
         return page(&UsagePage { title: "urlshort", frame, usage });
@@ -59,13 +59,13 @@ pub(crate) async fn home(
     new::show(&state, &base_url, frame, query).await
 }
 
-/// Returns five lines for a terminal.
+/// Returns the usage in five lines, for a terminal.
 pub(crate) fn usage(base_url: &str) -> String {
     format!(
-        "urlshort makes short links.\n\
+        "urlshort shortens links.\n\
          Shorten:        curl -d url=https://example.com {base_url}shorten\n\
          With a key:     curl -d url=https://example.com -d key=mine {base_url}shorten\n\
-         Only the link:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
-         Description:    {base_url}openapi.json\n"
+         As plain text:  curl -H 'Accept: text/plain' -d url=https://example.com {base_url}shorten\n\
+         API document:   {base_url}openapi.json\n"
     )
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/links`: the links as those who manage them see them.
+//! `/api/v1/links`: the API for managing links.
 
 pub(crate) mod batch;
 pub(crate) mod body;
@@ -44,15 +44,15 @@ use crate::{
     },
 };
 
-/// Links on a page by default.
-const PAGE: u16 = 50;
+/// The default number of links on a page.
+const DEFAULT_LIMIT: u16 = 50;
 
 /// The most links on a page.
-const MAX_PAGE: u16 = 500;
+const MAX_LIMIT: u16 = 500;
 
-/// The errors of managing a link that clients must tell apart, for the OpenAPI document.
+/// The errors that clients must distinguish, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 pub(crate) enum LinkErrors {
     /// `unauthorized`
     #[response(status = UNAUTHORIZED)]
@@ -62,20 +62,20 @@ pub(crate) enum LinkErrors {
     NotFound(ErrorBody),
 }
 
-/// Order, filters and place of a page.
+/// Order, filters and position of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Cursor: `next` of the page before.
+    /// Cursor: `next` of the previous page.
     #[serde(default)]
     #[param(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
-    /// Links on the page at most.
+    /// Maximum number of links on the page.
     #[serde(default)]
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
-    /// Only links with this in their key, target or title, ignoring case.
+    /// Only links with this text in their key, target or title, ignoring case.
     #[serde(default)]
     #[param(max_length = 200)]
     search: Option<String>,
@@ -91,7 +91,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(inline)]
     state: Option<LinkState>,
-    /// Only links whose target has this host; with a leading dot also those to its subdomains.
+    /// Only links whose target has this host; a leading dot includes its subdomains.
     #[serde(default)]
     #[param(max_length = 1012, example = ".example.com")]
     host: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, format = Uri)]
     url: Option<String>,
-    /// Order; `most_clicked` leaves out links that were never clicked.
+    /// Order; `most_clicked` leaves out links without clicks.
     #[serde(default)]
     #[param(inline, default = "newest")]
     sort: Sort,
@@ -115,11 +115,11 @@ pub(crate) enum Sort {
 }
 
 impl ListQuery {
-    /// Validates the query at a moment.
+    /// Validates the query.
     pub(crate) fn listing(self, moment: &Moment) -> Result<Listing, ApiError> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(ApiError::InvalidQuery(format!("limit is 1 to {MAX_PAGE}")));
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(ApiError::InvalidQuery(format!("limit must be 1 to {MAX_LIMIT}")));
         }
         let filter = Filter {
             search: parsed(self.search.filter(|text| !text.is_empty()))?,
@@ -143,11 +143,11 @@ impl ListQuery {
 #[derive(Serialize, ToSchema)]
 struct LinkPage {
     links: Vec<LinkBody>,
-    /// The cursor of the next page; null at the end. A page can have fewer links than its limit, or none, and still have
-    /// a next one: a search stops after 400 ms.
+    /// Cursor of the next page; null on the last page. A search stops after 400 ms, so a page can have fewer links than
+    /// its limit, or none, and still have a next page.
     #[schema(required = true)]
     next: Option<String>,
-    /// The number of links that the search had read for this page when its time was up; null if the page is complete.
+    /// Number of links searched for this page before the time limit; null if the page is complete.
     #[schema(required = true)]
     searched: Option<u64>,
 }
@@ -176,16 +176,17 @@ pub(crate) async fn index(
     Ok(private(Json(LinkPage { links, next, searched: page.searched })))
 }
 
+/// Parses a field of a query.
 fn parsed<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
     text.map(|text| text.parse()).transpose().map_err(ApiError::query)
 }
 
-/// Reads a field of a body.
+/// Parses a field of a body.
 fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
     text.map(|text| text.parse()).transpose().map_err(ApiError::option)
 }
 
-/// Make a link
+/// Create a link
 #[utoipa::path(
     post,
     path = "/api/v1/links",
@@ -193,8 +194,8 @@ fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Optio
     request_body(content((LinkFields = "application/json"), (LinkFields = "application/x-www-form-urlencoded"))),
     security(("token" = ["write"])),
     responses(
-        (status = CREATED, description = "The link is made and durable", body = LinkBody),
-        (status = OK, description = "The same link was there already (strategy `hash`)", body = LinkBody),
+        (status = CREATED, description = "The link is created and durable", body = LinkBody),
+        (status = OK, description = "The same link already exists (strategy `hash`)", body = LinkBody),
         (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
@@ -230,7 +231,7 @@ pub(crate) async fn create(
     security(("token" = ["read"])),
     responses(
         (status = OK, body = LinkBody, headers(("ETag" = String, description = "For If-Match"))),
-        (status = NOT_MODIFIED, description = "The link is as the client knows it"),
+        (status = NOT_MODIFIED, description = "The link has not changed"),
         LinkErrors,
         ErrorResponses,
     ),
@@ -243,15 +244,16 @@ pub(crate) async fn show(
     LinkKey { key }: LinkKey,
 ) -> Result<Response, ApiError> {
     let record = shortener.links.get(&key).await.map_err(ApiError::Store)?.ok_or(ApiError::NotFound)?;
-    if if_none_match.knows(&record.link) {
+    if if_none_match.matches(&record.link) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag(&record.link))]).into_response());
     }
     Ok(show_record(&record, &base_url, &shortener))
 }
 
-/// Adds what the routes of a single link do, for the link whose key is the last segment of this path: the path hides it from
-/// them.
-pub(crate) fn with_the_link_of_that_name(
+/// Adds the methods of a link to a route with a fixed key.
+///
+/// A route such as `/api/v1/links/batch` would otherwise hide the link with the key `batch`.
+pub(crate) fn with_link_methods(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {
     (schemas, paths, methods.get(show).patch(change::edit).delete(change::remove))
@@ -262,7 +264,7 @@ fn show_record(record: &Record, base_url: &BaseUrl, shortener: &Shortener) -> Re
     ([(header::ETAG, etag(&record.link))], private(body)).into_response()
 }
 
-/// Forbids shared caches to keep a response.
+/// Marks a response as private, so that shared caches don't store it.
 pub(crate) fn private(body: impl IntoResponse) -> Response {
     ([(header::CACHE_CONTROL, "private, no-cache")], body).into_response()
 }

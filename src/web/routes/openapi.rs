@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the declarations of the handlers.
+//! The OpenAPI document, generated from the declarations of the handlers.
 
 use axum::{
     Extension,
@@ -20,13 +20,13 @@ use crate::web::respond::error::ErrorBody;
 #[derive(OpenApi)]
 #[openapi(
     info(title = "urlshort", description = "A URL shortener.", license(name = "MIT", identifier = "MIT")),
-    tags((name = "manage", description = "For those who have a token")),
+    tags((name = "manage", description = "For clients with a token")),
     components(schemas(ErrorBody)),
     modifiers(&Security)
 )]
 struct Info;
 
-/// Adds the scheme by which tokens are sent (RFC 6750).
+/// Adds the bearer token scheme (RFC 6750).
 struct Security;
 
 impl Modify for Security {
@@ -36,7 +36,7 @@ impl Modify for Security {
     }
 }
 
-/// The part of the document that no handler declares.
+/// Returns the parts of the document that are not about one route.
 pub(crate) fn description() -> Description {
     Info::openapi()
 }
@@ -47,7 +47,7 @@ pub(crate) struct Document(Bytes);
 
 impl Document {
     pub(crate) fn new(description: &Description) -> Self {
-        const VALID: &str = "a description holds nothing that JSON can't";
+        const VALID: &str = "a description is valid JSON";
         let mut document = serde_json::to_value(description).expect(VALID);
         document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut).for_each(|path| {
             path.as_object_mut().into_iter().flat_map(Map::values_mut).for_each(refuse_null);
@@ -56,9 +56,9 @@ impl Document {
     }
 }
 
-/// Declares that an optional body of an operation may be left out, but not be null.
+/// Removes null from the schema of an optional request body.
 ///
-/// `utoipa` makes a body optional by its type, `Option`, which it describes as nullable.
+/// Such a body can be omitted, but `utoipa` also describes its type, an `Option`, as nullable.
 fn refuse_null(operation: &mut Value) {
     let content = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
     for schema in content.into_iter().flat_map(Map::values_mut).map(|media| &mut media["schema"]) {
@@ -70,7 +70,7 @@ fn refuse_null(operation: &mut Value) {
     }
 }
 
-/// This document
+/// Return this document
 #[utoipa::path(get, path = "/openapi.json", responses((status = OK, body = Object, content_type = "application/json")))]
 pub(crate) async fn document(Extension(Document(json)): Extension<Document>) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json).into_response()

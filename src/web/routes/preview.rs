@@ -1,4 +1,4 @@
-//! `GET /{key}+`: where a link leads, without going there.
+//! `GET /{key}+`: shows the target of a link without following it.
 
 use askama::Template;
 use axum::{
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The public part of a link. Its title and tags are for those who manage it.
+/// The public part of a link, without its title and tags.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PreviewBody {
     key: String,
@@ -49,7 +49,7 @@ struct LockedPage {
     short_url: String,
 }
 
-/// Shows the link with this key, or the error that following it would be. Nobody is counted.
+/// Shows the link with this key, or the error of following it. Counts no visit.
 pub(crate) async fn preview(
     shortener: &Shortener,
     base_url: &BaseUrl,
@@ -61,9 +61,9 @@ pub(crate) async fn preview(
     let wants_page = page::is_wanted(headers);
     let link = match shortener.preview(key, follower).await {
         Ok(link) => link,
-        // The form of the usual page is sent to its own address, but a preview takes no password.
+        // The usual password form posts to its own URL, but a preview takes no password.
         Err(FollowError::PasswordNeeded) if wants_page => {
-            let locked = LockedPage { title: "Password needed", frame, short_url: base_url.short_url(key) };
+            let locked = LockedPage { title: "Password required", frame, short_url: base_url.short_url(key) };
             return Ok((StatusCode::FORBIDDEN, page::page(&locked)).into_response());
         }
         Err(error) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! `GET /{key}/qr`: the short URL as a QR code.
+//! `GET /{key}/qr`: the QR code of a short URL.
 
 use std::sync::Arc;
 
@@ -21,34 +21,34 @@ use crate::{
     },
 };
 
-/// Modules of a QR code, 177 at most with the margin of both sides.
+/// The allowed image sizes, in pixels.
 const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
 
-/// Modules around the code; ISO/IEC 18004 asks for four.
+/// The allowed margins, in modules. ISO/IEC 18004 requires four.
 const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
 
-/// Codes that may wait to be drawn, one at a time. Each takes a few milliseconds of a core.
-const WAITING: usize = 64;
+/// The most queued codes. Drawing one takes a few milliseconds of CPU time.
+const MAX_QUEUED: usize = 64;
 
-/// Draws QR codes one by one, away from the threads of connections.
+/// Draws QR codes one at a time, off the connection threads.
 #[derive(Clone)]
 pub struct Drawing(Arc<Gate>);
 
 impl Default for Drawing {
     fn default() -> Self {
-        Self(Arc::new(Gate::new(1, WAITING)))
+        Self(Arc::new(Gate::new(1, MAX_QUEUED)))
     }
 }
 
 impl Drawing {
-    /// Draws a code that is part of a page; `None` if too many wait for theirs.
+    /// Draws a code for a page; `None` if too many are queued.
     pub(crate) async fn inline(&self, short_url: String) -> Option<String> {
         let draw = move || draw(&short_url, EcLevel::M, Format::Svg, 300, 4);
         let svg = self.0.run(draw).await.ok()?.ok()?;
         String::from_utf8(svg).ok()
     }
 
-    /// Draws a code as its own image.
+    /// Draws a code as an image response.
     pub(crate) async fn image(
         &self,
         short_url: String,
@@ -57,7 +57,7 @@ impl Drawing {
     ) -> Result<Response, ApiError> {
         let (size, margin) = (query.size.unwrap_or(300), query.margin.unwrap_or(4));
         if !SIZES.contains(&size) || !MARGINS.contains(&margin) {
-            return Err(ApiError::InvalidQuery("size is 64 to 2048, margin 0 to 16".into()));
+            return Err(ApiError::InvalidQuery("size must be 64 to 2048, and margin 0 to 16".into()));
         }
         let level = match query.ecc {
             Correction::L => EcLevel::L,
@@ -84,24 +84,24 @@ impl Drawing {
     }
 }
 
-/// Format and size of the code.
+/// Options of a QR code.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QrQuery {
-    /// `svg` or `png`; otherwise what `Accept` prefers.
+    /// `svg` or `png`; by default the one that `Accept` prefers.
     #[serde(default)]
     #[param(inline)]
     format: Option<Format>,
-    /// Width and height in pixels at most; a PNG's modules have whole pixels.
+    /// Maximum width and height in pixels. A PNG can be smaller, since its modules are whole pixels.
     #[serde(default)]
     #[param(minimum = 64, maximum = 2048, default = 300)]
     size: Option<u16>,
-    /// Modules left blank around it.
+    /// Width of the blank margin, in modules.
     #[serde(default)]
     #[param(minimum = 0, maximum = 16, default = 4)]
     margin: Option<u16>,
-    /// Share of the code that may be damaged: 7, 15, 25 or 30 %.
+    /// Error correction level: the share of the code that can be damaged is 7, 15, 25 or 30 %.
     #[serde(default)]
     #[param(inline, default = "M")]
     ecc: Correction,
@@ -123,7 +123,7 @@ pub(crate) enum Correction {
     H,
 }
 
-/// The short URL as a QR code
+/// Return the short URL as a QR code
 #[utoipa::path(
     get,
     path = "/{key}/qr",
@@ -150,7 +150,7 @@ pub(crate) async fn qr(
 fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> Result<Vec<u8>, ApiError> {
     let code = QrCode::with_error_correction_level(text, level).map_err(|error| match error {
         QrError::DataTooLong => {
-            ApiError::InvalidQuery("the short URL is too long for a code with this ecc".into())
+            ApiError::InvalidQuery("the short URL is too long for a QR code with this ecc".into())
         }
         error => ApiError::Internal(error.into()),
     })?;
@@ -160,7 +160,7 @@ fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> R
     }
 }
 
-/// One path of black bars; the picture scales to `size` pixels.
+/// Draws an SVG of `size` pixels, as one path of black bars.
 fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     let (width, margin) = (code.width(), usize::from(margin));
     let whole = width + 2 * margin;
@@ -186,7 +186,7 @@ fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     )
 }
 
-/// Black and white, a bit for each pixel.
+/// Draws a black and white PNG, with one bit per pixel.
 fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingError> {
     let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
     let scale = (usize::from(size) / (width + 2 * margin)).max(1);
@@ -205,7 +205,7 @@ fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingEr
         (0..scale).for_each(|_| rows.extend_from_slice(&row));
     }
     let mut file = Vec::new();
-    let side = u32::try_from(pixels).expect("a picture of at most 2,048 pixels, or one for each module");
+    let side = u32::try_from(pixels).expect("an image has at most 2,048 pixels, or one per module");
     let mut encoder = png::Encoder::new(&mut file, side, side);
     encoder.set_color(png::ColorType::Grayscale);
     encoder.set_depth(png::BitDepth::One);

@@ -24,7 +24,7 @@ use crate::{
         },
         respond::{
             error::{ApiError, ErrorBody, ErrorResponses},
-            fallback::lead,
+            fallback::redirect_to,
             page, secure_headers,
         },
         routes::preview::{PreviewBody, preview},
@@ -33,21 +33,23 @@ use crate::{
     },
 };
 
-/// A link may be edited or taken down at any time, and each visit is to be counted.
+/// The default for redirects, which can change and must be counted.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Seconds for which clients may cache a permanent redirect. An edit takes that long to reach all of them.
+/// The cache lifetime of a permanent redirect, in seconds.
+///
+/// An edit takes up to this long to reach all clients.
 const PERMANENT: i64 = 24 * 60 * 60;
 
-/// The route, as metrics and logs name it.
+/// The route, as named in metrics and logs.
 pub(crate) const ROUTE: &str = "/{key}";
 
-/// The headers of a complete redirect, to allocate room for all of them at once.
+/// The number of headers of a complete redirect, to allocate once.
 pub(crate) const HEADERS: usize = 8;
 
-/// The errors of following a link that clients must tell apart, for the OpenAPI document.
+/// The errors that clients must distinguish, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 pub(crate) enum FollowErrors {
     /// `password_needed`, `wrong_password` or `only_people`
     #[response(status = FORBIDDEN)]
@@ -62,18 +64,17 @@ pub(crate) enum FollowErrors {
 
 /// Follow a short link
 ///
-/// HEAD answers the same and is never counted. With a `+` behind the key it shows where the link leads instead, as a page
-/// for browsers and as JSON for others. A link that has a limited number of visits lets only people through: HEAD,
-/// prefetches, previews and bots get 403 `only_people`. What keeps a link from being followed keeps it from being shown
-/// as well. Browsers may be led to another page with 302 instead of getting 404 or 410, see `NOT_FOUND_URL`, `GONE_URL` and
-/// `gone_url`.
+/// HEAD returns the same headers and is never counted. With a `+` after the key, the response shows the target instead:
+/// a page for browsers, JSON for other clients. A link that can't be followed can't be previewed either. A link with a
+/// visit limit can be followed only by people: HEAD, prefetches, previews and bots get 403 `only_people`. Browsers may
+/// get a 302 to a fallback page instead of 404 or 410; see `NOT_FOUND_URL`, `GONE_URL` and `gone_url`.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
     params(LinkKey),
     responses(
-        (status = OK, description = "Where the link leads, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
-        (status = "3XX", description = "The way to the target: 301, 302, 307 or 308, as the link says", headers(("Location" = String, description = "The target"))),
+        (status = OK, description = "The target, for a key with `+`", content((PreviewBody = "application/json"), (String = "text/html"))),
+        (status = "3XX", description = "Redirect to the target with the status of the link: 301, 302, 307 or 308", headers(("Location" = String, description = "The target"))),
         FollowErrors,
         ErrorResponses,
     ),
@@ -99,15 +100,15 @@ pub(crate) async fn redirect(
                 }
                 Err(error) => error,
             };
-            let base_url = address_for_fallbacks(&mut parts, &state).await;
-            Ok(lead(StatusCode::FOUND, &shortener.refuse(error, base_url.as_ref())?))
+            let base_url = base_url_for_fallback(&mut parts, &state).await;
+            Ok(redirect_to(StatusCode::FOUND, &shortener.refuse(error, base_url.as_ref())?))
         }
-        // It is the key of no link.
+        // The path is not a valid key.
         Err(error) => {
-            let base_url = address_for_fallbacks(&mut parts, &state).await;
+            let base_url = base_url_for_fallback(&mut parts, &state).await;
             let fallback =
                 base_url.and_then(|base_url| shortener.fallback(&FollowError::NotFound, &base_url));
-            fallback.map(|fallback| lead(StatusCode::FOUND, &fallback)).ok_or(error)
+            fallback.map(|fallback| redirect_to(StatusCode::FOUND, &fallback)).ok_or(error)
         }
         Ok(ShortPath::Preview(key)) => {
             let ServiceUrl(base_url) = ServiceUrl::from_request_parts(&mut parts, &state).await?;
@@ -117,15 +118,15 @@ pub(crate) async fn redirect(
     }
 }
 
-/// Returns the address of the service if the client is a browser, which takes a fallback instead of an error.
-pub(crate) async fn address_for_fallbacks(parts: &mut Parts, state: &AppState) -> Option<BaseUrl> {
+/// Returns the base URL for a browser, which gets fallbacks.
+pub(crate) async fn base_url_for_fallback(parts: &mut Parts, state: &AppState) -> Option<BaseUrl> {
     if !page::is_wanted(&parts.headers) {
         return None;
     }
     ServiceUrl::from_request_parts(parts, state).await.ok().map(|ServiceUrl(base_url)| base_url)
 }
 
-/// Returns the redirect of a link, with these headers besides its own.
+/// Returns the redirect of a link, with these headers added.
 pub(crate) fn to_target(
     link: &Link,
     query: Option<&str>,
@@ -141,7 +142,7 @@ pub(crate) fn to_target(
     Ok(response)
 }
 
-/// Returns the target, with the query of the request if the link forwards it.
+/// Returns the target, with the request's query if the link forwards it.
 pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
     let location = match query.filter(|query| link.doc.options.forward_query && !query.is_empty()) {
         Some(query) => HeaderValue::from_str(&link.doc.target.with_query(query)),
@@ -150,7 +151,9 @@ pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, 
     location.map_err(|error| ApiError::Internal(error.into()))
 }
 
-/// Lets clients cache only permanent redirects, not if each visit counts, and never past the link's expiry.
+/// Returns the `Cache-Control` of a redirect.
+///
+/// Only permanent redirects without a visit limit are cacheable, and never past the expiry of the link.
 fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     let options = &link.doc.options;
     if !options.redirect.is_permanent() || options.max_visits.is_some() {
@@ -160,30 +163,33 @@ fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     HeaderValue::from_str(&format!("private, max-age={}", left.clamp(0, PERMANENT))).unwrap_or(NO_STORE)
 }
 
-/// The fast path: follows a link before the router is asked.
+/// The fast path: follows a cached link without the router.
 ///
-/// Most requests are for a cached link that asks for nothing but to be followed. For those, routing, time limits and boxed
-/// futures would cost more than the answer itself. Nothing waits here, so nothing can take long. All other requests go
-/// to the router; clients, log and metrics see no difference. Without a socket the fast path takes 1.3 µs and the router
-/// 3.4 µs or more (`cargo bench --bench redirect`); on a socket `cargo bench --bench cost` compares it with nginx.
+/// Most requests are for a cached link without password or visit limit. For those, routing, timeouts and boxed futures
+/// would cost more than the redirect itself. Nothing here awaits, so no timeout is needed. All other requests go to the
+/// router; clients, log and metrics see no difference. Without a socket the fast path takes 1.3 µs and the router 3.4
+/// µs or more (`cargo bench --bench redirect`); `cargo bench --bench cost` compares the service with nginx over
+/// sockets.
 pub(crate) struct FastPath {
     shortener: Arc<Shortener>,
-    /// Every header of a redirect in its place: a copy of all costs less than inserting each.
+    /// All headers of a redirect. Cloning them is cheaper than inserting each.
     headers: HeaderMap,
 }
 
 impl FastPath {
     pub(crate) fn new(shortener: Arc<Shortener>) -> Self {
-        let later = HeaderValue::from_static("");
+        let placeholder = HeaderValue::from_static("");
         let mut headers = HeaderMap::with_capacity(HEADERS);
         for name in [header::LOCATION, header::CACHE_CONTROL, X_REQUEST_ID] {
-            headers.insert(name, later.clone());
+            headers.insert(name, placeholder.clone());
         }
         secure_headers(&mut headers);
         Self { shortener, headers }
     }
 
-    /// Follows a link and counts the visit; `None` if the router must answer.
+    /// Follows a cached link and counts the visit.
+    ///
+    /// `None` leaves the request to the router.
     pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
         if request.method() != Method::GET {
             return None;
@@ -210,9 +216,9 @@ mod tests {
         store::{History, Store, memory::MemoryStore},
     };
 
-    /// The router gives the same answers, so only a direct call shows that the fast path is taken.
+    /// Calls the fast path directly, because the router returns the same responses.
     #[tokio::test]
-    async fn the_fast_path_answers_for_a_cached_link() {
+    async fn the_fast_path_follows_a_cached_link() {
         let store = Arc::new(MemoryStore::default());
         let key: Key = "k".parse().unwrap();
         let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Clock::system().now());

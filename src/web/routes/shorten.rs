@@ -1,4 +1,4 @@
-//! `POST /shorten`.
+//! `POST /shorten`: creates a short link.
 
 use std::sync::Arc;
 
@@ -28,20 +28,20 @@ use crate::{
     },
 };
 
-/// The link that was made.
+/// A created link.
 #[derive(Serialize, ToSchema)]
 struct ShortenResponse<'a> {
     #[schema(example = "q0V8fYz")]
     key: &'a str,
-    /// The URL that redirects.
+    /// URL that redirects to the target.
     #[schema(format = Uri, example = "https://sho.rt/q0V8fYz")]
     short_url: &'a str,
-    /// The target, normalised.
+    /// Normalised target.
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: &'a str,
 }
 
-/// Make a short link
+/// Create a short link
 #[utoipa::path(
     post,
     path = "/shorten",
@@ -53,14 +53,14 @@ struct ShortenResponse<'a> {
     responses(
         (
             status = CREATED,
-            description = "The link is made and durable",
+            description = "The link is created and durable",
             headers(("Location" = String, description = "The short URL")),
             content(
                 (ShortenResponse<'static> = "application/json"),
                 (String = "text/plain", example = "https://sho.rt/q0V8fYz\n"),
             ),
         ),
-        (status = OK, description = "The same link was there already (strategy `hash`)", body = ShortenResponse<'static>),
+        (status = OK, description = "The same link already exists (strategy `hash`)", body = ShortenResponse<'static>),
         (status = CONFLICT, description = "`key_taken` or `key_reserved`", body = ErrorBody),
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
@@ -74,7 +74,7 @@ pub(crate) async fn shorten(
     payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Payload(fields) = payload.map_err(|error| match error {
-        // Such a body has no `url`.
+        // A body that is not an object has no `url`.
         ApiError::NotAnObject => ApiError::InvalidUrl(InvalidTarget::NotHttp),
         error => error,
     })?;

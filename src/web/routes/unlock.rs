@@ -15,9 +15,9 @@ use crate::{
         middleware::password_attempts::Attempt,
         respond::{
             error::{ApiError, ErrorBody, ErrorResponses},
-            fallback::lead,
+            fallback::redirect_to,
         },
-        routes::redirect::{FollowErrors, NO_STORE, address_for_fallbacks, location},
+        routes::redirect::{FollowErrors, NO_STORE, base_url_for_fallback, location},
         state::AppState,
     },
 };
@@ -26,22 +26,22 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unlock {
-    /// The link's password.
+    /// Password of the link.
     #[schema(format = Password)]
     password: String,
 }
 
-/// Follow a short link that asks for a password
+/// Follow a short link that needs a password
 ///
-/// The password comes in the body, so that no log and no history keeps it. A client that fails too often at one link has to
-/// wait; right passwords are not limited.
+/// The password is sent in the body, so that no log or history keeps it. A client that fails too often on one link has
+/// to wait. Correct passwords are not limited.
 #[utoipa::path(
     post,
     path = "/{key}",
     params(LinkKey),
     request_body(content((Unlock = "application/x-www-form-urlencoded"), (Unlock = "application/json"))),
     responses(
-        (status = SEE_OTHER, description = "The way to the target", headers(("Location" = String, description = "The target"))),
+        (status = SEE_OTHER, description = "Redirect to the target", headers(("Location" = String, description = "The target"))),
         FollowErrors,
         (status = TOO_MANY_REQUESTS, description = "`rate_limited`", body = ErrorBody),
         ErrorResponses,
@@ -57,12 +57,12 @@ pub(crate) async fn unlock(
 ) -> Result<Response, ApiError> {
     let AppState { shortener, attempts, .. } = &state;
     let (mut parts, body) = request.into_parts();
-    let base_url = address_for_fallbacks(&mut parts, &state).await;
+    let base_url = base_url_for_fallback(&mut parts, &state).await;
     let refuse = |error| {
         let fallback = shortener.refuse(error, base_url.as_ref())?;
-        Ok(lead(StatusCode::SEE_OTHER, &fallback))
+        Ok(redirect_to(StatusCode::SEE_OTHER, &fallback))
     };
-    // Nothing is read for a link that can't be followed, or from a client that has to wait.
+    // Don't read the body if the link can't be followed, or if the client has to wait.
     let has_password = match shortener.find(&key).await {
         Ok(link) => link.doc.options.password.is_some(),
         Err(error) => return refuse(error),
@@ -78,7 +78,7 @@ pub(crate) async fn unlock(
     let followed = shortener.follow(&key, visitor, Some(password)).await;
     match &followed {
         Ok(_) => attempt.map(Attempt::succeed),
-        // It was charged when it began.
+        // `begin` has already counted it as a failure.
         Err(FollowError::WrongPassword) => None,
         Err(_) => attempt.map(Attempt::forgive),
     };
@@ -87,7 +87,7 @@ pub(crate) async fn unlock(
         Err(error) => return refuse(error),
     };
     let location = location(&link, query.as_deref())?;
-    // 303, and not the status of the link: 307 and 308 would send the password on to the target.
+    // Not the status of the link: 307 and 308 would resend the password to the target.
     let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)];
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }

@@ -1,4 +1,4 @@
-//! Style, script and icons of the pages, embedded in the program.
+//! Style, script and icons, embedded in the program.
 
 use std::sync::LazyLock;
 
@@ -11,16 +11,16 @@ use sha2::{Digest, Sha256};
 
 use crate::web::respond::error::{ApiError, ErrorResponses};
 
-/// The path of all assets, below the root of the service.
+/// The directory of all assets, relative to the root of the service.
 const DIRECTORY: &str = "ui/assets/";
 
-/// A file that pages refer to by a path with the hash of its content.
+/// A file whose path contains a hash of its content.
 pub(crate) struct Asset {
     stem: &'static str,
     extension: &'static str,
     media_type: &'static str,
     body: &'static [u8],
-    /// The path below the root of the service.
+    /// The path, relative to the root of the service.
     pub(crate) path: String,
 }
 
@@ -46,7 +46,7 @@ impl Asset {
         Self { stem, extension, media_type, body, path: format!("{DIRECTORY}{stem}.{hash}.{extension}") }
     }
 
-    /// Returns whether `name` is this asset with the hash of any version.
+    /// Returns whether `name` is this asset, with any hash.
     fn is_named(&self, name: &str) -> bool {
         let mut parts = name.split('.');
         parts.next() == Some(self.stem) && parts.nth(1) == Some(self.extension) && parts.next().is_none()
@@ -55,8 +55,8 @@ impl Asset {
 
 /// `GET /ui/assets/{name}`: an asset.
 ///
-/// During a deployment, the page may come from another version than the asset. The nearest version of a style is better
-/// than none, but nobody may keep it.
+/// During a deployment, a page can refer to another version of an asset. This version is better than a 404, but it must
+/// not be cached.
 pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let asset = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.is_named(&name));
     let asset = asset.ok_or(ApiError::NotFound)?;
@@ -65,14 +65,14 @@ pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, 
     Ok((headers(asset.media_type, lifetime), asset.body))
 }
 
-/// The rules for crawlers
+/// Return the rules for crawlers
 #[utoipa::path(get, path = "/robots.txt", responses((status = OK, body = String, content_type = "text/plain"), ErrorResponses))]
 pub(crate) async fn robots() -> impl IntoResponse {
     let rules = "User-agent: *\nDisallow: /ui/\nDisallow: /api/\n";
     (headers("text/plain; charset=utf-8", "public, max-age=86400"), rules)
 }
 
-/// The icon for browsers that ask for no other
+/// Return the site icon
 #[utoipa::path(get, path = "/favicon.ico", responses((status = OK, body = Vec<u8>, content_type = "image/x-icon"), ErrorResponses))]
 pub(crate) async fn favicon() -> impl IntoResponse {
     (headers("image/x-icon", "public, max-age=86400"), include_bytes!("assets/favicon.ico"))

@@ -1,4 +1,4 @@
-//! `/ui/blocked-hosts`: the hosts that no link may lead to.
+//! `/ui/blocked-hosts`: hosts that links must not point to.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-/// Entries on a page.
+/// The number of entries on a page.
 const LIMIT: u16 = 100;
 
 /// The query of the page.
@@ -33,9 +33,9 @@ const LIMIT: u16 = 100;
 pub(crate) struct HostQuery {
     /// The last host of the previous page.
     after: String,
-    /// The host that was just blocked.
+    /// The host that was just blocked, for the confirmation.
     blocked: String,
-    /// The host that was just unblocked.
+    /// The host that was just unblocked, for the confirmation.
     unblocked: String,
 }
 
@@ -88,9 +88,9 @@ pub(crate) async fn show(
     frame: Frame,
     Query(query): Query<HostQuery>,
 ) -> Result<Response, ApiError> {
-    // Anybody can write a link to this page, so it repeats nothing but a host.
+    // Anyone can craft a link to this page, so it shows only a valid host.
     let done = match (query.blocked.parse::<HostPattern>(), query.unblocked.parse::<HostPattern>()) {
-        (Ok(host), _) => Some(format!("Blocked {host}. Links to it answer “no longer there”.")),
+        (Ok(host), _) => Some(format!("Blocked {host}. Links to it no longer redirect.")),
         (_, Ok(host)) => Some(format!("Unblocked {host}. Links to it redirect again.")),
         _ => None,
     };
@@ -146,7 +146,7 @@ fn read(form: &HostForm) -> Result<(HostPattern, Option<Reason>), ApiError> {
     Ok((host, reason.map_err(ApiError::option)?))
 }
 
-/// `POST /ui/blocked-hosts/unblock`: unblocks a host, which may be unblocked already.
+/// `POST /ui/blocked-hosts/unblock`: unblocks a host, if it is blocked.
 pub(crate) async fn unblock(
     Writer(author): Writer,
     State(state): State<AppState>,

@@ -1,4 +1,4 @@
-//! Counts as bars: an inline SVG per day, and shares by name.
+//! Bar charts: visits per day as an inline SVG, and shares by name.
 
 use std::collections::BTreeMap;
 
@@ -7,20 +7,20 @@ use jiff::{ToSpan, civil::Date};
 use super::words::grouped;
 use crate::clicks::DayCounts;
 
-/// The height of the chart, in units of its view box.
+/// The height of the chart in its view box.
 const HEIGHT: f64 = 100.0;
 
-/// The width of a day, with the gap to the next one.
+/// The width of a day in the view box, including the gap.
 const DAY: f64 = 10.0;
 
-/// Visits per day, people below and bots above them.
+/// Visits per day, with people below bots.
 pub(crate) struct Chart {
     pub(crate) days: Vec<Bar>,
     /// The width of the view box.
     pub(crate) width: f64,
     /// The text alternative of the picture.
     pub(crate) description: String,
-    /// The day on which most people came.
+    /// The day with the most people, as text.
     pub(crate) busiest: Option<String>,
 }
 
@@ -35,11 +35,11 @@ pub(crate) struct Bar {
     pub(crate) people_height: f64,
     pub(crate) bots_y: f64,
     pub(crate) bots_height: f64,
-    /// True if nobody came.
+    /// True for a day without visits.
     pub(crate) is_empty: bool,
 }
 
-/// A name with its count, and its part of all.
+/// A name with its count, and its share of the total.
 pub(crate) struct Share {
     pub(crate) name: String,
     pub(crate) count: String,
@@ -86,12 +86,12 @@ impl Chart {
         Self { width: x.max(DAY), days, description, busiest }
     }
 
-    /// Returns the days on which anybody came, the last one first.
+    /// Returns the days with visits, most recent first.
     pub(crate) fn rows(&self) -> impl Iterator<Item = &Bar> {
         self.days.iter().rev().filter(|day| !day.is_empty)
     }
 
-    /// Returns the first day, for the end of the axis.
+    /// Returns the first day, for the start of the axis.
     pub(crate) fn first(&self) -> String {
         self.days.first().map(|day| day.date.strftime("%-d %b").to_string()).unwrap_or_default()
     }
@@ -107,36 +107,36 @@ impl Chart {
 }
 
 impl Share {
-    pub(crate) fn new(name: &str, count: u64, whole: u64) -> Self {
-        let percent = u128::from(count) * 100 / u128::from(whole.max(1));
+    pub(crate) fn new(name: &str, count: u64, total: u64) -> Self {
+        let percent = u128::from(count) * 100 / u128::from(total.max(1));
         let percent = u64::try_from(percent).unwrap_or(100).min(100);
         Self { name: name.into(), count: grouped(count), number: count, percent }
     }
 }
 
-/// Returns the largest counts with their names, and the rest as one.
+/// Returns the largest counts, and the sum of the rest.
 pub(crate) fn shares<N>(
     counts: &BTreeMap<N, u64>,
     name: impl Fn(&N) -> &str,
-    whole: u64,
-    most: usize,
+    total: u64,
+    limit: usize,
 ) -> Vec<Share> {
     let mut shares: Vec<_> =
-        counts.iter().map(|(named, count)| Share::new(name(named), *count, whole)).collect();
+        counts.iter().map(|(named, count)| Share::new(name(named), *count, total)).collect();
     shares.sort_by(|a, b| b.number.cmp(&a.number).then_with(|| a.name.cmp(&b.name)));
-    if shares.len() > most {
-        let rest = shares.drain(most..).map(|share| share.number).fold(0, u64::saturating_add);
-        shares.push(Share::new("Others", rest, whole));
+    if shares.len() > limit {
+        let rest = shares.drain(limit..).map(|share| share.number).fold(0, u64::saturating_add);
+        shares.push(Share::new("Others", rest, total));
     }
     shares
 }
 
-/// Two decimals are finer than any screen, and keep the page short.
+/// Rounds to two decimals, which is finer than any screen.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a bar is not more exact than its pixels")]
+#[expect(clippy::cast_precision_loss, reason = "a bar needs no more precision than its pixels")]
 fn to_float(count: u64) -> f64 {
     count as f64
 }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_highest_day_fills_the_chart_and_every_day_has_a_place() {
+    fn the_highest_day_fills_the_chart_and_every_day_has_a_bar() {
         let day = |text: &str| text.parse::<Date>().unwrap();
         let counts = BTreeMap::from([
             (day("2026-06-01"), DayCounts { people: 3, bots: 1, ..DayCounts::default() }),
@@ -161,10 +161,10 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_counts_come_first_and_the_rest_is_one() {
+    fn the_largest_counts_come_first_and_the_rest_are_summed() {
         let counts = BTreeMap::from([("a", 1), ("b", 5), ("c", 2), ("d", 2)]);
-        let named = |most| {
-            let shares = shares(&counts, |name| name, 10, most);
+        let named = |limit| {
+            let shares = shares(&counts, |name| name, 10, limit);
             shares
                 .into_iter()
                 .map(|share| format!("{} {} {}%", share.name, share.count, share.percent))

@@ -1,4 +1,4 @@
-//! The fields of the form: names as in the API, labels, hints and inputs.
+//! The fields of the link form: names as in the API, labels, hints and inputs.
 
 use super::form::sentence;
 use crate::{link::InvalidTarget, web::respond::error::ApiError};
@@ -12,9 +12,9 @@ pub(crate) struct Field {
     pub(crate) input: Input,
     /// True if the value can be edited.
     pub(crate) is_editable: bool,
-    /// True if the form of a new link has it.
+    /// True if the form for a new link has the field.
     pub(crate) is_for_new: bool,
-    /// True if only people with a token that may write can set it.
+    /// True if setting it needs a token with the write scope.
     pub(crate) needs_token: bool,
 }
 
@@ -26,14 +26,14 @@ pub(crate) enum Input {
     Password,
     /// A time in UTC.
     Time,
-    /// Values and their labels.
+    /// Text values and their labels.
     Choice(&'static [(&'static str, &'static str)]),
-    /// Numbers and their labels.
+    /// Numeric values and their labels.
     Status(&'static [(&'static str, &'static str)]),
     Flag,
 }
 
-/// The target, which has a place of its own on every page.
+/// The target, which pages show apart from the other fields.
 pub(crate) static URL: Field = Field {
     name: "url",
     label: "Long URL",
@@ -49,7 +49,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "key",
         label: "Custom key",
-        hint: "The end of the short link",
+        hint: "The last part of the short link",
         input: Input::Text,
         is_editable: false,
         is_for_new: true,
@@ -58,7 +58,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "title",
         label: "Title",
-        hint: "Only people who sign in see it",
+        hint: "Visible only to people who sign in",
         input: Input::Text,
         is_editable: true,
         is_for_new: true,
@@ -92,7 +92,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "starts_at",
         label: "Starts at (UTC)",
-        hint: "Before that it answers “not found”",
+        hint: "Until then, visitors get “Not found”",
         input: Input::Time,
         is_editable: true,
         is_for_new: true,
@@ -101,7 +101,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "expires_at",
         label: "Expires at (UTC)",
-        hint: "Leave it empty for no date",
+        hint: "Leave empty for no date",
         input: Input::Time,
         is_editable: true,
         is_for_new: true,
@@ -109,8 +109,8 @@ pub(crate) static FIELDS: &[Field] = &[
     },
     Field {
         name: "max_visits",
-        label: "Limit of visits",
-        hint: "Visits by people; bots are turned away",
+        label: "Visit limit",
+        hint: "Counts only people; bots can't follow the link",
         input: Input::Number,
         is_editable: true,
         is_for_new: true,
@@ -119,7 +119,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "password",
         label: "Password",
-        hint: "Visitors must enter it",
+        hint: "Visitors have to enter it",
         input: Input::Password,
         is_editable: true,
         is_for_new: true,
@@ -128,7 +128,7 @@ pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "redirect",
         label: "Redirect",
-        hint: "Browsers keep a permanent one for a day",
+        hint: "Browsers cache a permanent redirect for up to a day",
         input: Input::Status(&[
             ("302", "302, temporary"),
             ("301", "301, permanent"),
@@ -141,7 +141,7 @@ pub(crate) static FIELDS: &[Field] = &[
     },
     Field {
         name: "forward_query",
-        label: "Pass the query of the short link on to the target",
+        label: "Add the query of the short link to the target",
         hint: "",
         input: Input::Flag,
         is_editable: true,
@@ -150,8 +150,8 @@ pub(crate) static FIELDS: &[Field] = &[
     },
     Field {
         name: "gone_url",
-        label: "Page after the end",
-        hint: "Where browsers are led once the link has expired or is used up",
+        label: "Fallback page",
+        hint: "Where browsers go once the link has expired or is used up",
         input: Input::Url,
         is_editable: true,
         is_for_new: true,
@@ -170,8 +170,8 @@ impl Field {
         }
     }
 
-    /// Returns a sentence about a wrong value of this field.
-    pub(crate) fn complaint(&self, error: &ApiError) -> String {
+    /// Returns an error message for this field.
+    pub(crate) fn message(&self, error: &ApiError) -> String {
         match (error, &self.input) {
             (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) | (ApiError::InvalidOption(_), Input::Url) => {
                 "Enter a web address, such as https://example.com/page.".into()
@@ -179,15 +179,13 @@ impl Field {
             (ApiError::RefusedGoneUrl(refusal), _) => sentence(ApiError::RefusedUrl(*refusal)),
             (ApiError::InvalidKey(_), _) => "Use 1 to 64 letters, digits, - and _, without spaces.".into(),
             (ApiError::KeyTaken, _) => "This key is taken. Choose another one.".into(),
-            (ApiError::ReservedKey, _) => {
-                "This key is a path of the service itself. Choose another one.".into()
-            }
+            (ApiError::ReservedKey, _) => "This key is reserved. Choose another one.".into(),
             (ApiError::UnexpectedBody(_), Input::Number) => "Enter a whole number, 1 or more.".into(),
             (ApiError::UnexpectedBody(_), Input::Time) => "Enter a date and a time.".into(),
-            (ApiError::UnexpectedBody(_), _) => "This value is not accepted.".into(),
+            (ApiError::UnexpectedBody(_), _) => "Enter a valid value.".into(),
             (error, _) => {
                 let text = error.to_string();
-                // The label stands beside it.
+                // The page shows the label next to the message.
                 let name = format!("{}: ", self.name);
                 sentence(text.strip_prefix(&name).unwrap_or(&text))
             }

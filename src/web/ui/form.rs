@@ -1,4 +1,4 @@
-//! The form for a link, and its conversion to the fields of the API and back.
+//! The link form, and its conversion to and from the API fields.
 
 use std::{collections::BTreeMap, fmt::Display};
 
@@ -18,20 +18,20 @@ use crate::{
     },
 };
 
-/// A target that is always accepted, to check other fields on their own.
-const ANY_URL: &str = "https://example.com/";
+/// A valid target, for checking other fields separately.
+const PLACEHOLDER_URL: &str = "https://example.com/";
 
-/// The text of each field, as a person has entered it.
+/// The text of each field, as entered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct LinkForm(BTreeMap<String, String>);
 
-/// The fields that must be corrected, and the first error as the API words it.
+/// Messages about the fields to correct, and the first error.
 pub(crate) struct FormErrors {
     pub(crate) messages: Vec<Message>,
     pub(crate) cause: ApiError,
 }
 
-/// A sentence about a field, or about the whole form.
+/// An error message about a field, or about the whole form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     /// The name of the field; empty for the form.
@@ -49,12 +49,12 @@ impl LinkForm {
         self.0.insert(name.into(), text.into());
     }
 
-    /// Returns whether any field but the target is filled in.
+    /// Returns whether any field except the target is filled in.
     pub(crate) fn has_options(&self) -> bool {
         FIELDS.iter().any(|field| self.value(field).is_some())
     }
 
-    /// Returns the form of a link as it is.
+    /// Returns the form for an existing link.
     pub(crate) fn of(doc: &Document) -> Self {
         let options = &doc.options;
         let mut form = Self::default();
@@ -76,9 +76,9 @@ impl LinkForm {
         from_fields(self.values()).and_then(|fields: LinkFields| fields.read(now)).map_err(FormErrors::of)
     }
 
-    /// Returns the changes that lead from `shown` to this form, after checking each on its own.
+    /// Returns the changes from `shown` to this form, after checking each field.
     ///
-    /// The rest of a link stays as it is, including what a form can't show, such as fractions of a second.
+    /// Other fields keep their values, including details that a form can't show, such as fractions of a second.
     pub(crate) fn patch(&self, shown: &Self, now: Timestamp) -> Result<LinkPatch, FormErrors> {
         let is_changed = |field: &&Field| field.is_editable && self.get(field.name) != shown.get(field.name);
         let changed: Vec<_> = [&URL].into_iter().chain(FIELDS).filter(is_changed).collect();
@@ -93,19 +93,18 @@ impl LinkForm {
         Ok(LinkPatch::new(patch))
     }
 
-    /// Checks each field on its own, so that a person sees everything that is wrong at once.
+    /// Checks each field separately, to report all errors together.
     fn check<'a>(&self, now: Timestamp, fields: impl Iterator<Item = &'a Field>) -> Result<(), FormErrors> {
         let mut errors: Option<FormErrors> = None;
         for field in fields {
-            let mut values = Map::from_iter([("url".into(), ANY_URL.into())]);
+            let mut values = Map::from_iter([("url".into(), PLACEHOLDER_URL.into())]);
             match self.value(field) {
                 Some(value) => values.insert(field.name.into(), value),
                 None if field.name == "url" => values.remove("url"),
                 None => continue,
             };
             if let Err(cause) = from_fields(values).and_then(|fields: LinkFields| fields.read(now)) {
-                let message =
-                    Message { field: field.name, label: field.label, text: field.complaint(&cause) };
+                let message = Message { field: field.name, label: field.label, text: field.message(&cause) };
                 errors.get_or_insert(FormErrors { messages: Vec::new(), cause }).messages.push(message);
             }
         }
@@ -117,7 +116,7 @@ impl LinkForm {
         [&URL].into_iter().chain(FIELDS).filter_map(value).collect()
     }
 
-    /// Returns what the API takes for the text of a field, or `None` for an empty one.
+    /// Returns the API value of a field, unless it is empty.
     fn value(&self, field: &Field) -> Option<Value> {
         // A password may begin with a space.
         let text = match field.input {
@@ -143,8 +142,8 @@ impl LinkForm {
         })
     }
 
-    /// Returns the inputs of a new link, apart from the target.
-    pub(crate) fn inputs_of_new<'a>(
+    /// Returns the inputs for a new link, except the target.
+    pub(crate) fn inputs_for_new<'a>(
         &'a self,
         messages: &'a [Message],
         has_token: bool,
@@ -153,8 +152,8 @@ impl LinkForm {
         fields.map(|field| self.input(field, messages)).collect()
     }
 
-    /// Returns the inputs of a link that exists, with the target first.
-    pub(crate) fn inputs_of_edit<'a>(&'a self, messages: &'a [Message]) -> Vec<FieldInput<'a>> {
+    /// Returns the inputs for an existing link, with the target first.
+    pub(crate) fn inputs_for_edit<'a>(&'a self, messages: &'a [Message]) -> Vec<FieldInput<'a>> {
         let fields = [&URL].into_iter().chain(FIELDS);
         fields.filter(|field| field.is_editable).map(|field| self.input(field, messages)).collect()
     }
@@ -168,7 +167,7 @@ impl LinkForm {
 }
 
 impl FormErrors {
-    /// Attributes an error of the API to a field.
+    /// Assigns an API error to a field.
     pub(crate) fn of(cause: ApiError) -> Self {
         let name = match &cause {
             ApiError::InvalidUrl(_) | ApiError::RefusedUrl(_) => "url",
@@ -178,14 +177,14 @@ impl FormErrors {
         };
         let field = [&URL].into_iter().chain(FIELDS).find(|field| field.name == name);
         let message = match field {
-            Some(field) => Message { field: field.name, label: field.label, text: field.complaint(&cause) },
+            Some(field) => Message { field: field.name, label: field.label, text: field.message(&cause) },
             None => Message { field: "", label: "", text: sentence(&cause) },
         };
         Self { messages: vec![message], cause }
     }
 }
 
-/// A field with its text and its error, as part of a page.
+/// A field on a page, with its text and its error.
 #[derive(Template)]
 #[template(path = "field.html", config = "src/web/ui/askama.toml")]
 pub(crate) struct FieldInput<'a> {
@@ -202,27 +201,29 @@ impl FieldInput<'_> {
         error.into_iter().chain(hint).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns whether a time is finer than minutes, which browsers must be told.
+    /// Returns whether a time has seconds, for which the input needs `step="1"`.
     fn has_seconds(&self) -> bool {
         self.value.len() > "2026-01-02T03:04".len()
     }
 }
 
-/// People paste `example.com/page`. Anything else without a scheme is left for the validation to refuse.
+/// Adds a scheme to an address such as `example.com/page`.
+///
+/// Leaves any other text to the validation.
 fn with_scheme(text: &str) -> String {
     let host = text.split(['/', '?', '#']).next().unwrap_or_default();
     let is_address = host.contains('.') && !host.contains([':', '@', ' ']);
     if is_address { format!("https://{text}") } else { text.into() }
 }
 
-/// Writes a timestamp as the value of an input of type `datetime-local`.
+/// Formats a timestamp for an input of type `datetime-local`.
 fn local(time: Timestamp) -> String {
     let time = Offset::UTC.to_datetime(time);
     let format = if time.second() == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };
     time.strftime(format).to_string()
 }
 
-/// Writes an error as a sentence.
+/// Formats an error as a sentence.
 pub(crate) fn sentence(error: impl Display) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filled_form_is_a_link() {
+    fn a_filled_form_becomes_a_link() {
         let form = form(&[
             ("url", " example.com/a?b=c "),
             ("key", "spring"),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once_in_plain_words() {
+    fn all_wrong_fields_are_reported_together_in_plain_words() {
         let form = form(&[("url", ""), ("key", "a b"), ("max_visits", "0"), ("starts_at", "soon")]);
         let Err(errors) = form.read(now()) else { panic!() };
         let mut named: Vec<_> = errors.messages.iter().map(|message| message.field).collect();
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_do_not_go_together_are_an_error_of_the_form() {
+    fn conflicting_fields_are_an_error_of_the_form() {
         let form =
             form(&[("url", "https://a.example"), ("expires_in", "1d"), ("expires_at", "2026-07-01T10:30")]);
         let Err(errors) = form.read(now()) else { panic!() };
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_changed_is_in_the_patch() {
+    fn the_patch_has_only_changed_fields() {
         let mut doc = Document::new("https://a.example/".parse().unwrap());
         doc.options.expires_at = Some("2026-07-01T10:30:00.123Z".parse().unwrap());
         doc.options.title = Some("old".parse().unwrap());
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scheme_is_added_only_to_an_address() {
+    fn a_scheme_is_added_only_to_an_address_without_one() {
         for (text, expected) in [
             ("example.com", "https://example.com"),
             ("www.example.com/a:b", "https://www.example.com/a:b"),

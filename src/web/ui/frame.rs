@@ -1,4 +1,4 @@
-//! The frame of every page: its header, and the paths of its style and script.
+//! The common frame of all pages: header and navigation.
 
 use std::convert::Infallible;
 
@@ -15,22 +15,22 @@ use crate::{
     web::{extract::service_url::ServiceUrl, state::AppState},
 };
 
-/// The header of a page, and the paths of what it refers to.
+/// The data for the layout of a page.
 pub(crate) struct Frame {
-    /// The path of the service on its host. It ends with a slash.
+    /// The path of the service on its host, with a final slash.
     pub(crate) root: String,
-    /// The path of the form for a new link.
+    /// The path of the form for new links.
     pub(crate) form: String,
     pub(crate) user: Option<User>,
-    /// True if there are pages to navigate to.
+    /// True if the UI is enabled.
     pub(crate) has_navigation: bool,
-    /// Shown to visitors of a link.
+    /// The contact shown to visitors of a link.
     pub(crate) abuse_contact: Option<AbuseContact>,
-    /// The entry of the navigation that is marked: `new`, `links`, `blocked-hosts` or `sign-in`.
+    /// The active navigation entry: `new`, `links`, `blocked-hosts` or `sign-in`.
     pub(crate) current: &'static str,
 }
 
-/// The person who has signed in.
+/// A signed-in person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     /// The name of the token.
@@ -45,7 +45,7 @@ impl User {
 }
 
 impl Frame {
-    /// Marks an entry of the navigation.
+    /// Sets the active navigation entry.
     pub(crate) fn at(self, current: &'static str) -> Self {
         Self { current, ..self }
     }
@@ -70,13 +70,13 @@ impl Frame {
 impl FromRequestParts<AppState> for Frame {
     type Rejection = Infallible;
 
-    /// Never fails: an error page needs a frame, too. If the store is away, nobody is signed in.
+    /// Never fails, because error pages need a frame. Without the store, nobody counts as signed in.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let url = ServiceUrl::from_request_parts(parts, state).await;
         let root: String = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());
         let has_navigation = state.config.access.ui;
         let user = if has_navigation { session::user(parts, state).await.unwrap_or_default() } else { None };
-        // Elsewhere, the form is at the root.
+        // With `HOME_URL`, the root redirects elsewhere.
         let form =
             if state.config.fallbacks.home_url.is_some() { format!("{root}ui/new") } else { root.clone() };
         let abuse_contact = state.config.server.abuse_contact.clone();

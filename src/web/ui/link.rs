@@ -1,4 +1,4 @@
-//! `/ui/links/{key}`: a link with its counts, and the forms that change it.
+//! `/ui/links/{key}`: a link with its statistics, and the forms that change it.
 
 pub(crate) mod edit;
 pub(crate) mod stop;
@@ -38,13 +38,13 @@ use crate::{
     },
 };
 
-/// The ranges of days to choose from.
+/// The selectable ranges, in days.
 const RANGES: [i32; 4] = [7, 30, 90, 365];
 
-/// The range by default.
-const DAYS: i32 = 30;
+/// The default range, in days.
+const DEFAULT_RANGE: i32 = 30;
 
-/// Hosts in the table of referrers.
+/// The number of hosts in the table of referrers.
 const REFERRERS: usize = 10;
 
 /// The query of the page.
@@ -53,7 +53,7 @@ const REFERRERS: usize = 10;
 pub(crate) struct LinkQuery {
     /// The number of days to show.
     days: Option<i32>,
-    /// The change that was just made, to confirm it.
+    /// The change that was just made, for the confirmation.
     done: String,
 }
 
@@ -79,20 +79,22 @@ struct LinkPage<'a> {
 }
 
 impl LinkPage<'_> {
-    /// Returns whether the form has to be corrected, and belongs to the top of the page.
-    fn is_corrected(&self) -> bool {
+    /// Returns whether the form needs correction.
+    ///
+    /// It then belongs at the top of the page.
+    fn needs_correction(&self) -> bool {
         self.conflict.is_some() || !self.messages.is_empty()
     }
 
-    /// Returns the query that lists links with this tag.
+    /// Returns the query of the list of links with this tag.
     fn tag_query(&self, tag: &str) -> String {
         form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish()
     }
 
-    /// Returns the tables of people by referrer and by device: heading, caption and rows.
+    /// Returns the heading, caption and rows of each table of people.
     fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
         [
-            ("Referrers", "People by the page that led here", &self.referrers),
+            ("Referrers", "People by referring page", &self.referrers),
             ("Devices", "People by kind of device", &self.devices),
         ]
     }
@@ -110,8 +112,8 @@ pub(crate) struct LinkView {
     pub(crate) tags: Vec<String>,
     pub(crate) state: StateWord,
     pub(crate) clicks: String,
-    pub(crate) made: Time,
-    pub(crate) made_by: String,
+    pub(crate) created: Time,
+    pub(crate) created_by: String,
     pub(crate) expires: Option<Time>,
     pub(crate) visits: Option<(String, String)>,
     pub(crate) has_password: bool,
@@ -136,8 +138,8 @@ impl LinkView {
             state: StateWord::of(record, moment),
             blocked_host: moment.blocked.find(&link.doc.target),
             clicks: grouped(record.clicks),
-            made: Time(link.created_at),
-            made_by: link.doc.created_by.to_string(),
+            created: Time(link.created_at),
+            created_by: link.doc.created_by.to_string(),
             expires: options.expires_at.map(Time),
             visits: options.max_visits.map(|max| (grouped(record.visits), grouped(max.get().into()))),
             has_password: options.password.is_some(),
@@ -176,7 +178,7 @@ async fn link_page<'a>(
     edit: EditForm<'a>,
 ) -> Result<LinkPage<'a>, ApiError> {
     let now = state.shortener.clock.now();
-    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DAYS);
+    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DEFAULT_RANGE);
     let (from, to) = range(now, days)?;
     let counts = state.links.day_counts(&record.link.key, from, to).await.map_err(ApiError::Store)?;
     let mut total = DayCounts::default();
@@ -188,7 +190,7 @@ async fn link_page<'a>(
         .saturating_sub(total.referrers.values().fold(0, |sum, count| sum.saturating_add(*count)));
     let mut referrers = shares(&total.referrers, Referrer::as_str, total.people, REFERRERS);
     if direct > 0 {
-        referrers.push(Share::new("None, such as typed or from an app", direct, total.people));
+        referrers.push(Share::new("None (typed in or opened from an app)", direct, total.people));
     }
     Ok(LinkPage {
         title: link.key.to_string(),
@@ -224,23 +226,24 @@ fn device_name(device: &Device) -> &str {
     }
 }
 
+/// Returns the confirmation of a change.
 fn done(word: &str) -> Option<&'static str> {
     Some(match word {
         "saved" => "Saved. Visitors get the new version from now on.",
-        "taken-down" => "Taken down. The link answers “no longer there” until you restore it.",
+        "taken-down" => "Taken down. Visitors get “No longer available” until you restore it.",
         "restored" => "Restored. The link redirects again.",
         _ => return None,
     })
 }
 
-/// `GET /ui/links/{key}/stats.csv`: the counts by day for a spreadsheet.
+/// `GET /ui/links/{key}/stats.csv`: the statistics for a spreadsheet.
 pub(crate) async fn stats(
     _: Reader,
     State(state): State<AppState>,
     LinkKey { key }: LinkKey,
     Query(query): Query<LinkQuery>,
 ) -> Result<Response, ApiError> {
-    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DAYS);
+    let days = query.days.filter(|days| RANGES.contains(days)).unwrap_or(DEFAULT_RANGE);
     let (from, to) = range(state.shortener.clock.now(), days)?;
     record(&state, &key).await?;
     let counts = state.links.day_counts(&key, from, to).await.map_err(ApiError::Store)?;
@@ -252,7 +255,7 @@ pub(crate) async fn stats(
     Ok(private((headers, csv(&counts))))
 }
 
-/// `GET /ui/links/{key}/qr`: the code of a link that may not redirect yet, or no longer.
+/// `GET /ui/links/{key}/qr`: the QR code of a link in any state.
 pub(crate) async fn code(
     _: Reader,
     State(state): State<AppState>,
@@ -265,7 +268,7 @@ pub(crate) async fn code(
     state.drawing.image(base_url.short_url(&key), query, &headers).await.map(IntoResponse::into_response)
 }
 
-/// Returns the condition of a form, see [`etag_text`].
-pub(super) fn condition(record: &Record) -> String {
+/// Returns the entity tag of a link, for a form.
+pub(super) fn etag_of(record: &Record) -> String {
     etag_text(&record.link)
 }

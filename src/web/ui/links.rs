@@ -1,4 +1,4 @@
-//! `/ui/links`: the links, page by page, with search and filters.
+//! `/ui/links`: the list of links, with search and filters.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// Links on a page.
+/// The number of links on a page.
 const LIMIT: u16 = 25;
 
-/// The states to filter by: the name in the API, and the label.
+/// The states to filter by: API name and label.
 const STATES: [(&str, &str); 6] = [
     ("active", "Active"),
     ("scheduled", "Scheduled"),
@@ -36,11 +36,11 @@ const STATES: [(&str, &str); 6] = [
     ("taken_down", "Taken down"),
 ];
 
-/// The orders: the name in the API, and the label.
+/// The orders: API name and label.
 const ORDERS: [(&str, &str); 3] =
     [("newest", "Newest first"), ("oldest", "Oldest first"), ("most_clicked", "Most clicked first")];
 
-/// The filters, as text. Names and values are those of the API.
+/// The filters as text, with the names and values of the API.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListQuery {
@@ -50,7 +50,7 @@ pub(crate) struct ListQuery {
     state: String,
     sort: String,
     cursor: String,
-    /// The key of a link that was just deleted.
+    /// The key of the link that was just deleted, for the confirmation.
     deleted: String,
 }
 
@@ -63,22 +63,22 @@ struct LinksPage {
     links: Vec<LinkView>,
     /// The query of the next page.
     next: Option<String>,
-    /// Links that were searched, if there are more to search.
+    /// The number of links searched so far, if the search is incomplete.
     searched: Option<String>,
     creators: Vec<(String, String)>,
-    trouble: Option<Trouble>,
+    failure: Option<Failure>,
 }
 
-/// A reason why there is no list.
-enum Trouble {
-    /// A filter has a value that it can't have.
+/// The reason for a missing list.
+enum Failure {
+    /// A filter has an invalid value.
     Filter(String),
-    StoreAway,
+    StoreUnavailable,
     Busy,
 }
 
 impl ListQuery {
-    /// Reads the filters as the API reads them.
+    /// Parses the filters like the API.
     fn listing(&self, moment: &Moment) -> Result<Listing, ApiError> {
         let text = format!("{}&limit={LIMIT}", self.at(&self.cursor));
         let query: links::ListQuery =
@@ -90,7 +90,7 @@ impl ListQuery {
         [&self.search, &self.tag, &self.by, &self.state].iter().any(|text| !text.trim().is_empty())
     }
 
-    /// Returns the same query at another cursor.
+    /// Returns the query string with another cursor.
     fn at(&self, cursor: &str) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [
@@ -124,7 +124,7 @@ impl LinksPage {
         ORDERS.iter().find(|(name, _)| *name == self.query.sort).unwrap_or(&ORDERS[0]).1
     }
 
-    /// Returns the query that lists the links with one value of a filter.
+    /// Returns the query string with a single filter.
     fn only(&self, name: &str, value: &str) -> String {
         form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
     }
@@ -138,7 +138,7 @@ pub(crate) async fn show(
     ServiceUrl(base_url): ServiceUrl,
     Query(mut query): Query<ListQuery>,
 ) -> Response {
-    // Anybody can write a link to this page, so it repeats nothing but a key.
+    // Anyone can craft a link to this page, so it shows only a valid key.
     if query.deleted.parse::<Key>().is_err() {
         query.deleted.clear();
     }
@@ -162,7 +162,7 @@ pub(crate) async fn show(
         next: None,
         searched: None,
         creators,
-        trouble: None,
+        failure: None,
     };
     match found {
         Ok(Page { records, next, searched, .. }) => {
@@ -171,12 +171,12 @@ pub(crate) async fn show(
             page(&LinksPage { links, next, searched: searched.map(grouped), ..empty })
         }
         Err(error) => {
-            let trouble = match &error {
-                ApiError::InvalidQuery(reason) => Trouble::Filter(reason.clone()),
-                ApiError::Store(_) => Trouble::StoreAway,
-                _ => Trouble::Busy,
+            let failure = match &error {
+                ApiError::InvalidQuery(reason) => Failure::Filter(reason.clone()),
+                ApiError::Store(_) => Failure::StoreUnavailable,
+                _ => Failure::Busy,
             };
-            page_of_error(error, &LinksPage { trouble: Some(trouble), ..empty })
+            page_of_error(error, &LinksPage { failure: Some(failure), ..empty })
         }
     }
 }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_search_that_stopped_says_how_far_it_came_and_goes_on() {
+    fn an_incomplete_search_shows_its_progress_and_can_continue() {
         let query = ListQuery { search: "a & b".into(), ..ListQuery::default() };
         let page = LinksPage {
             title: "Links",
@@ -203,16 +203,16 @@ mod tests {
             links: Vec::new(),
             searched: Some(grouped(12_000)),
             creators: Vec::new(),
-            trouble: None,
+            failure: None,
         };
         let html = page.render().unwrap();
         assert!(html.contains("12,000 links searched so far."), "{html}");
-        assert!(html.contains("href=\"?search=a+%26+b&#38;cursor=5.k\">Search on</a>"), "{html}");
+        assert!(html.contains("href=\"?search=a+%26+b&#38;cursor=5.k\">Continue searching</a>"), "{html}");
         assert!(html.contains("Nothing found so far.") && !html.contains("No links yet"), "{html}");
     }
 
     #[test]
-    fn filters_are_read_as_the_api_reads_them() {
+    fn filters_are_parsed_like_those_of_the_api() {
         let moment = Moment::from("2026-06-01T12:00:00Z".parse::<jiff::Timestamp>().unwrap());
         let query = |state: &str, by: &str, cursor: &str| {
             let (state, by, cursor) = (state.into(), by.into(), cursor.into());

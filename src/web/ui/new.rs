@@ -1,4 +1,4 @@
-//! `/` in a browser, and `/ui/new`: the form that makes a link.
+//! `/` in a browser, and `/ui/new`: the form for a new link.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -8,7 +8,7 @@ use super::{
     form::{FormErrors, LinkForm, Message},
     frame::Frame,
     see_other,
-    session::Maker,
+    session::LinkAuthor,
 };
 use crate::{
     base_url::BaseUrl,
@@ -30,9 +30,9 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HomeQuery {
-    /// The key of a link that was just made.
+    /// The key of the link that was just created, for the confirmation.
     made: String,
-    /// Values to fill in.
+    /// Values to prefill the form with.
     key: String,
     url: String,
 }
@@ -44,17 +44,17 @@ struct HomePage<'a> {
     frame: Frame,
     form: &'a LinkForm,
     messages: &'a [Message],
-    made: Option<Made>,
-    may_make: bool,
+    created: Option<CreatedLink>,
+    may_create: bool,
     has_options: bool,
     usage: String,
 }
 
-/// A link that was just made.
-struct Made {
+/// The link that was just created.
+struct CreatedLink {
     key: Key,
     short_url: String,
-    /// The target, unless the link keeps it to itself.
+    /// The target, if a preview would show it.
     target: Option<String>,
     note: Option<&'static str>,
     /// The path of the QR code.
@@ -67,7 +67,7 @@ impl HomePage<'_> {
     }
 }
 
-/// `GET /ui/new`: the form, also where `/` leads elsewhere.
+/// `GET /ui/new`: the form, even if `/` redirects to `HOME_URL`.
 pub(crate) async fn open(
     State(state): State<AppState>,
     frame: Frame,
@@ -77,16 +77,16 @@ pub(crate) async fn open(
     show(&state, &base_url, frame, query).await
 }
 
-/// Shows the form, with the link that was just made above it.
+/// Shows the form, below the link that was just created.
 pub(crate) async fn show(state: &AppState, base_url: &BaseUrl, frame: Frame, query: HomeQuery) -> Response {
     let mut form = LinkForm::default();
     form.set("key", query.key);
     form.set("url", query.url);
-    let made = match query.made.parse() {
-        Ok(key) => made(state, base_url, &frame, key).await,
+    let created = match query.made.parse() {
+        Ok(key) => created_link(state, base_url, &frame, key).await,
         Err(_) => None,
     };
-    page(&home_page(state, base_url, frame, &form, &[], made))
+    page(&home_page(state, base_url, frame, &form, &[], created))
 }
 
 fn home_page<'a>(
@@ -95,46 +95,48 @@ fn home_page<'a>(
     frame: Frame,
     form: &'a LinkForm,
     messages: &'a [Message],
-    made: Option<Made>,
+    created: Option<CreatedLink>,
 ) -> HomePage<'a> {
     HomePage {
         title: "urlshort",
-        may_make: state.config.access.public_shorten || frame.may_write(),
+        may_create: state.config.access.public_shorten || frame.may_write(),
         frame: frame.at("new"),
         has_options: form.has_options(),
         form,
         messages,
-        made,
+        created,
         usage: usage(&base_url.to_string()),
     }
 }
 
-async fn made(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: Key) -> Option<Made> {
+async fn created_link(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: Key) -> Option<CreatedLink> {
     let link = state.links.find(&key).await.ok()??;
     let state_now = link.state(state.shortener.clock.now());
     let note = match state_now {
-        LinkState::Scheduled => Some("It works from its start on. Until then it answers “not found”."),
+        LinkState::Scheduled => {
+            Some("It becomes active at its start time. Until then, visitors get “Not found”.")
+        }
         LinkState::Active => None,
         LinkState::Expired | LinkState::UsedUp | LinkState::Blocked | LinkState::TakenDown => return None,
     };
-    // The page shows no more than the preview of the link would.
+    // The page must not show more than the preview of the link.
     let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {
         Ok(link) => (Some(link.doc.target.to_string()), note),
-        Err(FollowError::PasswordNeeded) => (None, Some("It asks visitors for its password.")),
+        Err(FollowError::PasswordNeeded) => (None, Some("Visitors need its password.")),
         Err(_) => (None, note),
     };
-    // The public code is limited for each client. A link that has not started has none.
+    // A link that has not started has no public QR code.
     let root = &frame.root;
     let code = match state_now {
         LinkState::Active => Some(format!("{root}{key}/qr")),
         _ => frame.user.as_ref().map(|_| format!("{root}ui/links/{key}/qr")),
     };
-    Some(Made { short_url: base_url.short_url(&key), key, target, note, code })
+    Some(CreatedLink { short_url: base_url.short_url(&key), key, target, note, code })
 }
 
-/// `POST /ui/new`: makes a link.
+/// `POST /ui/new`: creates a link.
 pub(crate) async fn create(
-    Maker(author): Maker,
+    LinkAuthor(author): LinkAuthor,
     State(state): State<AppState>,
     frame: Frame,
     ServiceUrl(base_url): ServiceUrl,

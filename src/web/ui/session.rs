@@ -1,8 +1,8 @@
-//! Sessions of people: a signed cookie that names a token.
+//! Sessions of the web UI: a signed cookie that names a token.
 //!
-//! The cookie is `name.expiry.HMAC`. The key of the HMAC is the store's secret together with the digest of the token. So
-//! all instances accept it, nobody can forge it from the file of tokens alone, and it ends when the token is removed or
-//! replaced. Nothing else ends it before its expiry: signing out only makes the browser forget it.
+//! The cookie is `name.expiry.HMAC`. The HMAC key combines the store's secret and the token's digest. So all instances
+//! accept the cookie, the token file alone is not enough to forge it, and it becomes invalid when the token is removed
+//! or replaced. Nothing else ends a session before its expiry: signing out only deletes the cookie from the browser.
 
 use std::time::Duration;
 
@@ -30,24 +30,24 @@ use crate::{
     },
 };
 
-/// The longest session. It is not extended by use.
+/// The longest session. Activity does not extend it.
 const LIFETIME: Duration = Duration::from_hours(12);
 
-/// The name of the cookie under HTTPS. The prefix makes browsers refuse one from another host or without TLS.
+/// The cookie name over HTTPS. With this prefix, browsers refuse a cookie from another host or without TLS.
 const SECURE_NAME: &str = "__Host-urlshort";
 
-/// The name of the cookie without HTTPS.
+/// The cookie name without HTTPS.
 const NAME: &str = "urlshort";
 
-/// The key that signs sessions, read from the store once.
+/// The secret that signs sessions, read from the store once.
 pub struct Sessions {
     secret: OnceCell<Secret>,
-    /// The secret of a new store.
+    /// The secret to use if the store has none yet.
     proposed: Secret,
 }
 
 impl Sessions {
-    /// `proposed` must be random.
+    /// Creates sessions. `proposed` must be random.
     pub(crate) fn new(proposed: Secret) -> Self {
         Self { secret: OnceCell::new(), proposed }
     }
@@ -56,7 +56,7 @@ impl Sessions {
         self.secret.get_or_try_init(|| links.secret(self.proposed)).await
     }
 
-    /// Returns the value of a cookie for `token`, and its expiry.
+    /// Returns the cookie of a new session, and its expiry.
     pub(crate) async fn begin(
         &self,
         links: &Links,
@@ -72,7 +72,7 @@ impl Sessions {
         Ok((format!("{signed}.{mac}"), Timestamp::from_second(end).unwrap_or(now)))
     }
 
-    /// Returns the token that `cookie` stands for, if its signature is right and it has not expired.
+    /// Returns the token of a valid, unexpired `cookie`.
     async fn token<'a>(
         &self,
         links: &Links,
@@ -85,13 +85,13 @@ impl Sessions {
         let name = form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name);
         let Some(token) = name.and_then(|name| tokens.named(&name, now)) else { return Ok(None) };
         let secret = self.secret(links).await?;
-        // The comparison takes the same time for each wrong signature.
+        // `verify_slice` compares in constant time.
         let is_signed = mac(secret, token, signed).verify_slice(&signature).is_ok();
         Ok((is_signed && now.as_second() < end).then_some(token))
     }
 }
 
-/// Returns the signed part of a cookie, its signature and its expiry in seconds.
+/// Returns a cookie's signed part, signature and expiry in seconds.
 fn parse(cookie: &str) -> Option<(&str, Vec<u8>, i64)> {
     let (signed, signature) = cookie.rsplit_once('.')?;
     let end = signed.rsplit_once('.')?.1.parse().ok()?;
@@ -109,10 +109,10 @@ fn mac(secret: &Secret, token: &Token, signed: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// Returns who sent the request, or `None` if nobody has signed in.
+/// Returns the signed-in user of a request.
 ///
 /// # Errors
-/// Those of the store, if a cookie can't be checked.
+/// The error of the store, if the cookie can't be checked.
 pub(crate) async fn user(parts: &mut Parts, state: &AppState) -> Result<Option<User>, StoreError> {
     let name = cookie_name(parts, state).await;
     let Some(cookie) = cookie(&parts.headers, name) else { return Ok(None) };
@@ -140,14 +140,14 @@ pub(crate) fn set_cookie(is_https: bool, value: &str, seconds: i64) -> HeaderVal
     HeaderValue::try_from(text).expect("the name of a token is encoded")
 }
 
-/// A person who may look at links. Anybody else is asked to sign in.
+/// A signed-in user. Other people are redirected to the sign-in page.
 pub(crate) struct Reader(pub(crate) User);
 
-/// A person who may change links.
+/// A signed-in user who may change links.
 pub(crate) struct Writer(pub(crate) Author);
 
-/// A person who may make a link with the form now.
-pub(crate) struct Maker(pub(crate) Author);
+/// The author of a new link, within the rate limit.
+pub(crate) struct LinkAuthor(pub(crate) Author);
 
 impl FromRequestParts<AppState> for Reader {
     type Rejection = Response;
@@ -155,7 +155,7 @@ impl FromRequestParts<AppState> for Reader {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         match user(parts, state).await {
             Ok(Some(user)) => Ok(Self(user)),
-            Ok(None) => Err(ask_to_sign_in(parts, state).await),
+            Ok(None) => Err(redirect_to_sign_in(parts, state).await),
             Err(error) => Err(ApiError::Store(error).into_response()),
         }
     }
@@ -173,10 +173,12 @@ impl FromRequestParts<AppState> for Writer {
     }
 }
 
-impl FromRequestParts<AppState> for Maker {
+impl FromRequestParts<AppState> for LinkAuthor {
     type Rejection = Response;
 
-    /// Where everybody may make links, those of a person who may only look at links are public ones, too.
+    /// Authorizes the creation of a link.
+    ///
+    /// With public creation, links by users without write access have the creator `public`.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         let author = if state.config.access.public_shorten {
             let user = user(parts, state).await.map_err(|error| ApiError::Store(error).into_response())?;
@@ -190,8 +192,8 @@ impl FromRequestParts<AppState> for Maker {
     }
 }
 
-/// Leads to the form, and from there back to the page that was asked for.
-async fn ask_to_sign_in(parts: &mut Parts, state: &AppState) -> Response {
+/// Redirects to the sign-in page, which leads back afterwards.
+async fn redirect_to_sign_in(parts: &mut Parts, state: &AppState) -> Response {
     let root = match ServiceUrl::from_request_parts(parts, state).await {
         Ok(ServiceUrl(base_url)) => base_url.path().to_owned(),
         Err(error) => return error.into_response(),
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cookie_stands_for_its_token_until_it_expires_or_is_changed() {
+    async fn a_cookie_is_valid_until_it_expires_or_its_token_changes() {
         let (links, sessions) = (links(), Sessions::new(Secret([7; 32])));
         let tokens: Tokens = "a.b;c%:0123456789abcdef,other:0123456789abcdee".parse().unwrap();
         let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();

@@ -1,4 +1,4 @@
-//! `/ui/sign-in` and `/ui/sign-out`.
+//! `/ui/sign-in` and `/ui/sign-out`: sessions by token.
 
 use askama::Template;
 use axum::{
@@ -23,14 +23,15 @@ use crate::web::{
     state::AppState,
 };
 
-/// The page to show after signing in.
+/// The query of the page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct SignInQuery {
+    /// The page to show after signing in.
     next: String,
 }
 
-/// The form.
+/// The sign-in form.
 #[derive(Deserialize)]
 pub(crate) struct SignInForm {
     token: String,
@@ -53,7 +54,7 @@ pub(crate) async fn show(frame: Frame, Query(query): Query<SignInQuery>) -> Resp
     page(&SignInPage { title: "Sign in", frame: frame.at("sign-in"), next, error: None })
 }
 
-/// `POST /ui/sign-in`: begins a session.
+/// `POST /ui/sign-in`: starts a session.
 pub(crate) async fn sign_in(
     State(state): State<AppState>,
     frame: Frame,
@@ -72,10 +73,11 @@ pub(crate) async fn sign_in(
         Err(cause) => {
             let error = match cause {
                 ApiError::Unauthorized => {
-                    "This token is not accepted. It may have been typed wrongly, have expired, or have been removed."
-                        .into()
+                    "This token was not accepted. It may be mistyped, expired or removed.".into()
                 }
-                ApiError::RateLimited(_) => "Too many tokens were refused. Wait a minute, then try again.".into(),
+                ApiError::RateLimited(_) => {
+                    "Too many tokens were refused. Wait a minute, then try again.".into()
+                }
                 ref cause => sentence(cause),
             };
             let (next, frame) = (form.next.as_str(), frame.at("sign-in"));
@@ -84,7 +86,9 @@ pub(crate) async fn sign_in(
     }
 }
 
-/// Returns the cookie of a new session, and the seconds that it lasts. Failures count as those of the API.
+/// Returns the cookie of a new session, and its lifetime in seconds.
+///
+/// Failures count towards the limit on failed tokens.
 async fn begin(
     state: &AppState,
     client: ClientIp,
@@ -101,15 +105,15 @@ async fn begin(
     Ok((cookie, end.as_second() - now.as_second()))
 }
 
-/// Returns the page to show after signing in: one of this service, or the list of links.
+/// Returns `next` if it is safe, or the list of links.
 fn next_page(root: &str, next: String) -> String {
-    // Browsers read a second slash or a backslash as the start of another host.
+    // Browsers treat a second slash or a backslash as the start of another host.
     let is_own =
         next.starts_with(root) && !next.contains("//") && next.bytes().all(|byte| byte.is_ascii_graphic());
     if is_own && !next.contains('\\') { next } else { format!("{root}ui/links") }
 }
 
-/// `POST /ui/sign-out`: makes the browser forget its session.
+/// `POST /ui/sign-out`: deletes the session cookie.
 pub(crate) async fn sign_out(frame: Frame, ServiceUrl(base_url): ServiceUrl) -> impl IntoResponse {
     let mut response = see_other(frame.form);
     response.headers_mut().insert(header::SET_COOKIE, set_cookie(base_url.is_https(), "", 0));
@@ -121,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_page_is_one_of_this_service() {
+    fn the_next_page_belongs_to_this_service() {
         for (next, expected) in [
             ("/s/ui/links/a?range=7", "/s/ui/links/a?range=7"),
             ("/s/", "/s/"),

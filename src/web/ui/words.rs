@@ -1,4 +1,4 @@
-//! Numbers, times and states as people read them.
+//! Formatting of numbers, times and states.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use crate::{
     store::{Moment, Record},
 };
 
-/// Writes a number with a comma between thousands.
+/// Formats a number with commas between thousands.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -22,12 +22,12 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
-/// A time in UTC.
+/// A timestamp, shown in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time(pub(crate) Timestamp);
 
 impl Time {
-    /// Returns the day alone.
+    /// Returns only the day.
     pub(crate) fn day(&self) -> String {
         self.0.strftime("%-d %b %Y").to_string()
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// The state of a link, in a word and as a class of the style.
+/// The state of a link: a word, and a CSS class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) word: &'static str,

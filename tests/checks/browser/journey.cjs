@@ -26,7 +26,7 @@ async function create({ base, target, eyes, scripts, key }, page) {
   await eyes.look(page, scripts);
   await page.getByLabel("Long URL").fill("no address");
   await page.getByLabel("Custom key").fill("a b");
-  await page.getByLabel("Limit of visits").fill("0");
+  await page.getByLabel("Visit limit").fill("0");
   await page.getByRole("button", { name: "Shorten" }).click();
   const summary = page.getByRole("alert");
   await summary.getByText("Please correct 3 things").waitFor();
@@ -36,7 +36,7 @@ async function create({ base, target, eyes, scripts, key }, page) {
   assert.equal(await page.evaluate(() => document.activeElement.id), "key");
   await page.getByLabel("Long URL").fill(`${target.url}?a=<b>&c="d"`);
   await page.getByLabel("Custom key").fill(key);
-  await page.getByLabel("Limit of visits").fill("");
+  await page.getByLabel("Visit limit").fill("");
   await page.getByLabel("Title").fill("Spring <sale>");
   await page.getByLabel("Tags").fill("print, spring & sale");
   await page.getByLabel("Expires after").selectOption("30 days");
@@ -75,7 +75,7 @@ async function count({ base, eyes, scripts, key }, page) {
     await page.reload();
   }
   await eyes.look(page, scripts);
-  await page.getByText("The same as a table").click();
+  await page.getByText("Show as a table").click();
   await eyes.look(page, scripts);
   const row = page.getByRole("region", { name: "Visits per day" }).getByRole("row").nth(1);
   assert.match(await row.innerText(), /1\s+0$/);
@@ -138,7 +138,7 @@ async function remove({ base, eyes, scripts, key }, page) {
   await page.getByRole("link", { name: "Delete…" }).click();
   await page.getByRole("heading", { name: `Delete ${key}?` }).waitFor();
   await eyes.look(page, scripts);
-  await page.getByRole("button", { name: "Delete for good" }).click();
+  await page.getByRole("button", { name: "Delete permanently" }).click();
   await page.getByText(`Deleted ${key}.`).waitFor();
   const missing = await page.goto(`${base}/${key}`);
   assert.equal(missing.status(), 404);

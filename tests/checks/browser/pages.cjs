@@ -24,7 +24,7 @@ async function pages(place) {
     ["/nothing", 404, "Not found"],
     ["/no/such/path", 404, "Not found"],
     [`/${key}+`, 200, "Where this link leads"],
-    ["/api/v1/links", 401, "Sign in first"],
+    ["/api/v1/links", 401, "API token required"],
     ["/ui/sign-out", 405, "Not possible here"],
     [`/?made=${key}`, 200, "Your short link is ready"],
   ]) {
@@ -59,7 +59,7 @@ async function pages(place) {
   await page.getByText("Nothing found.").waitFor();
   await eyes.look(page, scripts);
   await page.goto(`${base}/${key}-later`);
-  await page.getByRole("link", { name: "Show the link of this key" }).click();
+  await page.getByRole("link", { name: "Show the link with this key" }).click();
   await page.getByText("scheduled").waitFor();
   await blockedHosts(place, page);
   await page.getByRole("button", { name: /^Sign out/ }).click();
@@ -97,12 +97,12 @@ async function password({ context, service, target, eyes, scripts, key }) {
   await page.goto(`${locked}+`);
   await eyes.look(page, scripts);
   await page.getByRole("link", { name: locked }).click();
-  await page.getByLabel("This short link asks for a password.").fill("wrong");
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByLabel("This short link is protected by a password.").fill("wrong");
+  await page.getByRole("button", { name: "Continue" }).click();
   await page.getByRole("alert").waitFor();
   await eyes.look(page, scripts);
-  await page.getByLabel("This short link asks for a password.").fill("open sesame");
-  await page.getByRole("button", { name: "Go on" }).click();
+  await page.getByLabel("This short link is protected by a password.").fill("open sesame");
+  await page.getByRole("button", { name: "Continue" }).click();
   await page.waitForURL(target.url);
   assert.equal(await page.title(), "arrived");
 }

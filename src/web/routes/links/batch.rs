@@ -40,33 +40,36 @@ use crate::{
 /// The most links in one request.
 const MAX_LINKS: usize = 1000;
 
-const WRONG_NUMBER: &str = "links has 1 to 1000 entries";
+const WRONG_LINK_COUNT: &str = "links must have 1 to 1000 entries";
 
 /// The largest body, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
 
-/// Links that are made at a time, so that the store can take them together.
-const AT_A_TIME: usize = 64;
+/// Links created concurrently, so that the store can commit them together.
+const CONCURRENCY: usize = 64;
 
-/// Links with passwords that are made at a time. Two are hashed at a time, so this keeps the hashing busy, and a visitor
-/// who sends a password waits behind few of them.
-const HASHED_AT_A_TIME: usize = 4;
+/// Links with passwords created concurrently.
+///
+/// Two passwords are hashed at a time. Four keep both hashers busy, and a visitor who sends a password waits behind
+/// only a few of them.
+const HASHING_CONCURRENCY: usize = 4;
 
-/// Batches with passwords that may wait. They take turns: a batch that is sent again while its first run goes on would
-/// hash the same passwords twice.
-const WAITING: usize = 16;
+/// The most queued batches with passwords.
+///
+/// They run one at a time: a retry while the first request still runs would hash the same passwords again.
+const MAX_QUEUED: usize = 16;
 
-/// Lets batches with passwords take turns.
+/// A queue that runs batches with passwords one at a time.
 #[derive(Clone)]
 pub(crate) struct Turns(Arc<Gate>);
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Gate::new(1, WAITING)))
+        Self(Arc::new(Gate::new(1, MAX_QUEUED)))
     }
 }
 
-/// The links to make.
+/// The links to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchFields {
@@ -76,7 +79,9 @@ pub(crate) struct BatchFields {
     links: Vec<LinkFields>,
 }
 
-/// Reads a list, and stops at the first link that is too many: a body can hold millions of empty ones.
+/// Reads a list, and stops at its limit.
+///
+/// A body can hold millions of empty links.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>, D::Error> {
     struct Links;
 
@@ -91,11 +96,11 @@ fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>
             let mut links = Vec::new();
             while let Some(link) = list.next_element()? {
                 if links.len() == MAX_LINKS {
-                    return Err(A::Error::custom(WRONG_NUMBER));
+                    return Err(A::Error::custom(WRONG_LINK_COUNT));
                 }
                 links.push(link);
             }
-            if links.is_empty() { Err(A::Error::custom(WRONG_NUMBER)) } else { Ok(links) }
+            if links.is_empty() { Err(A::Error::custom(WRONG_LINK_COUNT)) } else { Ok(links) }
         }
     }
 
@@ -111,7 +116,7 @@ struct BatchBody {
 /// The result of one link.
 #[derive(Serialize, ToSchema)]
 struct ItemBody {
-    /// The status of a request for this link alone.
+    /// Status that a request for only this link would get.
     #[schema(example = 201)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,12 +125,13 @@ struct ItemBody {
     error: Option<ErrorBody>,
 }
 
-/// Make many links
+/// Create many links
 ///
-/// Each is made or refused by itself, and each counts towards the limit of the token. With an `Idempotency-Key` the same request can be sent again, also after an answer
-/// was lost: what was made before is found and not made twice. Keys that nobody asks for have 12 characters then, and
-/// follow from the token, the `Idempotency-Key` and the place in the list. `expires_in` is refused then, since it would mean
-/// another time.
+/// Each link is created or refused independently, and counts towards the rate limit of the token. With an
+/// `Idempotency-Key` the request can be retried, for example after a lost response: existing links are returned and not
+/// created twice. In such a request, a link without a custom key gets a key of 12 characters, derived from the token,
+/// the `Idempotency-Key` and the position in the list. `expires_in` is refused because a retry would change its
+/// meaning.
 #[utoipa::path(
     post,
     path = "/api/v1/links/batch",
@@ -134,8 +140,8 @@ struct ItemBody {
     request_body(content((BatchFields = "application/json"))),
     security(("token" = ["write"])),
     responses(
-        (status = OK, description = "Each link's own result", body = BatchBody),
-        (status = TOO_MANY_REQUESTS, description = "`rate_limited`: no link was made", body = ErrorBody),
+        (status = OK, description = "A result for each link", body = BatchBody),
+        (status = TOO_MANY_REQUESTS, description = "`rate_limited`: no link was created", body = ErrorBody),
         ErrorResponses,
     ),
 )]
@@ -149,30 +155,31 @@ pub(crate) async fn create_many(
     Payload(BatchFields { links }): Payload<BatchFields>,
 ) -> Result<Response, ApiError> {
     let identity = idempotency_key.map(|key| format!("{}\0{key}", author.name));
-    if identity.is_some() && links.iter().any(LinkFields::depend_on_the_time) {
-        let reason = "expires_in means another time when a request is repeated: with an Idempotency-Key send expires_at";
+    if identity.is_some() && links.iter().any(LinkFields::depends_on_time) {
+        let reason =
+            "a retry would change the meaning of expires_in: with an Idempotency-Key, use expires_at";
         return Err(ApiError::InvalidOption(reason.into()));
     }
     limits.admit(&author, links.len())?;
-    let has_passwords = links.iter().any(LinkFields::have_password);
-    let (_turn, at_a_time) = if has_passwords {
-        (Some(turns.enter().await.map_err(|_| ApiError::Overloaded)?), HASHED_AT_A_TIME)
+    let has_passwords = links.iter().any(LinkFields::has_password);
+    let (_turn, concurrency) = if has_passwords {
+        (Some(turns.enter().await.map_err(|_| ApiError::Overloaded)?), HASHING_CONCURRENCY)
     } else {
-        (None, AT_A_TIME)
+        (None, CONCURRENCY)
     };
     let results = stream::iter(links.into_iter().enumerate()).map(async |(index, fields)| {
         let identity = identity.as_ref().map(|identity| format!("{identity}\0{index}"));
-        let result = make(&shortener, &author, &base_url, fields, identity).await;
+        let result = create_one(&shortener, &author, &base_url, fields, identity).await;
         if let Ok(Shortened::Created(link)) = &result {
             author.log(Action::Created, &link.key);
         }
         item(result, &base_url, &shortener)
     });
-    let results = results.buffered(at_a_time).collect().await;
+    let results = results.buffered(concurrency).collect().await;
     Ok(Json(BatchBody { results }).into_response())
 }
 
-async fn make(
+async fn create_one(
     shortener: &Shortener,
     author: &Author,
     base_url: &BaseUrl,
@@ -200,11 +207,11 @@ fn item(result: Result<Shortened, ApiError>, base_url: &BaseUrl, shortener: &Sho
     ItemBody { status: status.as_u16(), link: Some(link), error: None }
 }
 
-/// Lets a request be sent again without making its links twice.
+/// A header that makes retries of a request safe.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IdempotencyKey {
-    /// 1 to 255 visible ASCII characters that no other request with this token has
+    /// 1 to 255 visible ASCII characters, unique among the requests of this token
     #[param(rename = "Idempotency-Key", pattern = "^[!-~]{1,255}$")]
     pub(crate) idempotency_key: Option<String>,
 }

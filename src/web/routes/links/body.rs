@@ -1,4 +1,4 @@
-//! A link as its managers see it, and the patch with which they edit it.
+//! A link in the management API, and the patch that edits it.
 
 use std::num::NonZeroU32;
 
@@ -33,7 +33,7 @@ pub(crate) struct LinkBody {
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: String,
     state: LinkState,
-    /// The entry of the blocked hosts that stops the link.
+    /// Blocked-hosts entry that stops the link.
     #[schema(value_type = Option<String>, required = true, example = ".evil.example")]
     blocked_host: Option<HostPattern>,
     #[schema(required = true)]
@@ -41,7 +41,7 @@ pub(crate) struct LinkBody {
     tags: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// The name of a token, `public` or `import`.
+    /// Creator: the name of a token, `public` or `import`.
     #[schema(example = "anna")]
     created_by: String,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
@@ -50,7 +50,7 @@ pub(crate) struct LinkBody {
     expires_at: Option<Timestamp>,
     #[schema(value_type = Option<u32>, required = true)]
     max_visits: Option<NonZeroU32>,
-    /// Visits that are used up.
+    /// Visits counted towards `max_visits`.
     visits: u64,
     /// Visits by people.
     clicks: u64,
@@ -90,7 +90,7 @@ impl LinkBody {
     }
 }
 
-/// A JSON merge patch (RFC 7396) of the fields with which a link is created, apart from its key.
+/// A JSON merge patch (RFC 7396) of a link, without its key.
 #[derive(Deserialize)]
 pub(crate) struct LinkPatch(Map<String, Value>);
 
@@ -111,10 +111,12 @@ impl LinkPatch {
         }
     }
 
-    /// Applies the patch, but for the password, to a link, and validates the result as the fields of a new link.
+    /// Applies the patch, except for the password, to a link.
+    ///
+    /// Validates the result like the fields of a new link.
     pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {
         let known = field_names::<LinkFields>();
-        // A field that `null` removes is not seen by the validation below.
+        // The validation below would not see an unknown field that is null.
         if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
             return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
         }
@@ -150,7 +152,7 @@ impl PartialSchema for LinkPatch {
         let mut schema = LinkFields::schema();
         if let RefOr::T(Schema::Object(object)) = &mut schema {
             object.description =
-                Some("The fields to change. A field that is left out stays; `null` removes it.".into());
+                Some("The fields to change. An omitted field keeps its value; `null` removes it.".into());
             object.properties.remove("key");
             object.required.clear();
             object

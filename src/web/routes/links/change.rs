@@ -1,4 +1,6 @@
-//! `/api/v1/links/{key}`: edit, remove, take down and restore a link. Every change is logged with the token's name.
+//! `/api/v1/links/{key}`: edit, delete, take down and restore a link.
+//!
+//! Every change is logged with the name of the token.
 
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ use crate::{
     },
 };
 
-/// A link that the client may change, and the condition under which it wants to.
+/// An authorized change of a link, and its condition.
 pub(crate) struct LinkToChange {
     author: Author,
     key: Key,
@@ -49,15 +51,16 @@ impl FromRequestParts<AppState> for LinkToChange {
     }
 }
 
-/// The error of a change whose condition fails, for the OpenAPI document.
+/// The error of a change whose condition failed, for the OpenAPI document.
 #[derive(IntoResponses)]
-#[expect(dead_code, reason = "the document is made from the declaration")]
+#[expect(dead_code, reason = "the document is generated from the declaration")]
 #[response(status = PRECONDITION_FAILED, description = "`precondition_failed`")]
 pub(crate) struct PreconditionFailed(ErrorBody);
 
 /// Edit a link
 ///
-/// A field that is left out stays, and `null` removes it (RFC 7396). `If-Match` protects the changes of others.
+/// A JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes it. `If-Match` prevents
+/// overwriting a concurrent change.
 #[utoipa::path(
     patch,
     path = "/api/v1/links/{key}",
@@ -84,9 +87,9 @@ pub(crate) async fn edit(
     Ok(show_record(&record, &base_url, &shortener))
 }
 
-/// Remove a link
+/// Delete a link
 ///
-/// Its counts are removed as well. To only stop a link, take it down.
+/// Its counts are deleted as well. To stop a link but keep its counts, take it down.
 #[utoipa::path(
     delete,
     path = "/api/v1/links/{key}",
@@ -94,7 +97,7 @@ pub(crate) async fn edit(
     params(LinkKey, IfMatch),
     security(("token" = ["write"])),
     responses(
-        (status = NO_CONTENT, description = "The link is removed"),
+        (status = NO_CONTENT, description = "The link is deleted"),
         LinkErrors,
         PreconditionFailed,
         ErrorResponses,
@@ -109,7 +112,7 @@ pub(crate) async fn remove(link: LinkToChange) -> Result<StatusCode, ApiError> {
 
 /// Take a link down
 ///
-/// From then on it answers 410, until it is restored.
+/// It returns 410 until it is restored.
 #[utoipa::path(
     post,
     path = "/api/v1/links/{key}/take-down",

@@ -1,4 +1,4 @@
-//! `GET /api/v1/links/{key}/stats`: the counts of a link.
+//! `GET /api/v1/links/{key}/stats`: the visits of a link.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,17 +32,17 @@ const DAYS: i32 = 30;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatsQuery {
-    /// The first day; by default 29 days before the last.
+    /// First day; by default 29 days before the last.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Date>,
-    /// The last day; by default today.
+    /// Last day; by default today.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Date>,
 }
 
-/// The counts of a link. Prefetches, link previews and HEAD are never people.
+/// The counts of a link. Prefetches, link previews and HEAD never count as people.
 #[derive(Serialize, ToSchema)]
 struct StatsBody {
     key: String,
@@ -50,17 +50,17 @@ struct StatsBody {
     from: Date,
     #[schema(value_type = String, format = Date)]
     to: Date,
-    /// People in all, on whatever day.
+    /// Visits by people since the link was created.
     clicks: u64,
-    /// People on these days.
+    /// Visits by people in the range.
     people: u64,
-    /// Bots on these days.
+    /// Visits by bots in the range.
     bots: u64,
-    /// Those of these days on which something was counted.
+    /// Days in the range with at least one visit.
     days: Vec<DayBody>,
-    /// People by the host of the page that led here, the most first.
+    /// Visits by people per referring host, largest count first.
     referrers: Vec<NamedCount>,
-    /// People by kind of device, the most first.
+    /// Visits by people per device type, largest count first.
     devices: Vec<NamedCount>,
 }
 
@@ -80,7 +80,7 @@ struct NamedCount {
 
 /// Show the counts of a link
 ///
-/// JSON, or with `Accept: text/csv` a line `date,kind,value,count` for each count.
+/// JSON or, with `Accept: text/csv`, a line `date,kind,value,count` for each count.
 #[utoipa::path(
     get,
     path = "/api/v1/links/{key}/stats",
@@ -143,7 +143,7 @@ fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
     counts.iter().map(day).collect()
 }
 
-/// Writes counts as CSV (RFC 4180), one per line. A host may contain a comma or a quote, so values are quoted.
+/// Formats counts as CSV (RFC 4180), one per line, with quoted values.
 pub(crate) fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
     for (day, counts) in counts {

@@ -25,27 +25,27 @@ use crate::{
     },
 };
 
-/// The links to take down. Exactly one of `host`, `tag` and `by` is needed.
+/// The links to take down. Set exactly one of `host`, `tag` and `by`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TakeDownFields {
-    /// The host of their targets; with a leading dot also its subdomains.
+    /// Host of the targets; a leading dot includes its subdomains.
     #[serde(default)]
     #[schema(max_length = 1012, example = ".evil.example")]
     host: Option<String>,
-    /// A tag that they have.
+    /// Tag of the links.
     #[serde(default)]
     #[schema(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
-    /// Their creator: the name of a token, `public` or `import`.
+    /// Creator of the links: the name of a token, `public` or `import`.
     #[serde(default)]
     #[schema(pattern = "^[!-~]{1,64}$")]
     by: Option<String>,
-    /// `next` of the answer before.
+    /// `next` of the previous response.
     #[serde(default)]
     #[schema(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
-    /// Only count the links.
+    /// Only count the links, and change nothing.
     #[serde(default)]
     dry_run: bool,
 }
@@ -54,7 +54,7 @@ impl TakeDownFields {
     fn read(self) -> Result<TakeDown, ApiError> {
         let Self { host, tag, by, cursor, dry_run } = self;
         if [&host, &tag, &by].into_iter().flatten().count() != 1 {
-            return Err(ApiError::InvalidOption("name exactly one of host, tag and by".into()));
+            return Err(ApiError::InvalidOption("set exactly one of host, tag and by".into()));
         }
         let filter = Filter {
             host: parsed_option(host)?,
@@ -66,20 +66,21 @@ impl TakeDownFields {
     }
 }
 
-/// The result of one request.
+/// The result of one take-down request.
 #[derive(Serialize, ToSchema)]
 struct TakeDownBody {
-    /// Links that this request has taken down, or would have. Those that were down before do not count.
+    /// Number of links that this request took down or, with `dry_run`, would take down. Excludes links that were
+    /// already down.
     done: usize,
-    /// The cursor to send next; null at the end.
+    /// Cursor for the next request; null when no links are left.
     #[schema(required = true)]
     next: Option<String>,
 }
 
 /// Take down many links
 ///
-/// A request takes down up to 500 links and takes a few seconds at most. Send it again with `next` as its `cursor` until
-/// `next` is null. A request that failed can be sent again as it was.
+/// A request takes down up to 500 links, within a few seconds. Repeat it with `next` as its `cursor` until `next` is
+/// null. A failed request can be retried unchanged.
 #[utoipa::path(
     post,
     path = "/api/v1/links/take-down",

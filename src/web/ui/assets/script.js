@@ -1,17 +1,17 @@
-// Comfort on top of pages that work without it: copying, questions, dialogs, relative times.
+// Enhancements of pages that also work without scripts: copying, confirmation, dialogs, relative times.
 "use strict";
 const all = (selector) => document.querySelectorAll(selector);
 const status = document.querySelector("[role=status].toast");
 
 function say(text) {
   status.textContent = "";
-  // A change of the text, and not the text itself, makes screen readers speak.
+  // Screen readers announce a change of the text, so the same text must be set again.
   requestAnimationFrame(() => (status.textContent = text));
   clearTimeout(say.timer);
   say.timer = setTimeout(() => (status.textContent = ""), 4000);
 }
 
-// Without HTTPS, browsers have no clipboard API.
+// Browsers have no clipboard API without HTTPS.
 function copyByCommand(text) {
   const area = document.createElement("textarea");
   area.value = text;
@@ -33,7 +33,7 @@ async function copy(button) {
     done = copyByCommand(text);
     button.focus();
   }
-  say(done ? "Copied" : `Not copied. Select and copy it yourself: ${text}`);
+  say(done ? "Copied" : `Could not copy. Select and copy it yourself: ${text}`);
 }
 
 const units = [["day", 86400], ["hour", 3600], ["minute", 60]];
@@ -58,7 +58,7 @@ document.addEventListener("click", (event) => {
   if ("close" in button.dataset) button.closest("dialog").close();
 });
 
-// A form that asks first has its question in the dialog that it names.
+// A form with `data-ask` asks for confirmation in the dialog of that id.
 document.addEventListener("submit", (event) => {
   const dialog = document.getElementById(event.target.dataset.ask);
   if (dialog && !dialog.open) {
@@ -67,5 +67,6 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// Errors come first; `autofocus` does not apply to what is no form control in every browser.
+// Focus the error summary or the confirmation: not every browser applies `autofocus` to elements other than form
+// controls.
 document.querySelector("[data-focus]")?.focus();

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 
-use super::{LinkQuery, condition, link_page, record};
+use super::{LinkQuery, etag_of, link_page, record};
 use crate::{
     link::Link,
     shortener::ChangeError,
@@ -24,48 +24,48 @@ use crate::{
     },
 };
 
-/// The form as the page shows it.
+/// The state of the edit form.
 pub(super) struct EditForm<'a> {
     pub(super) form: &'a LinkForm,
-    /// The version that the person has seen.
+    /// The entity tag of the version that the user saw.
     pub(super) etag: String,
     pub(super) messages: &'a [Message],
     pub(super) conflict: Option<Conflict>,
 }
 
-/// The link as it is now beside what a person wanted to save.
+/// A comparison of the current link and a rejected edit.
 pub(crate) struct Conflict {
     pub(crate) rows: Vec<Difference>,
 }
 
-/// A field that differs.
+/// A field that differs between both.
 pub(crate) struct Difference {
     pub(crate) label: &'static str,
     pub(crate) current: String,
-    pub(crate) wanted: String,
+    pub(crate) submitted: String,
 }
 
 impl<'a> EditForm<'a> {
     pub(super) fn unchanged(form: &'a LinkForm, record: &Record) -> Self {
-        Self { form, etag: condition(record), messages: &[], conflict: None }
+        Self { form, etag: etag_of(record), messages: &[], conflict: None }
     }
 }
 
 impl Conflict {
-    fn between(current: &LinkForm, wanted: &LinkForm) -> Self {
+    fn between(current: &LinkForm, submitted: &LinkForm) -> Self {
         let row = |field: &Field| Difference {
             label: field.label,
             current: current.get(field.name).into(),
-            wanted: wanted.get(field.name).into(),
+            submitted: submitted.get(field.name).into(),
         };
-        // A password is in neither of the forms to be shown.
+        // Neither form contains the password.
         let shown =
             [&URL].into_iter().chain(FIELDS).filter(|field| field.is_editable && field.name != "password");
-        Self { rows: shown.map(row).filter(|row| row.current != row.wanted).collect() }
+        Self { rows: shown.map(row).filter(|row| row.current != row.submitted).collect() }
     }
 }
 
-/// Saves the form, if the link is still the one that the person has seen.
+/// Saves the form, unless the link has changed in the meantime.
 pub(crate) async fn save(
     Writer(author): Writer,
     State(state): State<AppState>,
@@ -92,8 +92,8 @@ pub(crate) async fn save(
     let is_conflict = matches!(cause, ApiError::Changed);
     let edit = EditForm {
         form: &form,
-        // Saving again replaces what the page now shows as the current version.
-        etag: if is_conflict { condition(&current) } else { form.get("etag").into() },
+        // Saving again overwrites the version that the page now shows as current.
+        etag: if is_conflict { etag_of(&current) } else { form.get("etag").into() },
         messages: if is_conflict { &[] } else { &messages },
         conflict: is_conflict.then(|| Conflict::between(&LinkForm::of(&current.link.doc), &form)),
     };
@@ -110,7 +110,7 @@ async fn edit(
 ) -> Result<(), FormErrors> {
     let now = state.shortener.clock.now();
     let is_seen = |link: &Link| etag_text(link) == form.get("etag");
-    // The patch was made from `before`; another version needs another one.
+    // The patch is relative to `before`, and not valid for another version.
     let is_base = |link: &Link| link.revision() == before.link.revision();
     let revise = |link: &Link| match is_seen(link) && is_base(link) {
         true => patch.apply(&link.doc, now),

@@ -1,10 +1,10 @@
-//! Take down, restore and delete a link.
+//! Taking down, restoring and deleting a link.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 
-use super::{LinkView, condition, record};
+use super::{LinkView, etag_of, record};
 use crate::{
     link::{Key, Link},
     web::{
@@ -34,7 +34,7 @@ struct DeletePage {
     has_changed: bool,
 }
 
-/// The version of the link that the person has seen.
+/// The entity tag of the version that the user saw.
 #[derive(Deserialize)]
 pub(crate) struct Seen {
     etag: String,
@@ -60,9 +60,9 @@ pub(crate) async fn restore(
     set_taken_down(&state, &author, &frame, &key, false).await
 }
 
-/// Takes a link down or restores it, without a check of its version.
+/// Takes down or restores a link, without checking its version.
 ///
-/// A person who stops a link wants it stopped even if someone else has just edited it.
+/// A take-down should succeed even if someone else has just edited the link.
 async fn set_taken_down(
     state: &AppState,
     author: &Author,
@@ -80,8 +80,8 @@ async fn set_taken_down(
     Ok(see_other(format!("{}ui/links/{key}?done={done}", frame.root)))
 }
 
-/// `GET /ui/links/{key}/delete`: the page that asks.
-pub(crate) async fn ask(
+/// `GET /ui/links/{key}/delete`: asks for confirmation.
+pub(crate) async fn confirm_delete(
     _: Writer,
     State(state): State<AppState>,
     frame: Frame,
@@ -92,7 +92,7 @@ pub(crate) async fn ask(
     let link = LinkView::new(&record, &base_url, &state.shortener.moment());
     let title = format!("Delete {key}?");
     let frame = frame.at("links");
-    Ok(page(&DeletePage { title, frame, link, etag: condition(&record), has_changed: false }))
+    Ok(page(&DeletePage { title, frame, link, etag: etag_of(&record), has_changed: false }))
 }
 
 /// `POST /ui/links/{key}/delete`
@@ -114,7 +114,7 @@ pub(crate) async fn delete(
             let record = record(&state, &key).await?;
             let link = LinkView::new(&record, &base_url, &state.shortener.moment());
             let (title, frame) = (format!("Delete {key}?"), frame.at("links"));
-            let page = DeletePage { title, frame, link, etag: condition(&record), has_changed: true };
+            let page = DeletePage { title, frame, link, etag: etag_of(&record), has_changed: true };
             Ok(page_of_error(ApiError::Changed, &page))
         }
         Err(error) => Err(error),
