@@ -166,7 +166,7 @@ fn create(writer: &mut Connection, layout: &Layout, keys: &[String]) {
     }
 }
 
-/// Returns the size of the file once it holds everything that the log holds.
+/// Moves the log into the file and returns the size of the file.
 fn size(writer: &Connection, path: &Path) -> u64 {
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).expect("a checkpoint");
     fs::metadata(path).expect("the file").len()

@@ -19,7 +19,7 @@ use crate::support;
 /// Clients that create links at the same time.
 pub(crate) const CLIENTS: usize = 64;
 
-/// One of this many links was clicked.
+/// One in this many links was clicked.
 const CLICKED: usize = 10;
 
 pub(crate) struct Links {
@@ -27,7 +27,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// `count` links, one per second until now.
+    /// Returns `count` links, created one per second until now.
     pub(crate) fn new(count: u64) -> Self {
         let age = i64::try_from(count).expect("a number of links").seconds();
         let first = Timestamp::now() - age;

@@ -27,7 +27,7 @@ async fn batch(app: &TestApp, links: Value, idempotency: Option<&str>) -> Respon
     request.send().await.unwrap()
 }
 
-/// The status and the key of each link of a batch.
+/// Returns the status and the key of each link of a batch.
 async fn statuses_and_keys(response: Response) -> Vec<(u64, String)> {
     let answer: Value = response.json().await.unwrap();
     let key = |result: &Value| {
@@ -90,12 +90,12 @@ async fn an_empty_idempotency_key_is_refused() {
     assert_error(batch(&app, links, Some("")).await, 400, "invalid_idempotency_key").await;
 }
 
-/// Each hash takes some 20 ms of a core, so all of them take longer than a request may.
+/// Each hash takes about 20 ms of CPU time, so all of them together exceed the request timeout.
 #[tokio::test]
 async fn a_batch_with_many_passwords_gets_done_by_repeating_it() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--request-timeout", "700ms"]).await;
     let links = vec![json!({ "url": "https://example.com", "password": "open sesame" }); 150];
-    // Each try goes on where the one before ended.
+    // Each attempt continues where the previous one stopped.
     let results = eventually(PATIENCE, async || {
         let request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
         let response = request.header("Idempotency-Key", "import-7").send().await.unwrap();
@@ -135,7 +135,7 @@ async fn a_relative_time_in_a_batch_that_can_be_repeated_is_refused() {
 async fn a_link_that_has_expired_is_still_what_its_batch_made() {
     let app = app().await;
     let links = json!([{ "url": "https://example.com", "expires_at": "2026-06-01T13:00:00Z" }]);
-    // It has expired by the last time.
+    // The link has expired by the last attempt.
     for status in [201, 200, 200] {
         let results = statuses_and_keys(batch(&app, links.clone(), Some("import-7")).await).await;
         assert_eq!(results[0].0, status);
@@ -143,7 +143,7 @@ async fn a_link_that_has_expired_is_still_what_its_batch_made() {
     }
 }
 
-/// The most memory that the process ever held, in bytes.
+/// Returns the peak memory of the process, in bytes.
 fn peak_memory(process: &Process) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

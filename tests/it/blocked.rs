@@ -1,4 +1,4 @@
-//! Blocked hosts: what happens to links that lead there, and who may block them.
+//! Blocked hosts: their effect on links, and who can block them.
 
 mod file;
 mod instances;
@@ -63,7 +63,7 @@ async fn links_to_a_blocked_host_are_gone_until_it_is_unblocked() {
     .await;
     make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
     let before = body(&app, "/api/v1/links/plain").await;
-    // The second time it comes from memory.
+    // The second request is served from the cache.
     for _ in 0..2 {
         assert_eq!(app.get("/plain").await.status(), 302);
     }
@@ -114,7 +114,7 @@ async fn a_link_that_is_edited_or_restored_stays_blocked() {
     let refused = edit("good", json!({ "url": "https://evil.example/" })).await.unwrap();
     assert_error(refused, 403, "target_refused").await;
     assert_eq!(edit("k", json!({ "url": "https://good.example/" })).await.unwrap().status(), 200);
-    assert_eq!(app.get("/k").await.status(), 302, "it leads elsewhere now");
+    assert_eq!(app.get("/k").await.status(), 302, "the new target is not blocked");
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_host_is_normalised_and_garbage_is_refused() {
         let put = send(&app, Method::PUT, &path_of(host)).await;
         assert_eq!(put.status(), 200, "{host}");
         assert_eq!(put.json::<Value>().await.unwrap()["host"], stored);
-        assert_eq!(body(&app, &path_of(host)).await["host"], stored, "{host} is found in this spelling, too");
+        assert_eq!(body(&app, &path_of(host)).await["host"], stored, "{host} is found in this spelling too");
     }
     let before = body(&app, "/api/v1/blocked-hosts").await;
     for host in [
@@ -185,7 +185,7 @@ async fn a_host_is_normalised_and_garbage_is_refused() {
         &"ü".repeat(700),
     ] {
         for method in [Method::PUT, Method::GET, Method::DELETE] {
-            // The client itself would take a path of dots for another path.
+            // The HTTP client itself would resolve a path of dots.
             let path = path_of(host).replace('.', "%2E");
             if ["..", "."].contains(&host) {
                 continue;
@@ -217,7 +217,7 @@ async fn a_body_is_optional_and_must_make_sense() {
     assert_eq!(stored, expected);
     assert_eq!(body(&app, &path_of("evil.example")).await, expected);
     block(&app, "evil.example").await;
-    assert_eq!(body(&app, &path_of("evil.example")).await["reason"], Value::Null, "an entry is replaced");
+    assert_eq!(body(&app, &path_of("evil.example")).await["reason"], Value::Null, "the entry is replaced");
 }
 
 #[tokio::test]
@@ -264,7 +264,10 @@ async fn a_host_is_blocked_even_if_the_client_hangs_up() {
     assert_eq!(app.get("/k").await.status(), 302);
     store.answer_changes_after(Duration::from_millis(200));
     let put = call(&app, Method::PUT, &path_of("evil.example")).send();
-    assert!(timeout(Duration::from_millis(100), put).await.is_err(), "it has hung up before the answer");
+    assert!(
+        timeout(Duration::from_millis(100), put).await.is_err(),
+        "the client hangs up before the response"
+    );
     eventually(PATIENCE, async || match app.get("/k").await.status().as_u16() {
         410 => Ok(()),
         other => Err(other),

@@ -1,4 +1,4 @@
-//! What a client is told about a body or a query that is wrong.
+//! Error messages about invalid bodies and queries.
 
 use reqwest::header;
 use serde_json::json;

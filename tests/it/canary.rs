@@ -1,6 +1,7 @@
-//! A new version gets a tenth of the requests first, as a deployment on AWS does it, here by the weights of haproxy.
+//! Canary deployment: a new version first gets a tenth of the requests.
 //!
-//! The proxy's own counters are all that decides, with the limit of the deployment's alarms: more than 1 % failed.
+//! On AWS the load balancer shifts the requests; here haproxy does, by server weights. As with the alarms of the real
+//! deployment, only the proxy's counters decide: a version is rolled back if more than 1 % of requests fail.
 
 use std::{
     fs,
@@ -25,10 +26,10 @@ defaults
   mode http
   timeout connect 1s
   timeout client 20s
-  # A load balancer on AWS waits for 60 s.
+  # The load balancer on AWS waits for 60 s.
   timeout server 500ms
   retries 0
-  # On a connection that a client keeps, haproxy would hide a reset by closing it, and count nothing.
+  # On a keep-alive connection, haproxy would hide a reset by closing it, without counting an error.
   option httpclose
 
 frontend service
@@ -69,7 +70,7 @@ impl Proxy {
         Self { service, admin, _server: server, _directory: directory }
     }
 
-    fn ask(&self, command: &str) -> String {
+    fn run(&self, command: &str) -> String {
         let mut connection = TcpStream::connect(&self.admin).unwrap();
         connection.write_all(format!("{command}\n").as_bytes()).unwrap();
         let mut answer = String::new();
@@ -77,17 +78,17 @@ impl Proxy {
         answer
     }
 
-    /// Shifts the requests: the new version gets so many of a hundred.
+    /// Sends this percentage of requests to the new version.
     fn shift(&self, percent: u32) {
         for (server, weight) in [("new", percent), ("old", 100 - percent)] {
-            let answer = self.ask(&format!("set weight service/{server} {weight}"));
+            let answer = self.run(&format!("set weight service/{server} {weight}"));
             assert_eq!(answer.trim(), "", "haproxy refuses a weight");
         }
     }
 
-    /// The requests of both versions so far, and those that were answered 5xx, be it by the proxy itself.
+    /// Returns the requests so far, and those that got a 5xx, including from the proxy itself.
     fn counts(&self) -> (usize, usize) {
-        let statistics = self.ask("show stat");
+        let statistics = self.run("show stat");
         let row = |start| statistics.lines().find_map(|line| line.strip_prefix(start)).unwrap().split(',');
         let (names, values): (Vec<_>, Vec<_>) =
             (row("# pxname,svname,").collect(), row("service,BACKEND,").collect());
@@ -98,7 +99,7 @@ impl Proxy {
     }
 }
 
-/// Follows a link so many times, by eight clients. Returns how many did not get the redirect.
+/// Follows a link from eight clients and returns how many requests got no redirect.
 async fn follow(url: &str, times: usize) -> usize {
     let mut clients = JoinSet::new();
     for _ in 0..8 {
@@ -116,7 +117,9 @@ async fn follow(url: &str, times: usize) -> usize {
     clients.join_all().await.into_iter().sum()
 }
 
-/// Gives the new version a tenth of the requests, and then all or none. Returns whether it was promoted.
+/// Deploys the new version and returns whether it was promoted.
+///
+/// It gets a tenth of the requests first, then all or none.
 async fn deploy(proxy: &Proxy, url: &str) -> bool {
     let before = proxy.counts();
     proxy.shift(10);
@@ -136,7 +139,7 @@ async fn make_link(service: &str) -> String {
     format!("http://{service}/{}", link["key"].as_str().unwrap())
 }
 
-/// What a broken version does with a connection, after it has read a request.
+/// How a broken version treats a connection after it has read a request.
 type Fault = fn(TcpStream);
 
 /// Starts a broken version and returns its address.
@@ -147,7 +150,7 @@ fn broken(fault: Fault) -> String {
         for connection in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
                 let mut connection = connection;
-                // The request's head, which fits.
+                // The head of the request fits into the buffer.
                 let _ = connection.read(&mut [0; 4096]);
                 fault(connection);
             });
@@ -176,7 +179,7 @@ async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
     let faults: [(&str, Fault); 3] = [
         ("resets", drop),
         ("hangs", |mut connection| {
-            // Until the other side gives up.
+            // Wait until the other side gives up.
             let _ = connection.read_to_end(&mut Vec::new());
         }),
         ("fails", |mut connection| {
@@ -186,11 +189,11 @@ async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
         }),
     ];
     let old = Process::start(&[("STORE_URL", "memory:")]);
-    for (fault, what) in faults {
-        let proxy = Proxy::start(&old.address, &broken(what));
+    for (name, fault) in faults {
+        let proxy = Proxy::start(&old.address, &broken(fault));
         let url = make_link(&proxy.service).await;
-        assert_eq!(follow(&url, 8).await, 0, "before a version that {fault}");
-        assert!(!deploy(&proxy, &url).await, "a version that {fault} was promoted");
-        assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {fault}");
+        assert_eq!(follow(&url, 8).await, 0, "before a version that {name}");
+        assert!(!deploy(&proxy, &url).await, "a version that {name} was promoted");
+        assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {name}");
     }
 }

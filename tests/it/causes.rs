@@ -1,4 +1,4 @@
-//! An operator learns what is wrong with the store: at the start, in the log, and from the private `/readyz`.
+//! How operators see what is wrong with the store: at startup, in the log, and on the private `/readyz`.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -72,7 +72,7 @@ impl Outage {
     }
 }
 
-/// Goes through an outage, during which one click waits, and returns the log of everything after the start.
+/// Runs through an outage with one pending click and returns the log after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
     let outage = Outage { process, client: Client::builder().redirect(Policy::none()).build().unwrap() };
@@ -113,7 +113,7 @@ fn assert_log(lines: &[Value], refused: &str) {
         assert_eq!(of(message).len(), 1, "{message}: {lines:?}");
     }
     let failed: Vec<_> = of("request").into_iter().filter(|line| line["status"] == 503).collect();
-    assert_eq!(failed.len(), 1, "probes leave no line: {failed:?}");
+    assert_eq!(failed.len(), 1, "probes are not logged: {failed:?}");
     assert_eq!(failed[0]["error"], format!("the store failed: {refused}"));
     let stopped = of("stopped");
     assert_eq!((&stopped[0]["clicks_written"], &stopped[0]["clicks_lost"]), (&json!(2), &json!(0)));
@@ -135,7 +135,7 @@ async fn clicks_that_the_store_does_not_take_at_the_end_are_reported_as_lost() {
     assert_eq!((&stopped["clicks_written"], &stopped["clicks_lost"]), (&json!(0), &json!(3)));
 }
 
-/// The probe of the store takes a minute here.
+/// A probe of the store can take a minute here.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_wait_for_a_silent_store() {
     let mut server = Postgres::start();
@@ -155,7 +155,7 @@ async fn a_second_start_on_postgres_logs_no_notice() {
     }
 }
 
-/// Tests see the lines that a program writes. This is for those that no test makes it write, and for rows that went stale.
+/// Other tests check only the lines that they see. This one finds stale rows, and messages that no test triggers.
 #[test]
 fn the_reference_lists_exactly_the_messages_of_the_program() {
     let mut sources = String::new();
@@ -165,7 +165,7 @@ fn the_reference_lists_exactly_the_messages_of_the_program() {
         let name = call.split('(').next().unwrap_or_default();
         ["error!", "warn!", "info!", "debug!", "event!"].contains(&name)
     };
-    // The message is the only string in a call.
+    // The message is the first string in a call.
     let in_program: BTreeSet<_> = calls.filter(is_call).filter_map(|call| call.split('"').nth(1)).collect();
     let documented: BTreeSet<_> = documented_messages().collect();
     assert_eq!(in_program, documented);

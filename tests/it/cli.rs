@@ -12,7 +12,7 @@ fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Process::command(variables).args(arguments).output().unwrap()
 }
 
-/// Asserts that the program refuses to start with one line on standard error, and returns that.
+/// Asserts that the program refuses to start with one line on standard error; returns that line.
 #[track_caller]
 fn refusal(output: &Output, status: i32) -> String {
     let line = String::from_utf8(output.stderr.clone()).unwrap();
@@ -80,10 +80,10 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         assert_eq!(line.contains(&format!("'{value}'")), !is_secret, "{line}");
     }
     let tested: BTreeSet<_> = cases.iter().map(|(variable, ..)| (*variable).to_owned()).collect();
-    assert_eq!(tested, variables_in_help(), "each option has a bad value here");
+    assert_eq!(tested, variables_in_help(), "every option has a bad value here");
 }
 
-/// The variables that `--help` names, as in `[env: PORT]`.
+/// Returns the variables that `--help` lists, as in `[env: PORT]`.
 fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
@@ -114,13 +114,13 @@ fn a_hidden_option_still_holds_before_and_after_its_command() {
     }
 }
 
-/// The driver itself would go on without the protection that was meant.
+/// The driver itself would connect without the intended protection.
 #[test]
 fn a_bad_postgres_variable_is_one_line() {
     for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {
         let line = refusal(&output(&[], &[("STORE_URL", "postgres://"), (variable, value)]), 2);
         assert!(line.contains(variable) && line.contains(&format!("'{value}': takes")), "{line}");
-        assert!(Process::start(&[(variable, value)]).terminate().success(), "other stores don't care");
+        assert!(Process::start(&[(variable, value)]).terminate().success(), "other stores ignore it");
     }
 }
 
@@ -178,7 +178,7 @@ fn an_empty_variable_counts_as_unset() {
 fn a_store_that_can_not_be_opened_is_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let no_database = directory.path().join("links.db");
-    std::fs::write(&no_database, "this is a text, and long enough to be taken for the head of a file")
+    std::fs::write(&no_database, "this is plain text, long enough to be mistaken for a database header")
         .unwrap();
     for (url, reason) in [
         ("sqlite:/nonexistent/links.db".to_owned(), "the directory /nonexistent does not exist"),
@@ -223,7 +223,7 @@ fn healthcheck_asks_the_instance_and_no_proxy() {
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
-/// Where standard output is closed the service goes on: nobody reads the log, but links are still served.
+/// Nobody reads the log then, but links must still be served.
 #[test]
 fn a_closed_standard_output_does_not_end_the_service() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();

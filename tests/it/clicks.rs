@@ -1,4 +1,4 @@
-//! Statistics that strangers try to fill.
+//! Limits on the statistics that visitors can fill.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::support::{link, uncached};
 
 const DAY: Date = date(2026, 6, 1);
 
-/// A person who comes from an invented host.
+/// Returns a person with a made-up referrer.
 fn person(host: usize) -> Visitor {
     Visitor::Person { device: Device::Desktop, referrer: format!("{host}.example").parse().ok() }
 }
 
-/// A link, the only one of its store, and what counts its visits.
+/// Returns the only link of a store, the store's links, and a click counter.
 async fn link_and_clicks() -> (Link, Links, Clicks) {
     let (link, metrics) = (link("k", "https://example.com"), Arc::new(Metrics::new()));
     let links = uncached(Arc::new(MemoryStore::default()), metrics.clone());

@@ -15,7 +15,7 @@ use crate::support::{
     sqlite_in,
 };
 
-/// Asserts that the service answers another client right now.
+/// Asserts that the service responds to another client.
 #[track_caller]
 fn assert_serves(process: &Process) {
     let answer = get(&process.address, "/healthz");
@@ -26,7 +26,7 @@ fn assert_serves(process: &Process) {
 fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
     let process = Process::start(&[("HEADER_TIMEOUT", "1s")]);
     let mut slow = connect(&process.address);
-    // One byte comes each time that the wait for an answer has run out: the pace is part of what is tested.
+    // Send one byte per read timeout: the pace is part of the test.
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let start = Instant::now();
     let mut bytes = b"GET /healthz HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x'));
@@ -35,7 +35,7 @@ fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
         assert_serves(&process);
         match slow.read(&mut [0; 64]) {
             Ok(0) => break,
-            Ok(_) => panic!("half a request was answered"),
+            Ok(_) => panic!("half a request got a response"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(start.elapsed() < PATIENCE),
             Err(error) => {
                 assert!(sent.is_err() || error.kind() == ErrorKind::ConnectionReset, "{error}");
@@ -58,7 +58,7 @@ fn a_thousand_idle_connections_hold_up_nobody() {
 
 #[test]
 fn a_connection_over_the_limit_is_refused_at_once() {
-    // Behind a proxy all connections come from one address, and none is closed to make room.
+    // Behind a proxy all connections come from one address, so no connection is closed to make room.
     let process = Process::start(&[("MAX_CONNECTIONS", "2"), ("TRUSTED_PROXIES", "1")]);
     let mut held: Vec<_> = (0..2).map(|_| connect(&process.address)).collect();
     let mut refused = connect(&process.address);
@@ -68,7 +68,7 @@ fn a_connection_over_the_limit_is_refused_at_once() {
     assert!(answer.contains("retry-after: 1") && answer.ends_with("\"code\":\"overloaded\"}\n"), "{answer}");
 
     drop(held.pop());
-    // Its place is free once the server has seen it leave.
+    // The slot is free once the server has noticed the disconnect.
     let metrics =
         repeat_until(|| get(&process.address, "/metrics"), |answer| answer.starts_with("HTTP/1.1 200"));
     assert!(!metrics.contains("connections_rejected_total 0"));
@@ -78,7 +78,7 @@ fn a_connection_over_the_limit_is_refused_at_once() {
 fn one_client_can_not_take_the_connections_of_the_others() {
     let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
     let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
-    // A quarter of the connections is one client's share. The others were refused.
+    // One client can hold a quarter of the connections; the others were refused.
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let mut neighbour = connect_from(other, &process.address);
     neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -92,14 +92,14 @@ fn one_client_can_not_take_the_connections_of_the_others() {
 fn at_the_limit_the_longest_idle_connection_makes_room() {
     let process = Process::start(&[("MAX_CONNECTIONS", "4"), ("HEADER_TIMEOUT", "1h"), ("KEEP_ALIVE", "1h")]);
     let client = |number| connect_from(Ipv4Addr::new(127, 0, 0, number), &process.address);
-    let ask = |stream: &mut TcpStream| {
+    let request = |stream: &mut TcpStream| {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     };
     let mut held: Vec<_> = (1..=4).map(client).collect();
-    held.iter_mut().for_each(ask);
-    // The first one asks again, so the second is idle for longest.
-    ask(&mut held[0]);
+    held.iter_mut().for_each(request);
+    // The first client sends another request, so the second is idle for longest.
+    request(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     assert!(read_to_close(&mut newcomer).starts_with("HTTP/1.1 200"));
@@ -118,7 +118,7 @@ fn clients_leave_the_store_enough_descriptors() {
     let warning = "fewer connections than MAX_CONNECTIONS: the limit of open files is too low";
     let is_warned = |line: &Value| line["msg"] == warning && line["open_files"] == 300;
     assert!(process.first_words.iter().any(is_warned), "{:?}", process.first_words);
-    // Connections that come beyond the limit are refused, so these take all that there are.
+    // More connections than the limit, so these use up all of them.
     let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
     repeat_until(|| get(&process.address, "/healthz"), |answer| answer.starts_with("HTTP/1.1 503"));
     let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
@@ -134,7 +134,7 @@ fn a_connection_is_kept_between_requests_and_closed_when_none_comes() {
     let process = Process::start(&[("KEEP_ALIVE", "1s"), ("HEADER_TIMEOUT", "500ms")]);
     let mut stream = connect(&process.address);
     let start = Instant::now();
-    // For longer than either deadline requests come on one connection, and all are answered.
+    // Requests on one connection get responses for longer than either timeout.
     while start.elapsed() < Duration::from_secs(3) {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut answer = [0; 2048];

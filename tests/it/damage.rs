@@ -1,4 +1,4 @@
-//! Damaged links, and damaged pages of the database: they harm no other link.
+//! Damaged links and damaged database pages, which must not affect other links.
 
 use std::{
     fs,
@@ -34,7 +34,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
-/// Puts 20 links, of which every fifth is to be damaged: first, last, and in between.
+/// Creates 20 links, five of which are to be damaged: first, last, and in between.
 async fn put_twenty(store: &Arc<dyn Store>) {
     for n in 0..20 {
         let counts = DayCounts { people: 1, ..DayCounts::default() };
@@ -53,7 +53,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
     let links = uncached(store.clone(), metrics.clone());
     let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
     for _ in 0..20 {
-        // Look-ups that come together go together.
+        // Concurrent lookups share a batch.
         let found = join_all(keys.iter().map(|key| links.find(key))).await;
         for (key, found) in keys.iter().zip(found) {
             match found {
@@ -72,7 +72,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
                 let page = links.list(&Listing { order, after, limit, ..Listing::default() }).await.unwrap();
-                assert!(page.records.len() == limit || page.next.is_none(), "a page is full");
+                assert!(page.records.len() == limit || page.next.is_none(), "only the last page is short");
                 listed.extend(page.records.iter().map(|record| record.link.key.to_string()));
                 after = page.next;
                 if after.is_none() {
@@ -84,10 +84,10 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
         }
     }
     let listing = Listing { order: Order::Oldest, limit: 100, ..Listing::default() };
-    let told = store.list(&listing).await.unwrap().damaged;
-    let mut told: Vec<_> = told.iter().map(|damaged| damaged.key.as_str()).collect();
-    told.sort_unstable();
-    assert_eq!(told, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
+    let damaged = store.list(&listing).await.unwrap().damaged;
+    let mut damaged: Vec<_> = damaged.iter().map(|damaged| damaged.key.as_str()).collect();
+    damaged.sort_unstable();
+    assert_eq!(damaged, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,8 +122,7 @@ async fn damaged_links_harm_no_other_in_redis() {
     damaged_links_harm_no_other(store).await;
 }
 
-/// Counts a visit to `good` and one to `bad`, whose counts of the day are damaged by `damage`, and lets a visit of each
-/// be used up after the document of `bad` is damaged by `damage` as well.
+/// Damages the daily counts of `bad`, then its visit limit; visits to `good` must still count.
 async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
     store: Arc<dyn Store>,
     damage: impl AsyncFn(&'static str, &'static str),
@@ -142,7 +141,7 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
     both.iter().for_each(|link| clicks.record(link, DAY, referrer("news.example")));
     clicks.flush(&links).await;
     let good = store.day_counts(&key("good"), DAY, DAY).await.unwrap();
-    assert_eq!(good[&DAY].people, 2, "the visit is written although another can't be");
+    assert_eq!(good[&DAY].people, 2, "the visit is counted although another can't be");
     assert_eq!((metrics.clicks_dropped.get(), metrics.clicks_pending.get()), (1, 0));
 
     damage("limit", "bad").await;
@@ -193,7 +192,7 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
             _ => ("link", "doc", "{"),
         };
         let stored = server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]);
-        assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field was there");
+        assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field existed");
     };
     a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
 }
@@ -212,18 +211,18 @@ async fn an_export_leaves_damaged_links_out_and_says_so() {
     let output = directory.path().join("links.jsonl");
     let mut export = Process::command(&[("STORE_URL", &url)]);
     let ended = export.arg("export").arg("--output").arg(&output).output().unwrap();
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{told}");
-    assert!(told.contains("bad05: damaged") && told.contains("bad10: damaged"), "{told}");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("bad05: damaged") && stderr.contains("bad10: damaged"), "{stderr}");
     let expected = format!(
         "urlshort: exported 18 links to {}\nurlshort: 2 damaged links were not exported\n",
         output.display()
     );
-    assert!(told.ends_with(&expected), "{told}");
+    assert!(stderr.ends_with(&expected), "{stderr}");
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 18);
 }
 
-/// Overwrites the page of a database that holds this text.
+/// Overwrites the database page that holds this text.
 fn damage_page_with(file: &Path, text: &str) {
     const PAGE: usize = 4096;
     let bytes = fs::read(file).unwrap();
@@ -232,7 +231,7 @@ fn damage_page_with(file: &Path, text: &str) {
     file.write_all_at(&[0xff; PAGE], (at / PAGE * PAGE) as u64).unwrap();
 }
 
-/// The keys that can be read, and those that can't.
+/// Returns the keys that can be read and those that can't.
 fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
     (0..count)

@@ -1,4 +1,4 @@
-//! `/api/v1/links` at the edges of what its values can hold.
+//! Extreme values in `/api/v1/links`.
 
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};

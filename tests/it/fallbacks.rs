@@ -1,4 +1,4 @@
-//! The pages elsewhere that browsers are led to.
+//! Fallbacks: the URLs that browsers are redirected to instead of an error page.
 
 mod table;
 
@@ -37,7 +37,7 @@ async fn a_fallback_is_an_outcome_of_its_own_and_no_click() {
     for path in ["/unknown", "/a.b", "/expired", "/expired-own"] {
         assert_eq!(browse(&app, path).send().await.unwrap().status(), 302, "{path}");
     }
-    // An address that no key can have is no request for a link.
+    // A path that can't be a key is not a request for a link.
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), Some(3.0));
     for outcome in ["not_found", "gone"] {
         assert_eq!(app.metric(&format!("redirects_total{{outcome=\"{outcome}\"}}")), None);
@@ -52,7 +52,7 @@ async fn a_fallback_is_an_outcome_of_its_own_and_no_click() {
     assert_eq!(app.metric(series), Some(4.0));
     let links = app.links.clone();
     app.stop().await;
-    // The store is closed, and in memory it still answers.
+    // The store is closed, but the memory store can still be read.
     let record = links.get(&crate::support::key("expired")).await.unwrap().unwrap();
     assert_eq!(record.clicks, 0);
 }
@@ -118,7 +118,7 @@ async fn only_a_token_can_set_the_fallback_of_a_link() {
     assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
     let sentence = assert_error(refused, 401, "unauthorized").await;
     assert_eq!(sentence, "gone_url can only be set with a token");
-    assert_eq!(app.get("/k").await.status(), 404, "nothing was made");
+    assert_eq!(app.get("/k").await.status(), 404, "nothing was created");
     let form = app.post("/ui/new").header("sec-fetch-site", "same-origin");
     let refused = form.form(&[("url", TARGET), ("key", "k"), ("gone_url", OWN)]).send().await.unwrap();
     assert_eq!(refused.status(), 401);
@@ -126,7 +126,7 @@ async fn only_a_token_can_set_the_fallback_of_a_link() {
     assert_eq!(shorten(&app, TOKEN, "HTTPS://www.EXAMPLE.com/own").await.status(), 201);
     let at = |method| app.client.request(method, app.url("/api/v1/links/k")).bearer_auth(TOKEN);
     let shown: Value = at(Method::GET).send().await.unwrap().json().await.unwrap();
-    assert_eq!(shown["gone_url"], OWN, "it is normalised as a target is");
+    assert_eq!(shown["gone_url"], OWN, "normalised like a target");
     let edited = at(Method::PATCH).json(&json!({ "gone_url": null })).send().await.unwrap();
     assert_eq!(edited.json::<Value>().await.unwrap()["gone_url"], Value::Null);
 }
@@ -193,7 +193,7 @@ fn a_fallback_that_leads_back_to_the_service_stops_the_start() {
         ("GONE_URL", "https://sho.rt/gone"),
     ] {
         let variables = [("BASE_URL", "https://sho.rt"), (variable, url)];
-        // A command reads the options as the service does, and ends in any case.
+        // A command reads the options as the service does, and always exits.
         let output = Process::command(&variables).arg("export").output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");
@@ -233,11 +233,15 @@ async fn home_leads_browsers_away_and_the_form_keeps_a_page() {
     assert_leads(&home, 302, HOME);
     assert_eq!(home.headers()[header::CACHE_CONTROL], "no-store");
     assert!(app.get("/").await.text().await.unwrap().starts_with("urlshort makes short links."));
-    assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), None, "it is no short link");
+    assert_eq!(
+        app.metric(r#"redirects_total{outcome="fallback"}"#),
+        None,
+        "the home page is not a short link"
+    );
 
     let form = browse(&app, "/ui/new").send().await.unwrap().text().await.unwrap();
     assert!(form.contains("Shorten a link") && form.contains("<a href=\"/ui/new\" aria-current"), "{form}");
-    assert!(!form.contains("name=\"gone_url\""), "nobody has signed in");
+    assert!(!form.contains("name=\"gone_url\""), "not signed in");
     let post = |path: &str, form: &[(&str, &str)], cookie: &str| {
         let request = app.post(path).header(header::ACCEPT, BROWSER).header("sec-fetch-site", "same-origin");
         request.header(header::COOKIE, cookie).form(form).send()

@@ -1,4 +1,4 @@
-//! The file that SQLite keeps links in, and the descriptors that it needs.
+//! The SQLite file, and the file descriptors that it needs.
 
 use std::{
     fs,
@@ -41,15 +41,15 @@ fn a_new_database_is_readable_for_its_owner_alone() {
     assert!(process.terminate().success());
 }
 
-/// The user of the image.
+/// The user that the container image runs as.
 const IMAGE_USER: u32 = 65532;
 
-/// Starts the program as a user without privileges, and returns that user's id and what the program says.
+/// Starts the program as an unprivileged user; returns the user's id and the error.
 fn said_without_privileges(file: &Path) -> (u32, String) {
     let url = format!("sqlite:{}", file.display());
-    // No machine has this address, so the program ends even if it can open the file.
+    // No machine has this address, so the program exits even if it can open the file.
     let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
-    // That user can't write what a build for coverage writes at its end, and that would be a second line.
+    // That user can't write the profile of a coverage build, and the error would be a second line.
     command.env("LLVM_PROFILE_FILE", "/dev/null");
     let uid = if geteuid().is_root() { IMAGE_USER } else { geteuid().as_raw() };
     if geteuid().is_root() {
@@ -65,9 +65,9 @@ fn said_without_privileges(file: &Path) -> (u32, String) {
 fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_remedy() {
     let set_mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("data");
-    let file = place.join("links.db");
-    fs::create_dir(&place).unwrap();
+    let data = directory.path().join("data");
+    let file = data.join("links.db");
+    fs::create_dir(&data).unwrap();
     set_mode(directory.path(), 0o755);
     let advice = |uid: u32| match geteuid().is_root() {
         true => format!(
@@ -76,21 +76,21 @@ fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_re
         ),
         false => "; run `chmod u+".into(),
     };
-    let is_told = |verb: &str, path: &Path| {
+    let assert_reported = |verb: &str, path: &Path| {
         let (uid, line) = said_without_privileges(&file);
         let kind = if path.is_dir() { "directory" } else { "file" };
         let start = "urlshort: STORE_URL: can't open the sqlite store: ";
         let expected = format!("{start}uid {uid} can't {verb} the {kind} {}{}", path.display(), advice(uid));
         assert!(line.starts_with(&expected), "{line} is not {expected}");
     };
-    set_mode(&place, 0o555);
-    is_told("write to", &place);
-    set_mode(&place, 0o600);
-    is_told("enter", &place);
-    set_mode(&place, 0o777);
+    set_mode(&data, 0o555);
+    assert_reported("write to", &data);
+    set_mode(&data, 0o600);
+    assert_reported("enter", &data);
+    set_mode(&data, 0o777);
     assert!(Process::start(&[("STORE_URL", &format!("sqlite:{}", file.display()))]).terminate().success());
     set_mode(&file, 0o444);
-    is_told("write to", &file);
+    assert_reported("write to", &file);
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
         gone(&path);
         assert_eq!(create(&process, 2).await, 503);
         wait_until_unready(&process).await;
-        assert_eq!(client.get(process.url("/k1")).send().await.unwrap().status(), 302, "it is in memory");
+        assert_eq!(client.get(process.url("/k1")).send().await.unwrap().status(), 302, "the link is cached");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What load balancers and Prometheus ask.
+//! Endpoints for load balancers and Prometheus.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ async fn a_second_listener_takes_operations_off_the_public_one() {
         [(&process.address, 302), (&operations, 404), (&process.address, 302), (&operations, 404)]
     {
         let answer = client.get(format!("http://{address}/link")).send().await.unwrap();
-        assert_eq!(answer.status(), expected, "links are followed on the public listener alone");
+        assert_eq!(answer.status(), expected, "only the public listener follows links");
     }
     assert!(process.terminate().success());
 }

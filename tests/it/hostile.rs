@@ -1,4 +1,4 @@
-//! Clients that mean harm: they don't read, don't finish, hang up, or send what is no request.
+//! Malicious clients: they don't read, don't finish, hang up, or send garbage.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::support::{
     sqlite_in,
 };
 
-/// Resident memory of the process, in bytes.
+/// Returns the resident memory of the process, in bytes.
 fn resident(process: &Process) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -40,12 +40,12 @@ fn a_client_that_never_reads_takes_no_memory_and_is_closed() {
         let mut stream = connect(&process.address);
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let requests = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(1000);
-        // Writes until the server no longer reads and in the end gives the client up.
+        // Write until the server stops reading and finally drops the client.
         let (start, mut peak) = (Instant::now(), before);
         while let Ok(written) = stream.write(requests.as_bytes()) {
             assert_ne!(written, 0);
             peak = peak.max(resident(&process));
-            assert!(start.elapsed() < PATIENCE, "{path}: the client was not given up");
+            assert!(start.elapsed() < PATIENCE, "{path}: the client was not dropped");
         }
         let growth = peak.saturating_sub(before);
         assert!(growth < 8 << 20, "{path}: memory grew by {growth} bytes");
@@ -90,7 +90,7 @@ fn a_head_that_can_not_be_parsed_is_answered_logged_and_counted() {
     ] {
         let shown = String::from_utf8_lossy(&request[..request.len().min(80)]).into_owned();
         let answer = exchange(&process.address, request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} was answered {answer:?}");
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} got {answer:?}");
         let line = process.wait_for_log("malformed request");
         assert_eq!(line["status"], status, "{shown:?}: {line}");
         assert_eq!(line["peer"], "127.0.0.1");
@@ -113,7 +113,7 @@ fn a_request_names_one_host() {
         ("GET /healthz HTTP/1.0\r\n", 200),
     ] {
         let answer = exchange(&process.address, format!("{head}connection: close\r\n\r\n").as_bytes());
-        assert!(answer[8..].starts_with(&format!(" {status} ")), "{head:?} was answered {answer:?}");
+        assert!(answer[8..].starts_with(&format!(" {status} ")), "{head:?} got {answer:?}");
         assert_eq!(answer.contains("\"code\":\"invalid_host\""), status == 400, "{answer}");
     }
 }
@@ -130,14 +130,14 @@ fn a_body_followed_by_an_empty_line_is_answered() {
     assert!(answer[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..read]));
 }
 
-/// Connections that have each begun a POST of 16,000 bytes and sent `sent` of them.
+/// Opens connections that have sent `sent` of the 16,000 bytes of a POST.
 fn held_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStream> {
     raise_open_file_limit();
     let head = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16000\r\n\r\n";
     let request = [head.as_bytes(), &vec![b' '; sent]].concat();
     let connections = (0..count).map(|_| {
         let mut stream = connect(&process.address);
-        // Where the service refuses the body it may close before all of it is written.
+        // If the service refuses the body, it may close before all of it is written.
         let _ = stream.write_all(&request);
         stream
     });
@@ -173,7 +173,7 @@ fn bodies_being_read_share_a_budget_and_give_it_back() {
     repeat_until(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
 }
 
-/// Resets the connection at once.
+/// Resets the connection.
 fn hang_up(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
 }
@@ -194,7 +194,7 @@ fn a_take_down_whose_client_hangs_up_is_seen_by_the_next_visitor() {
             format!("POST /api/v1/links/k{number}/take-down HTTP/1.1\r\nhost: x\r\n{authorization}\r\n");
         let mut stream = connect(&process.address);
         stream.write_all(take_down.as_bytes()).unwrap();
-        // Hangs up at a different moment of each change.
+        // Hang up at a different moment of each change.
         let sent = Instant::now();
         while sent.elapsed() < Duration::from_micros(number * 30) {
             std::hint::spin_loop();
@@ -209,7 +209,7 @@ fn a_take_down_whose_client_hangs_up_is_seen_by_the_next_visitor() {
         let link: Value = serde_json::from_str(shown.split_once("\r\n\r\n").unwrap().1).unwrap();
         let is_down = link["state"] == "taken_down";
         let visited = get(&process.address, &format!("/k{number}"));
-        // One that is not applied yet may be in the meantime.
+        // A link that was not down yet may be by now.
         assert!(!is_down || visited.starts_with("HTTP/1.1 410"), "k{number} is taken down, but {visited}");
         applied += usize::from(is_down);
     }
@@ -262,7 +262,7 @@ fn answers_survive_a_malformed_head_that_arrives_in_pieces() {
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
     stream.write_all(format!("{requests}GET / HTTP/1.1\r\nno colon\r\n").as_bytes()).unwrap();
     process.wait_for_log("malformed request");
-    // Without a reader, most of the answers still wait on the server's side.
+    // Without a reader, most responses are still queued on the server.
     stream.write_all(b"host: x\r\n\r\n").unwrap();
     let answers = read_to_close(&mut stream);
     assert_eq!(answers.matches("HTTP/1.1 200").count(), 8);

@@ -22,10 +22,10 @@ use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link,
 };
 
-/// What an edit may take to be seen everywhere.
+/// The time within which an edit must show on every instance.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Makes a test of each function for each kind of server.
+/// Generates a test of each function for each kind of server.
 macro_rules! on_each_server {
     ($($name:ident)*) => {
         mod postgres {
@@ -62,7 +62,7 @@ async fn three_instances(url: &str) -> [TestApp; 3] {
     [start().await, start().await, start().await]
 }
 
-/// Where an instance sends those who follow `key`.
+/// Returns the target that an instance redirects `key` to, if any.
 async fn location(app: &TestApp, key: &str) -> Option<String> {
     let response = app.get(&format!("/{key}")).await;
     match response.status() {
@@ -72,7 +72,7 @@ async fn location(app: &TestApp, key: &str) -> Option<String> {
     }
 }
 
-/// Waits until all instances send those who follow `key` to `expected`, and says how long that took.
+/// Waits until all instances redirect `key` to `expected`; returns how long that took.
 async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
     let start = Instant::now();
     for app in apps {
@@ -100,7 +100,7 @@ async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
-    // Once each of them has been told of one change, all of them listen.
+    // Once each instance has seen a change, all of them are listening.
     for version in 1..10 {
         time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let edited =
@@ -108,14 +108,14 @@ async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
         let editor = &apps[version as usize % 3];
         assert_eq!(editor.links.update(edited, version).await.unwrap(), Change::Done);
         let new = format!("https://example.com/{}", version + 1);
-        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "at once where it was made");
+        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "immediately where it was made");
         let took = time_until_all_say(&apps, "k", Some(&new)).await;
         assert!(took < SOON, "edit {version} took {took:?}");
     }
     let last = Revision { version: 10, ..link("k", "https://example.com").revision() };
     assert_eq!(apps[1].links.delete(&key("k"), last).await.unwrap(), Change::Done);
     let took = time_until_all_say(&apps, "k", None).await;
-    assert!(took < SOON, "the removal took {took:?}");
+    assert!(took < SOON, "the deletion took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,25 +126,29 @@ async fn an_edit_on_a_cluster_is_seen_on_the_others_within_a_second() {
 
 async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
     let lifetime = Duration::from_secs(3);
-    // It hears nothing of what the others tell.
-    let deaf =
+    // This instance receives no change notifications.
+    let isolated =
         TestApp::start_on(Arc::new(FaultyStore::around(open(url).await)), &["--cache-ttl", "3s"]).await;
     let editor = TestApp::start_on(open(url).await, &[]).await;
     assert!(
         editor.links.put_if_absent(link("k", "https://example.com/old"), History::default()).await.unwrap()
     );
-    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"));
+    assert_eq!(location(&isolated, "k").await.as_deref(), Some("https://example.com/old"));
     let edited = Link { version: 2, ..link("k", "https://example.com/new") };
     assert_eq!(editor.links.update(edited, 1).await.unwrap(), Change::Done);
-    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"), "it is deaf");
-    let took = time_until_all_say(&[deaf], "k", Some("https://example.com/new")).await;
+    assert_eq!(
+        location(&isolated, "k").await.as_deref(),
+        Some("https://example.com/old"),
+        "it was not notified"
+    );
+    let took = time_until_all_say(&[isolated], "k", Some("https://example.com/new")).await;
     assert!(took < lifetime + SOON, "{took:?}");
 }
 
 async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
-    // Many connections are made at once, and a busy machine takes its time for each.
+    // Many connections are opened at once, which takes time on a busy machine.
     let patience = [("STORE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "60s")];
     let start =
         || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);
@@ -160,7 +164,7 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
                 let mut instance = writer % 3;
                 while made.load(Ordering::Relaxed) < CREATES {
                     let request = client.post(&urls[instance]).form(&[("url", "https://example.com")]);
-                    // Where the instance has gone, the writer goes to the next one.
+                    // If the instance is gone, the writer moves on to the next one.
                     let Ok(response) = request.send().await else {
                         instance = (instance + 1) % 3;
                         continue;
@@ -182,10 +186,10 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
     processes.remove(0).kill();
     let keys: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     assert!(keys.len() >= CREATES);
-    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key came twice");
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key was used twice");
 }
 
-/// The connection that listens is lost: what was told meanwhile is found out, and it listens again.
+/// A lost LISTEN connection is replaced, and changes that were missed meanwhile are picked up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_whose_connection_is_ended_listens_again() {
     let server = Postgres::start();

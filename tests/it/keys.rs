@@ -1,4 +1,4 @@
-//! Key strategies, seen from outside.
+//! Key strategies, through the API.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -121,7 +121,7 @@ async fn counted_keys_that_others_took_in_advance_stop_nobody() {
     }
     let mut lengths: Vec<_> = keys.iter().map(String::len).collect();
     lengths.sort();
-    assert_eq!(lengths[0], 2, "past the stretch keys are short again");
+    assert_eq!(lengths[0], 2, "past the taken range, keys are short again");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_counter_that_can_not_be_reached_is_an_error_once_and_goes_on_later() 
     assert_eq!(app.key_of("https://example.com").await, "qi");
 }
 
-/// The keys that the hash strategy proposes for `https://example.com`, attempt by attempt.
+/// Returns the keys that the hash strategy proposes for `https://example.com`.
 async fn hashed_keys(attempts: u32) -> Vec<String> {
     let links = Arc::new(uncached(Arc::new(MemoryStore::default()), Arc::new(Metrics::new())));
     let options = KeyOptions { key_strategy: StrategyName::Hash, key_length: 7 };

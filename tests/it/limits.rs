@@ -1,4 +1,4 @@
-//! The limits of tokens on new links.
+//! Rate limits of tokens on new links.
 
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{TestApp, assert_error};
 const CI: &str = "0123456789abcdef-ci";
 const OTHER: &str = "0123456789abcdef-other";
 
-/// A service with two tokens and these limits.
+/// Starts a service with two tokens and these limits.
 async fn limited(per_token: &str, per_client: &str) -> TestApp {
     let tokens = format!("ci:{CI},other:{OTHER}");
     let flags = ["--api-tokens", &tokens, "--token-rate-limit", per_token, "--rate-limit", per_client];
@@ -86,5 +86,5 @@ async fn a_batch_that_no_wait_would_let_through_is_told_its_largest_size() {
         "{sentence}"
     );
     assert_eq!(app.metric(r#"rate_limited_total{limit="token"}"#), Some(0.0));
-    assert_eq!(make_batch(&app, 5).await.status(), 200, "the refusal cost nothing");
+    assert_eq!(make_batch(&app, 5).await.status(), 200, "the refusal used no quota");
 }

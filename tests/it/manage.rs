@@ -1,4 +1,4 @@
-//! `/api/v1/links`: who may, and what then happens.
+//! `/api/v1/links`: authorization and behaviour.
 
 mod listing;
 mod stats;
@@ -22,7 +22,7 @@ async fn app_with(flags: &[&str]) -> TestApp {
     TestApp::start_with(&[&["--api-tokens", &tokens], flags].concat()).await
 }
 
-/// A request that bears the token which may write.
+/// Builds a request with the token that can write.
 fn call(app: &TestApp, method: Method, path: &str) -> RequestBuilder {
     app.client.request(method, app.url(path)).bearer_auth(WRITE)
 }
@@ -43,7 +43,7 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
     call(app, Method::PATCH, &format!("/api/v1/links/{key}")).json(&body).send().await.unwrap()
 }
 
-/// Every route that needs a token, and whether it only reads.
+/// Every route that needs a token; `true` if it only reads.
 const ROUTES: [(&str, &str, bool); 14] = [
     ("GET", "/api/v1/links", true),
     ("POST", "/api/v1/links", false),
@@ -107,7 +107,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
         };
         let request = |authorization: Option<&str>| {
             let mut request = app.client.request(method.parse().unwrap(), app.url(path)).json(&body);
-            // Another client for each route: one that fails too often gets 429.
+            // A different client for each route, because one that fails too often gets a 429.
             request = request.header("x-forwarded-for", format!("192.0.2.{number}"));
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);
@@ -128,7 +128,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
     }
     assert_eq!(show(&app, "k").await, before);
     let all = json_of(call(&app, Method::GET, "/api/v1/links")).await;
-    assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was made");
+    assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was created");
     assert_eq!(json_of(call(&app, Method::GET, host)).await["blocked_by"], "ci");
 }
 

@@ -1,4 +1,4 @@
-//! What surrounds every route: the envelope of errors, ids, headers, time, panics and bounds.
+//! Behaviour of all routes: error envelope, request ids, headers, timeouts, panics and limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{FaultyStore, Mood, PATIENCE, TestApp, assert_error, eventually};
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_is_sent_the_right_ones() {
     let app = TestApp::start().await;
     for (method, path, allowed) in [
         (Method::GET, "/shorten", "POST"),
@@ -40,7 +40,7 @@ async fn every_answer_has_the_security_headers() {
     }
 }
 
-/// Paths whose answers come by different ways, that of a redirect from the cache included.
+/// Returns paths whose responses come from different layers, including a cached redirect.
 async fn paths(app: &TestApp) -> Vec<String> {
     let key = app.key_of("https://example.com").await;
     let paths = ["/", "/healthz", "/nothing", "/a/b", "/shorten"].map(ToOwned::to_owned);
@@ -63,8 +63,8 @@ async fn browsers_are_told_to_come_by_tls_if_the_base_url_does() {
         let app = TestApp::start_with(&["--base-url", base_url]).await;
         for path in paths(&app).await {
             let response = app.get(&path).await;
-            let is_told = response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
-            assert_eq!(is_told, expected, "{base_url} {path}");
+            let is_sent = response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
+            assert_eq!(is_sent, expected, "{base_url} {path}");
         }
     }
 }
@@ -136,7 +136,7 @@ async fn past_the_bound_requests_are_refused_at_once() {
     for _ in 0..2 {
         tokio::spawn(app.client.get(app.url("/hang")).send());
     }
-    // The bound is reached as soon as both hang; until then a probe is answered otherwise.
+    // The limit is reached once both requests hang; until then a probe gets a 404.
     let refused = eventually(PATIENCE, async || {
         let response = app.get("/nothing").await;
         if response.status() == 404 { Err("not refused") } else { Ok(response) }

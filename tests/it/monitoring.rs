@@ -1,4 +1,4 @@
-//! Rules, dashboards and the runbook name what is there.
+//! Rules, dashboards and the runbook refer only to things that exist.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use crate::support::{Prometheus, TestApp, monitoring};
 /// Words of PromQL that are neither functions nor metrics.
 const KEYWORDS: [&str; 9] = ["and", "or", "unless", "bool", "by", "on", "inf", "nan", "offset"];
 
-/// The names of the metrics that an expression asks for.
+/// Returns the names of the metrics in an expression.
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     let mut rest = expression;
@@ -17,7 +17,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     while let Some(character) = rest.chars().next() {
         let is_word = |character: char| character.is_ascii_alphanumeric() || "_:$.".contains(character);
         let length = match character {
-            // Labels, durations and texts hold no metric.
+            // Labels, durations and strings contain no metrics.
             '{' => labels_length(rest),
             '[' => rest.find(']').unwrap() + 1,
             '"' => rest[1..].find('"').unwrap() + 2,
@@ -40,7 +40,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     names
 }
 
-/// How long the labels at the beginning of `text` are; their values may contain braces as well.
+/// Returns the length of the labels at the start of `text`, whose values may contain braces.
 fn labels_length(text: &str) -> usize {
     let mut is_quoted = false;
     let end = text.find(|character| {
@@ -50,7 +50,7 @@ fn labels_length(text: &str) -> usize {
     end.unwrap() + 1
 }
 
-/// The expressions of all dashboards that ask Prometheus, variables left as they are.
+/// Returns the PromQL expressions of all dashboards, variables included.
 pub(crate) fn dashboard_expressions() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -94,11 +94,11 @@ async fn rules_and_dashboards_ask_for_metrics_that_are_exported() {
     let app = TestApp::start().await;
     let key = app.key_of("https://example.com").await;
     app.get(&format!("/{key}")).await;
-    // Series that come with their first event.
+    // Series that appear with their first event.
     app.metrics.store_errors.with_label_values(&["memory", "get"]);
     app.metrics.cache_requests.with_label_values(&["hit"]);
     let exported = app.get("/metrics").await.text().await.unwrap();
-    // What Prometheus makes by itself.
+    // Metrics that Prometheus itself creates.
     let mut known: BTreeSet<_> = ["up", "ALERTS"].into();
     known.extend(exported.lines().filter_map(|line| line.split(['{', ' ']).next()));
 
@@ -109,7 +109,7 @@ async fn rules_and_dashboards_ask_for_metrics_that_are_exported() {
         for metric in metrics(&expression) {
             assert!(known.contains(metric), "{metric} of {expression} is not exported");
         }
-        // The service level stands and falls with this bucket.
+        // The service level objective depends on this bucket.
         for (_, bound) in expression.match_indices("le=\"").map(|(at, _)| expression[at..].split_at(4)) {
             let bound = bound.split('"').next().unwrap();
             let bucket = format!("outcome=\"redirect\",route=\"/{{key}}\",le=\"{bound}\"");

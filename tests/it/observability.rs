@@ -18,7 +18,7 @@ use urlshort::{
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
 
-/// What this thread logs, from now on.
+/// A capture of everything that this thread logs.
 struct Log {
     written: Arc<Mutex<Vec<u8>>>,
     sink: LogSink,
@@ -144,7 +144,7 @@ async fn a_client_that_does_not_wait_is_recorded_as_such() {
     assert!(impatient.send().await.unwrap_err().is_timeout());
     let series = r#"http_requests_total{method="GET",route="/{key}",status="499"}"#;
     app.wait_for_metric(series, |count| count == 1.0).await;
-    // It had waited for a redirect, which the service level has to know.
+    // It was waiting for a redirect, so it counts for the service level objective.
     let duration = r#"http_request_duration_seconds_count{outcome="abandoned",route="/{key}"}"#;
     assert_eq!(app.metric(duration), Some(1.0));
     assert_eq!(requests(&log.lines())[0]["status"], 499);
@@ -197,7 +197,7 @@ async fn clicks_are_pending_until_the_store_has_them() {
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
     app.get(&format!("/{}", app.key_of("https://example.com").await)).await;
-    // Its interval is the default, and began later.
+    // This one has the default interval, which began later.
     let other = TestApp::start().await;
     other.get(&format!("/{}", other.key_of("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
@@ -226,7 +226,7 @@ async fn a_path_or_agent_of_any_length_is_cut() {
 #[tokio::test]
 async fn random_paths_and_methods_add_no_series() {
     let app = TestApp::start().await;
-    // The store is probed meanwhile, once a second.
+    // Meanwhile the store is probed once a second.
     let is_probe = |line: &&str| line.contains("operation=\"check\"");
     let series = |app: &TestApp| app.metrics.render().unwrap().lines().filter(|line| !is_probe(line)).count();
     for path in ["/x", "/x/y"] {
@@ -235,7 +235,7 @@ async fn random_paths_and_methods_add_no_series() {
     }
     let before = series(&app);
     for number in 0..10_000_u32 {
-        // Spread over the shapes that a path can have.
+        // Spread over the possible shapes of a path.
         let noise = number.wrapping_mul(2_654_435_761);
         let path = match number % 4 {
             0 => format!("/{noise:x}"),
@@ -276,7 +276,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         "purged_day_counts_total 0",
         "purge_last_run_timestamp_seconds 0",
         "connections_rejected_total 0",
-        // The scrape itself is under way.
+        // The scrape itself is in flight.
         "http_requests_in_flight 1",
         "http_requests_in_flight_limit 1000",
         "http_connections_open 1",
@@ -288,7 +288,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// Somebody looks at the log through a pager, say, and leaves it standing.
+/// A pager that nobody scrolls is such a reader.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_is_counted() {
     let process = Process::start(&[]);
@@ -300,7 +300,7 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
         let text = client.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     };
-    // More than fits into the pipe and what the service keeps for it.
+    // Log more than the pipe and the service's buffer hold.
     eventually(PATIENCE, async || {
         let mut clients = JoinSet::new();
         for _ in 0..16 {
@@ -312,7 +312,7 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
             });
         }
         clients.join_all().await;
-        if metric("log_lines_dropped_total").await > 0.0 { Ok(()) } else { Err("no line is dropped") }
+        if metric("log_lines_dropped_total").await > 0.0 { Ok(()) } else { Err("no line was dropped") }
     })
     .await;
     assert!(metric("redirects_total{outcome=\"redirected\"}").await > 10_000.0);

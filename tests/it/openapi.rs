@@ -1,4 +1,4 @@
-//! The OpenAPI document: a change of the API shows as a change of `openapi.json` beside this file.
+//! The OpenAPI document: every change of the API shows up in `openapi.json` beside this file.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ async fn the_document_is_the_one_that_was_agreed_on() {
     fs::write(&new, &actual).unwrap();
     assert!(
         actual == include_str!("openapi.json"),
-        "if this is how it should be: cp {} tests/it/openapi.json",
+        "if the change is intended: cp {} tests/it/openapi.json",
         new.display()
     );
 }

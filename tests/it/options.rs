@@ -1,4 +1,4 @@
-//! What a link can be asked to be besides short, and what browsers are shown.
+//! Options of links, and the pages that browsers get.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ async fn browse(app: &TestApp, path: &str) -> Response {
     app.client.get(app.url(path)).header(header::ACCEPT, BROWSER).send().await.unwrap()
 }
 
-/// Asserts that `response` is a page under the strict policy, and returns its text.
+/// Asserts that `response` is a page with the strict policy and returns its text.
 async fn page(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
@@ -132,7 +132,7 @@ async fn a_link_is_not_found_until_it_starts_also_from_the_cache() {
     assert_eq!(app.metric(r#"cache_requests_total{result="miss"}"#), Some(1.0), "the cached link is enough");
 }
 
-/// On every instance, whatever it has in its cache.
+/// This holds with and without the link in the cache.
 #[tokio::test]
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
@@ -144,7 +144,7 @@ async fn a_link_expires_to_the_second_on_every_instance() {
     make(&apps[0], json!({ "url": "https://example.com", "key": "k", "expires_in": 60 })).await;
     for (index, app) in apps.iter().enumerate() {
         if index < 2 {
-            assert_eq!(app.get("/k").await.status(), 302, "it is in the cache from here on");
+            assert_eq!(app.get("/k").await.status(), 302, "the link is cached from here on");
         }
         app.advance(Duration::from_millis(59_999));
         assert_eq!(app.get("/k").await.status(), 302);
@@ -153,10 +153,10 @@ async fn a_link_expires_to_the_second_on_every_instance() {
     }
 }
 
-/// Ten times as many clients as there are visits, over three instances at once.
+/// Sends ten times as many clients as there are visits to three instances.
 async fn exactly_as_many_redirects_as_visits(url: &str) {
     const VISITS: usize = 25;
-    // On a busy machine a visit that nobody waits for any more would be lost, and there are none to spare here.
+    // On a busy machine, a visit whose request times out would be lost, and the count must be exact.
     let store_timeout = Duration::from_secs(60);
     let start = async || {
         let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })
@@ -251,9 +251,9 @@ async fn a_preview_shows_where_a_link_leads_and_counts_nobody() {
             "created_at": "2026-06-01T12:00:00Z", "expires_at": null })
     );
     let html = page(browse(&app, "/k+").await, 200).await;
-    assert!(!html.contains("For the team"), "titles are for those who manage links: {html}");
+    assert!(!html.contains("For the team"), "titles are not public: {html}");
     assert!(html.contains("href=\"https://example.com/?a=%22%3Cb%3E&#38;c=%27d%27\""), "{html}");
-    assert_eq!(app.get("/k").await.status(), 302, "the visit is still there");
+    assert_eq!(app.get("/k").await.status(), 302, "the preview used no visit");
     assert_error(app.get("/none+").await, 404, "not_found").await;
     assert_error(app.get("/+").await, 404, "not_found").await;
 }
@@ -285,8 +285,8 @@ async fn a_preview_keeps_to_itself_what_the_link_would() {
             assert_eq!(preview.text().await.unwrap(), itself.text().await.unwrap(), "{path}");
         }
     }
-    let asks = page(browse(&app, "/password+").await, 403).await;
-    assert!(asks.contains(&format!("<a href=\"{}\">", app.url("/password"))), "{asks}");
+    let prompt = page(browse(&app, "/password+").await, 403).await;
+    assert!(prompt.contains(&format!("<a href=\"{}\">", app.url("/password"))), "{prompt}");
     assert_error(bot("/left+").await.unwrap(), 403, "only_people").await;
     assert_eq!(app.get("/left+").await.status(), 200);
 }

@@ -1,4 +1,4 @@
-//! The store goes away and comes back; links that are known go on redirecting.
+//! Store outages, during which known links keep redirecting.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteSer
 /// `STORE_TIMEOUT` of the process under test.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Redirects per phase, so many that a few slow ones can't be the 99th percentile.
+/// Redirects per phase, enough to keep a few slow ones out of the 99th percentile.
 const PER_PHASE: usize = 4000;
 
 fn client() -> Client {
@@ -41,7 +41,7 @@ async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     }
 }
 
-/// Clients that follow known links without a pause, and how that goes.
+/// Clients that follow known links without a pause, and how long each redirect takes.
 struct Load {
     durations: Arc<Mutex<Vec<Duration>>>,
     stop: Arc<AtomicBool>,
@@ -75,7 +75,7 @@ impl Load {
         Self { durations, stop, clients }
     }
 
-    /// Waits until a phase has enough redirects, and returns the 99th percentile of their time.
+    /// Waits until a phase has enough redirects; returns the 99th percentile of their durations.
     async fn p99(&self) -> Duration {
         eventually(PATIENCE * 2, async || {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
@@ -106,14 +106,14 @@ async fn wait_for_readiness(client: &Client, process: &Process, expected: u16) -
     response.await.json().await.unwrap()
 }
 
-/// Asks for a link that nobody has asked for before.
+/// Requests a key that was never requested before.
 async fn ask_for_unknown(client: &Client, process: &Process) -> Response {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let key = format!("/unknown-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     client.get(process.url(&key)).send().await.unwrap()
 }
 
-/// An unknown key is a 503 that says when to come back, inside the deadline.
+/// Asserts that an unknown key gets a timely 503 with `Retry-After`.
 async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
     let start = Instant::now();
     let response = ask_for_unknown(client, process).await;
@@ -133,7 +133,7 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
     }
     assert!(!links.is_empty());
     let load = Load::start(&process, &links);
-    // From now on all links are known.
+    // All links are cached from here on.
     load.p99().await;
 
     for (outage, end) in [
@@ -158,7 +158,7 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
             other => Err(other),
         })
         .await;
-        // A connection that was lost is found out by the first write that uses it.
+        // The first write on a lost connection fails.
         let (key, target) =
             eventually(PATIENCE, async || shorten(&client, &shorten_url).await.ok_or("unavailable")).await;
         let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
@@ -182,7 +182,7 @@ async fn known_links_outlive_an_outage_of_redis() {
     known_links_outlive_every_outage(server, &url, "redis").await;
 }
 
-/// Writers that make links without a pause until they are told to stop, and every link that was acknowledged.
+/// Writers that create links without a pause, and the links that were acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
     made: Arc<AtomicUsize>,
@@ -210,7 +210,7 @@ impl Writers {
         Self { stop, made, tasks }
     }
 
-    /// Waits until `count` more links are made.
+    /// Waits until `count` more links are created.
     async fn wait_for(&self, count: usize) {
         let goal = self.made.load(Ordering::Relaxed) + count;
         eventually(PATIENCE * 2, async || {
@@ -231,7 +231,7 @@ async fn assert_all_redirect(process: &Process, links: &HashMap<String, String>)
     for (key, target) in links {
         let response = eventually(PATIENCE, async || {
             let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
-            if response.status() == 503 { Err("a node is still away") } else { Ok(response) }
+            if response.status() == 503 { Err("a node is still down") } else { Ok(response) }
         });
         let response = response.await;
         assert_eq!(response.status(), 302, "{key} was acknowledged");
@@ -255,7 +255,7 @@ async fn postgres_killed_under_writers_loses_nothing_acknowledged() {
     assert_all_redirect(&process, &links).await;
 }
 
-/// With `wait_replicas=1` an acknowledged link is on two nodes, so it outlives the one that took it.
+/// With `wait_replicas=1` an acknowledged link is on two nodes, so it survives the loss of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_loses_a_master_takes_links_again_and_keeps_those_that_replicas_had() {
     let mut cluster = RedisCluster::start();
@@ -266,7 +266,7 @@ async fn a_cluster_that_loses_a_master_takes_links_again_and_keeps_those_that_re
     cluster.kill_a_master();
     cluster.wait_until_whole();
     wait_for_readiness(&client(), &process, 200).await;
-    // The slots of the promoted replica have none behind it any more: a link there is made, but not acknowledged.
+    // The promoted replica has no replica of its own, so a link in its slots is created, but not acknowledged.
     writers.wait_for(500).await;
     let links = writers.stop().await;
     assert_all_redirect(&process, &links).await;

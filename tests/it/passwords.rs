@@ -1,4 +1,4 @@
-//! Links that ask for a password.
+//! Links with a password.
 
 use std::{
     io::{Read, Write},
@@ -14,7 +14,7 @@ use crate::support::{PATIENCE, TestApp, assert_error};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-/// A service behind a proxy that tells who the client is, with a link that asks for `open sesame`.
+/// Starts a service behind a trusted proxy, with a link whose password is `open sesame`.
 async fn behind_a_proxy() -> Arc<TestApp> {
     let app = TestApp::start_with(&["--trusted-proxies", "1", "--request-timeout", "60s"]).await;
     make(&app, "k").await;
@@ -27,7 +27,7 @@ async fn make(app: &TestApp, key: &str) {
     assert_eq!(app.shorten(body).await.status(), 201);
 }
 
-/// A try of the client with this number.
+/// Submits a password as the client with this number.
 async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
     let address = format!("198.51.{}.{}", client / 256, client % 256);
     app.post("/k").header("x-forwarded-for", address).form(&[("password", password)]).send().await.unwrap()
@@ -96,7 +96,7 @@ async fn passwords_can_not_be_tried_for_ever() {
     assert_error(refused, 429, "rate_limited").await;
 }
 
-/// The page that a browser is shown instead of a redirect.
+/// Returns the page that a browser gets instead of a redirect.
 async fn page(request: reqwest::RequestBuilder) -> String {
     let response = request.header(header::ACCEPT, BROWSER).send().await.unwrap();
     assert_eq!(response.status(), 403);
@@ -113,7 +113,7 @@ async fn everybody_who_knows_the_password_gets_in() {
     });
     let statuses = join_all(visitors).await;
     assert!(statuses.iter().all(|status| *status.as_ref().unwrap() == 303), "{statuses:?}");
-    // All of an office, behind one address.
+    // Everyone in an office, behind one address.
     let visitors = (0..20).map(|_| attempt(&app, 1000, "open sesame"));
     let statuses: Vec<_> = join_all(visitors).await.iter().map(Response::status).collect();
     assert!(statuses.iter().all(|status| *status == 303), "{statuses:?}");
@@ -127,14 +127,14 @@ async fn nobody_can_lock_a_link_for_others_by_guessing() {
     let statuses: Vec<_> = join_all(guesses).await.iter().map(Response::status).collect();
     assert!(statuses.iter().filter(|status| **status == 403).count() >= 60, "{statuses:?}");
 
-    assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first try is free");
+    assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first attempt is always allowed");
     assert_eq!(attempt(&app, 101, "a typing error").await.status(), 403);
     let wait = attempt(&app, 101, "open sesame").await;
     let seconds: u64 = wait.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((30..=60).contains(&seconds), "{seconds}");
     assert_error(wait, 429, "rate_limited").await;
     for _ in 0..5 {
-        assert_eq!(attempt(&app, 200, "a typing error").await.status(), 403, "it got in before");
+        assert_eq!(attempt(&app, 200, "a typing error").await.status(), 403, "this client got in before");
     }
     assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
 }
@@ -147,7 +147,7 @@ async fn tries_at_once_are_no_more_than_tries_one_by_one() {
     assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 10, "{statuses:?}");
 }
 
-/// A client that has sent a head, and not a byte of its body, is told.
+/// Sends the head of a request without its body and returns the start of the response.
 async fn told_before_the_body(app: &TestApp, path: &str) -> String {
     let address = app.address;
     let head = format!(

@@ -1,4 +1,4 @@
-//! What the tables of PostgreSQL promise beyond what holds for every store: schemas, locks, and damaged rows.
+//! Guarantees of the PostgreSQL store only: schemas, locks and damaged rows.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -28,7 +28,7 @@ async fn run(server: &Postgres, sql: &'static str) {
     PgConnection::connect(&server.url()).await.unwrap().execute(sql).await.unwrap();
 }
 
-/// The sentence with which the store is refused.
+/// Returns the error with which opening the store fails.
 async fn refusal(server: &Postgres) -> String {
     match store::open(&StoreOptions::new(server.url().parse().unwrap())).await.map(drop) {
         Err(StoreError::Unavailable(reason)) => reason.to_string(),
@@ -78,7 +78,7 @@ async fn instances_that_start_at_the_same_time_make_the_tables_once() {
     assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
 }
 
-/// The link whose day is damaged can still be removed by another instance, and visits to it don't make others wait.
+/// Another instance can still delete the damaged link, and count clicks on others.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
     let server = Postgres::start();
@@ -92,7 +92,7 @@ async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
     let failed = one.add_clicks(vec![people(&bad, 1), people(&good, 1)]).await;
     assert!(matches!(failed, Err(StoreError::Corrupt(_))), "{failed:?}");
     other.add_clicks(vec![people(&good, 1)]).await.unwrap();
-    assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "nothing of the failed call is kept");
+    assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "the failed call is rolled back");
     assert_eq!(other.delete(&bad.key, bad.revision()).await.unwrap(), Change::Done);
 }
 
@@ -119,7 +119,7 @@ async fn damaged_visits_fail_only_their_own_link() {
             assert!(store.put_if_absent(link.clone(), history).await.unwrap());
         }
         run(&server, damage).await;
-        // Many at once, so that some of them go together.
+        // Many at once, so that some share a batch.
         let [bad, good] = links.map(|link| link.key);
         let (bad, good) = join!(
             join_all((0..20).map(|_| store.use_visit(&bad))),
@@ -154,7 +154,7 @@ async fn two_instances_never_grant_more_visits_than_there_are() {
     }
 }
 
-/// Clicks on the old link are written while it is removed and made again by another instance.
+/// Clicks on the old link are written while another instance deletes and recreates it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_made_again_during_a_flush_inherits_nothing() {
     let server = Postgres::start();
@@ -184,7 +184,7 @@ async fn a_link_made_again_during_a_flush_inherits_nothing() {
     }
 }
 
-/// Flushes, visits, edits and removals of the same links on two instances end without a conflict that is seen outside.
+/// Two instances flush clicks on the same links and use up their visits at the same time.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_of_two_instances_wait_for_each_other_in_no_circle() {
     let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);

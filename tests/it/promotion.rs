@@ -1,4 +1,4 @@
-//! A primary is demoted and a replica takes its place, behind an address that moves.
+//! Failover: a replica takes the place of the primary, behind an address that moves.
 
 use std::{
     collections::HashMap,
@@ -16,14 +16,14 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually};
 
-/// The time within which links are made again after the address has moved.
+/// The time within which links can be created again after the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 fn client() -> Client {
     Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
-/// Clients that make links without a pause, and remember what was acknowledged.
+/// Clients that create links without a pause, and the links that were acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
     made: Arc<AtomicUsize>,
@@ -56,7 +56,7 @@ impl Writers {
         Self { stop, made, tasks }
     }
 
-    /// Waits until many more links are made.
+    /// Waits until 100 more links are created.
     async fn make_progress(&self, limit: Duration) {
         let goal = self.made.load(Ordering::Relaxed) + 100;
         eventually(limit, async || match self.made.load(Ordering::Relaxed) {
@@ -95,7 +95,7 @@ async fn wait_for_readiness(process: &Process, expected: u16, limit: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
-    // A replica that lags behind is given the data at once.
+    // Start a full synchronization without a delay.
     let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
     let (primary, replica) = (Redis::start_with(&durable), Redis::start_with(&durable));
     let port = |server: &Redis| server.port.to_string();
@@ -113,13 +113,13 @@ async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
 
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
-    // The address still leads to the old primary, which answers but takes no links.
+    // The address still leads to the old primary, which responds but accepts no writes.
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(replica.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Waits until no create fails any more, whichever connection it gets.
+/// Waits until creates succeed on all connections of the pool.
 async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     let client = client();
     let create = || async {
@@ -136,7 +136,7 @@ async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     .await;
 }
 
-/// Makes a copy of a primary that follows it.
+/// Starts a standby and waits until it follows `primary` synchronously.
 async fn standby_of(primary: &Postgres) -> Postgres {
     let conninfo = format!(
         "primary_conninfo=host=127.0.0.1 port={} user=postgres password='{}'",
@@ -156,7 +156,7 @@ async fn standby_of(primary: &Postgres) -> Postgres {
     standby
 }
 
-/// Waits until the service has used some connections to a server.
+/// Waits until the service has used several connections to a server.
 async fn wait_until_used(server: &Postgres) {
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
     let mut processes = std::collections::HashSet::new();
@@ -188,14 +188,14 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
     standby.promote();
     // The old primary comes back as a standby, while the address still leads to it.
     primary.restart_as_standby();
-    // Connections to the standby are made. A client that does not check the role keeps them.
+    // The service connects to the standby. A client that does not check the role would keep these connections.
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Asserts that links are made again in time, and that none is lost.
+/// Asserts that links can be created again in time, and that none was lost.
 async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
     writers.make_progress(RECOVERY).await;

@@ -86,10 +86,10 @@ async fn one_client_can_not_have_codes_drawn_all_the_time() {
     let refused = app.get("/k/qr").await;
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     assert_error(refused, 429, "rate_limited").await;
-    assert_eq!(app.get("/k").await.status(), 302, "to follow links is not limited");
+    assert_eq!(app.get("/k").await.status(), 302, "following links is not limited");
 }
 
-/// This service and all its clients share one thread, as a worker thread's connections do.
+/// The service and its clients share one thread, like the connections of a worker thread.
 #[tokio::test]
 async fn redirects_do_not_wait_for_codes_to_be_drawn() {
     const CODES: usize = 40;
@@ -138,7 +138,7 @@ async fn codes_beyond_a_short_queue_are_refused_at_once() {
 #[tokio::test]
 async fn a_path_that_is_not_text_names_no_link() {
     let app = TestApp::start().await;
-    // The last word of the route is the key of a link as well.
+    // The last segment of the route is also the key of a link.
     assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qr" })).await.status(), 201);
     assert_error(app.get("/%ff/qr").await, 404, "not_found").await;
 }

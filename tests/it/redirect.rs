@@ -122,7 +122,7 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     assert_eq!(clicks, 25);
 }
 
-/// A link in memory is followed without the router; one that has to be asked for is not. Nobody can tell.
+/// Cached links bypass the router, others do not; clients must see no difference.
 #[tokio::test]
 async fn the_short_way_and_the_long_way_are_the_same_from_outside() {
     let (short, long) = (

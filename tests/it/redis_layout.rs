@@ -1,4 +1,4 @@
-//! Damaged values in Redis, and answers of it that come too late.
+//! Damaged values in Redis, and responses that come too late.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -99,7 +99,7 @@ async fn visits_are_counted_once_at_most_by_a_server_that_answers_too_late() {
     let counted = async || store.get(&key("k")).await.map(|record| record.map_or(0, |record| record.clicks));
     clicks.record(&link, DAY, person(Device::Mobile));
     clicks.flush(&links).await;
-    assert_eq!(counted().await.unwrap(), 1, "the script is known to the server");
+    assert_eq!(counted().await.unwrap(), 1, "the server has the script");
 
     clicks.record(&link, DAY, person(Device::Mobile));
     server.freeze();

@@ -1,5 +1,4 @@
-//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, links taken
-//! down, a host blocked.
+//! Rare manual operations, run with the commands of the runbook: restore a backup, take down links, block a host.
 
 use std::{
     ffi::OsStr,
@@ -14,7 +13,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::{Postgres, Process, Redis, RemoteServer, monitoring, run, sqlite_in};
 
-/// Runs the block of the runbook's that has this name, and returns what it prints.
+/// Runs the commands of a named block of the runbook and returns their output.
 #[track_caller]
 pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) -> String {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
@@ -39,7 +38,7 @@ async fn status(process: &Process, key: &str) -> u16 {
     client().get(process.url(&format!("/{key}"))).send().await.unwrap().status().as_u16()
 }
 
-/// Makes links and follows one of them twice; a clean end writes the clicks.
+/// Creates links and follows one of them twice; the clean stop writes the clicks.
 async fn use_service(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -49,7 +48,7 @@ async fn use_service(store: &str) {
     assert!(process.terminate().success());
 }
 
-/// Asserts that links from before the backup are there, and those from after it are not; and that new ones can be made.
+/// Asserts that exactly the links of the backup exist, and that new ones can be created.
 async fn assert_restored(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -74,7 +73,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     let process = Process::start(&[("STORE_URL", &store)]);
     follow_runbook("backup-sqlite", &variables);
     shorten(&process, "late").await;
-    // Its log stays behind, with the late link in it.
+    // The write-ahead log stays behind, with the late link in it.
     process.kill();
     fs::write(&database, "no database any more").unwrap();
 
@@ -128,7 +127,7 @@ async fn redis_is_restored_after_its_files_were_lost() {
     follow_runbook("restore-redis", &variables);
     server.restart_with(&["--appendonly", "no"]);
     follow_runbook("restore-redis-append-only", &variables);
-    // What counts is that the links are in the append-only files now.
+    // The links must be in the append-only files by now.
     server.kill();
     fs::remove_file(data.join("dump.rdb")).unwrap();
     server.restart_with(&["--appendonly", "yes"]);

@@ -20,7 +20,7 @@ fn expired(name: &str, ago: jiff::Span) -> Link {
     with(options, link(name, "https://old.example"))
 }
 
-/// Puts links into the store at `url`: one that expired long ago, one lately, and one with counts of old days.
+/// Creates links: one expired long ago, one just now, and one with old daily counts.
 async fn fill(url: &str) {
     let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
     let days = json!({ "2020-01-01": { "people": 1 }, "2020-01-02": { "people": 2 } });
@@ -51,7 +51,7 @@ async fn a_service_purges_by_itself_and_says_how_much() {
     let retention = [("PURGE_EXPIRED_AFTER", "10s"), ("STATS_RETENTION", "30")];
     let process = Process::start(&[&[("STORE_URL", &*url)], &retention[..]].concat());
     let line = tokio::task::block_in_place(|| process.wait_for_log("purged"));
-    // The other link may expire for long enough meanwhile.
+    // The other expired link may be old enough by now as well.
     assert!(line["links"].as_u64().unwrap() >= 1, "{line}");
     assert_eq!(line["day_counts"], 2);
     let client = client();
@@ -76,7 +76,7 @@ async fn a_purged_key_is_free_on_every_instance() {
     store.close().await;
     let other = Process::start(&[("STORE_URL", &url), ("CACHE_TTL", "1h")]);
     let client = client();
-    assert_eq!(status(&client, other.url("/old")).await, 410, "it has the link in memory from now on");
+    assert_eq!(status(&client, other.url("/old")).await, 410, "the link is cached from here on");
     let purging = Process::start(&[("STORE_URL", &url), ("PURGE_EXPIRED_AFTER", "1s")]);
     eventually(PATIENCE, async || match status(&client, other.url("/old")).await {
         404 => Ok(()),
@@ -120,7 +120,7 @@ async fn without_its_options_a_service_removes_nothing() {
     let mut old = link("old", "https://example.com");
     old.doc.options.expires_at = Some(app.now() - 100_000.hours());
     assert!(app.links.put_if_absent(old, History::default()).await.unwrap());
-    // The clock is paused, so a day of sweeps would be over at once.
+    // The clock is paused, so a day of sweeps takes no time.
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert_eq!(app.metric("purge_last_run_timestamp_seconds"), Some(0.0));
     assert!(app.links.get(&key("old")).await.unwrap().is_some());

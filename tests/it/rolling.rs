@@ -1,4 +1,4 @@
-//! Three instances behind a proxy, replaced one after the other while people follow links.
+//! A rolling restart of three instances behind a proxy, while clients follow links.
 
 use std::{fs, process::Command, sync::atomic::Ordering};
 
@@ -11,14 +11,14 @@ use crate::support::{
     Load, PATIENCE, Postgres, Process, Prometheus, Server, eventually, free_port, give_away, on_free_ports,
 };
 
-/// Longer than the proxy takes to notice: two polls, 100 ms apart, that fail.
+/// Longer than the proxy takes to notice: two failed polls, 100 ms apart.
 const DRAIN_DELAY: &str = "1s";
 
-/// The two ways for a proxy to leave an instance alone that is about to end.
+/// Two ways for a proxy to stop using an instance that shuts down.
 ///
-/// `ready` polls /readyz, which says so for `DRAIN_DELAY`, and needs nothing else. `live` polls /healthz, which goes on
-/// saying yes until the end, so that requests still come when nobody listens any more: these it has to try elsewhere.
-/// Only a request that may be repeated is tried again after it was sent.
+/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so it needs no retries. `live` polls
+/// /healthz, which succeeds until the process exits, so it has to retry refused requests on another instance. It retries
+/// a request that was already sent only if it is a GET or HEAD.
 const PROXY: &str = "
 defaults
   mode http
@@ -83,7 +83,7 @@ impl Proxy {
         Self { statistics, frontends, _server: server, _directory: directory }
     }
 
-    /// Waits until this many instances get requests, by either way of polling.
+    /// Waits until this many instances are up in both backends.
     async fn wait_for(&self, instances: usize) {
         eventually(PATIENCE, async || {
             let text = Client::new().get(&self.statistics).send().await.unwrap().text().await.unwrap();
@@ -120,12 +120,12 @@ async fn a_rolling_restart_fails_no_request() {
         clients.spawn(load.clone().follow(client.clone(), url));
     }
     load.go_on(500).await;
-    for (place, port) in instances.iter_mut().zip(ports) {
-        let old = place.take().unwrap();
+    for (slot, port) in instances.iter_mut().zip(ports) {
+        let old = slot.take().unwrap();
         assert!(tokio::task::spawn_blocking(|| old.terminate()).await.unwrap().success());
         proxy.wait_for(2).await;
         load.go_on(200).await;
-        *place = Some(instance(&store, port));
+        *slot = Some(instance(&store, port));
         proxy.wait_for(3).await;
         load.go_on(200).await;
     }
@@ -134,13 +134,12 @@ async fn a_rolling_restart_fails_no_request() {
         let of = format!("{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}");
         format!("sum(increase(http_request_duration_seconds_count{of}[10m]))")
     };
-    // People go on following links until the indicator has seen many of them, however slow the machine is.
+    // Clients keep following links until the indicator has seen many of them, however slow the machine is.
     prometheus.wait_until(&format!("{} > 1000", answered("redirect")), true).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
 
     assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
-    // The indicator says that no request failed or was given up. How fast they were is left aside: that tells of the
-    // machine which runs this test.
+    // The indicator shows no failed or abandoned request. Latency is not checked, because it depends on the machine.
     assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
 }

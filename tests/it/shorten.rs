@@ -1,4 +1,4 @@
-//! `POST /shorten`: what it takes, what it answers, what it refuses.
+//! `POST /shorten`: accepted bodies, responses and refusals.
 
 use reqwest::{Response, header};
 use serde_json::{Value, json};
@@ -148,8 +148,8 @@ async fn a_content_type_may_have_capitals_or_parameters() {
     assert_eq!(spelled.status(), 201);
 }
 
-/// A form that is longer than the limit of the service.
-fn too_long_a_form() -> String {
+/// Returns a form of more than 1 KiB.
+fn oversized_form() -> String {
     format!("url=https://example.com/{}", "a".repeat(1024))
 }
 
@@ -157,13 +157,13 @@ fn too_long_a_form() -> String {
 async fn a_body_that_is_announced_to_be_over_the_limit_is_refused() {
     let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
     let request = app.post("/shorten").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    assert_error(request.body(too_long_a_form()).send().await.unwrap(), 413, "body_too_large").await;
+    assert_error(request.body(oversized_form()).send().await.unwrap(), 413, "body_too_large").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_turns_out_to_be_over_the_limit_is_refused() {
     let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
-    let body = too_long_a_form();
+    let body = oversized_form();
     let request = format!(
         "POST /shorten HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
          content-type: application/x-www-form-urlencoded\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
@@ -228,7 +228,7 @@ async fn a_private_host_is_refused_where_that_is_asked() {
     assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
 }
 
-/// A service that lets a client shorten twice an hour.
+/// Starts a service that lets each client shorten twice an hour.
 async fn limited() -> TestApp {
     TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await
 }
@@ -238,7 +238,7 @@ async fn shorten_as(app: &TestApp, client: &str) -> Response {
     request.form(&[("url", "https://example.com")]).send().await.unwrap()
 }
 
-/// Uses up the limit of a client, whose addresses are those of a network, and returns its first refusal.
+/// Uses up the limit of an IPv6 network and returns the first refusal.
 async fn exceed(app: &TestApp) -> Response {
     for client in ["2001:db8::1", "2001:db8::2"] {
         assert_eq!(shorten_as(app, client).await.status(), 201);

@@ -1,4 +1,4 @@
-//! A database that goes silent: connections stay open, and nothing comes from them any more.
+//! A database that goes silent: connections stay open, but carry no more data.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
     let tokens = format!("ci:{token}:read");
     let process = Process::start(&[("STORE_URL", &url), ("STORE_TIMEOUT", "2s"), ("API_TOKENS", &tokens)]);
     let client = client();
-    // Each listing has a connection for itself, and is dropped on it.
+    // Each listing holds a connection of its own when it is dropped.
     let list = || client.get(process.url("/api/v1/links")).bearer_auth(token).send();
     for _ in 0..3 {
         let listed = join_all((0..64).map(|_| list())).await;
@@ -81,7 +81,7 @@ async fn with_a_frozen_database_the_end_comes_in_time() {
     let start = Instant::now();
     process.signal(rustix::process::Signal::TERM);
     let ended = tokio::task::spawn_blocking(|| process.wait());
-    let ended = timeout(PATIENCE, ended).await.expect("it ends at all").unwrap();
+    let ended = timeout(PATIENCE, ended).await.expect("it exits").unwrap();
     assert!(ended.success());
     assert!(start.elapsed() < DRAIN + Duration::from_secs(8), "{:?}", start.elapsed());
 }
@@ -94,10 +94,10 @@ async fn closing_a_store_whose_database_is_frozen_ends() {
     server.freeze();
     let dropped = (0..64).map(|_| timeout(Duration::from_millis(50), store.check()));
     assert!(join_all(dropped).await.iter().all(Result::is_err));
-    timeout(Duration::from_secs(10), store.close()).await.expect("it ends");
+    timeout(Duration::from_secs(10), store.close()).await.expect("it returns");
 }
 
-/// An instance whose channel has gone silent finds out by itself, long before its entries expire.
+/// An instance notices a silent change feed on its own, long before cache entries expire.
 async fn a_silent_channel_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);

@@ -1,4 +1,4 @@
-//! What holds for every store. Each test runs against each of them.
+//! The conformance suite: each test runs against every store.
 
 mod blocked;
 mod counts;
@@ -31,7 +31,7 @@ use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, target
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// Makes a test for each store out of functions that take one.
+/// Generates a test for each store from functions that take one.
 macro_rules! conformance {
     ($($name:ident)*) => {
         mod memory {
@@ -66,7 +66,7 @@ macro_rules! conformance {
             })*
         }
 
-        /// One cluster for all of them: it takes seconds to form.
+        /// All functions share one cluster, which takes seconds to form.
         #[tokio::test(flavor = "multi_thread")]
         async fn redis_cluster() {
             let cluster = RedisCluster::start();
@@ -118,7 +118,6 @@ async fn the_first_secret_is_that_of_all_instances(store: Arc<dyn Store>) {
     });
     let secrets: Vec<_> = join_all(proposals).await.into_iter().map(Result::unwrap).collect();
     assert!(secrets.iter().all(|secret| *secret == secrets[0]));
-    // Any byte is kept, also those that are no text.
     let other = store.secret(Secret([0xff; 32])).await.unwrap();
     assert_eq!(other, secrets[0]);
     assert_eq!(format!("{other:?}"), "[redacted]");
@@ -128,7 +127,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
-/// A link with every option, and with fields that only a newer version knows.
+/// Returns a link with every option, and with fields that only a newer version knows.
 fn full_link(key: &str) -> Link {
     let options = Options {
         starts_at: Some("1000-01-01T00:00:00.001Z".parse().unwrap()),
@@ -181,7 +180,7 @@ async fn the_first_link_of_a_key_stays(store: Arc<dyn Store>) {
     assert!(!store.put_if_absent(link("k", "https://second.example"), History::default()).await.unwrap());
     assert!(
         store.put_if_absent(link("K", "https://other.example"), History::default()).await.unwrap(),
-        "case counts"
+        "keys are case-sensitive"
     );
     assert_eq!(get(&store, "k").await.as_ref(), Some(&first));
 }
@@ -213,7 +212,7 @@ async fn many_links_are_put_at_once(store: Arc<dyn Store>) {
     }
 }
 
-/// The state of a link of [`link`] with this version.
+/// Returns the revision of a link from [`link`] at this version.
 fn revision(version: u32) -> Revision {
     Revision { version, ..link("k", "https://example.com").revision() }
 }
@@ -228,7 +227,7 @@ async fn an_edit_replaces_the_version_that_it_saw(store: Arc<dyn Store>) {
     assert_eq!(get(&store, "k").await.as_ref(), Some(&edited));
     let plain = Link { version: 3, ..old };
     assert_eq!(store.update(plain.clone(), 2).await.unwrap(), Change::Done);
-    assert_eq!(get(&store, "k").await.as_ref(), Some(&plain), "options go as they came");
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&plain), "an edit can remove options");
 }
 
 async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
@@ -305,5 +304,5 @@ async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
     let (bad, good) = (key("bad"), key("good"));
     let (bad, good) = tokio::join!(store.get(&bad), store.get(&good));
     assert!(matches!(bad, Err(StoreError::Corrupt(_))), "{bad:?}");
-    assert!(good.unwrap().is_some(), "one bad row does not spoil the batch that it is read in");
+    assert!(good.unwrap().is_some(), "one bad row does not fail its batch");
 }

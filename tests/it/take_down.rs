@@ -26,14 +26,14 @@ fn post(app: &TestApp, body: &Value) -> RequestBuilder {
     app.post("/api/v1/links/take-down").bearer_auth(WRITE).json(body)
 }
 
-/// Sends the request until the end, and returns the number of links of each answer.
+/// Repeats the request until all links are down; returns the counts of the responses.
 async fn take_down(app: &TestApp, mut body: Value) -> Vec<u64> {
     let mut done = Vec::new();
     loop {
         let answer: Value =
             post(app, &body).send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
         done.push(answer["done"].as_u64().unwrap());
-        assert!(done.len() < 100, "it never ends");
+        assert!(done.len() < 100, "the take-down never ends");
         match answer["next"].as_str() {
             Some(next) => body["cursor"] = next.into(),
             None => return done,
@@ -83,7 +83,7 @@ async fn links_are_taken_down_by_host_tag_and_creator(store: Arc<dyn Store>) {
     assert_eq!(app.get("/evil7").await.status(), 410);
     assert_eq!(down(&*store, "near", 3).await, 0);
     let again = take_down(&app, json!({ "host": ".evil.example" })).await;
-    assert_eq!(again.iter().sum::<u64>(), 0, "what is down already does not count");
+    assert_eq!(again.iter().sum::<u64>(), 0, "links that are down already do not count");
 
     assert_eq!(take_down(&app, json!({ "tag": "spam" })).await.iter().sum::<u64>(), 3);
     assert_eq!((down(&*store, "near", 3).await, down(&*store, "anna", 3).await), (3, 0));
@@ -195,7 +195,7 @@ async fn a_concurrent_edit_is_kept_and_one_that_leads_elsewhere_is_spared() {
     }
     let held = Arc::new(FaultyStore::around(memory.clone()));
     let app = TestApp::start_on(held.clone(), &["--api-tokens", TOKENS]).await;
-    // The take-down has read both links, and is about to write the version that it has seen.
+    // The take-down has read both links and is about to write them at the version that it read.
     held.hold_answers(true);
     let body = json!({ "host": "evil.example" });
     let request = tokio::spawn(post(&app, &body).send());

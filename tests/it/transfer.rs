@@ -1,4 +1,4 @@
-//! Links in and out: `urlshort export` and `urlshort import`, as the real program.
+//! `urlshort export` and `urlshort import`, run as the real program.
 
 mod hostile;
 mod layouts;
@@ -31,7 +31,7 @@ use urlshort::{
 
 use crate::support::{Process, key, link, sqlite_in, target, with};
 
-/// The program with these arguments on the store at `url`.
+/// Returns the command that runs the program on the store at `url`.
 fn program(url: &str, arguments: &[&str]) -> Command {
     let mut command = Process::command(&[("STORE_URL", url)]);
     command.args(arguments);
@@ -42,7 +42,7 @@ fn run(url: &str, arguments: &[&str]) -> Output {
     program(url, arguments).output().unwrap()
 }
 
-/// The lines of an export that has to succeed.
+/// Returns the lines of an export, which must succeed.
 #[track_caller]
 fn exported(url: &str) -> String {
     let output = run(url, &["export"]);
@@ -50,13 +50,13 @@ fn exported(url: &str) -> String {
     let lines = String::from_utf8(output.stdout).unwrap();
     let count = lines.lines().count();
     let links = if count == 1 { "1 link".into() } else { format!("{count} links") };
-    // What is no terminal sees no progress.
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(told, format!("urlshort: exported {links} to standard output\n"));
+    // Without a terminal there is no progress output.
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, format!("urlshort: exported {links} to standard output\n"));
     lines
 }
 
-/// Imports `text` and returns the exit status, the counts and what was skipped.
+/// Imports `text` and returns the exit status, the counts and the skipped rows.
 #[track_caller]
 fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     let mut command = program(url, &["import"]);
@@ -73,12 +73,12 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
-/// Counts of a day in June 2026, from their JSON.
+/// Parses the counts of a day in June 2026 from JSON.
 fn counts(day: i8, text: &str) -> (Date, DayCounts) {
     (date(2026, 6, day), serde_json::from_str(text).unwrap())
 }
 
-/// 3,000 links, so that pages and chunks are filled more than once, and one with everything.
+/// Creates 3,000 plain links, which fill several pages and chunks, and two special ones.
 async fn fill(store: &dyn Store) {
     let options = Options {
         starts_at: Some("2026-02-03T04:05:06Z".parse().unwrap()),
@@ -106,7 +106,7 @@ async fn fill(store: &dyn Store) {
     let bots = History { days: [counts(3, r#"{"bots":1}"#)].into(), ..History::default() };
     assert!(store.put_if_absent(link("bots", "https://example.com"), bots).await.unwrap());
     let links = (0..3000).map(|n| {
-        // Of each time there are seven, so that keys have to break ties at the ends of pages.
+        // Seven links share each timestamp, so that keys break ties at the ends of pages.
         let created_at = Timestamp::from_millisecond(1_700_000_000_000 + n / 7).unwrap();
         store.put_if_absent(
             Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) },
@@ -197,12 +197,12 @@ fn an_import_that_was_killed_is_run_again() {
         .collect();
     let mut child = program(&url, &["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // Whatever has left the pipe has been read; some of it is in the store, and the rest of it is on its way.
+    // Everything that has left the pipe was read: some of it is stored, the rest is in flight.
     input.write_all(&file.as_bytes()[..file.len() / 2]).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     let before = exported(&url).lines().count();
-    assert!((1..20_000).contains(&before), "{before} links were there");
+    assert!((1..20_000).contains(&before), "{before} links were stored");
     let (status, counts, _) = import(&url, file.as_bytes(), &[]);
     let expected = format!("{} added, {before} already there, 0 skipped", 20_000 - before);
     assert_eq!((status, counts), (0, expected));
@@ -225,8 +225,8 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let file = directory.path().join("links.csv");
     let output = run(&url, &["export", "--format", "csv", "--output", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(told, format!("urlshort: exported 3003 links to {}\n", file.display()));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, format!("urlshort: exported 3003 links to {}\n", file.display()));
     let rows = fs::read_to_string(&file).unwrap();
     assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
@@ -250,7 +250,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     assert!(expected.iter().any(|line| line.contains("\"key\":\"-open\"")));
     let mut found = without_days(exported(&copied));
     found.retain(|line| !line.contains("\"key\":\"bots\""));
-    assert!(found == expected, "all but passwords and days is back");
+    assert!(found == expected, "everything but passwords and daily counts is back");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
         assert_eq!((output.status.code(), line.lines().count()), (Some(status), 1), "{line}");
         assert!(line.contains(expected), "{line}");
         assert!(output.stdout.is_empty());
-        assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} makes nothing");
+        assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} creates nothing");
     }
     let unknown = run(&url, &["import", there]);
     let expected =

@@ -1,4 +1,4 @@
-//! The pages for people, as a browser without scripts uses them.
+//! The web pages, as a browser without JavaScript uses them.
 
 mod blocked_hosts;
 mod links;
@@ -60,7 +60,7 @@ impl<'a> Browser<'a> {
         answer.text().await.unwrap()
     }
 
-    /// Returns whether the list of links is shown, and not the form to sign in.
+    /// Returns whether the list of links is shown instead of the sign-in form.
     async fn is_signed_in(&self) -> bool {
         self.get("/ui/links").await.status() == StatusCode::OK
     }
@@ -179,7 +179,7 @@ async fn hostile_text_appears_as_text() {
         "/?url=%22%3E%3Cscript%3E",
     ] {
         let page = anna.text(path).await;
-        assert_eq!(page.matches("<script").count(), 1, "only the own one: {path}: {page}");
+        assert_eq!(page.matches("<script").count(), 1, "only the page's own script: {path}: {page}");
         assert!(!page.contains("\" onfocus"), "{path}: {page}");
     }
 }

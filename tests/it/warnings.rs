@@ -1,4 +1,4 @@
-//! Warnings of the real program about options that are legal, but hardly meant.
+//! Warnings about options that are valid, but probably not intended.
 
 use std::process::Output;
 
@@ -26,12 +26,12 @@ fn warnings(lines: impl IntoIterator<Item = Value>) -> Vec<Value> {
     lines.map(without_time).collect()
 }
 
-/// Returns the warnings of a service that only this machine reaches.
+/// Returns the warnings of a service that only this machine can reach.
 fn local(variables: &[(&str, &str)]) -> Vec<Value> {
     warnings(Process::start(variables).first_words.drain(..))
 }
 
-/// Returns the warnings of a service that other machines would reach.
+/// Returns the warnings of a service that other machines could reach.
 fn public(variables: &[(&str, &str)]) -> Vec<Value> {
     let variables = [&[("HOST", ELSEWHERE)], variables].concat();
     let Output { stdout, status, .. } = Process::command(&variables).output().unwrap();
@@ -93,7 +93,7 @@ fn a_cache_beyond_the_memory_is_warned_of() {
     assert!((1 << 20..1 << 50).contains(&memory), "{memory}");
 }
 
-/// Sends requests, and returns the warnings up to the end of the process.
+/// Sends requests, stops the process, and returns its warnings.
 async fn warnings_after(process: Process, headers: &[(&str, &str)]) -> Vec<Value> {
     let client = Client::new();
     for _ in 0..3 {

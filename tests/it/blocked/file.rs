@@ -1,4 +1,4 @@
-//! The file of `BLOCKED_HOSTS`, beside the list in the store.
+//! The `BLOCKED_HOSTS` file, alongside the list in the store.
 
 use std::{fs, time::Instant};
 
@@ -7,7 +7,7 @@ use reqwest::{Client, redirect::Policy};
 use super::{TOKENS, WRITE, path_of};
 use crate::support::{Process, eventually_blocking, sqlite_in};
 
-/// Three times the interval between two looks at the file.
+/// Three times the interval at which the file is checked.
 const SOON: std::time::Duration = std::time::Duration::from_secs(6);
 
 struct Service {
@@ -33,7 +33,7 @@ impl Service {
             status if status == expected => Ok(()),
             other => Err((path.to_owned(), other)),
         });
-        eprintln!("{path} answered {expected} after {:?}", start.elapsed());
+        eprintln!("{path} returned {expected} after {:?}", start.elapsed());
     }
 }
 
@@ -62,7 +62,7 @@ fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_n
     assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
     assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
 
-    // An entry of the store does not end with that of the file.
+    // Removing an entry from the file leaves the store's entry in force.
     let path = service.process.url(&path_of("www.evil.example"));
     let put = service.client.put(&path).bearer_auth(WRITE).send();
     assert_eq!(service.runtime.block_on(put).unwrap().status(), 200);

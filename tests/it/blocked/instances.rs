@@ -14,7 +14,7 @@ use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, sqlite_in,
 };
 
-/// The time within which every instance must know.
+/// The time within which every instance must apply a change.
 const SOON: Duration = Duration::from_secs(2);
 
 struct Instances {
@@ -34,7 +34,7 @@ impl Instances {
         answer.unwrap().status().as_u16()
     }
 
-    /// Changes the list on one instance, and returns how long it takes until all answer with `expected`.
+    /// Changes the list on one instance; returns the time until all return `expected`.
     async fn time_until_all_answer(
         &self,
         instance: usize,
@@ -46,7 +46,7 @@ impl Instances {
         let answer = request.bearer_auth(WRITE).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
         let start = Instant::now();
-        assert_eq!(self.status(instance, "/k").await, expected, "at once where it was changed");
+        assert_eq!(self.status(instance, "/k").await, expected, "immediately where it was changed");
         for instance in 0..3 {
             eventually(PATIENCE, async || match self.status(instance, "/k").await {
                 status if status == expected => Ok(()),
@@ -64,7 +64,7 @@ async fn a_change_is_seen_on_every_instance_within_two_seconds(store: &str) {
     let made = instances.client.post(url).json(&json!({ "key": "k", "url": "https://www.evil.example/" }));
     assert_eq!(made.send().await.unwrap().status(), 201);
     for instance in 0..3 {
-        // The second time it comes from memory.
+        // The second request is served from the cache.
         for _ in 0..2 {
             assert_eq!(instances.status(instance, "/k").await, 302);
         }
@@ -111,17 +111,17 @@ async fn a_change_on_a_redis_cluster_is_seen_within_two_seconds() {
 async fn without_the_change_feed_a_change_is_seen_within_two_seconds() {
     let shared: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let editor = TestApp::start_on(shared.clone(), &["--api-tokens", TOKENS]).await;
-    // It hears nothing of what the others tell.
-    let deaf = TestApp::start_on(Arc::new(FaultyStore::around(shared)), &[]).await;
+    // This instance receives no change notifications.
+    let isolated = TestApp::start_on(Arc::new(FaultyStore::around(shared)), &[]).await;
     make(&editor, json!({ "url": "https://evil.example/", "key": "k" })).await;
-    assert_eq!(deaf.get("/k").await.status(), 302);
+    assert_eq!(isolated.get("/k").await.status(), 302);
     for expected in [410, 302] {
         match expected {
             410 => block(&editor, "evil.example").await,
             _ => unblock(&editor, "evil.example").await,
         }
         let start = Instant::now();
-        eventually(PATIENCE, async || match deaf.get("/k").await.status().as_u16() {
+        eventually(PATIENCE, async || match isolated.get("/k").await.status().as_u16() {
             status if status == expected => Ok(()),
             other => Err(other),
         })

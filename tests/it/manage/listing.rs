@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{WRITE, app, call, json_of, make};
 use crate::support::{FaultyStore, Mood, TestApp, assert_error};
 
-/// A service with the links `k0` to `k24`, each a second younger than the one before.
+/// Starts a service with the links `k0` to `k24`, created a second apart.
 async fn with_25_links() -> TestApp {
     let app = app().await;
     for number in 0..25 {

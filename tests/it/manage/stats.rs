@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::{app, call, json_of, make};
 use crate::support::{PATIENCE, TestApp, assert_error, eventually};
 
-/// A service whose link `k` two people and a bot followed on the first of June, and one person a day later.
+/// Starts a service with visits to the link `k` on two days.
+///
+/// Two people and a bot followed it on June 1, and one person on June 2.
 async fn with_visits() -> TestApp {
     let app = app().await;
     make(&app, json!({ "url": "https://example.com", "key": "k" })).await;

@@ -43,7 +43,7 @@ pub(super) async fn a_blocked_host_comes_back_as_it_was_put(store: Arc<dyn Store
         assert_eq!(
             store.blocked_hosts(Bound::Unbounded, 10).await.unwrap(),
             [first],
-            "an entry replaces another"
+            "an entry replaces the previous one"
         );
     }
     assert!(store.unblock_host(&full.host).await.unwrap());

@@ -1,4 +1,4 @@
-//! Counts of links, in every store: visits that are used up, clicks, and clicks by day.
+//! Counts of links, in every store: visits, clicks, and clicks by day.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
@@ -19,12 +19,12 @@ use urlshort::{
 use super::{get, put};
 use crate::support::{key, link, with};
 
-/// The counts of a day, from their JSON.
+/// Parses the counts of a day from JSON.
 fn counts(text: &str) -> DayCounts {
     serde_json::from_str(text).unwrap()
 }
 
-/// Counts of days in June 2026.
+/// Parses the counts of days in June 2026 from JSON.
 pub(super) fn days<const N: usize>(days: [(i8, &str); N]) -> BTreeMap<Date, DayCounts> {
     days.into_iter().map(|(day, text)| (date(2026, 6, day), counts(text))).collect()
 }
@@ -33,7 +33,7 @@ fn most_clicked() -> Listing {
     Listing { order: Order::MostClicked, limit: 10, ..Listing::default() }
 }
 
-/// The counts of June 2026 from one day to another.
+/// Returns the counts of a link for a range of days in June 2026.
 pub(super) async fn june(
     store: &Arc<dyn Store>,
     text: &str,
@@ -49,7 +49,7 @@ pub(super) async fn a_link_brings_its_history(store: Arc<dyn Store>) {
     assert!(store.put_if_absent(link("k", "https://example.com"), history.clone()).await.unwrap());
     assert!(!store.put_if_absent(link("k", "https://example.com"), history).await.unwrap());
     let record = store.get(&key("k")).await.unwrap().unwrap();
-    assert_eq!((record.clicks, record.visits), (17, 6), "what was refused the second time was not counted");
+    assert_eq!((record.clicks, record.visits), (17, 6), "the refused second put was not counted");
     assert_eq!(june(&store, "k", 1, 30).await, days);
 }
 
@@ -66,12 +66,12 @@ pub(super) async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn 
     assert_eq!(store.get(&key("k")).await.unwrap().unwrap().visits, 10);
     let raised = Link { version: 2, ..with(limit(11), limited) };
     assert_eq!(store.update(raised, 1).await.unwrap(), Change::Done);
-    assert!(store.use_visit(&key("k")).await.unwrap(), "a limit that was raised leaves visits again");
+    assert!(store.use_visit(&key("k")).await.unwrap(), "a raised limit allows another visit");
     assert!(!store.use_visit(&key("k")).await.unwrap());
-    assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always one left");
+    assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always a visit left");
 }
 
-/// A tally of a day in June 2026 for a link of [`link`].
+/// Returns a tally of a day in June 2026 for a link from [`link`].
 pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }

@@ -1,11 +1,11 @@
-//! The files of other services, each in the layout that its module names the source of.
+//! Files of other services, in layouts whose sources the modules name.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{exported, import, sqlite_in};
 
-/// Imports a file, by what it looks like and by name, and compares what is in the store then, and what was skipped.
+/// Imports a file, with its format detected and named, and checks the links and skipped rows.
 #[track_caller]
 fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) {
     for format in ["auto", format] {
@@ -34,7 +34,7 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
         let by_key = |link: &Value| link["key"].as_str().unwrap().to_owned();
         found.sort_by_key(by_key);
         assert_eq!(found, expected);
-        assert!(exported(&url).lines().all(|line| !line.contains("203.0.113")), "no address is kept");
+        assert!(exported(&url).lines().all(|line| !line.contains("203.0.113")), "no IP address is kept");
     }
 }
 

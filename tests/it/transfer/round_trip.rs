@@ -1,4 +1,4 @@
-//! What goes out comes back in, from and to every kind of store.
+//! An export and its import restore everything, in every kind of store.
 
 use std::{
     fs,
@@ -55,7 +55,7 @@ async fn everything_comes_back(url: &str, wipe: impl AsyncFnOnce()) {
         import(url, before.as_bytes(), &[]),
         (0, "3002 added, 0 already there, 0 skipped".into(), String::new())
     );
-    assert!(exported(url) == before, "the second export is the first one, byte for byte");
+    assert!(exported(url) == before, "both exports are the same, byte for byte");
     assert_eq!(import(url, before.as_bytes(), &[]).1, "0 added, 3002 already there, 0 skipped");
     assert!(exported(url) == before, "a second import changes nothing");
 }
@@ -90,7 +90,7 @@ async fn everything_comes_back_to_redis() {
     everything_comes_back(&server.url(), wipe).await;
 }
 
-/// A store in memory can't be reached by another process, so this one does what the program would.
+/// No other process can reach a memory store, so this one does what the program would.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_comes_back_to_memory() {
     let written = async |store: &MemoryStore| {

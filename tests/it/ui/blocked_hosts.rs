@@ -21,7 +21,7 @@ async fn a_person_blocks_and_unblocks_a_host() {
     assert!(anna.text(&done).await.contains("Unblocked .evil.example."));
     assert_eq!(app.get("/k").await.status(), 302);
     let again = anna.post("/ui/blocked-hosts/unblock", &[("host", ".evil.example")]).await;
-    assert_eq!(again.status(), 303, "a form that is sent twice is no error");
+    assert_eq!(again.status(), 303, "sending the form twice is no error");
 }
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn only_those_who_may_write_see_forms_and_change_the_list() {
         let nobody = Browser::new(&app).post(path, &form).await;
         assert!(location(&nobody, 303).starts_with("/ui/sign-in"), "{path}");
         let foreign = anna.request(app.post(path)).header("sec-fetch-site", "cross-site").form(&form);
-        assert_eq!(foreign.send().await.unwrap().status(), 403, "another website has sent it");
+        assert_eq!(foreign.send().await.unwrap().status(), 403, "another website sent it");
     }
     assert!(anna.text("/ui/blocked-hosts").await.contains("1 blocked host<"));
 }

@@ -1,4 +1,4 @@
-//! The pages of links: list, edit, take down, restore and delete.
+//! Link pages: list, edit, take down, restore and delete.
 
 use std::time::Duration;
 
@@ -42,11 +42,11 @@ async fn a_person_edits_takes_down_restores_and_deletes_a_link() {
     assert_eq!(location(&anna.post("/ui/links/k/restore", &[]).await, 303), "/ui/links/k?done=restored");
     assert_eq!(app.get("/k").await.status(), 307);
 
-    let question = anna.text("/ui/links/k/delete").await;
-    assert_eq!(app.get("/k").await.status(), 307, "the question deletes nothing");
+    let confirmation = anna.text("/ui/links/k/delete").await;
+    assert_eq!(app.get("/k").await.status(), 307, "the confirmation page deletes nothing");
     let answer = anna.post("/ui/links/k/delete", &[("etag", "\"0-1\"")]).await;
     assert_eq!(answer.status(), 412);
-    let answer = anna.post("/ui/links/k/delete", &[("etag", &etag(&question))]).await;
+    let answer = anna.post("/ui/links/k/delete", &[("etag", &etag(&confirmation))]).await;
     assert_eq!(location(&answer, 303), "/ui/links?deleted=k");
     assert_eq!(app.get("/k").await.status(), 404);
 }
@@ -118,6 +118,7 @@ async fn a_list_says_when_it_is_empty_and_leads_to_its_next_page() {
     assert_eq!(page.matches("data-copy").count(), 5);
     assert!(page.contains("value=\"one &#38; two\"") && page.contains("First page"), "{page}");
 }
+
 #[tokio::test]
 async fn every_change_is_logged_as_one_by_the_api_is() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);

@@ -1,4 +1,4 @@
-//! Sessions of people: who is let in, for how long, and from which forms.
+//! Sessions: sign-in, expiry, and forms of other websites.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -68,7 +68,7 @@ async fn a_session_ends_when_it_expires_is_changed_or_signed_out() {
     app.advance(Duration::from_secs(1));
     assert!(!browser.is_signed_in().await);
     let browser = Browser::signed_in(&app, WRITE).await;
-    assert_eq!(browser.get("/ui/sign-out").await.status(), 405, "a link to it signs nobody out");
+    assert_eq!(browser.get("/ui/sign-out").await.status(), 405, "a GET signs nobody out");
     let answer = browser.post("/ui/sign-out", &[]).await;
     assert_eq!(location(&answer, 303), "/");
     let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
@@ -145,7 +145,7 @@ async fn a_read_only_token_sees_no_button_that_it_may_not_press() {
         .await;
     let viewer = Browser::signed_in(&app, READ).await;
     let page = viewer.text("/ui/links/k").await;
-    assert_eq!(page.matches("method=\"post\"").count(), 1, "only that to sign out: {page}");
+    assert_eq!(page.matches("method=\"post\"").count(), 1, "only the sign-out form: {page}");
     assert!(!page.contains("/delete"), "{page}");
     assert_eq!(viewer.get("/ui/links/k/delete").await.status(), 403);
     for path in ["/ui/links/k", "/ui/links/k/take-down", "/ui/links/k/restore", "/ui/links/k/delete"] {
