@@ -56,8 +56,8 @@ fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> 
             connection.write_all(REQUEST.as_bytes()).expect("a request");
         }
         for connection in &mut connections {
-            let answer = read_answer(connection);
-            assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
+            let response = read_response(connection);
+            assert!(response.starts_with("HTTP/1.1 302"), "{response}");
         }
     }
     drop(connections);
@@ -89,13 +89,13 @@ fn create_link(server: &mut Child, port: u16) {
     );
     connection.write_all((head + &body).as_bytes()).expect("a request");
     // The store may have the link from a previous run.
-    let answer = read_answer(&mut connection);
-    assert!(["201", "409"].contains(&&answer[9..12]), "{answer}");
+    let response = read_response(&mut connection);
+    assert!(["201", "409"].contains(&&response[9..12]), "{response}");
 }
 
 /// Reads a response, which is short enough to arrive in one piece.
-fn read_answer(connection: &mut TcpStream) -> String {
-    let mut answer = [0; 4096];
-    let length = connection.read(&mut answer).expect("an answer");
-    String::from_utf8_lossy(&answer[..length]).into_owned()
+fn read_response(connection: &mut TcpStream) -> String {
+    let mut response = [0; 4096];
+    let length = connection.read(&mut response).expect("a response");
+    String::from_utf8_lossy(&response[..length]).into_owned()
 }

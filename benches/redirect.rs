@@ -63,8 +63,8 @@ fn redirects(criterion: &mut Criterion) {
                     let request = Request::builder().method(method.clone()).uri(path);
                     let request = request.header(header::USER_AGENT, AGENT).header(header::REFERER, REFERER);
                     let request = request.body(Body::empty()).expect("a request");
-                    let answer = runtime.block_on(service.clone().call(request));
-                    assert!(black_box(answer).is_ok_and(|answer| answer.status() == status));
+                    let response = runtime.block_on(service.clone().call(request));
+                    assert!(black_box(response).is_ok_and(|response| response.status() == status));
                 });
             });
         }

@@ -92,7 +92,7 @@ fn rates(url: &str, links: u64) -> Rates {
         let start = Instant::now();
         let reads = rate(&store, move |store| async move {
             let number = rand::rng().random_range(0..links);
-            assert!(store.get(&key(number)).await.expect("an answer").is_some());
+            assert!(store.get(&key(number)).await.expect("a response").is_some());
             start.elapsed() < READING
         });
         let rates = Rates { creates, reads: reads.await };

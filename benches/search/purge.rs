@@ -79,7 +79,7 @@ async fn put_expired(links: &Links, store: &Arc<dyn Store>, numbers: Range<u64>)
 /// Waits for the first complete sweep and returns the number of links that it deleted.
 fn wait_for_sweep(metrics: &str) -> u64 {
     runtime().block_on(support::eventually(LIMIT, async || {
-        let text = reqwest::get(metrics).await.expect("an answer").text().await.expect("a body");
+        let text = reqwest::get(metrics).await.expect("a response").text().await.expect("a body");
         let value = |name: &str| -> u64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.expect("the metric").parse().expect("a whole number")

@@ -85,7 +85,7 @@ fn search(url: &str, stop: &AtomicBool, searched: &AtomicU64) {
         let (client, mut cursor) = (Client::new(), String::new());
         while !stop.load(Ordering::Relaxed) {
             let page =
-                client.get(format!("{url}{cursor}")).bearer_auth(TOKEN).send().await.expect("an answer");
+                client.get(format!("{url}{cursor}")).bearer_auth(TOKEN).send().await.expect("a response");
             let page: Value = page.error_for_status().expect("a page").json().await.expect("a body");
             cursor = page["next"].as_str().map_or_else(String::new, |next| format!("&cursor={next}"));
             searched.fetch_add(1, Ordering::Relaxed);
@@ -114,11 +114,12 @@ fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     let taken = runtime().block_on(async {
         let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);
         loop {
-            let answer = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
-            let answer: Value = answer.error_for_status().expect("a result").json().await.expect("a body");
+            let response = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("a response");
+            let response: Value =
+                response.error_for_status().expect("a result").json().await.expect("a body");
             calls.fetch_add(1, Ordering::Relaxed);
-            taken += answer["done"].as_u64().unwrap_or_default();
-            match answer["next"].as_str() {
+            taken += response["done"].as_u64().unwrap_or_default();
+            match response["next"].as_str() {
                 Some(next) => body["cursor"] = next.into(),
                 None => break taken,
             }
@@ -161,7 +162,7 @@ pub(crate) fn follow(
             let url = process.url(&format!("/{}", key()));
             thread::sleep(PAUSE);
             let start = Instant::now();
-            client.get(url).send().await.expect("an answer");
+            client.get(url).send().await.expect("a response");
             times.push(start.elapsed().as_secs_f64() * 1000.0);
         }
         times.sort_unstable_by(f64::total_cmp);

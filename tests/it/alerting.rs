@@ -129,15 +129,15 @@ fn slow_store(postgres: &Postgres) -> impl Drop {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
+async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     let mut postgres = Postgres::start();
     let store = postgres.url();
     // Without a cache every redirect needs the store; with one, most do not.
     let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
     let cached = Process::start(&[("STORE_URL", &store)]);
     let receivers = Receivers::default();
-    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
-    let prometheus = Prometheus::start_in_a_hurry(&[&bare.address, &cached.address], Some(&alertmanager));
+    let alertmanager = Alertmanager::start_sped_up(&receivers.start().await);
+    let prometheus = Prometheus::start_sped_up(&[&bare.address, &cached.address], Some(&alertmanager));
     let key = shorten(&bare).await;
     let _load = [mixed_load(16, &bare, &key), mixed_load(1, &cached, &key)];
 
@@ -166,7 +166,7 @@ async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
 
     every_dashboard_shows_something(&prometheus).await;
     every_rule_works(&prometheus).await;
-    promtool_finds_nothing_to_say(&bare).await;
+    promtool_accepts_the_metrics(&bare).await;
 }
 
 async fn every_dashboard_shows_something(prometheus: &Prometheus) {
@@ -187,7 +187,7 @@ async fn every_rule_works(prometheus: &Prometheus) {
     }
 }
 
-async fn promtool_finds_nothing_to_say(process: &Process) {
+async fn promtool_accepts_the_metrics(process: &Process) {
     let metrics = Client::new().get(process.url("/metrics")).send().await.unwrap().bytes().await.unwrap();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -203,9 +203,9 @@ async fn promtool_finds_nothing_to_say(process: &Process) {
 }
 
 #[tokio::test]
-async fn pages_and_tickets_reach_their_receivers_and_an_inhibited_ticket_nobody() {
+async fn pages_and_tickets_reach_their_receivers_and_inhibited_tickets_reach_nobody() {
     let receivers = Receivers::default();
-    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
+    let alertmanager = Alertmanager::start_sped_up(&receivers.start().await);
     let alert = |name, severity, subject, job| json!({ "alertname": name, "severity": severity, "subject": subject, "job": job });
     let page = alert("ErrorBudgetBurn1h", "page", "redirects", "urlshort");
     let same_subject = alert("ErrorBudgetBurn3d", "ticket", "redirects", "urlshort");

@@ -53,7 +53,7 @@ impl Setup {
 
     /// Creates or replaces a link without the cache's knowledge, as another instance does.
     async fn change_elsewhere(&self, text: &str, target: &str) {
-        if let Some(record) = self.store.get_unseen(&key(text)).await {
+        if let Some(record) = self.store.get_uncounted(&key(text)).await {
             let removed = self.store.delete(&key(text), record.link.revision()).await.unwrap();
             assert_eq!(removed, Change::Done);
         }
@@ -94,7 +94,7 @@ async fn a_link_is_read_once_and_again_after_its_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits() {
+async fn a_link_in_use_is_refreshed_in_the_background_before_it_expires() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.target("k").await.unwrap();
@@ -106,7 +106,7 @@ async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_link_is_remembered_for_a_second() {
+async fn a_missing_link_is_cached_for_a_second() {
     let setup = setup();
     for _ in 0..10 {
         assert_eq!(setup.target("k").await.unwrap(), None);
@@ -118,7 +118,7 @@ async fn a_missing_link_is_remembered_for_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_changes_show_at_once() {
+async fn own_changes_show_immediately() {
     let setup = setup();
     assert_eq!(setup.target("k").await.unwrap(), None);
     assert!(setup.links.put_if_absent(link("k", "https://one.example"), History::default()).await.unwrap());
@@ -131,38 +131,39 @@ async fn own_changes_show_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_that_are_told_show_as_soon_as_they_are() {
-    for told in [Changed::Link(key("k")), Changed::Anything] {
+async fn reported_changes_show_immediately() {
+    for change in [Changed::Link(key("k")), Changed::Anything] {
         let setup = setup();
         setup.change_elsewhere("k", "https://one.example").await;
         setup.target("k").await.unwrap();
         setup.change_elsewhere("k", "https://two.example").await;
-        setup.store.tell(told);
+        setup.store.report_change(change);
         setup.wait_for("two.example").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_is_told_while_a_link_is_read_is_not_lost() {
+async fn a_change_reported_while_a_link_is_read_is_not_lost() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
     // The store has read the old link and hangs before it returns.
-    setup.store.hold_answers(true);
+    setup.store.hold_lookups(true);
     let reader = tokio::spawn({
         let setup = setup.clone();
         async move { setup.target("k").await }
     });
-    eventually(SOON, async || if setup.store.held() > 0 { Ok(()) } else { Err("nothing is held") }).await;
+    eventually(SOON, async || if setup.store.held_lookups() > 0 { Ok(()) } else { Err("nothing is held") })
+        .await;
     setup.change_elsewhere("k", "https://two.example").await;
-    setup.store.tell(Changed::Link(key("k")));
+    setup.store.report_change(Changed::Link(key("k")));
     sleep(Duration::from_millis(1)).await;
-    setup.store.hold_answers(false);
+    setup.store.hold_lookups(false);
     assert_eq!(reader.await.unwrap().unwrap(), some("one.example"), "it was read before the change");
     assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_that_ask_for_one_link_make_one_read() {
+async fn two_hundred_concurrent_lookups_of_a_link_share_one_read() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.store.set_mood(Mood::Frozen);
@@ -171,13 +172,13 @@ async fn two_hundred_that_ask_for_one_link_make_one_read() {
         sleep(Duration::from_millis(500)).await;
         setup.store.set_mood(Mood::Fine);
     };
-    let (answers, ()) = tokio::join!(lookups, thaw);
-    assert!(answers.into_iter().all(|answer| answer.unwrap() == some("one.example")));
+    let (targets, ()) = tokio::join!(lookups, thaw);
+    assert!(targets.into_iter().all(|target| target.unwrap() == some("one.example")));
     assert_eq!(setup.store.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_waiting_does_not_stop_the_others() {
+async fn a_cancelled_lookup_does_not_cancel_the_others() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
     setup.store.set_mood(Mood::Frozen);
@@ -190,7 +191,7 @@ async fn whoever_stops_waiting_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once() {
+async fn while_the_store_fails_known_links_are_served_and_unknown_ones_fail_fast() {
     for mood in [Mood::Broken, Mood::Frozen] {
         let setup = setup();
         setup.change_elsewhere("known", "https://one.example").await;
@@ -220,7 +221,7 @@ async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
+async fn a_change_that_exceeds_its_deadline_still_shows_once_applied() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.target("k").await.unwrap();
@@ -234,7 +235,7 @@ async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_look_up_that_fails_does_not_refuse_the_others() {
+async fn one_failed_lookup_does_not_fail_the_others() {
     let setup = setup();
     // The lookup ends before the next probe.
     sleep(Duration::from_millis(500)).await;
@@ -245,7 +246,7 @@ async fn one_look_up_that_fails_does_not_refuse_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn look_ups_from_before_a_recovery_do_not_refuse_those_after_it() {
+async fn lookups_from_before_a_recovery_do_not_fail_those_after_it() {
     let setup = Arc::new(setup());
     let hanging = (0..16).map(|number| {
         let setup = setup.clone();
@@ -266,7 +267,7 @@ async fn look_ups_from_before_a_recovery_do_not_refuse_those_after_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
+async fn a_panicking_fetch_is_an_error_and_can_be_repeated() {
     let setup = setup();
     for _ in 0..2 {
         assert!(matches!(setup.target("panic").await, Err(StoreError::Unavailable(_))));
@@ -275,7 +276,7 @@ async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_keeps_to_its_bytes() {
+async fn the_cache_stays_within_its_size() {
     const BYTES: u64 = 256 << 10;
     let setup = setup_with(BYTES);
     for number in 0..5000 {
@@ -317,7 +318,7 @@ proptest! {
 
     /// After any sequence of events, the cache returns what the store would.
     #[test]
-    fn the_cache_never_says_what_is_no_longer_so(events in prop::collection::vec(event(), 1..60)) {
+    fn the_cache_never_returns_a_stale_link(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let setup = setup();
@@ -352,7 +353,7 @@ proptest! {
                         let target = format!("https://{target}.example/");
                         setup.change_elsewhere(&n.to_string(), &target).await;
                         model.insert(n, (target, 1));
-                        setup.store.tell(Changed::Link(key(&n.to_string())));
+                        setup.store.report_change(Changed::Link(key(&n.to_string())));
                         // Let the change feed deliver it.
                         sleep(Duration::from_millis(1)).await;
                     }

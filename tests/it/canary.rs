@@ -73,16 +73,16 @@ impl Proxy {
     fn run(&self, command: &str) -> String {
         let mut connection = TcpStream::connect(&self.admin).unwrap();
         connection.write_all(format!("{command}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        connection.read_to_string(&mut response).unwrap();
+        response
     }
 
     /// Sends this percentage of requests to the new version.
     fn shift(&self, percent: u32) {
         for (server, weight) in [("new", percent), ("old", 100 - percent)] {
-            let answer = self.run(&format!("set weight service/{server} {weight}"));
-            assert_eq!(answer.trim(), "", "haproxy refuses a weight");
+            let response = self.run(&format!("set weight service/{server} {weight}"));
+            assert_eq!(response.trim(), "", "haproxy refuses a weight");
         }
     }
 
@@ -108,8 +108,8 @@ async fn follow(url: &str, times: usize) -> usize {
             let client = Client::builder().redirect(Policy::none()).build().unwrap();
             let mut failed = 0;
             for _ in 0..times / 8 {
-                let answer = client.get(&url).send().await;
-                failed += usize::from(!answer.is_ok_and(|answer| answer.status() == 302));
+                let response = client.get(&url).send().await;
+                failed += usize::from(!response.is_ok_and(|response| response.status() == 302));
             }
             failed
         });
@@ -132,10 +132,10 @@ async fn deploy(proxy: &Proxy, url: &str) -> bool {
     promoted
 }
 
-async fn make_link(service: &str) -> String {
+async fn create_link(service: &str) -> String {
     let request = Client::new().post(format!("http://{service}/shorten"));
-    let answer = request.json(&json!({ "url": "https://example.com" })).send().await.unwrap();
-    let link: Value = answer.json().await.unwrap();
+    let response = request.json(&json!({ "url": "https://example.com" })).send().await.unwrap();
+    let link: Value = response.json().await.unwrap();
     format!("http://{service}/{}", link["key"].as_str().unwrap())
 }
 
@@ -160,12 +160,12 @@ fn broken(fault: Fault) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_works_gets_all_requests_and_none_fails() {
+async fn a_working_version_gets_all_requests_and_none_fails() {
     let postgres = Postgres::start();
     let instance = || Process::start(&[("STORE_URL", &postgres.url())]);
     let (old, new) = (instance(), instance());
     let proxy = Proxy::start(&old.address, &new.address);
-    let url = make_link(&proxy.service).await;
+    let url = create_link(&proxy.service).await;
 
     assert!(deploy(&proxy, &url).await);
     assert_eq!(follow(&url, REQUESTS).await, 0);
@@ -175,7 +175,7 @@ async fn a_version_that_works_gets_all_requests_and_none_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
+async fn a_version_that_resets_connections_hangs_or_fails_is_rolled_back() {
     let faults: [(&str, Fault); 3] = [
         ("resets", drop),
         ("hangs", |mut connection| {
@@ -191,7 +191,7 @@ async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
     let old = Process::start(&[("STORE_URL", "memory:")]);
     for (name, fault) in faults {
         let proxy = Proxy::start(&old.address, &broken(fault));
-        let url = make_link(&proxy.service).await;
+        let url = create_link(&proxy.service).await;
         assert_eq!(follow(&url, 8).await, 0, "before a version that {name}");
         assert!(!deploy(&proxy, &url).await, "a version that {name} was promoted");
         assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {name}");

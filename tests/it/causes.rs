@@ -19,7 +19,7 @@ fn start_error(store_url: &str) -> String {
 }
 
 #[test]
-fn a_store_that_can_not_be_opened_is_named_with_its_address_and_the_cause() {
+fn a_store_that_cannot_be_opened_is_named_with_its_address_and_the_cause() {
     let (server, port) = (Postgres::start(), free_port());
     let at = format!("127.0.0.1:{}", server.port);
     for (url, expected) in [
@@ -120,7 +120,7 @@ fn assert_log(lines: &[Value], refused: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_that_the_store_does_not_take_at_the_end_are_reported_as_lost() {
+async fn clicks_that_cannot_be_written_at_shutdown_are_reported_as_lost() {
     let mut server = Postgres::start();
     let process = Process::start(&[("STORE_URL", &server.url()), ("FLUSH_INTERVAL", "1h")]);
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -147,11 +147,11 @@ async fn readiness_does_not_wait_for_a_silent_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_start_on_postgres_logs_no_notice() {
+async fn a_second_start_on_postgres_logs_nothing() {
     let server = Postgres::start();
     for _ in 0..2 {
         let process = Process::start(&[("STORE_URL", &server.url())]);
-        assert_eq!(process.first_words, [] as [Value; 0]);
+        assert_eq!(process.startup_log, [] as [Value; 0]);
     }
 }
 

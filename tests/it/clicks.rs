@@ -50,7 +50,7 @@ async fn a_link_keeps_a_hundred_referrers_a_day_however_many_links_are_followed(
 }
 
 #[tokio::test]
-async fn a_visit_of_the_day_before_does_not_begin_a_new_count_of_referrers() {
+async fn a_visit_on_another_day_does_not_reset_the_limit_on_referrers() {
     let (link, links, clicks) = link_and_clicks().await;
     for round in 0..3 {
         (0..100).for_each(|host| clicks.record(&link, DAY, person(1000 * round + host)));

@@ -29,7 +29,7 @@ fn links_in(directory: &Path) -> HashMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
+async fn a_service_killed_under_32_writers_keeps_every_acknowledged_link() {
     const ROUNDS: usize = 20;
     const WRITERS: usize = 32;
     let directory = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
 
 /// The system lets no file grow past a megabyte or two, as on a full disk.
 #[tokio::test]
-async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
+async fn on_a_full_disk_creates_get_a_503_and_no_acknowledged_link_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let variables = [("STORE_URL", store.as_str())];

@@ -39,8 +39,8 @@ async fn put_twenty(store: &Arc<dyn Store>) {
     for n in 0..20 {
         let counts = DayCounts { people: 1, ..DayCounts::default() };
         let history = History { days: [(DAY, counts)].into(), ..History::default() };
-        let made = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
-        assert!(store.put_if_absent(made, history).await.unwrap());
+        let new = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
+        assert!(store.put_if_absent(new, history).await.unwrap());
     }
 }
 
@@ -48,7 +48,7 @@ fn kind(n: usize) -> &'static str {
     if n.is_multiple_of(5) || n == 19 { "bad" } else { "good" }
 }
 
-async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
+async fn damaged_links_affect_no_others(store: Arc<dyn Store>) {
     let metrics = Arc::new(Metrics::new());
     let links = uncached(store.clone(), metrics.clone());
     let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
@@ -91,39 +91,39 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_sqlite() {
+async fn damaged_links_affect_no_others_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     put_twenty(&store).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
     file.execute("UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'", ()).unwrap();
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_postgres() {
+async fn damaged_links_affect_no_others_in_postgres() {
     let server = Postgres::start();
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
     let damage = "UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'";
     sqlx::query(damage).execute(&mut admin).await.unwrap();
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_redis() {
+async fn damaged_links_affect_no_others_in_redis() {
     let server = Redis::start();
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     for kept in server.cli(&["KEYS", "urlshort:*:link:bad*"]).lines() {
         server.cli(&["HSET", kept.trim(), "doc", "{}"]);
     }
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
 /// Damages the daily counts of `bad`, then its visit limit; visits to `good` must still count.
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
+async fn a_damaged_count_or_limit_affects_no_other_link(
     store: Arc<dyn Store>,
     damage: impl AsyncFn(&'static str, &'static str),
 ) {
@@ -153,7 +153,7 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_sqlite() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     let file = directory.path().join("links.db");
@@ -164,11 +164,11 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_sqlite() {
         };
         assert_eq!(rusqlite::Connection::open(&file).unwrap().execute(sql, [key]).unwrap(), 1);
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_postgres() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_postgres() {
     let server = Postgres::start();
     let store = open(&server.url()).await;
     let damage = async |what: &str, key: &str| {
@@ -179,11 +179,11 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_postgres() {
         };
         assert_eq!(sqlx::query(sql).bind(key).execute(&mut admin).await.unwrap().rows_affected(), 1);
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_redis() {
     let server = Redis::start();
     let store = open(&server.url()).await;
     let damage = async |what: &str, key: &str| {
@@ -194,11 +194,11 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
         let stored = server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]);
         assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field existed");
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_leaves_damaged_links_out_and_says_so() {
+async fn an_export_skips_damaged_links_and_reports_them() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let store = open(&url).await;
@@ -232,7 +232,7 @@ fn damage_page_with(file: &Path, text: &str) {
 }
 
 /// Returns the keys that can be read and those that can't.
-fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
+fn partition_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
     (0..count)
         .map(|n| format!("k{n}"))
@@ -240,7 +240,7 @@ fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_page_takes_no_link_of_another_page_down() {
+async fn a_damaged_page_affects_no_links_on_other_pages() {
     const LINKS: usize = 500;
     let directory = tempfile::tempdir().unwrap();
     let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
@@ -253,7 +253,7 @@ async fn a_damaged_page_takes_no_link_of_another_page_down() {
     assert!(put.into_iter().all(|put| put.unwrap()));
     store.close().await;
     damage_page_with(&file, &format!("\"target\":\"{}", target(250)));
-    let (good, bad) = sort_keys(&file, LINKS);
+    let (good, bad) = partition_keys(&file, LINKS);
     assert!(!bad.is_empty() && good.len() > LINKS * 9 / 10, "{bad:?}");
 
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0")]);

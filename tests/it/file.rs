@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::support::{PATIENCE, Process, eventually, sqlite_in};
 
 #[test]
-fn the_file_of_another_application_is_left_as_it_is() {
+fn the_file_of_another_application_is_left_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("links.db");
     let music = rusqlite::Connection::open(&file).unwrap();
@@ -30,7 +30,7 @@ fn the_file_of_another_application_is_left_as_it_is() {
 }
 
 #[test]
-fn a_new_database_is_readable_for_its_owner_alone() {
+fn a_new_database_is_readable_only_by_its_owner() {
     let directory = tempfile::tempdir().unwrap();
     let process = Process::start_after("umask 022", &[("STORE_URL", &sqlite_in(directory.path()))]);
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
@@ -45,7 +45,7 @@ fn a_new_database_is_readable_for_its_owner_alone() {
 const IMAGE_USER: u32 = 65532;
 
 /// Starts the program as an unprivileged user; returns the user's id and the error.
-fn said_without_privileges(file: &Path) -> (u32, String) {
+fn start_error_without_privileges(file: &Path) -> (u32, String) {
     let url = format!("sqlite:{}", file.display());
     // No machine has this address, so the program exits even if it can open the file.
     let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
@@ -62,7 +62,7 @@ fn said_without_privileges(file: &Path) -> (u32, String) {
 }
 
 #[test]
-fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_remedy() {
+fn an_unwritable_directory_or_file_is_reported_with_the_user_and_the_fix() {
     let set_mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
@@ -77,7 +77,7 @@ fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_re
         false => "; run `chmod u+".into(),
     };
     let assert_reported = |verb: &str, path: &Path| {
-        let (uid, line) = said_without_privileges(&file);
+        let (uid, line) = start_error_without_privileges(&file);
         let kind = if path.is_dir() { "directory" } else { "file" };
         let start = "urlshort: STORE_URL: can't open the sqlite store: ";
         let expected = format!("{start}uid {uid} can't {verb} the {kind} {}{}", path.display(), advice(uid));
@@ -94,7 +94,7 @@ fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_re
 }
 
 #[tokio::test]
-async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
+async fn without_its_file_the_store_refuses_links_and_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
     let variables = [("STORE_URL", &*sqlite_in(directory.path())), ("METRICS_ADDR", "127.0.0.1:0")];
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -127,7 +127,7 @@ async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
 }
 
 #[tokio::test]
-async fn with_no_descriptor_left_for_connections_links_are_still_made() {
+async fn links_are_still_created_when_connections_use_up_their_descriptors() {
     const DESCRIPTORS: usize = 64;
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());

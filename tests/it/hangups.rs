@@ -62,32 +62,32 @@ async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String
     .await
 }
 
-async fn made_and_cached(app: &TestApp) -> Vec<String> {
-    let make = |n| async move { app.key_of(&format!("https://{n}.example/")).await };
-    let made = join_all((0..LINKS).map(make)).await;
-    for text in &made {
+async fn create_and_cache(app: &TestApp) -> Vec<String> {
+    let create = |n| async move { app.shorten_url(&format!("https://{n}.example/")).await };
+    let keys = join_all((0..LINKS).map(create)).await;
+    for text in &keys {
         // The second request is served from the cache.
         for _ in 0..2 {
             assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
         }
     }
-    made
+    keys
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_take_down_that_a_slow_store_made_stops_redirecting() {
+async fn an_aborted_take_down_that_a_slow_store_applied_stops_redirects() {
     let memory = Arc::new(MemoryStore::default());
     let slow = Arc::new(FaultyStore::around(memory.clone()));
     let app = app_on(slow.clone()).await;
-    let keys = made_and_cached(&app).await;
-    slow.answer_changes_after(Duration::from_millis(20));
+    let keys = create_and_cache(&app).await;
+    slow.set_change_delay(Duration::from_millis(20));
     take_down_and_hang_up(&app, &keys, Duration::from_millis(30)).await;
     let down = wait_until_all_stopped(&app, &*memory, &keys).await;
     assert!(down > LINKS / 3, "only {down} take-downs were applied");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
+async fn an_aborted_take_down_that_postgres_applied_stops_redirects() {
     let server = Postgres::start();
     let store_timeout = PATIENCE;
     let open = async || {
@@ -97,14 +97,14 @@ async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
     };
     // Without change notifications, so that only the change itself stops the redirects.
     let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
-    let keys = made_and_cached(&app).await;
+    let keys = create_and_cache(&app).await;
     take_down_and_hang_up(&app, &keys, Duration::from_millis(25)).await;
     let down = wait_until_all_stopped(&app, &*open().await, &keys).await;
     assert!(down > LINKS / 10, "only {down} take-downs were applied");
 }
 
 #[tokio::test]
-async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_already() {
+async fn repeating_a_change_stops_redirects_of_a_link_that_is_already_down_or_deleted() {
     let memory = Arc::new(MemoryStore::default());
     let app = app_on(Arc::new(FaultyStore::around(memory.clone()))).await;
     for text in ["down", "gone"] {

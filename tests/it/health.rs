@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
 
 #[tokio::test]
-async fn the_process_is_alive_whatever_the_store_does() {
+async fn the_process_is_alive_even_if_the_store_fails() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
     store.set_mood(Mood::Broken);
@@ -39,7 +39,7 @@ async fn readiness_names_the_store_but_shows_no_cause_on_the_public_listener() {
 }
 
 #[tokio::test]
-async fn a_second_listener_takes_operations_off_the_public_one() {
+async fn a_second_listener_moves_operational_endpoints_off_the_public_one() {
     let process = Process::start(&[("METRICS_ADDR", "127.0.0.1:0")]);
     let operations = process.metrics_address.clone().unwrap();
     let status = async |address: &str, path: &str| {
@@ -62,8 +62,8 @@ async fn a_second_listener_takes_operations_off_the_public_one() {
     for (address, expected) in
         [(&process.address, 302), (&operations, 404), (&process.address, 302), (&operations, 404)]
     {
-        let answer = client.get(format!("http://{address}/link")).send().await.unwrap();
-        assert_eq!(answer.status(), expected, "only the public listener follows links");
+        let response = client.get(format!("http://{address}/link")).send().await.unwrap();
+        assert_eq!(response.status(), expected, "only the public listener follows links");
     }
     assert!(process.terminate().success());
 }

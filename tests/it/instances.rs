@@ -47,10 +47,10 @@ macro_rules! on_each_server {
 }
 
 on_each_server! {
-    a_link_made_on_one_redirects_on_the_others_at_once
-    an_edit_or_a_removal_is_seen_on_the_others_within_a_second
-    with_the_channel_cut_an_edit_is_seen_after_the_lifetime
-    counted_keys_are_unique_across_instances_of_which_one_is_killed
+    a_link_created_on_one_instance_redirects_on_the_others_immediately
+    an_edit_or_deletion_shows_on_the_other_instances_within_a_second
+    without_the_change_feed_an_edit_shows_after_the_cache_lifetime
+    counter_keys_are_unique_across_instances_even_if_one_is_killed
 }
 
 async fn open(url: &str) -> Arc<dyn Store> {
@@ -73,7 +73,7 @@ async fn location(app: &TestApp, key: &str) -> Option<String> {
 }
 
 /// Waits until all instances redirect `key` to `expected`; returns how long that took.
-async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
+async fn time_until_all_redirect(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
     let start = Instant::now();
     for app in apps {
         eventually(PATIENCE, async || {
@@ -85,46 +85,46 @@ async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>)
     start.elapsed()
 }
 
-async fn a_link_made_on_one_redirects_on_the_others_at_once(url: &str) {
+async fn a_link_created_on_one_instance_redirects_on_the_others_immediately(url: &str) {
     let apps = three_instances(url).await;
-    for maker in &apps {
-        let key = maker.key_of("https://example.com/made").await;
+    for creator in &apps {
+        let key = creator.shorten_url("https://example.com/made").await;
         for app in &apps {
             assert_eq!(location(app, &key).await.as_deref(), Some("https://example.com/made"));
         }
     }
 }
 
-async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
+async fn an_edit_or_deletion_shows_on_the_other_instances_within_a_second(url: &str) {
     let apps = three_instances(url).await;
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
     // Once each instance has seen a change, all of them are listening.
     for version in 1..10 {
-        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let edited =
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         let editor = &apps[version as usize % 3];
         assert_eq!(editor.links.update(edited, version).await.unwrap(), Change::Done);
         let new = format!("https://example.com/{}", version + 1);
-        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "immediately where it was made");
-        let took = time_until_all_say(&apps, "k", Some(&new)).await;
+        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "immediately where it was created");
+        let took = time_until_all_redirect(&apps, "k", Some(&new)).await;
         assert!(took < SOON, "edit {version} took {took:?}");
     }
     let last = Revision { version: 10, ..link("k", "https://example.com").revision() };
     assert_eq!(apps[1].links.delete(&key("k"), last).await.unwrap(), Change::Done);
-    let took = time_until_all_say(&apps, "k", None).await;
+    let took = time_until_all_redirect(&apps, "k", None).await;
     assert!(took < SOON, "the deletion took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_on_a_cluster_is_seen_on_the_others_within_a_second() {
+async fn an_edit_on_a_cluster_shows_on_the_other_instances_within_a_second() {
     let cluster = RedisCluster::start();
-    an_edit_or_a_removal_is_seen_on_the_others_within_a_second(&cluster.url()).await;
+    an_edit_or_deletion_shows_on_the_other_instances_within_a_second(&cluster.url()).await;
 }
 
-async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
+async fn without_the_change_feed_an_edit_shows_after_the_cache_lifetime(url: &str) {
     let lifetime = Duration::from_secs(3);
     // This instance receives no change notifications.
     let isolated =
@@ -141,11 +141,11 @@ async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
         Some("https://example.com/old"),
         "it was not notified"
     );
-    let took = time_until_all_say(&[isolated], "k", Some("https://example.com/new")).await;
+    let took = time_until_all_redirect(&[isolated], "k", Some("https://example.com/new")).await;
     assert!(took < lifetime + SOON, "{took:?}");
 }
 
-async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &str) {
+async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
     // Many connections are opened at once, which takes time on a busy machine.
@@ -154,15 +154,15 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
         || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);
     let mut processes = vec![start(), start(), start()];
     let urls: Arc<Vec<_>> = Arc::new(processes.iter().map(|process| process.url("/shorten")).collect());
-    let made = Arc::new(AtomicUsize::new(0));
+    let created = Arc::new(AtomicUsize::new(0));
     let client = reqwest::Client::new();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let (urls, made, client) = (urls.clone(), made.clone(), client.clone());
+            let (urls, created, client) = (urls.clone(), created.clone(), client.clone());
             tokio::spawn(async move {
                 let mut keys = Vec::new();
                 let mut instance = writer % 3;
-                while made.load(Ordering::Relaxed) < CREATES {
+                while created.load(Ordering::Relaxed) < CREATES {
                     let request = client.post(&urls[instance]).form(&[("url", "https://example.com")]);
                     // If the instance is gone, the writer moves on to the next one.
                     let Ok(response) = request.send().await else {
@@ -170,17 +170,17 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
                         continue;
                     };
                     assert_eq!(response.status(), 201);
-                    let Ok(created) = response.json::<Value>().await else { continue };
-                    keys.push(created["key"].as_str().unwrap().to_owned());
-                    made.fetch_add(1, Ordering::Relaxed);
+                    let Ok(link) = response.json::<Value>().await else { continue };
+                    keys.push(link["key"].as_str().unwrap().to_owned());
+                    created.fetch_add(1, Ordering::Relaxed);
                 }
                 keys
             })
         })
         .collect();
     eventually(PATIENCE * 2, async || {
-        let made = made.load(Ordering::Relaxed);
-        if made < CREATES / 3 { Err(made) } else { Ok(()) }
+        let created = created.load(Ordering::Relaxed);
+        if created < CREATES / 3 { Err(created) } else { Ok(()) }
     })
     .await;
     processes.remove(0).kill();
@@ -191,14 +191,14 @@ async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &s
 
 /// A lost LISTEN connection is replaced, and changes that were missed meanwhile are picked up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_whose_connection_is_ended_listens_again() {
+async fn a_listener_reconnects_after_its_connection_is_terminated() {
     let server = Postgres::start();
     let apps = three_instances(&server.url()).await;
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
     for version in 1..4 {
-        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
         let listeners = "FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'";
         let count = format!("SELECT count(*) {listeners}");
@@ -214,7 +214,7 @@ async fn a_listener_whose_connection_is_ended_listens_again() {
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         assert_eq!(apps[0].links.update(edited, version).await.unwrap(), Change::Done);
         let took =
-            time_until_all_say(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
+            time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
         assert!(took < SOON + SOON, "{took:?}");
     }
 }

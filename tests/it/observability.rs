@@ -63,7 +63,7 @@ fn requests(lines: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn a_request_is_one_json_line_without_its_query() {
+async fn a_request_is_logged_as_one_json_line_without_its_query() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     let request = app.client.get(app.url("/nothing?token=secret"));
@@ -95,7 +95,7 @@ async fn a_request_is_one_json_line_without_its_query() {
 }
 
 #[tokio::test]
-async fn polls_are_logged_for_debugging_only() {
+async fn polls_are_logged_only_at_debug_level() {
     for (level, expected) in [("info", 1), ("debug", 4)] {
         let log = Log::capture(level, LogFormat::Json);
         let app = TestApp::start().await;
@@ -137,7 +137,7 @@ async fn each_failure_is_logged_once_with_its_cause() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_wait_is_recorded_as_such() {
+async fn an_abandoned_request_is_recorded_with_status_499() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
     let impatient = app.client.get(app.url("/hang")).timeout(Duration::from_millis(100));
@@ -151,7 +151,7 @@ async fn a_client_that_does_not_wait_is_recorded_as_such() {
 }
 
 #[tokio::test]
-async fn the_series_of_the_service_level_are_there_before_the_first_request() {
+async fn the_series_of_the_service_level_exist_before_the_first_request() {
     let text = TestApp::start().await.get("/metrics").await.text().await.unwrap();
     for outcome in ["redirect", "client_error", "server_error", "abandoned"] {
         let series = format!(
@@ -162,7 +162,7 @@ async fn the_series_of_the_service_level_are_there_before_the_first_request() {
 }
 
 #[tokio::test]
-async fn the_trace_that_a_request_belongs_to_is_logged() {
+async fn the_trace_id_of_a_request_is_logged() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     for (name, value) in [
@@ -182,7 +182,7 @@ async fn the_trace_that_a_request_belongs_to_is_logged() {
 async fn clicks_are_pending_until_the_store_has_them() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
     store.set_mood(Mood::Broken);
     let errors = r#"store_errors_total{operation="add_clicks",store="faulty"}"#;
@@ -196,16 +196,16 @@ async fn clicks_are_pending_until_the_store_has_them() {
 #[tokio::test]
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
-    app.get(&format!("/{}", app.key_of("https://example.com").await)).await;
+    app.get(&format!("/{}", app.shorten_url("https://example.com").await)).await;
     // This one has the default interval, which began later.
     let other = TestApp::start().await;
-    other.get(&format!("/{}", other.key_of("https://example.com").await)).await;
+    other.get(&format!("/{}", other.shorten_url("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
     assert_eq!(app.metric("clicks_pending"), Some(1.0));
 }
 
 #[tokio::test]
-async fn text_is_for_people() {
+async fn text_logs_are_for_people() {
     let log = Log::capture("info", LogFormat::Text);
     let app = TestApp::start().await;
     app.get("/nothing").await;
@@ -214,7 +214,7 @@ async fn text_is_for_people() {
 }
 
 #[tokio::test]
-async fn a_path_or_agent_of_any_length_is_cut() {
+async fn long_paths_and_user_agents_are_truncated() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     let request = app.client.get(app.url(&format!("/{}", "p".repeat(5000))));
@@ -250,9 +250,9 @@ async fn random_paths_and_methods_add_no_series() {
 }
 
 #[tokio::test]
-async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
+async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
     let response = app.get("/metrics").await;
     assert!(
@@ -290,7 +290,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
 
 /// A pager that nobody scrolls is such a reader.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_is_counted() {
+async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
     let link = [("url", "https://example.com"), ("key", "link")];

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn the_document_is_the_one_that_was_agreed_on() {
+async fn the_document_matches_the_committed_one() {
     let app = TestApp::start().await;
     let mut document: Value = app.get("/openapi.json").await.json().await.unwrap();
     assert_eq!(document["openapi"], "3.1.0");

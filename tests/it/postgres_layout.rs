@@ -47,7 +47,7 @@ fn limited(text: &str, max_visits: u32) -> Link {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_an_early_build_is_refused_and_stays_as_it_is() {
+async fn a_database_of_an_early_build_is_refused_and_left_unchanged() {
     let server = Postgres::start();
     let tables =
         "CREATE TABLE schema_version (version BIGINT PRIMARY KEY); INSERT INTO schema_version VALUES (1);
@@ -61,7 +61,7 @@ async fn a_database_of_an_early_build_is_refused_and_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
+async fn an_early_build_started_by_mistake_locks_nobody_out() {
     let server = Postgres::start();
     open(&server).await.close().await;
     run(&server, "CREATE TABLE schema_version (version BIGINT PRIMARY KEY)").await;
@@ -69,7 +69,7 @@ async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instances_that_start_at_the_same_time_make_the_tables_once() {
+async fn instances_that_start_at_the_same_time_create_the_tables_once() {
     let server = Postgres::start();
     let stores = join_all((0..8).map(|_| open(&server))).await;
     let blocks = join_all(stores.iter().map(|store| store.take_numbers(1))).await;
@@ -80,7 +80,7 @@ async fn instances_that_start_at_the_same_time_make_the_tables_once() {
 
 /// Another instance can still delete the damaged link, and count clicks on others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
+async fn a_flush_that_finds_a_damaged_day_leaves_no_locks() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     let (bad, good) = (link("bad", "https://example.com"), link("good", "https://example.com"));
@@ -131,7 +131,7 @@ async fn damaged_visits_fail_only_their_own_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_never_grant_more_visits_than_there_are() {
+async fn two_instances_never_exceed_a_visit_limit() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..20 {
@@ -156,7 +156,7 @@ async fn two_instances_never_grant_more_visits_than_there_are() {
 
 /// Clicks on the old link are written while another instance deletes and recreates it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_made_again_during_a_flush_inherits_nothing() {
+async fn a_link_recreated_during_a_flush_inherits_nothing() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..100 {
@@ -186,7 +186,7 @@ async fn a_link_made_again_during_a_flush_inherits_nothing() {
 
 /// Two instances flush clicks on the same links and use up their visits at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_of_two_instances_wait_for_each_other_in_no_circle() {
+async fn writes_of_two_instances_do_not_deadlock() {
     let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);
     let (one, other) = (open(&server).await, open(&server).await);
     let links: Vec<_> = (0..20).map(|n| limited(&format!("k{n:02}"), 1_000_000)).collect();

@@ -26,15 +26,15 @@ fn client() -> Client {
 /// Clients that create links without a pause, and the links that were acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
-    made: Arc<AtomicUsize>,
+    created: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<HashMap<String, String>>>,
 }
 
 impl Writers {
     fn start(process: &Process) -> Self {
-        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let writer = |writer: usize| {
-            let (stop, made, url) = (stop.clone(), made.clone(), process.url("/shorten"));
+            let (stop, created, url) = (stop.clone(), created.clone(), process.url("/shorten"));
             async move {
                 let (client, mut links) = (client(), HashMap::new());
                 for n in 0.. {
@@ -46,22 +46,22 @@ impl Writers {
                     if response.status() == StatusCode::CREATED {
                         let link: Value = response.json().await.unwrap();
                         links.insert(link["key"].as_str().unwrap().to_owned(), target);
-                        made.fetch_add(1, Ordering::Relaxed);
+                        created.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 links
             }
         };
         let tasks = (0..8).map(|number| tokio::spawn(writer(number))).collect();
-        Self { stop, made, tasks }
+        Self { stop, created, tasks }
     }
 
     /// Waits until 100 more links are created.
-    async fn make_progress(&self, limit: Duration) {
-        let goal = self.made.load(Ordering::Relaxed) + 100;
-        eventually(limit, async || match self.made.load(Ordering::Relaxed) {
-            made if made >= goal => Ok(()),
-            made => Err((made, goal)),
+    async fn wait_for_progress(&self, limit: Duration) {
+        let goal = self.created.load(Ordering::Relaxed) + 100;
+        eventually(limit, async || match self.created.load(Ordering::Relaxed) {
+            created if created >= goal => Ok(()),
+            created => Err((created, goal)),
         })
         .await;
     }
@@ -94,7 +94,7 @@ async fn wait_for_readiness(process: &Process, expected: u16, limit: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
+async fn after_a_promotion_of_redis_links_can_be_created_again_and_none_is_lost() {
     // Start a full synchronization without a delay.
     let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
     let (primary, replica) = (Redis::start_with(&durable), Redis::start_with(&durable));
@@ -109,7 +109,7 @@ async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
     let url = format!("redis://127.0.0.1:{}?wait_replicas=1", forwarder.port);
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
     let writers = Writers::start(&process);
-    writers.make_progress(PATIENCE).await;
+    writers.wait_for_progress(PATIENCE).await;
 
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
@@ -174,7 +174,7 @@ async fn wait_until_used(server: &Postgres) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
+async fn after_a_promotion_of_postgres_links_can_be_created_again_and_none_is_lost() {
     let mut primary =
         Postgres::start_with(|_| vec!["synchronous_standby_names=*".into(), "wal_level=replica".into()]);
     let standby = standby_of(&primary).await;
@@ -182,7 +182,7 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
     let url = forwarder.replace_in(&primary.url(), primary.port);
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
     let writers = Writers::start(&process);
-    writers.make_progress(PATIENCE).await;
+    writers.wait_for_progress(PATIENCE).await;
 
     primary.kill();
     standby.promote();
@@ -198,7 +198,7 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
 /// Asserts that links can be created again in time, and that none was lost.
 async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
-    writers.make_progress(RECOVERY).await;
+    writers.wait_for_progress(RECOVERY).await;
     wait_for_readiness(process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
     wait_until_all_creates_work(process, RECOVERY.saturating_sub(start.elapsed())).await;
     assert_nothing_is_lost(process, &writers.stop().await).await;

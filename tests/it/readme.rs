@@ -22,7 +22,7 @@ fn transcript() -> Vec<(String, String)> {
 }
 
 #[test]
-fn its_commands_print_what_it_shows() {
+fn its_commands_print_the_documented_output() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let process = Process::start(&[("STORE_URL", &store), ("API_TOKENS", &format!("admin:{TOKEN}"))]);
@@ -48,7 +48,7 @@ fn its_commands_print_what_it_shows() {
 }
 
 #[test]
-fn its_table_of_options_is_that_of_the_program() {
+fn its_table_of_options_matches_the_program() {
     let mut table = String::new();
     for option in Cli::definition().get_arguments().filter(|option| option.get_env().is_some()) {
         let variable = option.get_env().unwrap().to_str().unwrap();

@@ -153,7 +153,7 @@ async fn a_link_is_taken_down() {
 }
 
 #[tokio::test]
-async fn a_host_is_blocked_moved_to_another_store_and_its_links_are_taken_down() {
+async fn a_host_is_blocked_copied_to_another_store_and_its_links_are_taken_down() {
     let token = "0123456789abcdef";
     let tokens = format!("operator:{token}:write");
     let (process, other) =
@@ -185,7 +185,7 @@ async fn a_host_is_blocked_moved_to_another_store_and_its_links_are_taken_down()
     assert_eq!((status(&other, "one").await, status(&other, "two").await), (410, 302));
     follow_runbook("unblock-host", &on(&process, ".one.example"));
     assert_eq!(status(&process, "one").await, 302);
-    let answer = follow_runbook("take-down-host", &on(&process, ".one.example"));
-    assert_eq!(answer.trim(), r#"{"done":1,"next":null}"#);
+    let output = follow_runbook("take-down-host", &on(&process, ".one.example"));
+    assert_eq!(output.trim(), r#"{"done":1,"next":null}"#);
     assert_eq!((status(&process, "one").await, status(&process, "two").await), (410, 302));
 }

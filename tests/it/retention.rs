@@ -44,7 +44,7 @@ async fn status(client: &Client, url: String) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_purges_by_itself_and_says_how_much() {
+async fn a_service_purges_on_its_own_and_logs_how_much() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     fill(&url).await;
@@ -63,8 +63,8 @@ async fn a_service_purges_by_itself_and_says_how_much() {
     assert_eq!(status(&client, process.url("/old")).await, 404);
     assert_eq!(status(&client, process.url("/counted")).await, 302);
     let again = json!({ "url": "https://new.example", "key": "old" });
-    let made = client.post(process.url("/shorten")).json(&again).send().await.unwrap();
-    assert_eq!(made.status(), 201, "the key is free");
+    let created = client.post(process.url("/shorten")).json(&again).send().await.unwrap();
+    assert_eq!(created.status(), 201, "the key is free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,8 +84,8 @@ async fn a_purged_key_is_free_on_every_instance() {
     })
     .await;
     let again = json!({ "url": "https://new.example", "key": "old" });
-    let made = client.post(purging.url("/shorten")).json(&again).send().await.unwrap();
-    assert_eq!(made.status(), 201);
+    let created = client.post(purging.url("/shorten")).json(&again).send().await.unwrap();
+    assert_eq!(created.status(), 201);
     eventually(PATIENCE, async || {
         let response = client.get(other.url("/old")).send().await.unwrap();
         match response.headers().get(header::LOCATION) {
@@ -97,7 +97,7 @@ async fn a_purged_key_is_free_on_every_instance() {
 }
 
 #[tokio::test]
-async fn a_purge_that_fails_is_made_up_for_by_the_next_one() {
+async fn a_failed_purge_is_caught_up_by_the_next_one() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &["--purge-expired-after", "1s"]).await;
     let mut old = link("old", "https://example.com");
@@ -114,7 +114,7 @@ async fn a_purge_that_fails_is_made_up_for_by_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_its_options_a_service_removes_nothing() {
+async fn without_retention_options_nothing_is_deleted() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store, &[]).await;
     let mut old = link("old", "https://example.com");
@@ -137,7 +137,7 @@ fn printed(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_prints_what_it_would_remove_and_removes_it() {
+async fn the_command_prints_what_it_would_delete_and_deletes_it() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     fill(&url).await;

@@ -15,7 +15,7 @@ use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port
 
 /// A transaction that conflicts with others is retried without its caller noticing.
 #[tokio::test(flavor = "multi_thread")]
-async fn conflicts_between_transactions_are_not_seen_outside() {
+async fn conflicts_between_transactions_are_retried() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
     // A machine that is busy with other tests may need many attempts.
     let store_timeout = PATIENCE;
@@ -51,7 +51,7 @@ async fn conflicts_between_transactions_are_not_seen_outside() {
 
 /// The server counts a visit, but its response is lost, so the cluster client retries.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
+async fn a_visit_that_is_sent_again_to_a_cluster_is_counted_once() {
     let forwarder = Forwarder::start(0).await;
     let announced = forwarder.port.to_string();
     let bus = free_port().to_string();
@@ -84,14 +84,14 @@ async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
     let visits = || server.cli(&["HGET", stored.trim(), "visits"]).trim().to_owned();
     assert_eq!(visits(), "1");
 
-    forwarder.hold_answers(true);
+    forwarder.hold_responses(true);
     let visit = tokio::spawn({
         let (store, key) = (store.clone(), key.clone());
         async move { store.use_visit(&key).await }
     });
     eventually(PATIENCE, async || if visits() == "2" { Ok(()) } else { Err(visits()) }).await;
     forwarder.cut();
-    forwarder.hold_answers(false);
+    forwarder.hold_responses(false);
     assert!(visit.await.unwrap().unwrap());
     assert_eq!(visits(), "2");
 }

@@ -107,7 +107,7 @@ async fn a_rolling_restart_fails_no_request() {
     let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let proxy = Proxy::start(&addresses);
     let scraped: Vec<_> = addresses.iter().map(String::as_str).collect();
-    let prometheus = Prometheus::start_in_a_hurry(&scraped, None);
+    let prometheus = Prometheus::start_sped_up(&scraped, None);
     proxy.wait_for(3).await;
 
     let client = Client::builder().redirect(Policy::none()).build().unwrap();
@@ -119,15 +119,15 @@ async fn a_rolling_restart_fails_no_request() {
         let url = format!("http://{frontend}/{}", link["key"].as_str().unwrap());
         clients.spawn(load.clone().follow(client.clone(), url));
     }
-    load.go_on(500).await;
+    load.wait_for_more(500).await;
     for (slot, port) in instances.iter_mut().zip(ports) {
         let old = slot.take().unwrap();
         assert!(tokio::task::spawn_blocking(|| old.terminate()).await.unwrap().success());
         proxy.wait_for(2).await;
-        load.go_on(200).await;
+        load.wait_for_more(200).await;
         *slot = Some(instance(&store, port));
         proxy.wait_for(3).await;
-        load.go_on(200).await;
+        load.wait_for_more(200).await;
     }
     prometheus.wait_until("count(process_start_time_seconds) == 3", true).await;
     let answered = |outcomes: &str| {

@@ -47,7 +47,7 @@ impl Admin {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_password_fails_no_request() {
+async fn a_password_change_fails_no_request() {
     let postgres = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
@@ -73,7 +73,7 @@ async fn a_changed_password_fails_no_request() {
         }
     };
     add_clients(1);
-    load.go_on(50).await;
+    load.wait_for_more(50).await;
 
     let mut admin = Admin(PgConnection::connect(&postgres.url()).await.unwrap());
     let change = format!("ALTER ROLE postgres PASSWORD '{NEW_PASSWORD}'");
@@ -82,7 +82,7 @@ async fn a_changed_password_fails_no_request() {
     // The service needs more connections, but the file still has the old password.
     add_clients(32);
     admin.block_lookups().await;
-    load.go_on(200).await;
+    load.wait_for_more(200).await;
     assert_eq!(admin.opened_since(&changed).await, 0, "the old password still opens connections");
 
     let secret = json!({ "username": "postgres", "password": NEW_PASSWORD });
@@ -96,7 +96,7 @@ async fn a_changed_password_fails_no_request() {
         }
     })
     .await;
-    load.go_on(500).await;
+    load.wait_for_more(500).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
     service.signal(Signal::KILL);

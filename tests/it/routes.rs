@@ -103,7 +103,7 @@ async fn call(app: &TestApp, method: &str, path: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn a_path_takes_the_methods_that_its_document_lists_and_no_other() {
+async fn a_path_accepts_only_the_documented_methods() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for template in document.paths() {
@@ -123,7 +123,7 @@ async fn a_path_takes_the_methods_that_its_document_lists_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_path_that_the_document_does_not_have_is_not_found() {
+async fn an_undocumented_path_is_not_found() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document).into_iter().filter(|path| !is_page(path)) {
@@ -138,7 +138,7 @@ async fn a_path_that_the_document_does_not_have_is_not_found() {
 }
 
 #[tokio::test]
-async fn no_request_takes_a_route_that_the_document_does_not_have() {
+async fn no_request_reaches_an_undocumented_route() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document) {
@@ -153,7 +153,7 @@ async fn no_request_takes_a_route_that_the_document_does_not_have() {
 }
 
 #[tokio::test]
-async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
+async fn no_route_shadows_an_accepted_custom_key() {
     let app = TestApp::start().await;
     let mut accepted = 0;
     for name in names(&Document::of(&app).await) {
@@ -161,9 +161,9 @@ async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
             continue;
         }
         let target = format!("https://{accepted}.example/");
-        let made = app.shorten(json!({ "url": target, "key": name })).await;
-        if made.status() != 201 {
-            assert_error(made, 409, "key_reserved").await;
+        let created = app.shorten(json!({ "url": target, "key": name })).await;
+        if created.status() != 201 {
+            assert_error(created, 409, "key_reserved").await;
             continue;
         }
         let followed = app.get(&format!("/{name}")).await;
@@ -177,7 +177,7 @@ async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
 }
 
 #[tokio::test]
-async fn the_first_segment_of_a_route_is_no_custom_key() {
+async fn the_first_segment_of_a_route_is_a_reserved_key() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document) {

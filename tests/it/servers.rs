@@ -29,7 +29,7 @@ fn assert_serves(variables: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_postgres_is_one_line() {
+async fn a_startup_error_of_postgres_is_one_line() {
     let server = Postgres::start();
     assert_store_refused(&server.url_with("postgres", "secret"), "password authentication failed");
     assert_store_refused(
@@ -55,7 +55,7 @@ async fn what_is_wrong_with_postgres_is_one_line() {
 }
 
 #[test]
-fn what_the_postgres_url_leaves_out_its_own_variables_say() {
+fn pg_variables_supply_what_the_postgres_url_leaves_out() {
     let server = Postgres::start();
     let port = server.port.to_string();
     let variables = |password| {
@@ -73,7 +73,7 @@ fn what_the_postgres_url_leaves_out_its_own_variables_say() {
 }
 
 #[test]
-fn what_is_wrong_with_redis_is_one_line() {
+fn a_startup_error_of_redis_is_one_line() {
     let server = Redis::start_with(&["--requirepass", "open sesame"]);
     let url = |password: &str, rest: &str| format!("redis://:{password}@127.0.0.1:{}{rest}", server.port);
     let right = url("open%20sesame", "");
@@ -100,11 +100,11 @@ fn what_is_wrong_with_redis_is_one_line() {
 }
 
 #[test]
-fn a_redis_that_keeps_links_in_memory_alone_is_warned_of() {
+fn a_redis_server_without_persistence_logs_a_warning() {
     let warning = "appendonly is off: a crash of the Redis server loses links";
     let warns = |server: &Redis| {
         let process = Process::start(&[("STORE_URL", &server.url())]);
-        process.first_words.iter().any(|line| line["msg"] == warning)
+        process.startup_log.iter().any(|line| line["msg"] == warning)
     };
     assert!(warns(&Redis::start()));
     assert!(!warns(&Redis::start_with(&["--appendonly", "yes"])));
@@ -146,7 +146,7 @@ impl Certificates {
 }
 
 #[test]
-fn postgres_is_reached_by_tls_that_is_verified() {
+fn tls_to_postgres_is_verified() {
     let (certificates, others) = (Certificates::generate(), Certificates::generate());
     let server = Postgres::start_with(|data| {
         certificates.copy_to(data);
@@ -166,7 +166,7 @@ fn postgres_is_reached_by_tls_that_is_verified() {
 }
 
 #[test]
-fn redis_is_reached_by_tls_that_is_verified() {
+fn tls_to_redis_is_verified() {
     let (certificates, others) = (Certificates::generate(), Certificates::generate());
     let server = Redis::start_with_files(
         |directory| certificates.copy_to(directory),

@@ -31,24 +31,24 @@ impl Connection {
     #[track_caller]
     fn get(&mut self, path: &str) -> String {
         self.0.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut buffer = [0; 4096];
         // The responses in these tests have a short body, which arrives with the head.
-        while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        while !response.windows(4).any(|window| window == b"\r\n\r\n") {
             let read = self.0.read(&mut buffer).unwrap();
             assert_ne!(read, 0, "the connection was closed on a request");
-            answer.extend_from_slice(&buffer[..read]);
+            response.extend_from_slice(&buffer[..read]);
         }
-        String::from_utf8(answer).unwrap()
+        String::from_utf8(response).unwrap()
     }
 }
 
-fn is_last(answer: &str) -> bool {
-    answer.contains("connection: close")
+fn is_last(response: &str) -> bool {
+    response.contains("connection: close")
 }
 
 #[test]
-fn under_load_no_accepted_request_fails() {
+fn a_shutdown_under_load_fails_no_accepted_request() {
     for signal in [Signal::TERM, Signal::INT] {
         let process = Process::start(&[("DRAIN_DELAY", "500ms")]);
         let answered = Arc::new(AtomicUsize::new(0));
@@ -57,10 +57,10 @@ fn under_load_no_accepted_request_fails() {
                 let (mut connection, answered) = (Connection::connect(&process), answered.clone());
                 thread::spawn(move || {
                     loop {
-                        let answer = connection.get("/nothing");
-                        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+                        let response = connection.get("/nothing");
+                        assert!(response.starts_with("HTTP/1.1 404"), "{response}");
                         answered.fetch_add(1, Ordering::Relaxed);
-                        if is_last(&answer) {
+                        if is_last(&response) {
                             return;
                         }
                     }
@@ -80,18 +80,18 @@ fn under_load_no_accepted_request_fails() {
 }
 
 #[test]
-fn while_it_drains_it_still_takes_connections_but_calls_itself_unready() {
+fn a_draining_service_still_accepts_connections_but_is_unready() {
     let process = Process::start(&[("DRAIN_DELAY", "2s")]);
     process.signal(Signal::TERM);
     process.wait_for_log("shutting down");
-    let answer = Connection::connect(&process).get("/readyz");
-    assert!(answer.starts_with("HTTP/1.1 503") && is_last(&answer), "{answer}");
+    let response = Connection::connect(&process).get("/readyz");
+    assert!(response.starts_with("HTTP/1.1 503") && is_last(&response), "{response}");
     assert!(Connection::connect(&process).get("/healthz").starts_with("HTTP/1.1 200"));
     assert!(process.wait().success());
 }
 
 #[test]
-fn a_half_open_connection_does_not_hold_the_end_past_its_deadline() {
+fn a_half_sent_request_does_not_delay_the_shutdown_past_its_deadline() {
     let process = Process::start(&[("DRAIN_TIMEOUT", "1s"), ("HEADER_TIMEOUT", "1h")]);
     let mut half_open = TcpStream::connect(&process.address).unwrap();
     half_open.write_all(b"GET / HTTP/1.1\r\nho").unwrap();
@@ -107,7 +107,7 @@ fn a_half_open_connection_does_not_hold_the_end_past_its_deadline() {
 }
 
 #[test]
-fn an_idle_connection_does_not_hold_the_end_at_all() {
+fn an_idle_connection_does_not_delay_the_shutdown() {
     let process = Process::start(&[("DRAIN_TIMEOUT", "1h")]);
     let mut idle = Connection::connect(&process);
     idle.get("/healthz");
@@ -117,7 +117,7 @@ fn an_idle_connection_does_not_hold_the_end_at_all() {
 }
 
 #[test]
-fn a_request_that_comes_just_after_the_listener_has_closed_is_answered() {
+fn a_request_just_after_the_listener_has_closed_gets_a_response() {
     let process = Process::start(&[("DRAIN_DELAY", "0s")]);
     // Opened before the shutdown, but its first request comes after it has begun.
     let mut new = Connection::connect(&process);
@@ -127,13 +127,13 @@ fn a_request_that_comes_just_after_the_listener_has_closed_is_answered() {
         Ok(_) => Err("still accepts"),
         Err(_) => Ok(()),
     });
-    let answer = new.get("/healthz");
-    assert!(answer.starts_with("HTTP/1.1 200") && is_last(&answer), "{answer}");
+    let response = new.get("/healthz");
+    assert!(response.starts_with("HTTP/1.1 200") && is_last(&response), "{response}");
     assert!(process.wait().success());
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_immediately() {
     let process = Process::start(&[("DRAIN_DELAY", "1h")]);
     process.signal(Signal::TERM);
     process.wait_for_log("shutting down");
@@ -143,7 +143,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_signal_while_it_opens_the_store_ends_it_in_order() {
+fn a_signal_while_the_store_is_opened_exits_cleanly() {
     // A server that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for url in ["postgres://u@HOST/d", "redis://HOST"] {

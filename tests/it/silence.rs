@@ -49,7 +49,7 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_call_that_is_dropped_leaves_its_place_to_others() {
+async fn a_dropped_store_call_frees_its_connection() {
     let server = Postgres::start();
     let forwarder = Forwarder::start(server.port).await;
     let url = forwarder.replace_in(&server.url(), server.port);
@@ -67,7 +67,7 @@ async fn a_store_call_that_is_dropped_leaves_its_place_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_frozen_database_the_end_comes_in_time() {
+async fn a_shutdown_with_a_frozen_database_meets_its_deadline() {
     const DRAIN: Duration = Duration::from_secs(2);
     let mut server = Postgres::start();
     let variables = [("STORE_URL", &*server.url()), ("STORE_TIMEOUT", "1s"), ("DRAIN_TIMEOUT", "2s")];
@@ -87,7 +87,7 @@ async fn with_a_frozen_database_the_end_comes_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_a_store_whose_database_is_frozen_ends() {
+async fn closing_a_store_with_a_frozen_database_returns() {
     let mut server = Postgres::start();
     let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
     assert!(join_all((0..64).map(|_| store.check())).await.iter().all(Result::is_ok));
@@ -98,7 +98,7 @@ async fn closing_a_store_whose_database_is_frozen_ends() {
 }
 
 /// An instance notices a silent change feed on its own, long before cache entries expire.
-async fn a_silent_channel_is_replaced(url: &str, port: u16) {
+async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);
     let process = Process::start(&[("STORE_URL", &there), ("CACHE_TTL", "1h")]);
@@ -124,13 +124,13 @@ async fn a_silent_channel_is_replaced(url: &str, port: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_channel_of_postgres_is_replaced() {
+async fn a_silent_change_feed_of_postgres_is_replaced() {
     let server = Postgres::start();
-    a_silent_channel_is_replaced(&server.url(), server.port).await;
+    a_silent_change_feed_is_replaced(&server.url(), server.port).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_channel_of_redis_is_replaced() {
+async fn a_silent_change_feed_of_redis_is_replaced() {
     let server = Redis::start();
-    a_silent_channel_is_replaced(&server.url(), server.port).await;
+    a_silent_change_feed_is_replaced(&server.url(), server.port).await;
 }

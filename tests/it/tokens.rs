@@ -101,7 +101,7 @@ fn new_file(directory: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_token_is_added_expires_and_is_removed_without_a_restart() {
+async fn a_token_is_added_expired_and_removed_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let mut service = Service::start(&file, &[("API_TOKENS", "admin:0123456789abcdef")]);
@@ -153,7 +153,7 @@ async fn a_token_expires_to_the_millisecond() {
 }
 
 #[tokio::test]
-async fn a_broken_file_leaves_the_tokens_and_is_logged_once_without_its_content() {
+async fn a_broken_file_keeps_the_current_tokens_and_is_logged_once_without_its_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let (token, line) = generate(&["ci"]);
@@ -192,7 +192,7 @@ async fn a_broken_file_leaves_the_tokens_and_is_logged_once_without_its_content(
 }
 
 #[test]
-fn a_file_that_is_broken_at_the_start_is_one_line_without_its_content() {
+fn a_file_broken_at_startup_is_reported_in_one_line_without_its_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let (token, line) = generate(&["ci"]);
@@ -223,7 +223,7 @@ fn a_file_that_is_broken_at_the_start_is_one_line_without_its_content() {
 }
 
 #[tokio::test]
-async fn failed_tokens_are_limited_for_each_client_and_right_ones_never() {
+async fn failed_tokens_are_limited_for_each_client_and_valid_ones_never() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let (token, line) = generate(&["ci"]);
@@ -238,8 +238,8 @@ async fn failed_tokens_are_limited_for_each_client_and_right_ones_never() {
     let mut failures = 10;
     let refused = eventually(PATIENCE, async || {
         failures += 1;
-        let answer = service.list_as(first, wrong).await;
-        if answer.status() == 429 { Ok(answer) } else { Err(answer.status()) }
+        let response = service.list_as(first, wrong).await;
+        if response.status() == 429 { Ok(response) } else { Err(response.status()) }
     })
     .await;
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
@@ -266,7 +266,7 @@ async fn failed_tokens_are_limited_for_each_client_and_right_ones_never() {
 }
 
 #[test]
-fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
+fn the_command_prints_only_a_new_token_and_its_line() {
     let output =
         Process::command(&[]).args(["token", "dash", "--read", "--expires", "90d"]).output().unwrap();
     let (stdout, stderr) =
@@ -295,7 +295,7 @@ fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
 }
 
 #[test]
-fn the_command_refuses_a_name_or_time_that_no_token_can_have() {
+fn the_command_refuses_an_invalid_name_or_expiry() {
     for (arguments, reason) in [
         (&["public"][..], "are reserved"),
         (&["import"], "are reserved"),
@@ -315,7 +315,7 @@ fn the_command_refuses_a_name_or_time_that_no_token_can_have() {
 }
 
 #[tokio::test]
-async fn a_token_is_rotated_by_the_commands_of_the_runbook() {
+async fn the_commands_of_the_runbook_rotate_a_token() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let mut service = Service::start(&file, &[]);

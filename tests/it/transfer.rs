@@ -178,7 +178,7 @@ fn many_skipped_lines_are_counted_and_all_are_in_the_report() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
+fn a_dry_run_changes_nothing_and_reports_what_it_would_do() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     assert_eq!(import(&url, b"key,target\na,https://a.example\n", &[]).0, 0);
@@ -189,7 +189,7 @@ fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
 }
 
 #[test]
-fn an_import_that_was_killed_is_run_again() {
+fn a_killed_import_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let file: String = (0..20_000)
@@ -211,7 +211,7 @@ fn an_import_that_was_killed_is_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spreadsheet_shows_all_and_brings_it_back() {
+async fn a_csv_export_has_all_fields_and_can_be_imported() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let store = open(&url).await;
@@ -254,7 +254,7 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
 }
 
 #[test]
-fn a_wrong_call_gives_one_line_and_changes_nothing() {
+fn a_wrong_command_line_prints_one_line_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (url, there) = (sqlite_in(directory.path()), directory.path().join("there.csv"));
     fs::write(&there, "name,phone\n").unwrap();
@@ -292,7 +292,7 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
 }
 
 #[test]
-fn a_file_without_a_link_fails_unless_it_is_empty() {
+fn a_file_without_links_fails_unless_it_is_empty() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let none = "0 added, 0 already there, 0 skipped";
@@ -310,7 +310,7 @@ fn a_file_without_a_link_fails_unless_it_is_empty() {
 }
 
 #[test]
-fn a_file_that_breaks_off_is_taken_over_up_to_there() {
+fn a_truncated_file_is_imported_up_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let broken = br#"[{"shortlink":"a","longlink":"https://a.example"},{"shortlink":"b","#;

@@ -24,7 +24,7 @@ fn create_early_file(file: &Path) {
 }
 
 #[test]
-fn a_file_of_an_early_build_is_refused_with_the_commands_that_bring_its_links_over() {
+fn a_file_of_an_early_build_is_refused_with_the_commands_that_migrate_it() {
     let directory = tempfile::tempdir().unwrap();
     let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
     create_early_file(&file);

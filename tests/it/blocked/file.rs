@@ -22,7 +22,7 @@ impl Service {
         self.runtime.block_on(request.send()).unwrap().status().as_u16()
     }
 
-    fn make(&self, key: &str, url: &str) -> u16 {
+    fn shorten(&self, key: &str, url: &str) -> u16 {
         let request = self.client.post(self.process.url("/shorten")).form(&[("key", key), ("url", url)]);
         self.runtime.block_on(request.send()).unwrap().status().as_u16()
     }
@@ -38,7 +38,7 @@ impl Service {
 }
 
 #[test]
-fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_nothing() {
+fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blocked");
     fs::write(&file, "# nothing yet\n").unwrap();
@@ -49,13 +49,13 @@ fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_n
         client: Client::builder().redirect(Policy::none()).build().unwrap(),
         runtime: tokio::runtime::Runtime::new().unwrap(),
     };
-    assert_eq!(service.make("evil", "https://www.evil.example/"), 201);
-    assert_eq!(service.make("other", "https://other.example/"), 201);
+    assert_eq!(service.shorten("evil", "https://www.evil.example/"), 201);
+    assert_eq!(service.shorten("other", "https://other.example/"), 201);
     assert_eq!((service.status("/evil"), service.status("/other")), (302, 302));
 
     fs::write(&file, "# bad ones\n.evil.example\n").unwrap();
     service.wait_for("/evil", 410);
-    assert_eq!((service.status("/other"), service.make("new", "https://evil.example/")), (302, 403));
+    assert_eq!((service.status("/other"), service.shorten("new", "https://evil.example/")), (302, 403));
 
     fs::write(&file, "other.example\n\nhttps://third.example/ # no host\n").unwrap();
     let line = service.process.wait_for_log("blocked hosts not reloaded; the current list stays");
@@ -75,7 +75,7 @@ fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_n
 }
 
 #[test]
-fn a_file_with_a_wrong_line_stops_the_start_and_an_import() {
+fn a_file_with_an_invalid_line_prevents_startup_and_import() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blocked");
     let store = sqlite_in(directory.path());

@@ -9,7 +9,7 @@ use reqwest::{Client, Method, redirect::Policy};
 use serde_json::json;
 use urlshort::store::{Store, memory::MemoryStore};
 
-use super::{TOKENS, WRITE, block, make, path_of, unblock};
+use super::{TOKENS, WRITE, block, create, path_of, unblock};
 use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, sqlite_in,
 };
@@ -30,12 +30,12 @@ impl Instances {
     }
 
     async fn status(&self, instance: usize, path: &str) -> u16 {
-        let answer = self.client.get(self.processes[instance].url(path)).send().await;
-        answer.unwrap().status().as_u16()
+        let response = self.client.get(self.processes[instance].url(path)).send().await;
+        response.unwrap().status().as_u16()
     }
 
     /// Changes the list on one instance; returns the time until all return `expected`.
-    async fn time_until_all_answer(
+    async fn time_until_all_return(
         &self,
         instance: usize,
         change: (Method, &str),
@@ -43,8 +43,8 @@ impl Instances {
     ) -> Duration {
         let (method, host) = change;
         let request = self.client.request(method, self.processes[instance].url(&path_of(host)));
-        let answer = request.bearer_auth(WRITE).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
+        let response = request.bearer_auth(WRITE).send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
         let start = Instant::now();
         assert_eq!(self.status(instance, "/k").await, expected, "immediately where it was changed");
         for instance in 0..3 {
@@ -61,8 +61,8 @@ impl Instances {
 async fn a_change_is_seen_on_every_instance_within_two_seconds(store: &str) {
     let instances = Instances::start(store);
     let url = instances.processes[0].url("/shorten");
-    let made = instances.client.post(url).json(&json!({ "key": "k", "url": "https://www.evil.example/" }));
-    assert_eq!(made.send().await.unwrap().status(), 201);
+    let created = instances.client.post(url).json(&json!({ "key": "k", "url": "https://www.evil.example/" }));
+    assert_eq!(created.send().await.unwrap().status(), 201);
     for instance in 0..3 {
         // The second request is served from the cache.
         for _ in 0..2 {
@@ -70,9 +70,9 @@ async fn a_change_is_seen_on_every_instance_within_two_seconds(store: &str) {
         }
     }
     for round in 0..3 {
-        let blocked = instances.time_until_all_answer(round, (Method::PUT, ".evil.example"), 410).await;
+        let blocked = instances.time_until_all_return(round, (Method::PUT, ".evil.example"), 410).await;
         let other = (round + 1) % 3;
-        let unblocked = instances.time_until_all_answer(other, (Method::DELETE, ".evil.example"), 302).await;
+        let unblocked = instances.time_until_all_return(other, (Method::DELETE, ".evil.example"), 302).await;
         eprintln!("{}: blocked after {blocked:?}, unblocked after {unblocked:?}", &store[..5]);
         assert!(blocked < SOON && unblocked < SOON, "{blocked:?} {unblocked:?}");
     }
@@ -113,7 +113,7 @@ async fn without_the_change_feed_a_change_is_seen_within_two_seconds() {
     let editor = TestApp::start_on(shared.clone(), &["--api-tokens", TOKENS]).await;
     // This instance receives no change notifications.
     let isolated = TestApp::start_on(Arc::new(FaultyStore::around(shared)), &[]).await;
-    make(&editor, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    create(&editor, json!({ "url": "https://evil.example/", "key": "k" })).await;
     assert_eq!(isolated.get("/k").await.status(), 302);
     for expected in [410, 302] {
         match expected {

@@ -130,7 +130,7 @@ async fn outcome(app: &TestApp, key: &str, method: &Method, headers: &[(&str, &s
 }
 
 #[tokio::test]
-async fn every_state_client_and_fallback_has_its_outcome() {
+async fn every_combination_of_state_client_and_fallback_has_its_outcome() {
     let (plain, global) = (TestApp::start().await, TestApp::start_with(&GLOBAL).await);
     put_states(&plain).await;
     put_states(&global).await;

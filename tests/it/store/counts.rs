@@ -43,7 +43,7 @@ pub(super) async fn june(
     store.day_counts(&key(text), date(2026, 6, first), date(2026, 6, last)).await.unwrap()
 }
 
-pub(super) async fn a_link_brings_its_history(store: Arc<dyn Store>) {
+pub(super) async fn a_link_is_stored_with_its_history(store: Arc<dyn Store>) {
     let days = days([(1, r#"{"people":3}"#), (2, r#"{"people":4,"bots":5,"devices":{"tablet":4}}"#)]);
     let history = History { visits: 6, undated_clicks: 10, days: days.clone() };
     assert!(store.put_if_absent(link("k", "https://example.com"), history.clone()).await.unwrap());
@@ -53,7 +53,7 @@ pub(super) async fn a_link_brings_its_history(store: Arc<dyn Store>) {
     assert_eq!(june(&store, "k", 1, 30).await, days);
 }
 
-pub(super) async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn Store>) {
+pub(super) async fn a_visit_limit_is_exact(store: Arc<dyn Store>) {
     let limit = |visits| Options { max_visits: NonZeroU32::new(visits), ..Options::default() };
     let limited = with(limit(10), link("k", "https://example.com"));
     put(&store, [limited.clone(), link("free", "https://example.com")]).await;
@@ -95,7 +95,7 @@ pub(super) async fn clicks_add_up_by_day(store: Arc<dyn Store>) {
     assert_eq!(most_clicked.len(), 1);
 }
 
-pub(super) async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<dyn Store>) {
+pub(super) async fn clicks_on_a_missing_link_are_ignored(store: Arc<dyn Store>) {
     put(&store, [link("a", "https://example.com")]).await;
     let people = r#"{"people":7}"#;
     store.add_clicks(vec![tally("a", 1, people), tally("gone", 1, people)]).await.unwrap();
@@ -103,7 +103,7 @@ pub(super) async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<d
     assert_eq!(june(&store, "a", 1, 30).await, days([(1, people)]));
 }
 
-pub(super) async fn a_link_made_again_within_a_second_inherits_nothing(store: Arc<dyn Store>) {
+pub(super) async fn a_link_recreated_within_a_second_inherits_nothing(store: Arc<dyn Store>) {
     let first = link("k", "https://example.com");
     put(&store, [first.clone()]).await;
     let visited = tally("k", 1, r#"{"people":1}"#);
@@ -123,7 +123,7 @@ pub(super) async fn a_link_made_again_within_a_second_inherits_nothing(store: Ar
     assert_eq!(get(&store, "k").await.as_ref(), Some(&second));
 }
 
-pub(super) async fn a_count_near_the_maximum_stays_there_and_stops_no_other(store: Arc<dyn Store>) {
+pub(super) async fn a_count_stops_at_its_maximum_and_affects_no_other(store: Arc<dyn Store>) {
     let history = History {
         visits: MAX_COUNT - 1,
         undated_clicks: MAX_COUNT - 10,

@@ -20,7 +20,7 @@ use crate::support::{link, with};
 /// Creates 30 links, three per creation time; every third one has `n / 6` clicks.
 async fn put_thirty(store: &Arc<dyn Store>) {
     for n in 0..30_u8 {
-        let made = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
+        let created = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
         let tag = if n % 2 == 0 { "even" } else { "odd" };
         let options = Options {
             tags: Tags::parse([tag]).unwrap(),
@@ -28,7 +28,7 @@ async fn put_thirty(store: &Arc<dyn Store>) {
             ..Options::default()
         };
         let new = link(&format!("k{n:02}"), &format!("https://{n}.example"));
-        let new = Link { created_at: made, ..with(options, new) };
+        let new = Link { created_at: created, ..with(options, new) };
         let history =
             History { undated_clicks: if n % 3 == 0 { (n / 6).into() } else { 0 }, ..History::default() };
         assert!(store.put_if_absent(new, history).await.unwrap());
@@ -191,7 +191,7 @@ pub(super) async fn a_filter_finds_the_same_links_in_every_store(store: Arc<dyn 
     }
 }
 
-pub(super) async fn a_filter_pages_through_what_it_finds(store: Arc<dyn Store>) {
+pub(super) async fn filtered_links_are_listed_page_by_page(store: Arc<dyn Store>) {
     put_thirty(&store).await;
     let find = |search: Option<&str>, tag: Option<&str>| Listing {
         order: Order::Oldest,
@@ -215,7 +215,7 @@ pub(super) async fn a_filter_pages_through_what_it_finds(store: Arc<dyn Store>) 
 /// More links than a store reads before it checks the clock.
 const MANY: usize = 5000;
 
-pub(super) async fn a_search_stops_when_its_time_is_up_and_goes_on_from_there(store: Arc<dyn Store>) {
+pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(store: Arc<dyn Store>) {
     put(&store, (0..MANY).map(|n| link(&format!("k{n}"), &format!("https://{n}.example")))).await;
     let tallies = (0..MANY).map(|n| tally(&format!("k{n}"), 1, r#"{"people":1}"#));
     let mut tallies: Vec<_> = tallies.collect();

@@ -94,7 +94,7 @@ pub(super) async fn expired_links_are_purged_with_their_counts_and_no_others(sto
     assert_eq!(june(&store, "counted", 1, 30).await, BTreeMap::new());
 }
 
-pub(super) async fn a_link_that_is_edited_while_it_is_purged_stays(store: Arc<dyn Store>) {
+pub(super) async fn a_link_edited_during_a_purge_stays(store: Arc<dyn Store>) {
     let long_ago = now() - 48.hours();
     put(&store, [expiring("edited", long_ago), expiring("left", long_ago)]).await;
     let longer = Link { version: 2, ..expiring("edited", now() + 1.hour()) };

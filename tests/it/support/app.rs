@@ -112,7 +112,7 @@ impl TestApp {
 
     /// Shortens `url` and returns the key.
     #[track_caller]
-    pub(crate) fn key_of(&self, url: &str) -> impl Future<Output = String> {
+    pub(crate) fn shorten_url(&self, url: &str) -> impl Future<Output = String> {
         let request = self.post("/shorten").json(&serde_json::json!({ "url": url }));
         async move {
             let link: Value = request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();

@@ -31,7 +31,7 @@ pub(crate) struct FaultyStore {
     mood: watch::Sender<Mood>,
     reads: AtomicUsize,
     changes: watch::Sender<Option<Changed>>,
-    holds_answers: watch::Sender<bool>,
+    holds_lookups: watch::Sender<bool>,
     held: AtomicUsize,
     change_delay: Mutex<Duration>,
 }
@@ -59,7 +59,7 @@ impl FaultyStore {
             mood: watch::Sender::new(Mood::Fine),
             reads: AtomicUsize::new(0),
             changes: watch::Sender::new(None),
-            holds_answers: watch::Sender::new(false),
+            holds_lookups: watch::Sender::new(false),
             held: AtomicUsize::new(0),
             change_delay: Mutex::default(),
         }
@@ -75,22 +75,22 @@ impl FaultyStore {
     }
 
     /// Looks up a link without counting the lookup.
-    pub(crate) async fn get_unseen(&self, key: &Key) -> Option<Record> {
+    pub(crate) async fn get_uncounted(&self, key: &Key) -> Option<Record> {
         self.inner.get(key).await.unwrap()
     }
 
     /// Sends a change to the watchers.
-    pub(crate) fn tell(&self, changed: Changed) {
+    pub(crate) fn report_change(&self, changed: Changed) {
         self.changes.send_replace(Some(changed));
     }
 
     /// Lets lookups read the link, but holds their results back while `hold` is set.
-    pub(crate) fn hold_answers(&self, hold: bool) {
-        self.holds_answers.send_replace(hold);
+    pub(crate) fn hold_lookups(&self, hold: bool) {
+        self.holds_lookups.send_replace(hold);
     }
 
     /// Applies each change immediately, but delays its result.
-    pub(crate) fn answer_changes_after(&self, delay: Duration) {
+    pub(crate) fn set_change_delay(&self, delay: Duration) {
         *self.change_delay.lock().unwrap() = delay;
     }
 
@@ -102,7 +102,7 @@ impl FaultyStore {
     }
 
     /// Returns the number of lookups that were held back.
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn held_lookups(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
@@ -134,9 +134,9 @@ impl Store for FaultyStore {
             text if text.starts_with("hang") => std::future::pending().await,
             _ => {
                 let found = self.inner.get(key).await;
-                if *self.holds_answers.borrow() {
+                if *self.holds_lookups.borrow() {
                     self.held.fetch_add(1, Ordering::SeqCst);
-                    self.holds_answers.subscribe().wait_for(|hold| !hold).await.unwrap();
+                    self.holds_lookups.subscribe().wait_for(|hold| !hold).await.unwrap();
                 }
                 found
             }

@@ -29,7 +29,7 @@ struct State {
     /// Connections accepted so far.
     accepted: u64,
     /// Responses are held back, while requests still reach the server.
-    holds_answers: bool,
+    holds_responses: bool,
 }
 
 impl Forwarder {
@@ -37,7 +37,8 @@ impl Forwarder {
     pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let state = State { target: address(port), epoch: 0, silenced: 0, accepted: 0, holds_answers: false };
+        let state =
+            State { target: address(port), epoch: 0, silenced: 0, accepted: 0, holds_responses: false };
         let state = Arc::new(watch::Sender::new(state));
         let accepting = tokio::spawn(accept(listener, state.clone()));
         Self { port: own, state, accepting }
@@ -59,8 +60,8 @@ impl Forwarder {
     }
 
     /// Holds the server's responses back, or lets them through again.
-    pub(crate) fn hold_answers(&self, hold: bool) {
-        self.state.send_modify(|state| state.holds_answers = hold);
+    pub(crate) fn hold_responses(&self, hold: bool) {
+        self.state.send_modify(|state| state.holds_responses = hold);
     }
 
     /// Closes every connection.
@@ -118,7 +119,7 @@ impl Connection {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let number = self.number;
-            let passes = |state: &State| number > state.silenced && !(is_response && state.holds_answers);
+            let passes = |state: &State| number > state.silenced && !(is_response && state.holds_responses);
             let read = from.read(&mut buffer).await?;
             if self.state.wait_for(passes).await.is_err() || read == 0 {
                 return Ok(());

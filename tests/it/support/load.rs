@@ -27,7 +27,7 @@ impl Load {
     }
 
     /// Waits for `count` more redirects.
-    pub(crate) async fn go_on(&self, count: usize) {
+    pub(crate) async fn wait_for_more(&self, count: usize) {
         let enough = self.answered.load(Ordering::Relaxed) + count;
         eventually(PATIENCE, async || {
             let answered = self.answered.load(Ordering::Relaxed);

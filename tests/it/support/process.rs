@@ -27,9 +27,9 @@ pub(crate) struct Process {
     log: Receiver<String>,
     is_reading: Arc<AtomicBool>,
     undocumented: Arc<Mutex<Option<String>>>,
-    is_described: bool,
+    has_documented_log: bool,
     /// Log lines from before it was ready.
-    pub(crate) first_words: Vec<Value>,
+    pub(crate) startup_log: Vec<Value>,
     /// The address of the main listener, as `127.0.0.1:PORT`.
     pub(crate) address: String,
     /// The address of the metrics listener, if there is one.
@@ -54,7 +54,7 @@ impl Process {
         let mut command = Command::new(program);
         configure(&mut command, variables);
         let mut process = Self::spawn(&mut command);
-        process.is_described = false;
+        process.has_documented_log = false;
         process
     }
 
@@ -77,8 +77,8 @@ impl Process {
             log,
             is_reading: is_reading.clone(),
             undocumented: first_undocumented.clone(),
-            is_described: true,
-            first_words: Vec::new(),
+            has_documented_log: true,
+            startup_log: Vec::new(),
             address: String::new(),
             metrics_address: None,
         };
@@ -101,7 +101,7 @@ impl Process {
             if line["msg"] == "listening" {
                 break line;
             }
-            process.first_words.push(line);
+            process.startup_log.push(line);
         };
         process.address = listening["address"].as_str().unwrap().to_owned();
         process.metrics_address = listening["metrics_address"].as_str().map(Into::into);
@@ -174,7 +174,7 @@ impl Drop for Process {
         // Check the rest of the log too, unless the test has stopped reading it.
         while self.is_reading.load(Ordering::Relaxed) && self.log.recv_timeout(PATIENCE).is_ok() {}
         if let Some(fault) = self.undocumented.lock().unwrap().take()
-            && self.is_described
+            && self.has_documented_log
             && !thread::panicking()
         {
             panic!("not in infra/monitoring/REFERENCE.md: {fault}");

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::server::{Server, give_away, on_free_ports};
 
 /// The factor by which durations in rules and routes are divided: an hour becomes 20 seconds.
-const HURRY: u64 = 180;
+const SPEEDUP: u64 = 180;
 
 /// The shortest interval between evaluations of rules, in milliseconds.
 const MIN_INTERVAL: u64 = 250;
@@ -37,8 +37,8 @@ impl Prometheus {
     }
 
     /// Starts a server with shortened durations, which sends its alerts to `alertmanager`.
-    pub(crate) fn start_in_a_hurry(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
-        Self::start_with(instances, alertmanager, |rules| hurry(&rules))
+    pub(crate) fn start_sped_up(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
+        Self::start_with(instances, alertmanager, |rules| speed_up(&rules))
     }
 
     fn start_with(
@@ -82,9 +82,9 @@ impl Prometheus {
     /// Returns the data that the HTTP API has at this path.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query).unwrap();
-        let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
-        assert_eq!(answer["status"], "success", "{query:?}: {answer}");
-        answer["data"].clone()
+        let body: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(body["status"], "success", "{query:?}: {body}");
+        body["data"].clone()
     }
 
     /// Returns the current values of an expression.
@@ -133,9 +133,9 @@ pub(crate) struct Alertmanager {
 }
 
 impl Alertmanager {
-    pub(crate) fn start_in_a_hurry(receiver: &str) -> Self {
+    pub(crate) fn start_sped_up(receiver: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = hurry(&fs::read_to_string(monitoring().join("alertmanager.yml")).unwrap());
+        let config = speed_up(&fs::read_to_string(monitoring().join("alertmanager.yml")).unwrap());
         let config = config.replace("notifications:8080", receiver);
         fs::write(directory.path().join("alertmanager.yml"), config).unwrap();
         give_away(directory.path());
@@ -186,7 +186,7 @@ fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, Stri
 /// Shortens every duration in a file of rules or routes.
 ///
 /// Durations are ranges in brackets and the values of `KEYS`.
-fn hurry(text: &str) -> String {
+fn speed_up(text: &str) -> String {
     const KEYS: [&str; 5] = ["for: ", "interval: ", "group_wait: ", "group_interval: ", "repeat_interval: "];
     let mut lines = String::new();
     for line in text.lines() {
@@ -196,9 +196,9 @@ fn hurry(text: &str) -> String {
             Some((key, duration)) => {
                 let indent = &line[..line.len() - trimmed.len()];
                 let least = if key == "interval: " { MIN_INTERVAL } else { 1 };
-                format!("{indent}{key}{}ms", (duration / HURRY).max(least))
+                format!("{indent}{key}{}ms", (duration / SPEEDUP).max(least))
             }
-            None => hurry_ranges(line),
+            None => speed_up_ranges(line),
         };
         lines += &line;
         lines.push('\n');
@@ -206,13 +206,13 @@ fn hurry(text: &str) -> String {
     lines
 }
 
-fn hurry_ranges(line: &str) -> String {
+fn speed_up_ranges(line: &str) -> String {
     let mut parts = line.split('[');
     let mut changed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let range = part.split_once(']').and_then(|(range, rest)| Some((milliseconds(range)?, rest)));
         match range {
-            Some((range, rest)) => changed += &format!("[{}ms]{rest}", range / HURRY),
+            Some((range, rest)) => changed += &format!("[{}ms]{rest}", range / SPEEDUP),
             None => changed += &format!("[{part}"),
         }
     }

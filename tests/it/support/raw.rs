@@ -38,12 +38,12 @@ pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
 /// Reads until the server closes the connection or resets it.
 #[track_caller]
 pub(crate) fn read_to_close(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
+    let mut response = Vec::new();
+    match stream.read_to_end(&mut response) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 /// Sends a GET on a new connection and returns the whole response.
@@ -65,7 +65,7 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
 #[track_caller]
 pub(crate) fn repeat_until(mut request: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
     eventually_blocking(PATIENCE, || {
-        let answer = request();
-        if is_done(&answer) { Ok(answer) } else { Err(answer) }
+        let response = request();
+        if is_done(&response) { Ok(response) } else { Err(response) }
     })
 }

@@ -131,7 +131,7 @@ impl RedisCluster {
         let create = ["--cluster", "create"].into_iter().chain(addresses.iter().map(String::as_str));
         run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
         let cluster = Self { nodes };
-        cluster.wait_until_whole();
+        cluster.wait_until_healthy();
         // Tests rely on replicas that have caught up.
         for node in &cluster.nodes {
             node.wait_for(&["INFO", "replication"], |info| !info.contains("master_link_status:down"));
@@ -165,7 +165,7 @@ impl RedisCluster {
     }
 
     /// Waits until every slot has a master again.
-    pub(crate) fn wait_until_whole(&self) {
+    pub(crate) fn wait_until_healthy(&self) {
         for node in &self.nodes {
             node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
         }

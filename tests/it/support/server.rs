@@ -18,7 +18,7 @@ use super::PATIENCE;
 /// The user that servers run as if the tests run as root, which some servers refuse.
 const NOBODY: u32 = 65534;
 
-/// A store's server that can be made to fail.
+/// A store's server that tests can break.
 pub(crate) trait RemoteServer {
     /// Pauses all its processes (SIGSTOP) until [`RemoteServer::thaw`].
     fn freeze(&mut self);

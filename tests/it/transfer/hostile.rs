@@ -13,7 +13,7 @@ fn line(key: &str, members: &str) -> String {
 }
 
 #[test]
-fn a_timestamp_that_can_not_be_stored_is_refused_in_every_layout() {
+fn a_timestamp_that_cannot_be_stored_is_refused_in_every_layout() {
     const EDGE: &str = "9999-12-30T22:00:00.999Z";
     for file in [
         line("k", &format!(",\"created_at\":\"{EDGE}\"")),
@@ -41,7 +41,7 @@ fn a_timestamp_that_can_not_be_stored_is_refused_in_every_layout() {
 }
 
 #[test]
-fn a_hash_that_would_be_too_costly_to_check_is_refused() {
+fn a_password_hash_that_is_too_costly_to_check_is_refused() {
     let with = |parameters: &str| {
         let hash =
             format!("$argon2id$v=19${parameters}$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
@@ -62,7 +62,7 @@ fn a_hash_that_would_be_too_costly_to_check_is_refused() {
 
 /// A terminal would interpret them and show something misleading.
 #[test]
-fn control_characters_of_a_file_do_not_reach_the_terminal() {
+fn control_characters_in_a_file_do_not_reach_the_terminal() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let report = directory.path().join("report");

@@ -23,8 +23,8 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
         let mut found: Vec<Value> =
             exported(&url).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         for link in &mut found {
-            let made: Timestamp = link["created_at"].as_str().unwrap().parse().unwrap();
-            if (before..=after).contains(&made.as_millisecond()) {
+            let created: Timestamp = link["created_at"].as_str().unwrap().parse().unwrap();
+            if (before..=after).contains(&created.as_millisecond()) {
                 link["created_at"] = "now".into();
             }
             let members = link.as_object_mut().unwrap();

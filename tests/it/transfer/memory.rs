@@ -34,7 +34,7 @@ fn peak(child: &Child) -> u64 {
 }
 
 #[test]
-fn an_import_takes_no_more_memory_for_more_links() {
+fn an_import_of_more_links_uses_no_more_memory() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = program(&sqlite_in(directory.path()), &["import", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -54,7 +54,7 @@ fn an_import_takes_no_more_memory_for_more_links() {
 }
 
 #[test]
-fn an_export_takes_no_more_memory_for_more_links() {
+fn an_export_of_more_links_uses_no_more_memory() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let file: String = (0..LINKS).map(line).collect();
