@@ -1,7 +1,7 @@
 //! User-space instructions per redirect, independent of the load of the machine.
 //!
-//! `cargo bench --bench instructions` needs valgrind: the counts of callgrind are repeatable, unlike times. Each store is
-//! run twice with a different number of redirects, so that startup and shutdown cancel out in the difference.
+//! `cargo bench --bench instructions` needs valgrind: the counts of callgrind are repeatable, unlike times. Each store
+//! is run twice with a different number of redirects, so that startup and shutdown cancel out in the difference.
 //! `URLSHORT=path/to/another/build` measures that build, to compare a change with the state before it.
 
 use std::{

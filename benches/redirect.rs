@@ -1,7 +1,7 @@
 //! The cost of one redirect inside the process, and how much of it is for counting the visit.
 //!
-//! `cargo bench --bench redirect` measures the service with all its middleware, but without a socket. `cargo bench --bench
-//! cost` measures it on a socket, side by side with nginx.
+//! `cargo bench --bench redirect` measures the service with all its middleware, but without a socket. `cargo bench
+//! --bench cost` measures it on a socket, side by side with nginx.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 
@@ -79,7 +79,7 @@ fn counting(criterion: &mut Criterion) {
     headers.insert(header::USER_AGENT, AGENT.parse().expect("a header"));
     headers.insert(header::REFERER, REFERER.parse().expect("a header"));
     let day = jiff::civil::date(2026, 6, 1);
-    criterion.bench_function("of that, counting the visit", |bencher| {
+    criterion.bench_function("counting the visit", |bencher| {
         bencher.iter(|| clicks.record(black_box(&link), day, visitor(black_box(&headers))));
     });
 }

@@ -1,8 +1,8 @@
 //! Creates and uncached reads of a million links in each store, compared with the server's own benchmark tool.
 //!
-//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both as durable as they
-//! can be (`fsync=on`; `appendfsync always`). It uses 64 clients at a time. pgbench prepares the same statement for one
-//! link; redis-benchmark sends the same script and the same read. `LINKS=10000` is a short run.
+//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both as durable as
+//! they can be (`fsync=on`; `appendfsync always`). It uses 64 clients at a time. pgbench prepares the same statement
+//! for one link; redis-benchmark sends the same script and the same read. `LINKS=10000` is a short run.
 
 use std::{
     process::{Command, Stdio},
@@ -48,11 +48,11 @@ fn main() {
 
     let server = support::Postgres::start_with(|_| vec!["fsync=on".into(), "shared_buffers=512MB".into()]);
     let ours = rates(&server.url(), links);
-    print_beside("postgres", &ours, "pgbench", &pgbench(&server, links));
+    print_comparison("postgres", &ours, "pgbench", &pgbench(&server, links));
 
     let server = support::Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let ours = rates(&server.url(), links);
-    print_beside("redis", &ours, "redis-benchmark", &redis_benchmark(&server, links));
+    print_comparison("redis", &ours, "redis-benchmark", &redis_benchmark(&server, links));
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
@@ -61,7 +61,7 @@ fn print(name: &str, rates: &Rates) {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
-fn print_beside(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
+fn print_comparison(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
     print(name, ours);
     print(tool_name, tool);
     let percent = |ours: f64, tool: f64| ours / tool * 100.0;

@@ -1,7 +1,7 @@
 //! The speed and memory of imports to and exports from SQLite.
 //!
-//! `cargo bench --bench transfer` runs the program on ten thousand and on a million links of about 300 bytes, and prints
-//! links per second and the peak memory of the process (`VmHWM`).
+//! `cargo bench --bench transfer` runs the program on ten thousand and on a million links of about 300 bytes, and
+//! prints links per second and the peak memory of the process (`VmHWM`).
 
 use std::{
     fs::{self, File},
@@ -90,7 +90,7 @@ fn export(directory: &Path, links: usize) -> (f64, f64) {
 /// Returns the peak memory of the process, in MiB.
 fn peak(child: &Child) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a process that runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a running process");
     let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
     kib / 1024.0
 }

@@ -44,7 +44,7 @@ impl Links {
         let mut link = Link::new(
             support::key(&key),
             support::target(&target),
-            self.first + i64::try_from(number).expect("a number of a link").seconds(),
+            self.first + i64::try_from(number).expect("a link number").seconds(),
         );
         let tag = format!("tag-{:02}", rng.random_range(0..20));
         let creators = ["public", "anna", "ci"];

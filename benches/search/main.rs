@@ -1,11 +1,12 @@
 //! Filters over a million links: the time to the first page and to the end.
 //!
-//! It also measures redirects during a search and during a take-down of 10,000 links, and the cost of the index on targets.
+//! It also measures redirects during a search and during a take-down of 10,000 links, and the cost of the index on
+//! targets.
 //!
-//! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table for
-//! each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.
-//! `LINKS=100000` is a short run, `STORES=sqlite,redis` leaves out a store. `ONLY=purge` instead measures redirects during a
-//! purge of 100,000 expired links, and prints them below those of an undisturbed run.
+//! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table
+//! for each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.
+//! `LINKS=100000` is a short run, `STORES=sqlite,redis` leaves out a store. `ONLY=purge` instead measures redirects
+//! during a purge of 100,000 expired links, and prints them below those of an undisturbed run.
 
 #![expect(clippy::print_stdout, reason = "the tables are what the benchmark is for")]
 
@@ -131,7 +132,7 @@ fn measure(url: &str, count: u64, drop_index: Option<&dyn Fn()>) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "there are no quadrillions of links")]
+#[expect(clippy::cast_precision_loss, reason = "nobody has quadrillions of links")]
 fn range_len(range: &std::ops::Range<u64>) -> f64 {
     (range.end - range.start) as f64
 }

@@ -14,7 +14,7 @@ use axum::{
     extract::{Path, State},
     routing::post,
 };
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     monitoring::dashboard_expressions,
-    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, eventually},
+    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, client, eventually},
 };
 
 /// A stand-in for the pager and the tracker, which records `receiver alertname status`.
@@ -74,7 +74,7 @@ impl Receivers {
 
 /// Sends requests of all kinds until dropped, up to 20 per second and client.
 fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let (link, base) = (process.url(&format!("/{key}")), process.url(""));
     let mut load = JoinSet::new();
     for worker in 0..clients {
@@ -198,8 +198,8 @@ async fn promtool_accepts_the_metrics(process: &Process) {
         .unwrap();
     promtool.stdin.take().unwrap().write_all(&metrics).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let messages = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && messages.is_empty(), "{messages}");
 }
 
 #[tokio::test]

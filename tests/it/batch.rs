@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
+use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually, memory};
 
 const TOKEN: &str = "writer-0123456789";
 const TOKENS: &str = "ci:writer-0123456789";
@@ -143,18 +143,11 @@ async fn a_repeated_batch_still_finds_its_expired_link() {
     }
 }
 
-/// Returns the peak memory of the process, in bytes.
-fn peak_memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-}
-
 #[tokio::test]
 async fn a_huge_batch_uses_bounded_memory() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
     let client = reqwest::Client::new();
-    let before = peak_memory(&process);
+    let before = memory(process.pid(), "VmHWM");
     let repeated = |part: &str| part.repeat((8_000_000 - 200) / part.len());
     for body in [
         format!("{{\"links\":[{}{{}}]}}", repeated("{},")),
@@ -169,6 +162,6 @@ async fn a_huge_batch_uses_bounded_memory() {
             request.header(header::CONTENT_TYPE, "application/json").body(body).send().await.unwrap();
         assert!(matches!(response.status().as_u16(), 200 | 400), "{}", response.status());
     }
-    let grown = peak_memory(&process) - before;
+    let grown = memory(process.pid(), "VmHWM") - before;
     assert!(grown < 64 << 20, "{} MiB", grown >> 20);
 }

@@ -19,7 +19,7 @@ use crate::support::{FaultyStore, Mood, eventually, key, link};
 const LIFETIME: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The time, by the paused clock, in which changes show that don't wait for an entry to expire.
+/// The deadline, by the paused clock, for changes that don't wait for an entry to expire.
 const SOON: Duration = Duration::from_secs(1);
 
 struct Setup {
@@ -318,7 +318,7 @@ proptest! {
 
     /// After any sequence of events, the cache returns what the store would.
     #[test]
-    fn the_cache_never_returns_a_stale_link(events in prop::collection::vec(event(), 1..60)) {
+    fn with_every_change_reported_the_cache_is_never_stale(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let setup = setup();

@@ -11,12 +11,12 @@ use std::{
     thread,
 };
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::support::{Postgres, Process, Server, give_away, on_free_ports};
+use crate::support::{Postgres, Process, Server, client, give_away, on_free_ports};
 
 const PROXY: &str = "
 global
@@ -105,7 +105,7 @@ async fn follow(url: &str, times: usize) -> usize {
     for _ in 0..8 {
         let url = url.to_owned();
         clients.spawn(async move {
-            let client = Client::builder().redirect(Policy::none()).build().unwrap();
+            let client = client();
             let mut failed = 0;
             for _ in 0..times / 8 {
                 let response = client.get(&url).send().await;

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, Postgres, Process, Redis, RemoteServer, documented_messages, eventually, free_port,
+    PATIENCE, Postgres, Process, Redis, RemoteServer, client, documented_messages, eventually, free_port,
 };
 
 /// Returns what the program prints when it can't start.
@@ -75,7 +75,7 @@ impl Outage {
 /// Runs through an outage with one pending click and returns the log after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
-    let outage = Outage { process, client: Client::builder().redirect(Policy::none()).build().unwrap() };
+    let outage = Outage { process, client: client() };
     let form = [("url", "https://example.com"), ("key", "link")];
     outage.client.post(outage.process.url("/shorten")).form(&form).send().await.unwrap();
     assert_eq!(outage.follow("/link").await, 302);
@@ -123,7 +123,7 @@ fn assert_log(lines: &[Value], refused: &str) {
 async fn clicks_that_cannot_be_written_at_shutdown_are_reported_as_lost() {
     let mut server = Postgres::start();
     let process = Process::start(&[("STORE_URL", &server.url()), ("FLUSH_INTERVAL", "1h")]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let form = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap();
     for _ in 0..3 {

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::{Process, sqlite_in};
+use crate::support::{Process, free_port, sqlite_in};
 
 fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Process::command(variables).args(arguments).output().unwrap()
@@ -226,7 +226,7 @@ fn healthcheck_ignores_proxy_variables() {
 /// Nobody reads the log then, but links must still be served.
 #[test]
 fn a_closed_standard_output_does_not_stop_the_service() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let port = free_port().to_string();
     let mut command = Process::command(&[("PORT", &port)]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

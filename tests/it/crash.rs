@@ -10,14 +10,10 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use reqwest::{Client, StatusCode, header, redirect::Policy};
+use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Process, eventually, sqlite_in};
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
+use crate::support::{PATIENCE, Process, client, eventually, sqlite_in};
 
 /// Returns all links in the store's file, after an integrity check.
 fn links_in(directory: &Path) -> HashMap<String, String> {

@@ -13,26 +13,21 @@ use std::{
 
 use futures_util::future::join_all;
 use jiff::civil::{Date, date};
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::StatusCode;
 use serde_json::Value;
 use urlshort::{
     clicks::{Clicks, DayCounts, Device, Visitor},
-    config::StoreOptions,
     link::options::Options,
     observability::metrics::Metrics,
     store::{
-        self, History, Store, StoreError,
+        History, Store, StoreError,
         listing::{Listing, Order},
     },
 };
 
-use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, with};
+use crate::support::{Postgres, Process, Redis, client, key, link, open, sqlite_in, uncached, with};
 
 const DAY: Date = date(2026, 6, 1);
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
-}
 
 /// Creates 20 links, five of which are to be damaged: first, last, and in between.
 async fn put_twenty(store: &Arc<dyn Store>) {
@@ -257,7 +252,7 @@ async fn a_damaged_page_affects_no_links_on_other_pages() {
     assert!(!bad.is_empty() && good.len() > LINKS * 9 / 10, "{bad:?}");
 
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0")]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let stop = Arc::new(AtomicBool::new(false));
     let attackers: Vec<_> = (0..4)
         .map(|_| {

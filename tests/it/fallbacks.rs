@@ -4,14 +4,13 @@ mod table;
 
 use std::sync::Arc;
 
-use reqwest::{Client, Method, RequestBuilder, Response, header, redirect::Policy};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 use urlshort::store::{Store, memory::MemoryStore};
 
 use self::table::put_states;
-use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
+use crate::support::{BROWSER, PATIENCE, Process, TestApp, assert_error, client, eventually};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const TOKEN: &str = "0123456789abcdef-write";
 const TOKENS: &str = "anna:0123456789abcdef-write,viewer:0123456789abcdef-read:read";
 const TARGET: &str = "https://target.example/";
@@ -63,7 +62,7 @@ fn the_log_names_the_setting_that_redirected_a_browser() {
     let process = Process::start(&[("NOT_FOUND_URL", NOT_FOUND), ("HOME_URL", home)]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         for path in ["/unknown", "/"] {
             let request = client.get(process.url(path)).header(header::ACCEPT, BROWSER);
             assert_eq!(request.send().await.unwrap().status(), 302, "{path}");

@@ -7,11 +7,10 @@ use std::{
     path::Path,
 };
 
-use reqwest::{Client, redirect::Policy};
 use rustix::process::geteuid;
 use serde_json::json;
 
-use crate::support::{PATIENCE, Process, eventually, sqlite_in};
+use crate::support::{PATIENCE, Process, client, eventually, sqlite_in};
 
 #[test]
 fn the_file_of_another_application_is_left_unchanged() {
@@ -97,7 +96,7 @@ fn an_unwritable_directory_or_file_is_reported_with_the_user_and_the_fix() {
 async fn without_its_file_the_store_refuses_links_and_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
     let variables = [("STORE_URL", &*sqlite_in(directory.path())), ("METRICS_ADDR", "127.0.0.1:0")];
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let create = async |process: &Process, n: usize| {
         let request = client.post(process.url("/shorten"));
         let request = request.json(&json!({ "url": format!("https://{n}.example"), "key": format!("k{n}") }));
@@ -135,7 +134,7 @@ async fn links_are_still_created_when_connections_use_up_their_descriptors() {
     let variables = [("STORE_URL", &*url), ("HEADER_TIMEOUT", "1h"), ("TRUSTED_PROXIES", "1")];
     drop(Process::start(&variables));
     let process = Process::start_after(&format!("ulimit -n {DESCRIPTORS}"), &variables);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     // This connection stays open.
     assert_eq!(client.get(process.url("/healthz")).send().await.unwrap().status(), 200);
     let _crowd: Vec<_> = (0..DESCRIPTORS).map(|_| TcpStream::connect(&process.address).unwrap()).collect();

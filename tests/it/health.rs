@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use reqwest::{header, redirect::Policy};
+use reqwest::header;
 use serde_json::{Value, json};
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
@@ -58,7 +58,7 @@ async fn a_second_listener_moves_operational_endpoints_off_the_public_one() {
 
     let form = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap();
-    let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = crate::support::client();
     for (address, expected) in
         [(&process.address, 302), (&operations, 404), (&process.address, 302), (&operations, 404)]
     {

@@ -1,7 +1,6 @@
 //! Malicious clients: they don't read, don't finish, hang up, or send garbage.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     thread,
@@ -12,17 +11,10 @@ use rustix::net::sockopt::set_socket_linger;
 use serde_json::{Value, json};
 
 use crate::support::{
-    FaultyStore, Mood, PATIENCE, Process, TestApp, eventually, raise_open_file_limit,
+    FaultyStore, Mood, PATIENCE, Process, TestApp, eventually, memory, raise_open_file_limit,
     raw::{connect, exchange, get, post, read_to_close, repeat_until},
     sqlite_in,
 };
-
-/// Returns the resident memory of the process, in bytes.
-fn resident(process: &Process) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
 
 #[track_caller]
 fn shorten(process: &Process, body: &str) {
@@ -36,7 +28,7 @@ fn a_client_that_never_reads_uses_little_memory_and_is_dropped() {
     assert!(get(&process.address, "/openapi.json").starts_with("HTTP/1.1 200"));
     shorten(&process, r#"{"url":"https://example.com","key":"mine"}"#);
     for path in ["/openapi.json", "/mine", "/unknown"] {
-        let before = resident(&process);
+        let before = memory(process.pid(), "VmRSS");
         let mut stream = connect(&process.address);
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let requests = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(1000);
@@ -44,7 +36,7 @@ fn a_client_that_never_reads_uses_little_memory_and_is_dropped() {
         let (start, mut peak) = (Instant::now(), before);
         while let Ok(written) = stream.write(requests.as_bytes()) {
             assert_ne!(written, 0);
-            peak = peak.max(resident(&process));
+            peak = peak.max(memory(process.pid(), "VmRSS"));
             assert!(start.elapsed() < PATIENCE, "{path}: the client was not dropped");
         }
         let growth = peak.saturating_sub(before);

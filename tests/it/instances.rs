@@ -13,13 +13,12 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 use urlshort::{
-    config::StoreOptions,
     link::{Link, Revision},
-    store::{self, Change, History, Store},
+    store::{Change, History},
 };
 
 use crate::support::{
-    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link,
+    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link, open,
 };
 
 /// The time within which an edit must show on every instance.
@@ -51,10 +50,6 @@ on_each_server! {
     an_edit_or_deletion_shows_on_the_other_instances_within_a_second
     without_the_change_feed_an_edit_shows_after_the_cache_lifetime
     counter_keys_are_unique_across_instances_even_if_one_is_killed
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 async fn three_instances(url: &str) -> [TestApp; 3] {

@@ -155,7 +155,7 @@ fn each_section_about_an_alert_is_complete() {
 }
 
 #[test]
-fn links_of_the_runbook_resolve() {
+fn links_in_the_runbook_resolve() {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     let slug = |heading: &str| heading.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
     let anchors: BTreeSet<_> = runbook.lines().filter(|line| line.starts_with('#')).map(slug).collect();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use prometheus::IntCounter;
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::header;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tracing::subscriber::DefaultGuard;
@@ -16,7 +16,7 @@ use urlshort::{
     observability::{log_sink::LogSink, logging},
 };
 
-use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
+use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, client, eventually};
 
 /// A capture of everything that this thread logs.
 struct Log {
@@ -205,7 +205,7 @@ async fn clicks_wait_for_the_end_of_the_flush_interval() {
 }
 
 #[tokio::test]
-async fn text_logs_are_for_people() {
+async fn text_logs_are_human_readable() {
     let log = Log::capture("info", LogFormat::Text);
     let app = TestApp::start().await;
     app.get("/nothing").await;
@@ -288,11 +288,11 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// A pager that nobody scrolls is such a reader.
+/// An example is a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let link = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&link).send().await.unwrap();
     process.stop_reading();

@@ -10,9 +10,7 @@ use urlshort::{
     store::{self},
 };
 
-use crate::support::{Postgres, Redis, TestApp, assert_error, sqlite_in};
-
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+use crate::support::{BROWSER, Postgres, Redis, TestApp, assert_error, open, sqlite_in};
 
 async fn create(app: &TestApp, body: Value) {
     let response = app.shorten(body).await;
@@ -137,7 +135,7 @@ async fn a_link_is_not_found_until_it_starts_even_from_the_cache() {
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
     let start = async || {
-        let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
+        let store = open(&server.url()).await;
         TestApp::start_on(store, &[]).await
     };
     let apps = [start().await, start().await, start().await];
@@ -153,7 +151,7 @@ async fn a_link_expires_to_the_second_on_every_instance() {
     }
 }
 
-/// Sends ten times as many clients as there are visits to three instances.
+/// Follows a link ten times as often as its limit allows, on three instances.
 async fn visits_are_exact(url: &str) {
     const VISITS: usize = 25;
     // On a busy machine, a visit whose request times out would be lost, and the count must be exact.

@@ -10,21 +10,17 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, eventually};
+use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, client, eventually};
 
 /// `STORE_TIMEOUT` of the process under test.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Redirects per phase, enough to keep a few slow ones out of the 99th percentile.
 const PER_PHASE: usize = 4000;
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
 
 async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);

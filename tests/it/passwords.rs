@@ -10,9 +10,7 @@ use futures_util::future::join_all;
 use reqwest::{Response, header};
 use serde_json::json;
 
-use crate::support::{PATIENCE, TestApp, assert_error};
-
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+use crate::support::{BROWSER, PATIENCE, TestApp, assert_error};
 
 /// Starts a service behind a trusted proxy, with a link whose password is `open sesame`.
 async fn behind_a_proxy() -> Arc<TestApp> {
@@ -128,13 +126,13 @@ async fn guessing_does_not_lock_other_clients_out() {
     assert!(statuses.iter().filter(|status| **status == 403).count() >= 60, "{statuses:?}");
 
     assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first attempt is always allowed");
-    assert_eq!(attempt(&app, 101, "a typing error").await.status(), 403);
+    assert_eq!(attempt(&app, 101, "a typo").await.status(), 403);
     let wait = attempt(&app, 101, "open sesame").await;
     let seconds: u64 = wait.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((30..=60).contains(&seconds), "{seconds}");
     assert_error(wait, 429, "rate_limited").await;
     for _ in 0..5 {
-        assert_eq!(attempt(&app, 200, "a typing error").await.status(), 403, "this client got in before");
+        assert_eq!(attempt(&app, 200, "a typo").await.status(), 403, "this client got in before");
     }
     assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{PgBouncer, Postgres, Process};
+use crate::support::{PgBouncer, Postgres, Process, client};
 
 const TOKEN: &str = "writer-0123456789";
 
@@ -24,7 +24,7 @@ async fn everything_works_through_a_pooler_in_session_mode() {
     let variables =
         [("STORE_URL", &*pooler.url()), ("API_TOKENS", &format!("ci:{TOKEN}")), ("CACHE_TTL", "1h")];
     let (one, other) = (Process::start(&variables), Process::start(&variables));
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     for n in 0..20 {
         let created =
             client.post(one.url("/shorten")).json(&json!({ "url": format!("https://{n}.example/") }));

@@ -10,18 +10,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually};
+use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually};
 
 /// The time within which links can be created again after the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
 
 /// Clients that create links without a pause, and the links that were acknowledged.
 struct Writers {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use urlshort::store::History;
 
-use crate::support::{FaultyStore, Process, TestApp, assert_error, key, link, sqlite_in};
+use crate::support::{FaultyStore, Process, TestApp, assert_error, client, key, link, sqlite_in};
 
 #[tokio::test]
 async fn a_key_redirects_to_its_target() {
@@ -108,7 +108,7 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let process = Process::start(&[("STORE_URL", &store)]);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     let form = [("url", "https://example.com"), ("key", "mine")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap().error_for_status().unwrap();
     for _ in 0..25 {

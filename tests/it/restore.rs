@@ -7,11 +7,10 @@ use std::{
     process::Command,
 };
 
-use reqwest::{Client, redirect::Policy};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Postgres, Process, Redis, RemoteServer, monitoring, run, sqlite_in};
+use crate::support::{Postgres, Process, Redis, RemoteServer, client, monitoring, run, sqlite_in};
 
 /// Runs the commands of a named block of the runbook and returns their output.
 #[track_caller]
@@ -22,10 +21,6 @@ pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)
     run(Command::new("bash")
         .args(["-euo", "pipefail", "-c", commands])
         .envs(variables.iter().map(|(name, value)| (name, value))))
-}
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
 async fn shorten(process: &Process, key: &str) {
@@ -75,7 +70,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     shorten(&process, "late").await;
     // The write-ahead log stays behind, with the late link in it.
     process.kill();
-    fs::write(&database, "no database any more").unwrap();
+    fs::write(&database, "not a database").unwrap();
 
     follow_runbook("restore-sqlite", &variables);
     let clicks =
@@ -122,7 +117,7 @@ async fn redis_is_restored_after_its_files_were_lost() {
     shorten(&process, "late").await;
     assert!(process.terminate().success());
     server.kill();
-    fs::write(data.join("appendonlydir/appendonly.aof.manifest"), "not a manifest any more").unwrap();
+    fs::write(data.join("appendonlydir/appendonly.aof.manifest"), "not a manifest").unwrap();
 
     follow_runbook("restore-redis", &variables);
     server.restart_with(&["--appendonly", "no"]);

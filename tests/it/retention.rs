@@ -3,16 +3,16 @@
 use std::{path::Path, process::Output, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::{Client, header};
 use serde_json::json;
 use urlshort::{
-    config::StoreOptions,
     link::{Link, options::Options},
-    store::{self, History},
+    store::History,
 };
 
 use crate::support::{
-    FaultyStore, Mood, PATIENCE, Postgres, Process, TestApp, eventually, key, link, sqlite_in, with,
+    FaultyStore, Mood, PATIENCE, Postgres, Process, TestApp, client, eventually, key, link, open, sqlite_in,
+    with,
 };
 
 fn expired(name: &str, ago: jiff::Span) -> Link {
@@ -22,7 +22,7 @@ fn expired(name: &str, ago: jiff::Span) -> Link {
 
 /// Creates links: one expired long ago, one just now, and one with old daily counts.
 async fn fill(url: &str) {
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(&url).await;
     let days = json!({ "2020-01-01": { "people": 1 }, "2020-01-02": { "people": 2 } });
     let history = History { days: serde_json::from_value(days).unwrap(), ..History::default() };
     for (link, history) in [
@@ -33,10 +33,6 @@ async fn fill(url: &str) {
         assert!(store.put_if_absent(link, history).await.unwrap());
     }
     store.close().await;
-}
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
 async fn status(client: &Client, url: String) -> u16 {
@@ -71,7 +67,7 @@ async fn a_service_purges_on_its_own_and_logs_how_much() {
 async fn a_purged_key_is_free_on_every_instance() {
     let server = Postgres::start();
     let url = server.url();
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(&url).await;
     assert!(store.put_if_absent(expired("old", 1.second()), History::default()).await.unwrap());
     store.close().await;
     let other = Process::start(&[("STORE_URL", &url), ("CACHE_TTL", "1h")]);

@@ -6,10 +6,10 @@ use std::{
     sync::OnceLock,
 };
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect::Policy};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Postgres, Process, Redis, sqlite_in};
+use crate::support::{Postgres, Process, Redis, client, sqlite_in};
 
 const TOKEN: &str = "writer-0123456789";
 
@@ -43,7 +43,7 @@ impl Service {
     }
 
     fn new(process: Process) -> Self {
-        Self { process, client: Client::builder().redirect(Policy::none()).build().unwrap() }
+        Self { process, client: client() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

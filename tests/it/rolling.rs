@@ -2,13 +2,14 @@
 
 use std::{fs, process::Command, sync::atomic::Ordering};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Load, PATIENCE, Postgres, Process, Prometheus, Server, eventually, free_port, give_away, on_free_ports,
+    Load, PATIENCE, Postgres, Process, Prometheus, Server, client, eventually, free_port, give_away,
+    on_free_ports,
 };
 
 /// Longer than the proxy takes to notice: two failed polls, 100 ms apart.
@@ -16,9 +17,9 @@ const DRAIN_DELAY: &str = "1s";
 
 /// Two ways for a proxy to stop using an instance that shuts down.
 ///
-/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so it needs no retries. `live` polls
-/// /healthz, which succeeds until the process exits, so it has to retry refused requests on another instance. It retries
-/// a request that was already sent only if it is a GET or HEAD.
+/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so it needs no retries. `live`
+/// polls /healthz, which succeeds until the process exits, so it has to retry refused requests on another instance. It
+/// retries a request that was already sent only if it is a GET or HEAD.
 const PROXY: &str = "
 defaults
   mode http
@@ -99,7 +100,7 @@ fn instance(store: &str, port: u16) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_fails_no_request() {
+async fn a_rolling_restart_causes_no_failed_requests() {
     let postgres = Postgres::start();
     let store = postgres.url();
     let ports = [free_port(), free_port(), free_port()];
@@ -110,7 +111,7 @@ async fn a_rolling_restart_fails_no_request() {
     let prometheus = Prometheus::start_sped_up(&scraped, None);
     proxy.wait_for(3).await;
 
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let request = client.post(format!("http://{}/shorten", proxy.frontends[0]));
     let link: Value =
         request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();

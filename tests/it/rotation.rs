@@ -2,13 +2,12 @@
 
 use std::{fs, sync::atomic::Ordering, time::Duration};
 
-use reqwest::{Client, redirect::Policy};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::support::{Load, PATIENCE, Postgres, Process, eventually};
+use crate::support::{Load, PATIENCE, Postgres, Process, client, eventually};
 
 const NEW_PASSWORD: &str = r#"new "battery" staple"#;
 
@@ -47,7 +46,7 @@ impl Admin {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_change_fails_no_request() {
+async fn a_password_change_causes_no_failed_requests() {
     let postgres = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
@@ -61,7 +60,7 @@ async fn a_password_change_fails_no_request() {
         ("STORE_TIMEOUT", "20s"),
         ("REQUEST_TIMEOUT", "30s"),
     ]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let request = client.post(format!("http://{}/shorten", service.address));
     let link: Value =
         request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();

@@ -247,7 +247,7 @@ async fn exceed(app: &TestApp) -> Response {
 }
 
 #[tokio::test]
-async fn a_client_over_the_limit_gets_a_retry_after() {
+async fn a_client_over_the_limit_is_asked_to_retry_later() {
     let refused = exceed(&limited().await).await;
     let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((1700..=1800).contains(&wait), "{wait}");

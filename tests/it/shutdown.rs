@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, Process, eventually_blocking};
+use crate::support::{PATIENCE, Process, eventually_blocking, sqlite_in};
 
 /// A keep-alive connection for one request after another.
 struct Connection(TcpStream);
@@ -48,7 +48,7 @@ fn is_last(response: &str) -> bool {
 }
 
 #[test]
-fn a_shutdown_under_load_fails_no_accepted_request() {
+fn a_shutdown_under_load_drops_no_accepted_request() {
     for signal in [Signal::TERM, Signal::INT] {
         let process = Process::start(&[("DRAIN_DELAY", "500ms")]);
         let answered = Arc::new(AtomicUsize::new(0));
@@ -162,7 +162,7 @@ fn a_signal_while_the_store_is_opened_exits_cleanly() {
 }
 
 #[test]
-fn the_last_lines_of_the_log_are_written() {
+fn the_last_log_lines_are_written() {
     let process = Process::start(&[]);
     Connection::connect(&process).get("/nothing");
     process.signal(Signal::TERM);
@@ -177,8 +177,7 @@ fn the_last_lines_of_the_log_are_written() {
 #[test]
 fn a_clean_stop_leaves_the_database_in_one_file() {
     let directory = tempfile::tempdir().unwrap();
-    let process =
-        Process::start(&[("STORE_URL", &format!("sqlite:{}", directory.path().join("links.db").display()))]);
+    let process = Process::start(&[("STORE_URL", &sqlite_in(directory.path()))]);
     Connection::connect(&process).get("/nothing");
     assert!(process.terminate().success());
     let files: Vec<_> =

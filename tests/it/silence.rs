@@ -3,20 +3,17 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
-    config::StoreOptions,
     link::Link,
-    store::{self, Change, History},
+    store::{Change, History},
 };
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually, link};
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
+use crate::support::{
+    Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually, link, open,
+};
 
 async fn create(client: &Client, process: &Process) -> StatusCode {
     let request = client.post(process.url("/shorten")).json(&json!({ "url": "https://example.com" }));
@@ -53,7 +50,7 @@ async fn a_dropped_store_call_frees_its_connection() {
     let server = Postgres::start();
     let forwarder = Forwarder::start(server.port).await;
     let url = forwarder.replace_in(&server.url(), server.port);
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(&url).await;
     let day = jiff::civil::date(2026, 6, 1);
     let key = crate::support::key("k");
     for _ in 0..3 {
@@ -89,7 +86,7 @@ async fn a_shutdown_with_a_frozen_database_meets_its_deadline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_a_store_with_a_frozen_database_returns() {
     let mut server = Postgres::start();
-    let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
+    let store = open(&server.url()).await;
     assert!(join_all((0..64).map(|_| store.check())).await.iter().all(Result::is_ok));
     server.freeze();
     let dropped = (0..64).map(|_| timeout(Duration::from_millis(50), store.check()));
@@ -102,7 +99,7 @@ async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);
     let process = Process::start(&[("STORE_URL", &there), ("CACHE_TTL", "1h")]);
-    let editor = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let editor = open(&url).await;
     let client = client();
     let location = async || {
         let response = client.get(process.url("/k")).send().await.unwrap();

@@ -15,19 +15,18 @@ use futures_util::{StreamExt, future::join_all, stream};
 use jiff::civil::date;
 use serde_json::json;
 use urlshort::{
-    config::StoreOptions,
     link::{
         Link, Revision,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
     store::{
-        self, Change, FIRST_NUMBER, History, Secret, Store, StoreError,
+        Change, FIRST_NUMBER, History, Secret, Store, StoreError,
         listing::{Listing, Order},
     },
 };
 
 use self::{blocked::*, counts::*, listing::*, purge::*};
-use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, target, with};
+use crate::support::{Postgres, Redis, RedisCluster, key, link, open, sqlite_in, target, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
@@ -90,7 +89,7 @@ conformance! {
     one_of_many_edits_of_a_version_wins
     a_link_at_the_maximum_version_is_kept_and_deleted_like_any_other
     a_deleted_link_leaves_nothing_behind
-    a_visit_limit_is_exact
+    visits_are_used_up_exactly
     links_are_listed_in_order_page_by_page
     a_filter_finds_the_same_links_in_every_store
     filtered_links_are_listed_page_by_page
@@ -121,10 +120,6 @@ async fn all_instances_share_the_first_secret(store: Arc<dyn Store>) {
     let other = store.secret(Secret([0xff; 32])).await.unwrap();
     assert_eq!(other, secrets[0]);
     assert_eq!(format!("{other:?}"), "[redacted]");
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 /// Returns a link with every option, and with fields that only a newer version knows.

@@ -6,14 +6,13 @@ use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use urlshort::{
-    config::StoreOptions,
     link::Link,
-    store::{self, Change, History, Store, memory::MemoryStore},
+    store::{Change, History, Store, memory::MemoryStore},
 };
 
 use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, assert_error, eventually, key,
-    link, sqlite_in,
+    link, open, sqlite_in,
 };
 
 const WRITE: &str = "writer-0123456789";
@@ -90,10 +89,6 @@ async fn links_are_taken_down_by_host_tag_and_creator(store: Arc<dyn Store>) {
     assert_eq!(take_down(&app, json!({ "by": "anna" })).await.iter().sum::<u64>(), 3);
     assert_eq!(down(&*store, "anna", 3).await, 3);
     app.stop().await;
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,6 @@ use std::{
     num::NonZeroU32,
     path::Path,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
 use jiff::{
@@ -21,15 +20,14 @@ use jiff::{
 use serde_json::{Value, json};
 use urlshort::{
     clicks::DayCounts,
-    config::StoreOptions,
     link::{
         Link,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
-    store::{self, History, Store},
+    store::{History, Store},
 };
 
-use crate::support::{Process, key, link, sqlite_in, target, with};
+use crate::support::{Process, key, link, open, sqlite_in, target, with};
 
 /// Returns the command that runs the program on the store at `url`.
 fn program(url: &str, arguments: &[&str]) -> Command {
@@ -67,10 +65,6 @@ fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap().trim_end().to_owned();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 /// Parses the counts of a day in June 2026 from JSON.

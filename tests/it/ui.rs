@@ -10,9 +10,8 @@ use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use urlshort::store::memory::MemoryStore;
 
-use crate::support::{FaultyStore, Mood, TestApp};
+use crate::support::{BROWSER, FaultyStore, Mood, TestApp};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const WRITE: &str = "0123456789abcdef-write";
 const READ: &str = "0123456789abcdef-read";
 const TOKENS: &str = "anna:0123456789abcdef-write,viewer:0123456789abcdef-read:read";
@@ -195,7 +194,10 @@ async fn a_page_loads_only_what_its_policy_allows() {
     browser.post("/ui/new", &[("url", "https://example.com"), ("key", "k"), ("password", "x")]).await;
     let locked = browser.get("/k").await;
     let policy = locked.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.contains("form-action 'self' http: https:;"), "its form leads on to any target: {policy}");
+    assert!(
+        policy.contains("form-action 'self' http: https:;"),
+        "its form redirects to any target: {policy}"
+    );
     let page = response.text().await.unwrap();
     assert!(!page.contains("style=") && !page.contains(" onclick") && !page.contains("<style"), "{page}");
     let assets = page.split('"').filter(|part| part.starts_with("/ui/assets/"));
@@ -234,7 +236,7 @@ async fn without_the_ui_there_are_only_the_home_and_error_pages() {
 }
 
 #[tokio::test]
-async fn the_key_ui_is_a_link_like_any_other() {
+async fn ui_can_be_a_key_like_any_other() {
     let app = start().await;
     let form = [("url", "https://example.com"), ("key", "ui")];
     assert_eq!(Browser::new(&app).post("/ui/new", &form).await.status(), 303);

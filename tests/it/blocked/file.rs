@@ -2,10 +2,10 @@
 
 use std::{fs, time::Instant};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 
 use super::{TOKENS, WRITE, path_of};
-use crate::support::{Process, eventually_blocking, sqlite_in};
+use crate::support::{Process, client, eventually_blocking, sqlite_in};
 
 /// Three times the interval at which the file is checked.
 const SOON: std::time::Duration = std::time::Duration::from_secs(6);
@@ -46,7 +46,7 @@ fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     let settings = [("STORE_URL", &*store), ("BLOCKED_HOSTS", &*list), ("API_TOKENS", TOKENS)];
     let service = Service {
         process: Process::start(&settings),
-        client: Client::builder().redirect(Policy::none()).build().unwrap(),
+        client: client(),
         runtime: tokio::runtime::Runtime::new().unwrap(),
     };
     assert_eq!(service.shorten("evil", "https://www.evil.example/"), 201);

@@ -5,13 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Method, redirect::Policy};
+use reqwest::{Client, Method};
 use serde_json::json;
 use urlshort::store::{Store, memory::MemoryStore};
 
 use super::{TOKENS, WRITE, block, create, path_of, unblock};
 use crate::support::{
-    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, sqlite_in,
+    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, client, eventually, sqlite_in,
 };
 
 /// The time within which every instance must apply a change.
@@ -25,7 +25,7 @@ struct Instances {
 impl Instances {
     fn start(store: &str) -> Self {
         let start = |_| Process::start(&[("STORE_URL", store), ("API_TOKENS", TOKENS)]);
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         Self { processes: (0..3).map(start).collect(), client }
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn a_link_is_stored_with_its_history(store: Arc<dyn Store>) {
     assert_eq!(june(&store, "k", 1, 30).await, days);
 }
 
-pub(super) async fn a_visit_limit_is_exact(store: Arc<dyn Store>) {
+pub(super) async fn visits_are_used_up_exactly(store: Arc<dyn Store>) {
     let limit = |visits| Options { max_visits: NonZeroU32::new(visits), ..Options::default() };
     let limited = with(limit(10), link("k", "https://example.com"));
     put(&store, [limited.clone(), link("free", "https://example.com")]).await;

@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
-use reqwest::{Client, RequestBuilder, Response, header, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, header};
 use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot, task::JoinHandle};
 use urlshort::{
@@ -20,7 +20,7 @@ use urlshort::{
     store::{Store, memory::MemoryStore},
 };
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, client, eventually};
 
 /// The service, running in this process on a free port.
 ///
@@ -74,7 +74,7 @@ impl TestApp {
             // Dropping the app stops it as well.
             let _ = stopped.await;
         }));
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         Self { address, client, metrics, links, clock, stop, running }
     }
 

@@ -20,12 +20,13 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use reqwest::{Client, redirect::Policy};
 use urlshort::{
-    config::CacheOptions,
+    config::{CacheOptions, StoreOptions},
     link::{Key, Link, Target, options::Options},
     links::Links,
     observability::metrics::Metrics,
-    store::Store,
+    store::{self, Store},
 };
 
 pub(crate) use self::{
@@ -35,12 +36,25 @@ pub(crate) use self::{
     load::Load,
     pgbouncer::PgBouncer,
     postgres::Postgres,
-    process::{PATIENCE, Process},
+    process::{PATIENCE, Process, memory},
     prometheus::{Alertmanager, Prometheus, monitoring},
     redis::{Redis, RedisCluster},
     reference::documented_messages,
     server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
+
+/// The `Accept` header of a browser.
+pub(crate) const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// Returns a client that does not follow redirects.
+pub(crate) fn client() -> Client {
+    Client::builder().redirect(Policy::none()).build().unwrap()
+}
+
+/// Opens the store at `url`.
+pub(crate) async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
+}
 
 /// Returns a link created in January 2026.
 #[track_caller]

@@ -1,4 +1,5 @@
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -189,4 +190,11 @@ fn configure(command: &mut Command, variables: &[(&str, &str)]) {
     command.envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("STORE_URL", "memory:"), ("RATE_LIMIT", "0")]);
     command.envs([("DRAIN_DELAY", "0s")]);
     command.envs(variables.iter().copied());
+}
+
+/// Returns a size in the status of a process, such as `VmHWM`, in bytes.
+pub(crate) fn memory(pid: Pid, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    size.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{exported, import, sqlite_in};
 
-/// Imports a file, with its format detected and named, and checks the links and skipped rows.
+/// Imports a file with its format detected, then named, and checks the links and skipped rows.
 #[track_caller]
 fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) {
     for format in ["auto", format] {
@@ -39,7 +39,7 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
 }
 
 #[test]
-fn yourls() {
+fn exports_of_yourls_are_imported() {
     check(
         include_str!("yourls-table.csv"),
         "yourls",
@@ -73,7 +73,7 @@ fn yourls() {
 }
 
 #[test]
-fn shlink() {
+fn exports_of_shlink_are_imported() {
     check(
         include_str!("shlink.csv"),
         "shlink",
@@ -87,7 +87,7 @@ fn shlink() {
 }
 
 #[test]
-fn kutt() {
+fn exports_of_kutt_are_imported() {
     let expected = [
         json!({"key": "bad", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z",
             "taken_down_at": "2023-01-03T00:00:00.000Z", "undated_clicks": 7}),
@@ -100,7 +100,7 @@ fn kutt() {
 }
 
 #[test]
-fn bitly() {
+fn exports_of_bitly_are_imported() {
     check(
         include_str!("bitly-list.csv"),
         "bitly",
@@ -133,7 +133,7 @@ fn bitly() {
 }
 
 #[test]
-fn chhoto() {
+fn exports_of_chhoto_are_imported() {
     let expected = [
         json!({"key": "docs", "target": "https://example.com/docs", "created_at": "now", "title": "The docs",
             "expires_at": "2030-01-01T00:00:00.000Z", "undated_clicks": 42}),

@@ -7,7 +7,7 @@ use reqwest::header;
 use serde_json::json;
 
 use super::{Browser, READ, TOKENS, WRITE, etag, link, location, start};
-use crate::support::Process;
+use crate::support::{Process, client};
 
 #[tokio::test]
 async fn a_person_edits_takes_down_restores_and_deletes_a_link() {
@@ -122,7 +122,7 @@ async fn a_list_says_when_it_is_empty_and_links_to_its_next_page() {
 #[tokio::test]
 async fn every_change_is_logged_like_one_through_the_api() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     let post = async |path: &str, cookie: &str, form: &[(&str, &str)]| {
         let request = client.post(process.url(path)).header("x-request-id", "id-1").form(form);
         request.header(header::COOKIE, cookie).send().await.unwrap()
