@@ -22,7 +22,7 @@ fn expired(name: &str, ago: jiff::Span) -> Link {
 
 /// Creates links: one expired long ago, one just now, and one with old daily counts.
 async fn fill(url: &str) {
-    let store = open(&url).await;
+    let store = open(url).await;
     let days = json!({ "2020-01-01": { "people": 1 }, "2020-01-02": { "people": 2 } });
     let history = History { days: serde_json::from_value(days).unwrap(), ..History::default() };
     for (link, history) in [

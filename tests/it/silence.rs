@@ -99,7 +99,7 @@ async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);
     let process = Process::start(&[("STORE_URL", &there), ("CACHE_TTL", "1h")]);
-    let editor = open(&url).await;
+    let editor = open(url).await;
     let client = client();
     let location = async || {
         let response = client.get(process.url("/k")).send().await.unwrap();
