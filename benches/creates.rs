@@ -1,7 +1,7 @@
-//! Durable creates on SQLite: this service's group commit beside one commit for each link.
+//! Durable creates on SQLite: this service's group commit compared with one commit per link.
 //!
-//! `cargo bench --bench creates` prints links per second for 1, 8 and 64 clients, as medians of rounds in which the
-//! two take turns on the same disk. Both wait for the fsync (`synchronous=FULL`) before a link counts.
+//! `cargo bench --bench creates` prints links per second for 1, 8 and 64 clients. Each figure is the median of rounds
+//! that alternate between the two on the same disk. Both wait for the fsync (`synchronous=FULL`) before a link counts.
 
 use std::{
     path::Path,
@@ -48,7 +48,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Links per second through the service's own store.
+/// Returns links per second through the service's own store.
 fn group_commit(directory: &Path, clients: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -74,7 +74,7 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
     })
 }
 
-/// Links per second with a transaction for each, into a file that the store itself has made.
+/// Returns links per second with one transaction per link, in a file created by the store.
 fn commit_each(directory: &Path, clients: usize) -> f64 {
     let path = directory.join("single.db");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -110,7 +110,7 @@ fn rate(count: &AtomicU64, start: Instant) -> f64 {
     count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// A link with a key that no other has.
+/// Returns a link with a unique key.
 fn new_link() -> Link {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);

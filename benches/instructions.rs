@@ -1,8 +1,8 @@
-//! How many instructions one redirect takes in user space, whatever else the machine is doing.
+//! User-space instructions per redirect, independent of the load of the machine.
 //!
-//! `cargo bench --bench instructions` needs valgrind (Debian package of that name), whose callgrind counts repeatably
-//! where times do not. Each store is run twice with a different number of redirects; start and end cancel out in the
-//! difference. `URLSHORT=path/to/another/build` measures that one, which is how a change is compared with what was before.
+//! `cargo bench --bench instructions` needs valgrind: the counts of callgrind are repeatable, unlike times. Each store
+//! is run twice with a different number of redirects, so that startup and shutdown cancel out in the difference.
+//! `URLSHORT=path/to/another/build` measures that build, to compare a change with the state before it.
 
 use std::{
     env,
@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-/// As many requests are under way at a time, so that going to sleep and waking up is shared as under load.
+/// Requests in flight at a time, so that wake-ups are shared as they are under load.
 const CONNECTIONS: usize = 32;
 
 /// Requests on each connection in the short run and in the long one.
@@ -23,7 +23,7 @@ const REQUESTS: [usize; 2] = [50, 350];
 
 const KEY: &str = "q0V8fYz";
 
-/// What a usual browser sends of what the service looks at.
+/// A request with the headers of a typical browser that the service reads.
 const REQUEST: &str = "GET /q0V8fYz HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nReferer: https://news.example.com/\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\r\n";
 
@@ -40,7 +40,7 @@ fn main() {
     }
 }
 
-/// Instructions of a whole run with so many redirects on each connection.
+/// Returns the instructions of a run with `requests` redirects on each connection.
 fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> f64 {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let mut command = Command::new("valgrind");
@@ -48,7 +48,7 @@ fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> 
     command.envs([("HOST", "127.0.0.1"), ("PORT", &port.to_string()), ("STORE_URL", store)]);
     command.stdout(fs::File::create(directory.join("access.log")).expect("a log file"));
     let mut server = command.stderr(Stdio::piped()).spawn().expect("valgrind is installed");
-    make_link(&mut server, port);
+    create_link(&mut server, port);
     let connect = |_| TcpStream::connect(("127.0.0.1", port)).expect("a connection");
     let mut connections: Vec<_> = (0..CONNECTIONS).map(connect).collect();
     for _ in 0..requests {
@@ -56,8 +56,8 @@ fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> 
             connection.write_all(REQUEST.as_bytes()).expect("a request");
         }
         for connection in &mut connections {
-            let answer = read_answer(connection);
-            assert!(answer.starts_with("HTTP/1.1 302"), "{answer}");
+            let response = read_response(connection);
+            assert!(response.starts_with("HTTP/1.1 302"), "{response}");
         }
     }
     drop(connections);
@@ -69,11 +69,11 @@ fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> 
         number.trim().parse().ok()
     });
     assert!(server.wait().is_ok_and(|status| status.success()));
-    collected.expect("what callgrind has counted")
+    collected.expect("a count by callgrind")
 }
 
-/// Waits for the server and makes the link that is followed.
-fn make_link(server: &mut Child, port: u16) {
+/// Waits for the server and creates the link to follow.
+fn create_link(server: &mut Child, port: u16) {
     let body = format!("key={KEY}&url=https://example.com/some/path");
     let mut connection = loop {
         assert!(server.try_wait().expect("a process").is_none(), "the server does not start");
@@ -88,14 +88,14 @@ fn make_link(server: &mut Child, port: u16) {
          Content-Length: {length}\r\n\r\n"
     );
     connection.write_all((head + &body).as_bytes()).expect("a request");
-    // The store keeps it from one run to the next.
-    let answer = read_answer(&mut connection);
-    assert!(["201", "409"].contains(&&answer[9..12]), "{answer}");
+    // The store may have the link from a previous run.
+    let response = read_response(&mut connection);
+    assert!(["201", "409"].contains(&&response[9..12]), "{response}");
 }
 
-/// One answer, as far as it comes in one piece: all that are asked for here are short.
-fn read_answer(connection: &mut TcpStream) -> String {
-    let mut answer = [0; 4096];
-    let length = connection.read(&mut answer).expect("an answer");
-    String::from_utf8_lossy(&answer[..length]).into_owned()
+/// Reads a response, which is short enough to arrive in one piece.
+fn read_response(connection: &mut TcpStream) -> String {
+    let mut response = [0; 4096];
+    let length = connection.read(&mut response).expect("a response");
+    String::from_utf8_lossy(&response[..length]).into_owned()
 }

@@ -1,7 +1,7 @@
-//! What one redirect costs inside the process: the service with its whole middleware, without a socket, and what of that
-//! is for counting the visit.
+//! The cost of one redirect inside the process, and how much of it is for counting the visit.
 //!
-//! `cargo bench --bench redirect`. The cost on a socket, side by side with nginx, is what `cargo bench --bench cost` shows.
+//! `cargo bench --bench redirect` measures the service with all its middleware, but without a socket. `cargo bench
+//! --bench cost` measures it on a socket, side by side with nginx.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 
@@ -25,7 +25,7 @@ use urlshort::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What a usual browser says of itself.
+/// The user agent of a typical browser.
 const AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
 const REFERER: &str = "https://news.example.com/";
 
@@ -51,7 +51,7 @@ fn redirects(criterion: &mut Criterion) {
         };
         let service = App::new(&config, dependencies).expect("no file is needed").public_service();
         let service = service.for_peer(IpAddr::from([127, 0, 0, 1]));
-        // HEAD and what is not there take the long way, through the router.
+        // HEAD requests and unknown keys go through the router.
         for (method, path, status) in [
             (Method::GET, "/q0V8fYz", StatusCode::FOUND),
             (Method::HEAD, "/q0V8fYz", StatusCode::FOUND),
@@ -63,15 +63,15 @@ fn redirects(criterion: &mut Criterion) {
                     let request = Request::builder().method(method.clone()).uri(path);
                     let request = request.header(header::USER_AGENT, AGENT).header(header::REFERER, REFERER);
                     let request = request.body(Body::empty()).expect("a request");
-                    let answer = runtime.block_on(service.clone().call(request));
-                    assert!(black_box(answer).is_ok_and(|answer| answer.status() == status));
+                    let response = runtime.block_on(service.clone().call(request));
+                    assert!(black_box(response).is_ok_and(|response| response.status() == status));
                 });
             });
         }
     }
 }
 
-/// Telling who visits, and adding it to what waits for the store.
+/// Measures how long it takes to classify a visitor and queue the click.
 fn counting(criterion: &mut Criterion) {
     let clicks = Clicks::new(&Metrics::new());
     let link = link();
@@ -79,7 +79,7 @@ fn counting(criterion: &mut Criterion) {
     headers.insert(header::USER_AGENT, AGENT.parse().expect("a header"));
     headers.insert(header::REFERER, REFERER.parse().expect("a header"));
     let day = jiff::civil::date(2026, 6, 1);
-    criterion.bench_function("of that, counting the visit", |bencher| {
+    criterion.bench_function("counting the visit", |bencher| {
         bencher.iter(|| clicks.record(black_box(&link), day, visitor(black_box(&headers))));
     });
 }

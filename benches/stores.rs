@@ -1,8 +1,8 @@
-//! A million links in each store: creates and uncached reads, beside what the server's own tool reaches.
+//! Creates and uncached reads of a million links in each store, compared with the server's own benchmark tool.
 //!
-//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server of its own in temporary directories, both as
-//! durable as they can be (`fsync=on`; `appendfsync always`). 64 clients at a time; pgbench prepares the same statement
-//! for one link, redis-benchmark sends the same script and the same read. `LINKS=10000` makes it a short run.
+//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both as durable as
+//! they can be (`fsync=on`; `appendfsync always`). It uses 64 clients at a time. pgbench prepares the same statement
+//! for one link; redis-benchmark sends the same script and the same read. `LINKS=10000` is a short run.
 
 use std::{
     process::{Command, Stdio},
@@ -22,7 +22,7 @@ use urlshort::{
 
 #[path = "../tests/it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use the rest of it")]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 mod support;
 
 #[global_allocator]
@@ -40,7 +40,7 @@ struct Rates {
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
 fn main() {
-    // cargo passes --bench; anything else would be a filter, and there is one benchmark only.
+    // Ignore arguments: cargo passes --bench, and with a single benchmark there is nothing to filter.
     let links = std::env::var("LINKS").map_or(1_000_000, |links| links.parse().expect("LINKS is a number"));
     println!("{:<20} {:>12} {:>12}   ({links} links, {CLIENTS} clients)", "", "creates/s", "reads/s");
     let directory = tempfile::tempdir().expect("a temporary directory");
@@ -48,11 +48,11 @@ fn main() {
 
     let server = support::Postgres::start_with(|_| vec!["fsync=on".into(), "shared_buffers=512MB".into()]);
     let ours = rates(&server.url(), links);
-    print_beside("postgres", &ours, "pgbench", &pgbench(&server, links));
+    print_comparison("postgres", &ours, "pgbench", &pgbench(&server, links));
 
     let server = support::Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let ours = rates(&server.url(), links);
-    print_beside("redis", &ours, "redis-benchmark", &redis_benchmark(&server, links));
+    print_comparison("redis", &ours, "redis-benchmark", &redis_benchmark(&server, links));
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
@@ -61,7 +61,7 @@ fn print(name: &str, rates: &Rates) {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
-fn print_beside(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
+fn print_comparison(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
     print(name, ours);
     print(tool_name, tool);
     let percent = |ours: f64, tool: f64| ours / tool * 100.0;
@@ -69,7 +69,7 @@ fn print_beside(name: &str, ours: &Rates, tool_name: &str, tool: &Rates) {
     println!("{:<20} {creates:>10.0} % {reads:>10.0} %", "  of that");
 }
 
-/// What the service's own store reaches, without a cache.
+/// Measures the service's own store, without a cache.
 fn rates(url: &str, links: u64) -> Rates {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -92,7 +92,7 @@ fn rates(url: &str, links: u64) -> Rates {
         let start = Instant::now();
         let reads = rate(&store, move |store| async move {
             let number = rand::rng().random_range(0..links);
-            assert!(store.get(&key(number)).await.expect("an answer").is_some());
+            assert!(store.get(&key(number)).await.expect("a response").is_some());
             start.elapsed() < READING
         });
         let rates = Rates { creates, reads: reads.await };
@@ -101,7 +101,7 @@ fn rates(url: &str, links: u64) -> Rates {
     })
 }
 
-/// How often a second `call` is made by all clients together, until it says that it is enough.
+/// Returns the calls per second of all clients together, until `call` returns false.
 async fn rate<F: Future<Output = bool> + Send>(
     store: &Arc<dyn Store>,
     call: impl Fn(Arc<dyn Store>) -> F + Clone + Send + 'static,
@@ -161,7 +161,7 @@ fn redis_benchmark(server: &support::Redis, links: u64) -> Rates {
         let mut benchmark = Command::new("redis-benchmark");
         benchmark.args(["-h", "127.0.0.1", "-p", &server.port.to_string(), "-c", &CLIENTS.to_string()]);
         benchmark.args(["-n", &links.to_string(), "-r", &links.to_string()]);
-        // Of the lines that overwrite each other, the last is the result.
+        // Lines of progress overwrite each other; the last one is the result.
         number_before(&output(benchmark.args(arguments)), " requests per second")
     };
     let script = include_str!("../src/store/redis/put.lua");
@@ -195,11 +195,11 @@ fn output(command: &mut Command) -> String {
 }
 
 fn number_after(text: &str, mark: &str) -> f64 {
-    let rest = text.split_once(mark).expect("the tool says how fast it was").1;
+    let rest = text.split_once(mark).expect("the tool prints its rate").1;
     rest.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
 }
 
 fn number_before(text: &str, mark: &str) -> f64 {
-    let before = text.rsplit_once(mark).expect("the tool says how fast it was").0;
+    let before = text.rsplit_once(mark).expect("the tool prints its rate").0;
     before.split_whitespace().next_back().and_then(|number| number.parse().ok()).expect("a number")
 }

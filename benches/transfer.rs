@@ -1,7 +1,7 @@
-//! Links in and out of SQLite: how fast, and with how much memory.
+//! The speed and memory of imports to and exports from SQLite.
 //!
-//! `cargo bench --bench transfer` runs the program itself on ten thousand and on a million links of about 300 bytes, and
-//! prints links per second and the most memory that the process has had (`VmHWM`).
+//! `cargo bench --bench transfer` runs the program on ten thousand and on a million links of about 300 bytes, and
+//! prints links per second and the peak memory of the process (`VmHWM`).
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use std::{
 
 const LINKS: [usize; 2] = [10_000, 1_000_000];
 
-/// Lines that no pipe holds: as long as so many are left to read, the program is not at its end.
+/// More lines than a pipe holds: while as many are left to read, the program is still running.
 const MARGIN: usize = 2_000;
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
@@ -37,7 +37,7 @@ fn main() {
 fn write_links(file: &Path, links: usize) {
     let mut file = BufWriter::new(File::create(file).expect("a file"));
     for number in 0..links {
-        // Keys in no order, as they are in any store.
+        // Keys in no particular order, as in any store.
         let key = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         writeln!(
             file,
@@ -64,10 +64,10 @@ fn import(directory: &Path, file: &Path, links: usize) -> (f64, f64) {
         .expect("a process");
     let mut input = child.stdin.take().expect("a pipe");
     std::io::copy(&mut File::open(file).expect("a file"), &mut input).expect("a program that reads");
-    // All but what a pipe holds was read.
+    // Everything but what the pipe holds was read.
     let peak = peak(&child);
     drop(input);
-    assert!(child.wait().expect("an end").success());
+    assert!(child.wait().expect("an exit status").success());
     (links as f64 / start.elapsed().as_secs_f64(), peak)
 }
 
@@ -83,14 +83,14 @@ fn export(directory: &Path, links: usize) -> (f64, f64) {
         line.clear();
         assert!(output.read_until(b'\n', &mut line).expect("a line") > 0);
     }
-    assert!(child.wait().expect("an end").success());
+    assert!(child.wait().expect("an exit status").success());
     (links as f64 / start.elapsed().as_secs_f64(), last_peak)
 }
 
-/// The most memory that the process has had, in MiB.
+/// Returns the peak memory of the process, in MiB.
 fn peak(child: &Child) -> f64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a process that runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a running process");
     let kib: f64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
     kib / 1024.0
 }

@@ -191,7 +191,7 @@ fn days_since(select: &str) -> String {
     format!("{select} WHERE key = ? AND day BETWEEN {} AND {}", FIRST_DAY - 24, FIRST_DAY + 5)
 }
 
-/// Runs the statements of `rows::add` for each facet.
+/// Adds each facet with its own statements.
 fn add_before(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     let add = |kind: &str, value: &str, count: u64| {
         if !db.prepare_cached("SELECT 1 FROM links WHERE key = ?")?.exists([delta.key])? {
@@ -220,7 +220,7 @@ fn add_before(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     delta.referrers.iter().try_for_each(|(host, count)| add("referrer", host, *count))
 }
 
-/// Adds to a link's clicks, unless the link has gone. Visits by bots alone leave an existing row unwritten.
+/// Adds to a link's clicks, unless the link is gone. Visits by bots alone don't write an existing row.
 fn add_clicks(db: &Connection, delta: &Delta<'_>) -> Result<bool> {
     let is_known = if delta.clicks == 0 {
         let mut known = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;

@@ -166,7 +166,7 @@ fn create(writer: &mut Connection, layout: &Layout, keys: &[String]) {
     }
 }
 
-/// Returns the size of the file once it holds everything that the log holds.
+/// Moves the log into the file and returns the size of the file.
 fn size(writer: &Connection, path: &Path) -> u64 {
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).expect("a checkpoint");
     fs::metadata(path).expect("the file").len()
@@ -211,7 +211,7 @@ fn reads(layout: &Layout, path: &Path, keys: &[String], clicked: &HashSet<&str>)
 fn read(reader: &Connection, sql: &str, parameters: impl Params) -> usize {
     let mut statement = reader.prepare_cached(sql).expect("a statement");
     let columns = statement.column_count();
-    let mut rows = statement.query(parameters).expect("an answer");
+    let mut rows = statement.query(parameters).expect("a result");
     let mut count = 0;
     while let Some(row) = rows.next().expect("a row") {
         count += 1;

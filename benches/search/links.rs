@@ -19,7 +19,7 @@ use crate::support;
 /// Clients that create links at the same time.
 pub(crate) const CLIENTS: usize = 64;
 
-/// One of this many links was clicked.
+/// One in this many links was clicked.
 const CLICKED: usize = 10;
 
 pub(crate) struct Links {
@@ -27,7 +27,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// `count` links, one per second until now.
+    /// Returns `count` links, created one per second until now.
     pub(crate) fn new(count: u64) -> Self {
         let age = i64::try_from(count).expect("a number of links").seconds();
         let first = Timestamp::now() - age;
@@ -44,7 +44,7 @@ impl Links {
         let mut link = Link::new(
             support::key(&key),
             support::target(&target),
-            self.first + i64::try_from(number).expect("a number of a link").seconds(),
+            self.first + i64::try_from(number).expect("a link number").seconds(),
         );
         let tag = format!("tag-{:02}", rng.random_range(0..20));
         let creators = ["public", "anna", "ci"];

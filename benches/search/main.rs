@@ -1,10 +1,12 @@
-//! Filters over a million links: the time to the first page and to the end, redirects beside a search and beside a take-down
-//! of 10,000 links, and the price of the index on targets.
+//! Filters over a million links: the time to the first page and to the end.
 //!
-//! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table for
-//! each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.
-//! `LINKS=100000` makes it a short run, `STORES=sqlite,redis` leaves stores out. `ONLY=purge` measures redirects beside a
-//! purge of 100,000 expired links instead, and prints them below those of an undisturbed run.
+//! It also measures redirects during a search and during a take-down of 10,000 links, and the cost of the index on
+//! targets.
+//!
+//! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table
+//! for each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth was clicked.
+//! `LINKS=100000` is a short run, `STORES=sqlite,redis` leaves out a store. `ONLY=purge` instead measures redirects
+//! during a purge of 100,000 expired links, and prints them below those of an undisturbed run.
 
 #![expect(clippy::print_stdout, reason = "the tables are what the benchmark is for")]
 
@@ -32,7 +34,7 @@ use self::links::Links;
 
 #[path = "../../tests/it/support/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "the tests use the rest of it")]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 mod support;
 
 #[global_allocator]
@@ -76,7 +78,7 @@ fn main() {
                 let server = support::Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
                 measure(&server.url(), links, None);
             }
-            other => eprintln!("{other} is no store"),
+            other => eprintln!("unknown store '{other}'"),
         }
     }
 }
@@ -130,7 +132,7 @@ fn measure(url: &str, count: u64, drop_index: Option<&dyn Fn()>) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "there are no quadrillions of links")]
+#[expect(clippy::cast_precision_loss, reason = "nobody has quadrillions of links")]
 fn range_len(range: &std::ops::Range<u64>) -> f64 {
     (range.end - range.start) as f64
 }
@@ -141,7 +143,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&options).await.expect("a store")
 }
 
-/// Each filter alone, and some together.
+/// Returns each filter alone, and some combinations.
 fn filters(links: &Links, count: u64) -> Vec<(&'static str, Order, Filter)> {
     let none = Filter::default();
     let search = |text: &str| Filter { search: text.parse().ok(), ..none.clone() };

@@ -1,4 +1,4 @@
-//! Redirects of the real program beside a purge of expired links.
+//! Redirects of the real program during a purge of expired links.
 
 use std::{
     ops::Range,
@@ -25,7 +25,7 @@ use crate::{
 /// Links that are purged while redirects are measured.
 const EXPIRED: u64 = 100_000;
 
-/// The longest time for a sweep.
+/// The time limit for a sweep.
 const LIMIT: Duration = Duration::from_mins(10);
 
 pub(crate) fn report(url: &str, links: &Links, count: u64) {
@@ -52,7 +52,7 @@ pub(crate) fn report(url: &str, links: &Links, count: u64) {
         let (is_over, start) = (AtomicBool::new(false), Instant::now());
         let (times, purged) = thread::scope(|scope| {
             let purged = scope.spawn(|| {
-                let purged = wait_for_the_end(&metrics);
+                let purged = wait_for_sweep(&metrics);
                 is_over.store(true, Ordering::Relaxed);
                 purged
             });
@@ -76,10 +76,10 @@ async fn put_expired(links: &Links, store: &Arc<dyn Store>, numbers: Range<u64>)
     assert_eq!(failed.count().await, 0, "links could not be created");
 }
 
-/// Returns the number of links that the first complete sweep has removed.
-fn wait_for_the_end(metrics: &str) -> u64 {
+/// Waits for the first complete sweep and returns the number of links that it deleted.
+fn wait_for_sweep(metrics: &str) -> u64 {
     runtime().block_on(support::eventually(LIMIT, async || {
-        let text = reqwest::get(metrics).await.expect("an answer").text().await.expect("a body");
+        let text = reqwest::get(metrics).await.expect("a response").text().await.expect("a body");
         let value = |name: &str| -> u64 {
             let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.expect("the metric").parse().expect("a whole number")

@@ -1,4 +1,4 @@
-//! Redirects of the real program: alone, beside a client that searches without a pause, and beside a take-down.
+//! Redirects of the real program: alone, during searches without a pause, and during a take-down.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,13 +15,13 @@ use urlshort::{link::Link, store::History};
 
 use crate::{links::Links, open, runtime, support};
 
-/// Redirects in a row of the table, unless something beside them takes longer.
+/// Redirects per row of the table, unless the background work takes longer.
 pub(crate) const REDIRECTS: usize = 20_000;
 
 /// Links that are taken down at a time.
 const TAKEN_DOWN: u64 = 10_000;
 
-/// What is followed: a name, the size of the cache, and whether any link is, or the same one again and again.
+/// What is followed: a name, the size of the cache, and `true` for random links instead of the same one.
 pub(crate) const KINDS: [(&str, &str, bool); 2] =
     [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 
@@ -30,9 +30,9 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 const TOKEN: &str = "a-token-of-the-benchmark";
 
-/// What happens beside the redirects.
+/// The work in the background of the redirects.
 #[derive(Clone, Copy)]
-enum Beside {
+enum Background {
     Nothing,
     Searches,
     TakeDown,
@@ -46,14 +46,14 @@ pub(crate) fn report(url: &str, links: &Links, count: u64) {
         let process = support::Process::start(&[&settings[..], &[("CACHE_BYTES", cache)]].concat());
         let key =
             || if is_cold { links.link(rand::rng().random_range(0..count)).key } else { links.link(1).key };
-        for beside in [Beside::Nothing, Beside::Searches, Beside::TakeDown] {
-            if matches!(beside, Beside::TakeDown) {
+        for background in [Background::Nothing, Background::Searches, Background::TakeDown] {
+            if matches!(background, Background::TakeDown) {
                 put_evil_links(url, is_cold);
             }
             let (stop, calls, start) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
-            let times = thread::scope(|scope| match beside {
-                Beside::Nothing => follow(&process, &key, |followed| followed == REDIRECTS),
-                Beside::Searches => {
+            let times = thread::scope(|scope| match background {
+                Background::Nothing => follow(&process, &key, |followed| followed == REDIRECTS),
+                Background::Searches => {
                     let url = process.url("/api/v1/links?search=haystack");
                     let (stop, calls) = (&stop, &calls);
                     scope.spawn(move || search(&url, stop, calls));
@@ -61,17 +61,17 @@ pub(crate) fn report(url: &str, links: &Links, count: u64) {
                     stop.store(true, Ordering::Relaxed);
                     times
                 }
-                Beside::TakeDown => {
+                Background::TakeDown => {
                     let url = process.url("/api/v1/links/take-down");
                     let (stop, calls) = (&stop, &calls);
                     scope.spawn(move || take_down(&url, stop, calls));
                     follow(&process, &key, |_| stop.load(Ordering::Relaxed))
                 }
             });
-            let name = match beside {
-                Beside::Nothing => name.into(),
-                Beside::Searches => format!("{name}, searched"),
-                Beside::TakeDown => format!("{name}, take-down"),
+            let name = match background {
+                Background::Nothing => name.into(),
+                Background::Searches => format!("{name}, searched"),
+                Background::TakeDown => format!("{name}, take-down"),
             };
             print_row(&name, &times, calls.into_inner(), start.elapsed());
         }
@@ -85,7 +85,7 @@ fn search(url: &str, stop: &AtomicBool, searched: &AtomicU64) {
         let (client, mut cursor) = (Client::new(), String::new());
         while !stop.load(Ordering::Relaxed) {
             let page =
-                client.get(format!("{url}{cursor}")).bearer_auth(TOKEN).send().await.expect("an answer");
+                client.get(format!("{url}{cursor}")).bearer_auth(TOKEN).send().await.expect("a response");
             let page: Value = page.error_for_status().expect("a page").json().await.expect("a body");
             cursor = page["next"].as_str().map_or_else(String::new, |next| format!("&cursor={next}"));
             searched.fetch_add(1, Ordering::Relaxed);
@@ -114,11 +114,12 @@ fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     let taken = runtime().block_on(async {
         let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);
         loop {
-            let answer = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("an answer");
-            let answer: Value = answer.error_for_status().expect("a result").json().await.expect("a body");
+            let response = client.post(url).bearer_auth(TOKEN).json(&body).send().await.expect("a response");
+            let response: Value =
+                response.error_for_status().expect("a result").json().await.expect("a body");
             calls.fetch_add(1, Ordering::Relaxed);
-            taken += answer["done"].as_u64().unwrap_or_default();
-            match answer["next"].as_str() {
+            taken += response["done"].as_u64().unwrap_or_default();
+            match response["next"].as_str() {
                 Some(next) => body["cursor"] = next.into(),
                 None => break taken,
             }
@@ -129,14 +130,17 @@ fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
 }
 
 pub(crate) fn print_header() {
-    println!("\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}", "redirects", "p50", "p99", "max", "beside", "seconds");
+    println!(
+        "\n{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "redirects", "p50", "p99", "max", "other ops", "seconds"
+    );
 }
 
-/// Prints percentiles of sorted times, and the number of things that were done beside the redirects.
-pub(crate) fn print_row(name: &str, times: &[f64], beside: u64, elapsed: Duration) {
+/// Prints percentiles of sorted times, and the number of background operations.
+pub(crate) fn print_row(name: &str, times: &[f64], background: u64, elapsed: Duration) {
     let at = |share: f64| percentile(times, share);
     println!(
-        "{name:<32} {:>6.2} ms {:>6.2} ms {:>6.2} ms {beside:>9} {:>9.1}",
+        "{name:<32} {:>6.2} ms {:>6.2} ms {:>6.2} ms {background:>9} {:>9.1}",
         at(0.5),
         at(0.99),
         at(1.0),
@@ -144,7 +148,7 @@ pub(crate) fn print_row(name: &str, times: &[f64], beside: u64, elapsed: Duratio
     );
 }
 
-/// Follows links until `is_enough`, and returns how long each took, in milliseconds, sorted.
+/// Follows links until `is_enough`; returns the sorted durations in milliseconds.
 pub(crate) fn follow(
     process: &support::Process,
     key: &dyn Fn() -> urlshort::link::Key,
@@ -158,7 +162,7 @@ pub(crate) fn follow(
             let url = process.url(&format!("/{}", key()));
             thread::sleep(PAUSE);
             let start = Instant::now();
-            client.get(url).send().await.expect("an answer");
+            client.get(url).send().await.expect("a response");
             times.push(start.elapsed().as_secs_f64() * 1000.0);
         }
         times.sort_unstable_by(f64::total_cmp);

@@ -1,5 +1,6 @@
-//! A real Prometheus watches the real service while its store breaks, and a real Alertmanager tells who has to know.
-//! Time passes faster for the rules and routes, which are otherwise those of the repository.
+//! Alerting end to end: a real Prometheus and Alertmanager watch the real service while its store breaks.
+//!
+//! They use this repository's rules and routes, with shortened durations.
 
 use std::{
     io::Write,
@@ -13,7 +14,7 @@ use axum::{
     extract::{Path, State},
     routing::post,
 };
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -23,50 +24,57 @@ use tokio::{
 
 use crate::{
     monitoring::dashboard_expressions,
-    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, eventually},
+    support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, client, eventually},
 };
 
-/// Stands for the pager and the tracker: keeps `receiver alertname status` of whatever it is told.
+/// A stand-in for the pager and the tracker, which records `receiver alertname status`.
 #[derive(Clone, Default)]
 struct Receivers(Arc<Mutex<Vec<String>>>);
 
 impl Receivers {
-    /// Begins to listen, and returns where.
+    /// Starts listening and returns the address.
     async fn start(&self) -> String {
-        async fn take(
-            State(Receivers(told)): State<Receivers>,
+        async fn record(
+            State(Receivers(received)): State<Receivers>,
             Path(receiver): Path<String>,
             notification: String,
         ) {
             let notification: Value = serde_json::from_str(&notification).unwrap();
             for alert in notification["alerts"].as_array().unwrap() {
                 let name = alert["labels"]["alertname"].as_str().unwrap();
-                told.lock().unwrap().push(format!("{receiver} {name} {}", alert["status"].as_str().unwrap()));
+                received
+                    .lock()
+                    .unwrap()
+                    .push(format!("{receiver} {name} {}", alert["status"].as_str().unwrap()));
             }
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let router = Router::new().route("/{receiver}", post(take)).with_state(self.clone());
+        let router = Router::new().route("/{receiver}", post(record)).with_state(self.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         address
     }
 
-    fn told(&self) -> Vec<String> {
+    fn received(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
     async fn wait_for(&self, notification: &str) {
         eventually(PATIENCE, async || {
-            let told = self.told();
-            if told.iter().any(|told| told == notification) { Ok(()) } else { Err((notification, told)) }
+            let received = self.received();
+            if received.iter().any(|other| other == notification) {
+                Ok(())
+            } else {
+                Err((notification, received))
+            }
         })
         .await;
     }
 }
 
-/// Requests of all kinds, up to 20 a second from each of so many clients, until it is dropped.
+/// Sends requests of all kinds until dropped, up to 20 per second and client.
 fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let (link, base) = (process.url(&format!("/{key}")), process.url(""));
     let mut load = JoinSet::new();
     for worker in 0..clients {
@@ -86,7 +94,7 @@ fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
                     4 => client.post(format!("{base}/shorten")).body("nonsense"),
                     _ => client.get(&link),
                 };
-                // What comes of it is Prometheus' business.
+                // Prometheus judges the outcome.
                 let _ = request.send().await;
             }
         });
@@ -100,7 +108,7 @@ async fn shorten(process: &Process) -> String {
     link["key"].as_str().unwrap().to_owned()
 }
 
-/// Makes each look-up wait for about 400 ms, again and again, until it is dropped.
+/// Locks the table of links for 400 ms at a time, until dropped.
 fn slow_store(postgres: &Postgres) -> impl Drop {
     struct Locks(std::process::Child);
     impl Drop for Locks {
@@ -121,15 +129,15 @@ fn slow_store(postgres: &Postgres) -> impl Drop {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
+async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     let mut postgres = Postgres::start();
     let store = postgres.url();
-    // Without a cache each redirect needs the store; with one, as usual, most do not.
+    // Without a cache every redirect needs the store; with one, most do not.
     let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
     let cached = Process::start(&[("STORE_URL", &store)]);
     let receivers = Receivers::default();
-    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
-    let prometheus = Prometheus::start_in_a_hurry(&[&bare.address, &cached.address], Some(&alertmanager));
+    let alertmanager = Alertmanager::start_sped_up(&receivers.start().await);
+    let prometheus = Prometheus::start_sped_up(&[&bare.address, &cached.address], Some(&alertmanager));
     let key = shorten(&bare).await;
     let _load = [mixed_load(16, &bare, &key), mixed_load(1, &cached, &key)];
 
@@ -146,7 +154,7 @@ async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
     prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
     receivers.wait_for("page ErrorBudgetBurn1h resolved").await;
 
-    // Answers are redirects, and late.
+    // Responses are still redirects, but late.
     let locks = slow_store(&postgres);
     let late = "sum(rate(http_request_duration_seconds_count{outcome=\"redirect\",route=\"/{key}\"}[2s])) \
                 - sum(rate(http_request_duration_seconds_bucket{outcome=\"redirect\",route=\"/{key}\",le=\"0.2\"}[2s])) \
@@ -158,18 +166,18 @@ async fn a_store_that_stops_or_slows_down_pages_and_its_recovery_resolves() {
 
     every_dashboard_shows_something(&prometheus).await;
     every_rule_works(&prometheus).await;
-    promtool_finds_nothing_to_say(&bare).await;
+    promtool_accepts_the_metrics(&bare).await;
 }
 
 async fn every_dashboard_shows_something(prometheus: &Prometheus) {
     for expression in dashboard_expressions() {
-        let asked = expression
+        let query = expression
             .replace("$__rate_interval", "2m")
             .replace("$job", "urlshort")
             .replace("$instance", ".*");
-        assert!(!asked.contains('$'), "{asked}");
-        let values = prometheus.query(&asked).await;
-        assert!(values.iter().any(|value| value.is_finite()), "{asked} shows nothing: {values:?}");
+        assert!(!query.contains('$'), "{query}");
+        let values = prometheus.query(&query).await;
+        assert!(values.iter().any(|value| value.is_finite()), "{query} shows nothing: {values:?}");
     }
 }
 
@@ -179,7 +187,7 @@ async fn every_rule_works(prometheus: &Prometheus) {
     }
 }
 
-async fn promtool_finds_nothing_to_say(process: &Process) {
+async fn promtool_accepts_the_metrics(process: &Process) {
     let metrics = Client::new().get(process.url("/metrics")).send().await.unwrap().bytes().await.unwrap();
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
@@ -190,28 +198,28 @@ async fn promtool_finds_nothing_to_say(process: &Process) {
         .unwrap();
     promtool.stdin.take().unwrap().write_all(&metrics).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success() && said.is_empty(), "{said}");
+    let messages = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && messages.is_empty(), "{messages}");
 }
 
 #[tokio::test]
-async fn pages_and_tickets_reach_their_receivers_and_an_inhibited_ticket_nobody() {
+async fn pages_and_tickets_reach_their_receivers_and_inhibited_tickets_reach_nobody() {
     let receivers = Receivers::default();
-    let alertmanager = Alertmanager::start_in_a_hurry(&receivers.start().await);
+    let alertmanager = Alertmanager::start_sped_up(&receivers.start().await);
     let alert = |name, severity, subject, job| json!({ "alertname": name, "severity": severity, "subject": subject, "job": job });
     let page = alert("ErrorBudgetBurn1h", "page", "redirects", "urlshort");
     let same_subject = alert("ErrorBudgetBurn3d", "ticket", "redirects", "urlshort");
     alertmanager.raise(&[page, same_subject]).await;
     receivers.wait_for("page ErrorBudgetBurn1h firing").await;
 
-    // Another subject, and the same one of another job: nobody was paged about these.
+    // Nobody was paged about another subject, or about the same subject of another job.
     let other_subject = alert("LogLinesDropped", "ticket", "logs", "urlshort");
     let other_job = alert("ErrorBudgetBurn3d", "ticket", "redirects", "elsewhere");
     alertmanager.raise(&[other_subject, other_job]).await;
     receivers.wait_for("ticket LogLinesDropped firing").await;
     receivers.wait_for("ticket ErrorBudgetBurn3d firing").await;
 
-    // Without a store, everything else follows from that.
+    // A missing store explains all other alerts.
     let store = alert("StoreDown", "page", "store", "urlshort");
     alertmanager.raise(&[store, alert("ClicksDropped", "ticket", "clicks", "urlshort")]).await;
     receivers.wait_for("page StoreDown firing").await;
@@ -222,7 +230,12 @@ async fn pages_and_tickets_reach_their_receivers_and_an_inhibited_ticket_nobody(
     inhibited.sort();
     assert_eq!(inhibited, ["ClicksDropped", "ErrorBudgetBurn3d", "LogLinesDropped"]);
     let tickets = |name: &str| {
-        receivers.told().iter().filter(|told| told.starts_with(&format!("ticket {name}"))).count()
+        receivers.received().iter().filter(|received| received.starts_with(&format!("ticket {name}"))).count()
     };
-    assert_eq!((tickets("ErrorBudgetBurn3d"), tickets("ClicksDropped")), (1, 0), "{:?}", receivers.told());
+    assert_eq!(
+        (tickets("ErrorBudgetBurn3d"), tickets("ClicksDropped")),
+        (1, 0),
+        "{:?}",
+        receivers.received()
+    );
 }

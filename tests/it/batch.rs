@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
+use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually, memory};
 
 const TOKEN: &str = "writer-0123456789";
 const TOKENS: &str = "ci:writer-0123456789";
@@ -27,17 +27,17 @@ async fn batch(app: &TestApp, links: Value, idempotency: Option<&str>) -> Respon
     request.send().await.unwrap()
 }
 
-/// The status and the key of each link of a batch.
+/// Returns the status and the key of each link of a batch.
 async fn statuses_and_keys(response: Response) -> Vec<(u64, String)> {
-    let answer: Value = response.json().await.unwrap();
+    let body: Value = response.json().await.unwrap();
     let key = |result: &Value| {
         (result["status"].as_u64().unwrap(), result["link"]["key"].as_str().unwrap().to_owned())
     };
-    answer["results"].as_array().unwrap().iter().map(key).collect()
+    body["results"].as_array().unwrap().iter().map(key).collect()
 }
 
 #[tokio::test]
-async fn a_batch_says_what_became_of_each_link() {
+async fn a_batch_reports_the_result_of_each_link() {
     let app = app().await;
     let links = json!([
         { "url": "https://example.com/1", "key": "one" },
@@ -61,7 +61,7 @@ async fn a_batch_without_links_or_with_too_many_is_refused() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_sent_again_with_its_idempotency_key_makes_nothing_twice() {
+async fn a_batch_repeated_with_its_idempotency_key_creates_no_duplicates() {
     let app = app().await;
     let many: Vec<_> = (0..1000).map(|n| json!({ "url": format!("https://example.com/{n}") })).collect();
     let send = async || statuses_and_keys(batch(&app, json!(many), Some("import-7")).await).await;
@@ -72,7 +72,7 @@ async fn a_batch_that_is_sent_again_with_its_idempotency_key_makes_nothing_twice
 }
 
 #[tokio::test]
-async fn a_batch_with_another_idempotency_key_makes_its_links_anew() {
+async fn a_batch_with_another_idempotency_key_creates_new_links() {
     let app = app().await;
     let send = async |idempotency| {
         let links = json!([{ "url": "https://example.com/0" }]);
@@ -90,12 +90,12 @@ async fn an_empty_idempotency_key_is_refused() {
     assert_error(batch(&app, links, Some("")).await, 400, "invalid_idempotency_key").await;
 }
 
-/// Each hash takes some 20 ms of a core, so all of them take longer than a request may.
+/// Each hash takes about 20 ms of CPU time, so all of them together exceed the request timeout.
 #[tokio::test]
-async fn a_batch_with_many_passwords_gets_done_by_repeating_it() {
+async fn a_batch_with_many_passwords_completes_when_repeated() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--request-timeout", "700ms"]).await;
     let links = vec![json!({ "url": "https://example.com", "password": "open sesame" }); 150];
-    // Each try goes on where the one before ended.
+    // Each attempt continues where the previous one stopped.
     let results = eventually(PATIENCE, async || {
         let request = call(&app, Method::POST, "/api/v1/links/batch").json(&json!({ "links": links }));
         let response = request.header("Idempotency-Key", "import-7").send().await.unwrap();
@@ -123,7 +123,7 @@ async fn a_taken_key_is_refused_before_a_password_is_hashed() {
 }
 
 #[tokio::test]
-async fn a_relative_time_in_a_batch_that_can_be_repeated_is_refused() {
+async fn a_relative_expiry_in_an_idempotent_batch_is_refused() {
     let app = app().await;
     let links = json!([{ "url": "https://example.com", "expires_in": "1h" }]);
     let relative = batch(&app, links, Some("import-7")).await;
@@ -132,10 +132,10 @@ async fn a_relative_time_in_a_batch_that_can_be_repeated_is_refused() {
 }
 
 #[tokio::test]
-async fn a_link_that_has_expired_is_still_what_its_batch_made() {
+async fn a_repeated_batch_still_finds_its_expired_link() {
     let app = app().await;
     let links = json!([{ "url": "https://example.com", "expires_at": "2026-06-01T13:00:00Z" }]);
-    // It has expired by the last time.
+    // The link has expired by the last attempt.
     for status in [201, 200, 200] {
         let results = statuses_and_keys(batch(&app, links.clone(), Some("import-7")).await).await;
         assert_eq!(results[0].0, status);
@@ -143,18 +143,11 @@ async fn a_link_that_has_expired_is_still_what_its_batch_made() {
     }
 }
 
-/// The most memory that the process ever held, in bytes.
-fn peak_memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
-}
-
 #[tokio::test]
-async fn a_batch_of_far_too_many_links_takes_no_more_memory_than_its_body() {
+async fn a_huge_batch_uses_bounded_memory() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
     let client = reqwest::Client::new();
-    let before = peak_memory(&process);
+    let before = memory(process.pid(), "VmHWM");
     let repeated = |part: &str| part.repeat((8_000_000 - 200) / part.len());
     for body in [
         format!("{{\"links\":[{}{{}}]}}", repeated("{},")),
@@ -169,6 +162,6 @@ async fn a_batch_of_far_too_many_links_takes_no_more_memory_than_its_body() {
             request.header(header::CONTENT_TYPE, "application/json").body(body).send().await.unwrap();
         assert!(matches!(response.status().as_u16(), 200 | 400), "{}", response.status());
     }
-    let grown = peak_memory(&process) - before;
+    let grown = memory(process.pid(), "VmHWM") - before;
     assert!(grown < 64 << 20, "{} MiB", grown >> 20);
 }

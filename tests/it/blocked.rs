@@ -1,4 +1,4 @@
-//! Blocked hosts: what happens to links that lead there, and who may block them.
+//! Blocked hosts: their effect on links, and who can block them.
 
 mod file;
 mod instances;
@@ -45,25 +45,25 @@ async fn unblock(app: &TestApp, host: &str) {
     assert_eq!(send(app, Method::DELETE, &path_of(host)).await.status(), 204);
 }
 
-async fn make(app: &TestApp, body: Value) {
-    let made = call(app, Method::POST, "/api/v1/links").json(&body).send().await.unwrap();
-    assert_eq!(made.status(), 201, "{body}");
+async fn create(app: &TestApp, body: Value) {
+    let created = call(app, Method::POST, "/api/v1/links").json(&body).send().await.unwrap();
+    assert_eq!(created.status(), 201, "{body}");
 }
 
 #[tokio::test]
 async fn links_to_a_blocked_host_are_gone_until_it_is_unblocked() {
     let app = start().await;
-    make(&app, json!({ "url": "https://www.evil.example/a", "key": "plain" })).await;
-    make(&app, json!({ "url": "https://evil.example/b", "key": "locked", "password": "secret" })).await;
-    make(&app, json!({ "url": "https://evil.example/c", "key": "limited", "max_visits": 5 })).await;
-    make(
+    create(&app, json!({ "url": "https://www.evil.example/a", "key": "plain" })).await;
+    create(&app, json!({ "url": "https://evil.example/b", "key": "locked", "password": "secret" })).await;
+    create(&app, json!({ "url": "https://evil.example/c", "key": "limited", "max_visits": 5 })).await;
+    create(
         &app,
         json!({ "url": "https://evil.example/d", "key": "later", "starts_at": "2026-07-01T00:00:00Z" }),
     )
     .await;
-    make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
+    create(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
     let before = body(&app, "/api/v1/links/plain").await;
-    // The second time it comes from memory.
+    // The second request is served from the cache.
     for _ in 0..2 {
         assert_eq!(app.get("/plain").await.status(), 302);
     }
@@ -97,10 +97,10 @@ async fn links_to_a_blocked_host_are_gone_until_it_is_unblocked() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_edited_or_restored_stays_blocked() {
+async fn an_edited_or_restored_link_stays_blocked() {
     let app = start().await;
-    make(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
-    make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
+    create(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    create(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
     block(&app, "evil.example").await;
     let edit = |key: &str, body: Value| {
         call(&app, Method::PATCH, &format!("/api/v1/links/{key}")).json(&body).send()
@@ -114,11 +114,11 @@ async fn a_link_that_is_edited_or_restored_stays_blocked() {
     let refused = edit("good", json!({ "url": "https://evil.example/" })).await.unwrap();
     assert_error(refused, 403, "target_refused").await;
     assert_eq!(edit("k", json!({ "url": "https://good.example/" })).await.unwrap().status(), 200);
-    assert_eq!(app.get("/k").await.status(), 302, "it leads elsewhere now");
+    assert_eq!(app.get("/k").await.status(), 302, "the new target is not blocked");
 }
 
 #[tokio::test]
-async fn links_are_found_by_the_state_blocked_and_by_host() {
+async fn links_are_found_by_blocked_state_and_by_host() {
     let app = start().await;
     for (key, url) in [
         ("evil", "https://evil.example/"),
@@ -127,7 +127,7 @@ async fn links_are_found_by_the_state_blocked_and_by_host() {
         ("near", "https://notevil.example/"),
         ("address", "http://[::ffff:192.0.2.1]/"),
     ] {
-        make(&app, json!({ "url": url, "key": key })).await;
+        create(&app, json!({ "url": url, "key": key })).await;
     }
     let found = async |query: &str| {
         let page = body(&app, &format!("/api/v1/links?{query}")).await;
@@ -151,7 +151,7 @@ async fn links_are_found_by_the_state_blocked_and_by_host() {
 }
 
 #[tokio::test]
-async fn a_host_is_normalised_and_garbage_is_refused() {
+async fn a_host_is_normalised_and_an_invalid_one_is_refused() {
     let app = start().await;
     for (host, stored) in [
         ("EVIL.example.", "evil.example"),
@@ -164,7 +164,7 @@ async fn a_host_is_normalised_and_garbage_is_refused() {
         let put = send(&app, Method::PUT, &path_of(host)).await;
         assert_eq!(put.status(), 200, "{host}");
         assert_eq!(put.json::<Value>().await.unwrap()["host"], stored);
-        assert_eq!(body(&app, &path_of(host)).await["host"], stored, "{host} is found in this spelling, too");
+        assert_eq!(body(&app, &path_of(host)).await["host"], stored, "{host} is found in this spelling too");
     }
     let before = body(&app, "/api/v1/blocked-hosts").await;
     for host in [
@@ -185,7 +185,7 @@ async fn a_host_is_normalised_and_garbage_is_refused() {
         &"ü".repeat(700),
     ] {
         for method in [Method::PUT, Method::GET, Method::DELETE] {
-            // The client itself would take a path of dots for another path.
+            // The HTTP client itself would resolve a path of dots.
             let path = path_of(host).replace('.', "%2E");
             if ["..", "."].contains(&host) {
                 continue;
@@ -197,7 +197,7 @@ async fn a_host_is_normalised_and_garbage_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_is_optional_and_must_make_sense() {
+async fn a_body_is_optional_but_must_be_valid() {
     let app = start().await;
     let put = |body: Value| call(&app, Method::PUT, &path_of("evil.example")).json(&body).send();
     for (body, code) in [
@@ -217,7 +217,7 @@ async fn a_body_is_optional_and_must_make_sense() {
     assert_eq!(stored, expected);
     assert_eq!(body(&app, &path_of("evil.example")).await, expected);
     block(&app, "evil.example").await;
-    assert_eq!(body(&app, &path_of("evil.example")).await["reason"], Value::Null, "an entry is replaced");
+    assert_eq!(body(&app, &path_of("evil.example")).await["reason"], Value::Null, "the entry is replaced");
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn blocked_hosts_are_listed_a_page_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_token_that_may_only_read_blocks_nothing() {
+async fn a_read_only_token_cannot_change_blocked_hosts() {
     let app = start().await;
     block(&app, "evil.example").await;
     for method in [Method::PUT, Method::DELETE] {
@@ -260,11 +260,14 @@ async fn a_token_that_may_only_read_blocks_nothing() {
 async fn a_host_is_blocked_even_if_the_client_hangs_up() {
     let store = Arc::new(FaultyStore::around(Arc::new(MemoryStore::default())));
     let app = TestApp::start_on(store.clone(), &["--api-tokens", TOKENS]).await;
-    make(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    create(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
     assert_eq!(app.get("/k").await.status(), 302);
-    store.answer_changes_after(Duration::from_millis(200));
+    store.set_change_delay(Duration::from_millis(200));
     let put = call(&app, Method::PUT, &path_of("evil.example")).send();
-    assert!(timeout(Duration::from_millis(100), put).await.is_err(), "it has hung up before the answer");
+    assert!(
+        timeout(Duration::from_millis(100), put).await.is_err(),
+        "the client hangs up before the response"
+    );
     eventually(PATIENCE, async || match app.get("/k").await.status().as_u16() {
         410 => Ok(()),
         other => Err(other),
@@ -273,11 +276,11 @@ async fn a_host_is_blocked_even_if_the_client_hangs_up() {
 }
 
 #[tokio::test]
-async fn without_the_store_the_list_stays_in_force_and_changes_are_refused() {
+async fn while_the_store_is_down_the_list_stays_in_force_and_changes_are_refused() {
     let store = Arc::new(FaultyStore::around(Arc::new(MemoryStore::default())));
     let app = TestApp::start_on(store.clone(), &["--api-tokens", TOKENS]).await;
-    make(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
-    make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
+    create(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    create(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
     for key in ["/k", "/good"] {
         assert_eq!(app.get(key).await.status(), 302);
     }
@@ -292,7 +295,7 @@ async fn without_the_store_the_list_stays_in_force_and_changes_are_refused() {
 }
 
 #[test]
-fn each_change_is_one_line_of_the_log() {
+fn each_change_is_logged_once() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -318,22 +321,22 @@ fn each_change_is_one_line_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_visitor_of_a_blocked_link_gets_the_page_of_links_that_are_gone() {
+async fn pages_about_links_show_the_abuse_contact() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--abuse-contact", "abuse+'&x@sho.rt"]).await;
-    make(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
-    make(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
-    make(&app, json!({ "url": "https://good.example/", "key": "locked", "password": "secret" })).await;
+    create(&app, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    create(&app, json!({ "url": "https://good.example/", "key": "good" })).await;
+    create(&app, json!({ "url": "https://good.example/", "key": "locked", "password": "secret" })).await;
     block(&app, "evil.example").await;
     let page = async |app: &TestApp, path: &str| {
         let request = app.client.get(app.url(path)).header(header::ACCEPT, "text/html");
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
     };
     for (path, status) in
         [("/k", 410), ("/k+", 410), ("/nothing", 404), ("/good+", 200), ("/locked", 403), ("/locked+", 403)]
     {
-        let (answered, html) = page(&app, path).await;
-        assert_eq!(answered, status, "{path}");
+        let (actual, html) = page(&app, path).await;
+        assert_eq!(actual, status, "{path}");
         let link = "Report abuse: <a href=\"mailto:abuse+&#39;&#38;x@sho.rt\" rel=\"noreferrer\">abuse+&#39;&#38;x@sho.rt</a>";
         assert!(html.contains(link), "{path}: {html}");
     }

@@ -1,4 +1,4 @@
-//! What a client is told about a body or a query that is wrong.
+//! Error messages about invalid bodies and queries.
 
 use reqwest::header;
 use serde_json::json;
@@ -20,7 +20,7 @@ async fn app() -> TestApp {
 }
 
 #[tokio::test]
-async fn broken_json_is_called_that_with_its_place_and_nothing_of_it() {
+async fn malformed_json_is_reported_with_its_position_but_not_its_content() {
     let app = app().await;
     let secret = "open-sesame";
     for (body, place) in [
@@ -44,7 +44,7 @@ async fn broken_json_is_called_that_with_its_place_and_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn json_that_is_no_object_is_refused_where_a_link_is_managed() {
+async fn json_other_than_an_object_is_refused_by_the_links_api() {
     let app = app().await;
     for body in ["", "[]", "null", "\"https://example.com\""] {
         let sentence = refusal(&app, "/api/v1/links", JSON, body, "invalid_body").await;
@@ -53,7 +53,7 @@ async fn json_that_is_no_object_is_refused_where_a_link_is_managed() {
 }
 
 #[tokio::test]
-async fn json_that_is_sent_as_a_form_is_told_its_content_type() {
+async fn json_sent_as_a_form_is_refused_with_the_right_content_type() {
     let app = app().await;
     for body in [r#"{"url":"https://example.com"}"#, " {\"url\":", "{"] {
         let sentence = refusal(&app, "/shorten", FORM, body, "invalid_body").await;
@@ -63,7 +63,7 @@ async fn json_that_is_sent_as_a_form_is_told_its_content_type() {
 }
 
 #[tokio::test]
-async fn a_wrong_date_or_duration_is_named_with_an_example() {
+async fn an_invalid_date_or_duration_is_named_with_an_example() {
     let app = app().await;
     let timestamp = "takes an RFC 3339 timestamp such as 2030-01-31T12:00:00Z";
     let duration = "takes a number of seconds, or a duration such as 30d, 12h or 90min";
@@ -98,11 +98,11 @@ async fn a_wrong_date_or_duration_is_named_with_an_example() {
 }
 
 #[tokio::test]
-async fn a_field_of_another_type_is_named_and_a_password_is_not_repeated() {
+async fn a_field_of_the_wrong_type_is_named_but_a_password_is_not_echoed() {
     let app = app().await;
-    let made = app.post("/api/v1/links").bearer_auth(TOKEN);
-    let made = made.json(&json!({ "url": "https://example.com", "key": "k" })).send().await.unwrap();
-    assert_eq!(made.status(), 201);
+    let created = app.post("/api/v1/links").bearer_auth(TOKEN);
+    let created = created.json(&json!({ "url": "https://example.com", "key": "k" })).send().await.unwrap();
+    assert_eq!(created.status(), 201);
     for (name, value, reason) in [
         ("key", json!(5), "key: invalid type: integer `5`, expected a string"),
         (

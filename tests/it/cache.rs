@@ -1,4 +1,4 @@
-//! What the cache in front of a store promises.
+//! Guarantees of the cache in front of a store.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::support::{FaultyStore, Mood, eventually, key, link};
 const LIFETIME: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Within this, by the paused clock, a change shows that does not wait for the end of a lifetime.
+/// The deadline, by the paused clock, for changes that don't wait for an entry to expire.
 const SOON: Duration = Duration::from_secs(1);
 
 struct Setup {
@@ -46,21 +46,21 @@ fn setup() -> Setup {
 }
 
 impl Setup {
-    /// What the cache says about a key: the target, or nothing.
+    /// Looks up a key through the cache and returns its target.
     async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
         Ok(self.links.find(&key(text)).await?.map(|link| link.doc.target.to_string()))
     }
 
-    /// Puts or replaces a link behind the cache's back, as another instance does.
+    /// Creates or replaces a link without the cache's knowledge, as another instance does.
     async fn change_elsewhere(&self, text: &str, target: &str) {
-        if let Some(record) = self.store.get_unseen(&key(text)).await {
+        if let Some(record) = self.store.get_uncounted(&key(text)).await {
             let removed = self.store.delete(&key(text), record.link.revision()).await.unwrap();
             assert_eq!(removed, Change::Done);
         }
         assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
-    /// Waits until the cache says that the key `k` leads to this host.
+    /// Waits until the cache has this host as the target of the key `k`.
     #[track_caller]
     fn wait_for(&self, host: &str) -> impl Future<Output = ()> {
         let expected = some(host);
@@ -94,7 +94,7 @@ async fn a_link_is_read_once_and_again_after_its_lifetime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits() {
+async fn a_link_in_use_is_refreshed_in_the_background_before_it_expires() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.target("k").await.unwrap();
@@ -106,7 +106,7 @@ async fn a_link_in_use_is_read_again_before_its_lifetime_ends_while_nobody_waits
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_link_is_remembered_for_a_second() {
+async fn a_missing_link_is_cached_for_a_second() {
     let setup = setup();
     for _ in 0..10 {
         assert_eq!(setup.target("k").await.unwrap(), None);
@@ -118,7 +118,7 @@ async fn a_missing_link_is_remembered_for_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_changes_show_at_once() {
+async fn own_changes_show_immediately() {
     let setup = setup();
     assert_eq!(setup.target("k").await.unwrap(), None);
     assert!(setup.links.put_if_absent(link("k", "https://one.example"), History::default()).await.unwrap());
@@ -131,58 +131,59 @@ async fn own_changes_show_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_that_are_told_show_as_soon_as_they_are() {
-    for told in [Changed::Link(key("k")), Changed::Anything] {
+async fn reported_changes_show_immediately() {
+    for change in [Changed::Link(key("k")), Changed::Anything] {
         let setup = setup();
         setup.change_elsewhere("k", "https://one.example").await;
         setup.target("k").await.unwrap();
         setup.change_elsewhere("k", "https://two.example").await;
-        setup.store.tell(told);
+        setup.store.report_change(change);
         setup.wait_for("two.example").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_is_told_while_a_link_is_read_is_not_lost() {
+async fn a_change_reported_while_a_link_is_read_is_not_lost() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
-    // The store has read the old link and hangs before it answers.
-    setup.store.hold_answers(true);
+    // The store has read the old link and hangs before it returns.
+    setup.store.hold_lookups(true);
     let reader = tokio::spawn({
         let setup = setup.clone();
         async move { setup.target("k").await }
     });
-    eventually(SOON, async || if setup.store.held() > 0 { Ok(()) } else { Err("nothing is held") }).await;
+    eventually(SOON, async || if setup.store.held_lookups() > 0 { Ok(()) } else { Err("nothing is held") })
+        .await;
     setup.change_elsewhere("k", "https://two.example").await;
-    setup.store.tell(Changed::Link(key("k")));
+    setup.store.report_change(Changed::Link(key("k")));
     sleep(Duration::from_millis(1)).await;
-    setup.store.hold_answers(false);
-    assert_eq!(reader.await.unwrap().unwrap(), some("one.example"), "it was asked before the change");
+    setup.store.hold_lookups(false);
+    assert_eq!(reader.await.unwrap().unwrap(), some("one.example"), "it was read before the change");
     assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_hundred_that_ask_for_one_link_make_one_read() {
+async fn two_hundred_concurrent_lookups_of_a_link_share_one_read() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.store.set_mood(Mood::Frozen);
-    let asked = join_all((0..200).map(|_| setup.target("k")));
+    let lookups = join_all((0..200).map(|_| setup.target("k")));
     let thaw = async {
         sleep(Duration::from_millis(500)).await;
         setup.store.set_mood(Mood::Fine);
     };
-    let (answers, ()) = tokio::join!(asked, thaw);
-    assert!(answers.into_iter().all(|answer| answer.unwrap() == some("one.example")));
+    let (targets, ()) = tokio::join!(lookups, thaw);
+    assert!(targets.into_iter().all(|target| target.unwrap() == some("one.example")));
     assert_eq!(setup.store.reads(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_stops_waiting_does_not_stop_the_others() {
+async fn a_cancelled_lookup_does_not_cancel_the_others() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
     setup.store.set_mood(Mood::Frozen);
-    let asker = |setup: Arc<Setup>| tokio::spawn(async move { setup.target("k").await });
-    let (first, second) = (asker(setup.clone()), asker(setup.clone()));
+    let lookup = |setup: Arc<Setup>| tokio::spawn(async move { setup.target("k").await });
+    let (first, second) = (lookup(setup.clone()), lookup(setup.clone()));
     sleep(Duration::from_millis(10)).await;
     first.abort();
     setup.store.set_mood(Mood::Fine);
@@ -190,7 +191,7 @@ async fn whoever_stops_waiting_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once() {
+async fn while_the_store_fails_known_links_are_served_and_unknown_ones_fail_fast() {
     for mood in [Mood::Broken, Mood::Frozen] {
         let setup = setup();
         setup.change_elsewhere("known", "https://one.example").await;
@@ -207,11 +208,11 @@ async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once()
         for _ in 0..100 {
             assert!(setup.target("unknown").await.is_err());
         }
-        assert_eq!(start.elapsed(), Duration::ZERO, "nobody waits for what is known to fail");
+        assert_eq!(start.elapsed(), Duration::ZERO, "no lookup waits for a store that is known to be down");
 
         setup.store.set_mood(Mood::Fine);
         sleep(Duration::from_secs(3)).await;
-        assert_eq!(setup.target("unknown").await.unwrap(), None, "it recovers by itself");
+        assert_eq!(setup.target("unknown").await.unwrap(), None, "lookups recover");
         setup.change_elsewhere("known", "https://two.example").await;
         advance(LIFETIME).await;
         assert_eq!(setup.target("known").await.unwrap(), some("two.example"));
@@ -220,23 +221,23 @@ async fn while_the_store_fails_known_links_go_on_and_unknown_ones_fail_at_once()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_that_outlasts_its_deadline_still_shows_once_it_is_made() {
+async fn a_change_that_exceeds_its_deadline_still_shows_once_applied() {
     let setup = setup();
     setup.change_elsewhere("k", "https://one.example").await;
     setup.target("k").await.unwrap();
     setup.store.set_mood(Mood::Frozen);
     let edited = Link { version: 2, ..link("k", "https://two.example") };
     assert!(matches!(setup.links.update(edited, 1).await, Err(StoreError::Timeout(_))));
-    assert_eq!(setup.target("k").await.unwrap(), some("one.example"), "it is not made yet");
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"), "not applied yet");
     setup.store.set_mood(Mood::Fine);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(setup.target("k").await.unwrap(), some("two.example"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_look_up_that_fails_does_not_refuse_the_others() {
+async fn one_failed_lookup_does_not_fail_the_others() {
     let setup = setup();
-    // The next probe is still to come when the look-up ends.
+    // The lookup ends before the next probe.
     sleep(Duration::from_millis(500)).await;
     assert!(matches!(setup.target("hang").await, Err(StoreError::Timeout(_))));
     for number in 0..100 {
@@ -245,7 +246,7 @@ async fn one_look_up_that_fails_does_not_refuse_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn look_ups_from_before_a_recovery_do_not_refuse_those_after_it() {
+async fn lookups_from_before_a_recovery_do_not_fail_those_after_it() {
     let setup = Arc::new(setup());
     let hanging = (0..16).map(|number| {
         let setup = setup.clone();
@@ -258,15 +259,15 @@ async fn look_ups_from_before_a_recovery_do_not_refuse_those_after_it() {
     assert!(setup.target("unknown").await.is_err(), "a probe has failed");
     setup.store.set_mood(Mood::Fine);
     sleep(Duration::from_millis(500)).await;
-    assert_eq!(setup.target("unknown").await.unwrap(), None, "another one has not");
-    for look_up in hanging {
-        assert!(matches!(look_up.await.unwrap(), Err(StoreError::Timeout(_))));
+    assert_eq!(setup.target("unknown").await.unwrap(), None, "another probe has succeeded");
+    for lookup in hanging {
+        assert!(matches!(lookup.await.unwrap(), Err(StoreError::Timeout(_))));
     }
     assert_eq!(setup.target("another").await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
+async fn a_panicking_fetch_is_an_error_and_can_be_repeated() {
     let setup = setup();
     for _ in 0..2 {
         assert!(matches!(setup.target("panic").await, Err(StoreError::Unavailable(_))));
@@ -275,7 +276,7 @@ async fn a_fetch_that_panics_is_an_error_and_not_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_cache_keeps_to_its_bytes() {
+async fn the_cache_stays_within_its_size() {
     const BYTES: u64 = 256 << 10;
     let setup = setup_with(BYTES);
     for number in 0..5000 {
@@ -286,45 +287,45 @@ async fn the_cache_keeps_to_its_bytes() {
         let bytes = setup.metrics.cache_bytes.get().cast_unsigned();
         assert!(bytes <= BYTES, "{bytes} after {number} links");
     }
-    assert!(setup.metrics.cache_bytes.get().cast_unsigned() > BYTES / 2, "and it uses them");
+    assert!(setup.metrics.cache_bytes.get().cast_unsigned() > BYTES / 2, "the cache uses its size");
 }
 
-/// Something that happens to one of three links.
+/// An event that affects one of three links.
 #[derive(Clone, Debug)]
 enum Event {
-    Ask(u8),
+    Lookup(u8),
     Put(u8, u16),
     Edit(u8, u16),
     Delete(u8),
     Elsewhere(u8, u16),
-    Later(u16),
+    Wait(u16),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let link = 0..3_u8;
     prop_oneof![
-        4 => link.clone().prop_map(Event::Ask),
+        4 => link.clone().prop_map(Event::Lookup),
         1 => (link.clone(), any::<u16>()).prop_map(|(link, target)| Event::Put(link, target)),
         1 => (link.clone(), any::<u16>()).prop_map(|(link, target)| Event::Edit(link, target)),
         1 => link.clone().prop_map(Event::Delete),
         1 => (link, any::<u16>()).prop_map(|(link, target)| Event::Elsewhere(link, target)),
-        1 => (0..50_000_u16).prop_map(Event::Later),
+        1 => (0..50_000_u16).prop_map(Event::Wait),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens in whatever order, the cache says what the store would.
+    /// After any sequence of events, the cache returns what the store would.
     #[test]
-    fn the_cache_never_says_what_is_no_longer_so(events in prop::collection::vec(event(), 1..60)) {
+    fn with_every_change_reported_the_cache_is_never_stale(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let setup = setup();
             let mut model = HashMap::<u8, (String, u32)>::new();
             for event in events {
                 match event {
-                    Event::Ask(n) => {
+                    Event::Lookup(n) => {
                         let expected = model.get(&n).map(|(target, _)| target.clone());
                         assert_eq!(setup.target(&n.to_string()).await.unwrap(), expected);
                     }
@@ -352,11 +353,11 @@ proptest! {
                         let target = format!("https://{target}.example/");
                         setup.change_elsewhere(&n.to_string(), &target).await;
                         model.insert(n, (target, 1));
-                        setup.store.tell(Changed::Link(key(&n.to_string())));
-                        // Until the news is through.
+                        setup.store.report_change(Changed::Link(key(&n.to_string())));
+                        // Let the change feed deliver it.
                         sleep(Duration::from_millis(1)).await;
                     }
-                    Event::Later(ms) => sleep(Duration::from_millis(ms.into())).await,
+                    Event::Wait(ms) => sleep(Duration::from_millis(ms.into())).await,
                 }
             }
         });

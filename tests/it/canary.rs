@@ -1,6 +1,7 @@
-//! A new version gets a tenth of the requests first, as a deployment on AWS does it, here by the weights of haproxy.
+//! Canary deployment: a new version first gets a tenth of the requests.
 //!
-//! The proxy's own counters are all that decides, with the limit of the deployment's alarms: more than 1 % failed.
+//! On AWS the load balancer shifts the requests; here haproxy does, by server weights. As with the alarms of the real
+//! deployment, only the proxy's counters decide: a version is rolled back if more than 1 % of requests fail.
 
 use std::{
     fs,
@@ -10,12 +11,12 @@ use std::{
     thread,
 };
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::support::{Postgres, Process, Server, give_away, on_free_ports};
+use crate::support::{Postgres, Process, Server, client, give_away, on_free_ports};
 
 const PROXY: &str = "
 global
@@ -25,10 +26,10 @@ defaults
   mode http
   timeout connect 1s
   timeout client 20s
-  # A load balancer on AWS waits for 60 s.
+  # The load balancer on AWS waits for 60 s.
   timeout server 500ms
   retries 0
-  # On a connection that a client keeps, haproxy would hide a reset by closing it, and count nothing.
+  # On a keep-alive connection, haproxy would hide a reset by closing it, without counting an error.
   option httpclose
 
 frontend service
@@ -69,25 +70,25 @@ impl Proxy {
         Self { service, admin, _server: server, _directory: directory }
     }
 
-    fn ask(&self, command: &str) -> String {
+    fn run(&self, command: &str) -> String {
         let mut connection = TcpStream::connect(&self.admin).unwrap();
         connection.write_all(format!("{command}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        connection.read_to_string(&mut response).unwrap();
+        response
     }
 
-    /// Shifts the requests: the new version gets so many of a hundred.
+    /// Sends this percentage of requests to the new version.
     fn shift(&self, percent: u32) {
         for (server, weight) in [("new", percent), ("old", 100 - percent)] {
-            let answer = self.ask(&format!("set weight service/{server} {weight}"));
-            assert_eq!(answer.trim(), "", "haproxy refuses a weight");
+            let response = self.run(&format!("set weight service/{server} {weight}"));
+            assert_eq!(response.trim(), "", "haproxy refuses a weight");
         }
     }
 
-    /// The requests of both versions so far, and those that were answered 5xx, be it by the proxy itself.
+    /// Returns the requests so far, and those that got a 5xx, including from the proxy itself.
     fn counts(&self) -> (usize, usize) {
-        let statistics = self.ask("show stat");
+        let statistics = self.run("show stat");
         let row = |start| statistics.lines().find_map(|line| line.strip_prefix(start)).unwrap().split(',');
         let (names, values): (Vec<_>, Vec<_>) =
             (row("# pxname,svname,").collect(), row("service,BACKEND,").collect());
@@ -98,17 +99,17 @@ impl Proxy {
     }
 }
 
-/// Follows a link so many times, by eight clients. Returns how many did not get the redirect.
+/// Follows a link from eight clients and returns how many requests got no redirect.
 async fn follow(url: &str, times: usize) -> usize {
     let mut clients = JoinSet::new();
     for _ in 0..8 {
         let url = url.to_owned();
         clients.spawn(async move {
-            let client = Client::builder().redirect(Policy::none()).build().unwrap();
+            let client = client();
             let mut failed = 0;
             for _ in 0..times / 8 {
-                let answer = client.get(&url).send().await;
-                failed += usize::from(!answer.is_ok_and(|answer| answer.status() == 302));
+                let response = client.get(&url).send().await;
+                failed += usize::from(!response.is_ok_and(|response| response.status() == 302));
             }
             failed
         });
@@ -116,7 +117,9 @@ async fn follow(url: &str, times: usize) -> usize {
     clients.join_all().await.into_iter().sum()
 }
 
-/// Gives the new version a tenth of the requests, and then all or none. Returns whether it was promoted.
+/// Deploys the new version and returns whether it was promoted.
+///
+/// It gets a tenth of the requests first, then all or none.
 async fn deploy(proxy: &Proxy, url: &str) -> bool {
     let before = proxy.counts();
     proxy.shift(10);
@@ -129,14 +132,14 @@ async fn deploy(proxy: &Proxy, url: &str) -> bool {
     promoted
 }
 
-async fn make_link(service: &str) -> String {
+async fn create_link(service: &str) -> String {
     let request = Client::new().post(format!("http://{service}/shorten"));
-    let answer = request.json(&json!({ "url": "https://example.com" })).send().await.unwrap();
-    let link: Value = answer.json().await.unwrap();
+    let response = request.json(&json!({ "url": "https://example.com" })).send().await.unwrap();
+    let link: Value = response.json().await.unwrap();
     format!("http://{service}/{}", link["key"].as_str().unwrap())
 }
 
-/// What a broken version does with a connection, after it has read a request.
+/// How a broken version treats a connection after it has read a request.
 type Fault = fn(TcpStream);
 
 /// Starts a broken version and returns its address.
@@ -147,7 +150,7 @@ fn broken(fault: Fault) -> String {
         for connection in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
                 let mut connection = connection;
-                // The request's head, which fits.
+                // The head of the request fits into the buffer.
                 let _ = connection.read(&mut [0; 4096]);
                 fault(connection);
             });
@@ -157,12 +160,12 @@ fn broken(fault: Fault) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_works_gets_all_requests_and_none_fails() {
+async fn a_working_version_gets_all_requests_and_none_fails() {
     let postgres = Postgres::start();
     let instance = || Process::start(&[("STORE_URL", &postgres.url())]);
     let (old, new) = (instance(), instance());
     let proxy = Proxy::start(&old.address, &new.address);
-    let url = make_link(&proxy.service).await;
+    let url = create_link(&proxy.service).await;
 
     assert!(deploy(&proxy, &url).await);
     assert_eq!(follow(&url, REQUESTS).await, 0);
@@ -172,11 +175,11 @@ async fn a_version_that_works_gets_all_requests_and_none_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
+async fn a_version_that_resets_connections_hangs_or_fails_is_rolled_back() {
     let faults: [(&str, Fault); 3] = [
         ("resets", drop),
         ("hangs", |mut connection| {
-            // Until the other side gives up.
+            // Wait until the other side gives up.
             let _ = connection.read_to_end(&mut Vec::new());
         }),
         ("fails", |mut connection| {
@@ -186,11 +189,11 @@ async fn a_version_that_resets_hangs_or_fails_is_rolled_back() {
         }),
     ];
     let old = Process::start(&[("STORE_URL", "memory:")]);
-    for (fault, what) in faults {
-        let proxy = Proxy::start(&old.address, &broken(what));
-        let url = make_link(&proxy.service).await;
-        assert_eq!(follow(&url, 8).await, 0, "before a version that {fault}");
-        assert!(!deploy(&proxy, &url).await, "a version that {fault} was promoted");
-        assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {fault}");
+    for (name, fault) in faults {
+        let proxy = Proxy::start(&old.address, &broken(fault));
+        let url = create_link(&proxy.service).await;
+        assert_eq!(follow(&url, 8).await, 0, "before a version that {name}");
+        assert!(!deploy(&proxy, &url).await, "a version that {name} was promoted");
+        assert_eq!(follow(&url, REQUESTS).await, 0, "after a version that {name}");
     }
 }

@@ -1,13 +1,13 @@
-//! An operator learns what is wrong with the store: at the start, in the log, and from the private `/readyz`.
+//! How operators see what is wrong with the store: at startup, in the log, and on the private `/readyz`.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{
-    PATIENCE, Postgres, Process, Redis, RemoteServer, documented_messages, eventually, free_port,
+    PATIENCE, Postgres, Process, Redis, RemoteServer, client, documented_messages, eventually, free_port,
 };
 
 /// Returns what the program prints when it can't start.
@@ -19,7 +19,7 @@ fn start_error(store_url: &str) -> String {
 }
 
 #[test]
-fn a_store_that_can_not_be_opened_is_named_with_its_address_and_the_cause() {
+fn a_store_that_cannot_be_opened_is_named_with_its_address_and_the_cause() {
     let (server, port) = (Postgres::start(), free_port());
     let at = format!("127.0.0.1:{}", server.port);
     for (url, expected) in [
@@ -72,10 +72,10 @@ impl Outage {
     }
 }
 
-/// Goes through an outage, during which one click waits, and returns the log of everything after the start.
+/// Runs through an outage with one pending click and returns the log after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
-    let outage = Outage { process, client: Client::builder().redirect(Policy::none()).build().unwrap() };
+    let outage = Outage { process, client: client() };
     let form = [("url", "https://example.com"), ("key", "link")];
     outage.client.post(outage.process.url("/shorten")).form(&form).send().await.unwrap();
     assert_eq!(outage.follow("/link").await, 302);
@@ -113,17 +113,17 @@ fn assert_log(lines: &[Value], refused: &str) {
         assert_eq!(of(message).len(), 1, "{message}: {lines:?}");
     }
     let failed: Vec<_> = of("request").into_iter().filter(|line| line["status"] == 503).collect();
-    assert_eq!(failed.len(), 1, "probes leave no line: {failed:?}");
+    assert_eq!(failed.len(), 1, "probes are not logged: {failed:?}");
     assert_eq!(failed[0]["error"], format!("the store failed: {refused}"));
     let stopped = of("stopped");
     assert_eq!((&stopped[0]["clicks_written"], &stopped[0]["clicks_lost"]), (&json!(2), &json!(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_that_the_store_does_not_take_at_the_end_are_reported_as_lost() {
+async fn clicks_that_cannot_be_written_at_shutdown_are_reported_as_lost() {
     let mut server = Postgres::start();
     let process = Process::start(&[("STORE_URL", &server.url()), ("FLUSH_INTERVAL", "1h")]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let form = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap();
     for _ in 0..3 {
@@ -135,7 +135,7 @@ async fn clicks_that_the_store_does_not_take_at_the_end_are_reported_as_lost() {
     assert_eq!((&stopped["clicks_written"], &stopped["clicks_lost"]), (&json!(0), &json!(3)));
 }
 
-/// The probe of the store takes a minute here.
+/// A probe of the store can take a minute here.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_wait_for_a_silent_store() {
     let mut server = Postgres::start();
@@ -147,15 +147,15 @@ async fn readiness_does_not_wait_for_a_silent_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_start_on_postgres_logs_no_notice() {
+async fn a_second_start_on_postgres_logs_nothing() {
     let server = Postgres::start();
     for _ in 0..2 {
         let process = Process::start(&[("STORE_URL", &server.url())]);
-        assert_eq!(process.first_words, [] as [Value; 0]);
+        assert_eq!(process.startup_log, [] as [Value; 0]);
     }
 }
 
-/// Tests see the lines that a program writes. This is for those that no test makes it write, and for rows that went stale.
+/// Other tests check only the lines that they see. This one finds stale rows, and messages that no test triggers.
 #[test]
 fn the_reference_lists_exactly_the_messages_of_the_program() {
     let mut sources = String::new();
@@ -165,7 +165,7 @@ fn the_reference_lists_exactly_the_messages_of_the_program() {
         let name = call.split('(').next().unwrap_or_default();
         ["error!", "warn!", "info!", "debug!", "event!"].contains(&name)
     };
-    // The message is the only string in a call.
+    // The message is the first string in a call.
     let in_program: BTreeSet<_> = calls.filter(is_call).filter_map(|call| call.split('"').nth(1)).collect();
     let documented: BTreeSet<_> = documented_messages().collect();
     assert_eq!(in_program, documented);

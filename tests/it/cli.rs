@@ -6,13 +6,13 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::support::{Process, sqlite_in};
+use crate::support::{Process, free_port, sqlite_in};
 
 fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Process::command(variables).args(arguments).output().unwrap()
 }
 
-/// Asserts that the program refuses to start with one line on standard error, and returns that.
+/// Asserts that the program refuses to start with one line on standard error; returns that line.
 #[track_caller]
 fn refusal(output: &Output, status: i32) -> String {
     let line = String::from_utf8(output.stderr.clone()).unwrap();
@@ -23,7 +23,7 @@ fn refusal(output: &Output, status: i32) -> String {
 }
 
 #[test]
-fn a_bad_value_is_one_line_that_names_the_variable() {
+fn a_bad_value_is_reported_in_one_line_that_names_the_variable() {
     let cases = [
         ("HOST", "localhost", "takes an IP address: 127.0.0.1 or ::1 for this machine only"),
         ("PORT", "70000", "takes a whole number from 0 to 65535"),
@@ -80,10 +80,10 @@ fn a_bad_value_is_one_line_that_names_the_variable() {
         assert_eq!(line.contains(&format!("'{value}'")), !is_secret, "{line}");
     }
     let tested: BTreeSet<_> = cases.iter().map(|(variable, ..)| (*variable).to_owned()).collect();
-    assert_eq!(tested, variables_in_help(), "each option has a bad value here");
+    assert_eq!(tested, variables_in_help(), "every option has a bad value here");
 }
 
-/// The variables that `--help` names, as in `[env: PORT]`.
+/// Returns the variables that `--help` lists, as in `[env: PORT]`.
 fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
@@ -91,7 +91,7 @@ fn variables_in_help() -> BTreeSet<String> {
 }
 
 #[test]
-fn the_help_of_a_command_shows_only_the_options_that_it_goes_by() {
+fn the_help_of_a_command_shows_only_the_options_that_it_uses() {
     for (command, shown, hidden) in [
         ("healthcheck", "--port", "--store-url"),
         ("token", "--expires", "--port"),
@@ -105,7 +105,7 @@ fn the_help_of_a_command_shows_only_the_options_that_it_goes_by() {
 }
 
 #[test]
-fn a_hidden_option_still_holds_before_and_after_its_command() {
+fn a_hidden_option_is_accepted_before_and_after_its_command() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     for arguments in [["--log-level", "loud=yes=no", "export"], ["export", "--log-level", "loud=yes=no"]] {
@@ -114,18 +114,18 @@ fn a_hidden_option_still_holds_before_and_after_its_command() {
     }
 }
 
-/// The driver itself would go on without the protection that was meant.
+/// The driver itself would connect without the intended protection.
 #[test]
-fn a_bad_postgres_variable_is_one_line() {
+fn a_bad_postgres_variable_is_reported_in_one_line() {
     for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {
         let line = refusal(&output(&[], &[("STORE_URL", "postgres://"), (variable, value)]), 2);
         assert!(line.contains(variable) && line.contains(&format!("'{value}': takes")), "{line}");
-        assert!(Process::start(&[(variable, value)]).terminate().success(), "other stores don't care");
+        assert!(Process::start(&[(variable, value)]).terminate().success(), "other stores ignore it");
     }
 }
 
 #[test]
-fn a_wrong_command_line_is_one_line_that_says_what_to_write() {
+fn a_wrong_command_line_is_reported_in_one_line_with_a_fix() {
     let commands = "(use healthcheck, export, import, purge or token; without a command, urlshort serves)";
     for (arguments, expected) in [
         (&["--port"][..], "PORT (--port): the value is missing (write --port NUMBER)"),
@@ -143,7 +143,7 @@ fn a_wrong_command_line_is_one_line_that_says_what_to_write() {
 }
 
 #[test]
-fn help_names_the_commands_and_the_defaults() {
+fn help_lists_the_commands_and_the_defaults() {
     let help = output(&["--help"], &[]);
     assert!(help.status.success());
     let help = String::from_utf8(help.stdout).unwrap();
@@ -153,7 +153,7 @@ fn help_names_the_commands_and_the_defaults() {
 }
 
 #[test]
-fn version_is_that_of_the_package() {
+fn the_version_is_that_of_the_package() {
     let version = output(&["--version"], &[]);
     assert!(version.status.success());
     assert_eq!(
@@ -163,7 +163,7 @@ fn version_is_that_of_the_package() {
 }
 
 #[test]
-fn a_flag_wins_over_its_variable() {
+fn a_flag_overrides_its_variable() {
     let line = refusal(&output(&["--key-strategy", "flag"], &[("KEY_STRATEGY", "variable")]), 2);
     assert!(line.contains("'flag'"), "{line}");
 }
@@ -175,10 +175,10 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn a_store_that_can_not_be_opened_is_one_line() {
+fn a_store_that_cannot_be_opened_is_reported_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
     let no_database = directory.path().join("links.db");
-    std::fs::write(&no_database, "this is a text, and long enough to be taken for the head of a file")
+    std::fs::write(&no_database, "this is plain text, long enough to be mistaken for a database header")
         .unwrap();
     for (url, reason) in [
         ("sqlite:/nonexistent/links.db".to_owned(), "the directory /nonexistent does not exist"),
@@ -191,7 +191,7 @@ fn a_store_that_can_not_be_opened_is_one_line() {
 }
 
 #[test]
-fn a_port_that_is_in_use_is_one_line() {
+fn a_port_in_use_is_reported_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     assert!(refusal(&output(&[], &[("PORT", &port)]), 1).contains("HOST and PORT: 127.0.0.1:"));
@@ -200,7 +200,7 @@ fn a_port_that_is_in_use_is_one_line() {
 }
 
 #[test]
-fn healthcheck_tells_whether_the_service_lives() {
+fn healthcheck_reports_whether_the_service_is_alive() {
     let process = Process::start(&[]);
     let port = process.address.split(':').next_back().unwrap().to_owned();
     let check = |host: &str| output(&["healthcheck"], &[("HOST", host), ("PORT", &port)]);
@@ -214,7 +214,7 @@ fn healthcheck_tells_whether_the_service_lives() {
 }
 
 #[test]
-fn healthcheck_asks_the_instance_and_no_proxy() {
+fn healthcheck_ignores_proxy_variables() {
     let process = Process::start(&[]);
     let port = process.address.split(':').next_back().unwrap();
     let nowhere = "http://127.0.0.1:1";
@@ -223,10 +223,10 @@ fn healthcheck_asks_the_instance_and_no_proxy() {
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
-/// Where standard output is closed the service goes on: nobody reads the log, but links are still served.
+/// Nobody reads the log then, but links must still be served.
 #[test]
-fn a_closed_standard_output_does_not_end_the_service() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+fn a_closed_standard_output_does_not_stop_the_service() {
+    let port = free_port().to_string();
     let mut command = Process::command(&[("PORT", &port)]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -1,4 +1,4 @@
-//! Statistics that strangers try to fill.
+//! Limits on the statistics that visitors can fill.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::support::{link, uncached};
 
 const DAY: Date = date(2026, 6, 1);
 
-/// A person who comes from an invented host.
+/// Returns a person with a made-up referrer.
 fn person(host: usize) -> Visitor {
     Visitor::Person { device: Device::Desktop, referrer: format!("{host}.example").parse().ok() }
 }
 
-/// A link, the only one of its store, and what counts its visits.
+/// Returns the only link of a store, the store's links, and a click counter.
 async fn link_and_clicks() -> (Link, Links, Clicks) {
     let (link, metrics) = (link("k", "https://example.com"), Arc::new(Metrics::new()));
     let links = uncached(Arc::new(MemoryStore::default()), metrics.clone());
@@ -50,7 +50,7 @@ async fn a_link_keeps_a_hundred_referrers_a_day_however_many_links_are_followed(
 }
 
 #[tokio::test]
-async fn a_visit_of_the_day_before_does_not_begin_a_new_count_of_referrers() {
+async fn a_visit_on_another_day_does_not_reset_the_limit_on_referrers() {
     let (link, links, clicks) = link_and_clicks().await;
     for round in 0..3 {
         (0..100).for_each(|host| clicks.record(&link, DAY, person(1000 * round + host)));

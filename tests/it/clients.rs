@@ -15,18 +15,18 @@ use crate::support::{
     sqlite_in,
 };
 
-/// Asserts that the service answers another client right now.
+/// Asserts that the service responds to another client.
 #[track_caller]
 fn assert_serves(process: &Process) {
-    let answer = get(&process.address, "/healthz");
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let response = get(&process.address, "/healthz");
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }
 
 #[test]
-fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
+fn a_head_sent_byte_by_byte_delays_nobody_and_times_out() {
     let process = Process::start(&[("HEADER_TIMEOUT", "1s")]);
     let mut slow = connect(&process.address);
-    // One byte comes each time that the wait for an answer has run out: the pace is part of what is tested.
+    // Send one byte per read timeout: the pace is part of the test.
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let start = Instant::now();
     let mut bytes = b"GET /healthz HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x'));
@@ -35,7 +35,7 @@ fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
         assert_serves(&process);
         match slow.read(&mut [0; 64]) {
             Ok(0) => break,
-            Ok(_) => panic!("half a request was answered"),
+            Ok(_) => panic!("half a request got a response"),
             Err(error) if error.kind() == ErrorKind::WouldBlock => assert!(start.elapsed() < PATIENCE),
             Err(error) => {
                 assert!(sent.is_err() || error.kind() == ErrorKind::ConnectionReset, "{error}");
@@ -46,7 +46,7 @@ fn a_header_that_comes_byte_by_byte_holds_up_nobody_and_is_given_up() {
 }
 
 #[test]
-fn a_thousand_idle_connections_hold_up_nobody() {
+fn a_thousand_idle_connections_delay_nobody() {
     raise_open_file_limit();
     let process = Process::start(&[]);
     let idle: Vec<_> = (0..1000).map(|_| connect(&process.address)).collect();
@@ -57,28 +57,31 @@ fn a_thousand_idle_connections_hold_up_nobody() {
 }
 
 #[test]
-fn a_connection_over_the_limit_is_refused_at_once() {
-    // Behind a proxy all connections come from one address, and none is closed to make room.
+fn a_connection_over_the_limit_is_refused_immediately() {
+    // Behind a proxy all connections come from one address, so no connection is closed to make room.
     let process = Process::start(&[("MAX_CONNECTIONS", "2"), ("TRUSTED_PROXIES", "1")]);
     let mut held: Vec<_> = (0..2).map(|_| connect(&process.address)).collect();
     let mut refused = connect(&process.address);
     refused.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    let answer = read_to_close(&mut refused);
-    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
-    assert!(answer.contains("retry-after: 1") && answer.ends_with("\"code\":\"overloaded\"}\n"), "{answer}");
+    let response = read_to_close(&mut refused);
+    assert!(response.starts_with("HTTP/1.1 503"), "{response}");
+    assert!(
+        response.contains("retry-after: 1") && response.ends_with("\"code\":\"overloaded\"}\n"),
+        "{response}"
+    );
 
     drop(held.pop());
-    // Its place is free once the server has seen it leave.
+    // The slot is free once the server has noticed the disconnect.
     let metrics =
-        repeat_until(|| get(&process.address, "/metrics"), |answer| answer.starts_with("HTTP/1.1 200"));
+        repeat_until(|| get(&process.address, "/metrics"), |response| response.starts_with("HTTP/1.1 200"));
     assert!(!metrics.contains("connections_rejected_total 0"));
 }
 
 #[test]
-fn one_client_can_not_take_the_connections_of_the_others() {
+fn one_client_cannot_use_up_all_connections() {
     let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
     let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
-    // A quarter of the connections is one client's share. The others were refused.
+    // One client can hold a quarter of the connections; the others were refused.
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let mut neighbour = connect_from(other, &process.address);
     neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -89,17 +92,17 @@ fn one_client_can_not_take_the_connections_of_the_others() {
 }
 
 #[test]
-fn at_the_limit_the_longest_idle_connection_makes_room() {
+fn at_the_limit_the_longest_idle_connection_is_closed() {
     let process = Process::start(&[("MAX_CONNECTIONS", "4"), ("HEADER_TIMEOUT", "1h"), ("KEEP_ALIVE", "1h")]);
     let client = |number| connect_from(Ipv4Addr::new(127, 0, 0, number), &process.address);
-    let ask = |stream: &mut TcpStream| {
+    let request = |stream: &mut TcpStream| {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     };
     let mut held: Vec<_> = (1..=4).map(client).collect();
-    held.iter_mut().for_each(ask);
-    // The first one asks again, so the second is idle for longest.
-    ask(&mut held[0]);
+    held.iter_mut().for_each(request);
+    // The first client sends another request, so the second is idle for longest.
+    request(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     assert!(read_to_close(&mut newcomer).starts_with("HTTP/1.1 200"));
@@ -111,35 +114,39 @@ fn at_the_limit_the_longest_idle_connection_makes_room() {
 }
 
 #[test]
-fn clients_leave_the_store_enough_descriptors() {
+fn connections_leave_the_store_enough_descriptors() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let process = Process::start_after("ulimit -n 300", &[("STORE_URL", &url), ("TRUSTED_PROXIES", "1")]);
     let warning = "fewer connections than MAX_CONNECTIONS: the limit of open files is too low";
     let is_warned = |line: &Value| line["msg"] == warning && line["open_files"] == 300;
-    assert!(process.first_words.iter().any(is_warned), "{:?}", process.first_words);
-    // Connections that come beyond the limit are refused, so these take all that there are.
+    assert!(process.startup_log.iter().any(is_warned), "{:?}", process.startup_log);
+    // More connections than the limit, so these use up all of them.
     let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
-    repeat_until(|| get(&process.address, "/healthz"), |answer| answer.starts_with("HTTP/1.1 503"));
+    repeat_until(|| get(&process.address, "/healthz"), |response| response.starts_with("HTTP/1.1 503"));
     let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
     assert!(descriptors < 280, "{descriptors} of 300 descriptors are open");
     drop(held);
     let shorten =
         || post(&process.address, "/shorten", "application/json", r#"{"url":"https://example.com"}"#);
-    repeat_until(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
+    repeat_until(shorten, |response| response.starts_with("HTTP/1.1 201"));
 }
 
 #[test]
-fn a_connection_is_kept_between_requests_and_closed_when_none_comes() {
+fn a_connection_is_kept_between_requests_and_closed_when_idle() {
     let process = Process::start(&[("KEEP_ALIVE", "1s"), ("HEADER_TIMEOUT", "500ms")]);
     let mut stream = connect(&process.address);
     let start = Instant::now();
-    // For longer than either deadline requests come on one connection, and all are answered.
+    // Requests on one connection get responses for longer than either timeout.
     while start.elapsed() < Duration::from_secs(3) {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-        let mut answer = [0; 2048];
-        let read = stream.read(&mut answer).unwrap();
-        assert!(answer[..read].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..read]));
+        let mut response = [0; 2048];
+        let read = stream.read(&mut response).unwrap();
+        assert!(
+            response[..read].starts_with(b"HTTP/1.1 200"),
+            "{}",
+            String::from_utf8_lossy(&response[..read])
+        );
     }
     read_to_close(&mut stream);
 }

@@ -1,4 +1,4 @@
-//! What an unclean end and a full disk leave behind.
+//! What a crash and a full disk leave behind.
 
 use std::{
     collections::HashMap,
@@ -10,16 +10,12 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use reqwest::{Client, StatusCode, header, redirect::Policy};
+use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Process, eventually, sqlite_in};
+use crate::support::{PATIENCE, Process, client, eventually, sqlite_in};
 
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
-
-/// Everything in the store's file, after SQLite itself has found no damage in it.
+/// Returns all links in the store's file, after an integrity check.
 fn links_in(directory: &Path) -> HashMap<String, String> {
     let file = rusqlite::Connection::open(directory.join("links.db")).unwrap();
     let verdict: String = file.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
@@ -29,7 +25,7 @@ fn links_in(directory: &Path) -> HashMap<String, String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
+async fn a_service_killed_under_32_writers_keeps_every_acknowledged_link() {
     const ROUNDS: usize = 20;
     const WRITERS: usize = 32;
     let directory = tempfile::tempdir().unwrap();
@@ -77,7 +73,7 @@ async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
     }
     for (key, target) in &found {
         let number = key.rsplit('-').next().unwrap();
-        assert_eq!(target, &format!("https://{number}.example/"), "{key} was asked for");
+        assert_eq!(target, &format!("https://{number}.example/"), "{key} has the requested target");
     }
     for (key, target) in acknowledged.iter().take(500) {
         let response = client().get(process.url(&format!("/{key}"))).send().await.unwrap();
@@ -86,9 +82,9 @@ async fn killed_under_32_writers_it_keeps_every_acknowledged_link() {
     assert!(acknowledged.len() >= ROUNDS);
 }
 
-/// The system refuses to let any file grow past a megabyte or two, as a full disk would.
+/// The system lets no file grow past a megabyte or two, as on a full disk.
 #[tokio::test]
-async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
+async fn on_a_full_disk_creates_get_a_503_and_no_acknowledged_link_is_lost() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let variables = [("STORE_URL", store.as_str())];
@@ -119,12 +115,12 @@ async fn on_a_full_disk_a_create_is_a_503_and_nothing_acknowledged_is_lost() {
 
     for (key, url) in &acknowledged {
         let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
-        assert_eq!(response.headers()[header::LOCATION], url.as_str(), "what stands still redirects");
+        assert_eq!(response.headers()[header::LOCATION], url.as_str(), "existing links still redirect");
     }
     process.kill();
     let process = Process::start(&variables);
     let (status, ..) = shorten(&process, 0).await;
-    assert_eq!(status, StatusCode::CREATED, "with room again, links are made again");
+    assert_eq!(status, StatusCode::CREATED, "with free space, links can be created again");
     let found = links_in(directory.path());
     assert!(acknowledged.iter().all(|(key, url)| found.get(key) == Some(url)));
     assert!(acknowledged.len() > 10);

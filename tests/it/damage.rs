@@ -1,4 +1,4 @@
-//! Damaged links, and damaged pages of the database: they harm no other link.
+//! Damaged links and damaged database pages, which must not affect other links.
 
 use std::{
     fs,
@@ -13,34 +13,29 @@ use std::{
 
 use futures_util::future::join_all;
 use jiff::civil::{Date, date};
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::StatusCode;
 use serde_json::Value;
 use urlshort::{
     clicks::{Clicks, DayCounts, Device, Visitor},
-    config::StoreOptions,
     link::options::Options,
     observability::metrics::Metrics,
     store::{
-        self, History, Store, StoreError,
+        History, Store, StoreError,
         listing::{Listing, Order},
     },
 };
 
-use crate::support::{Postgres, Process, Redis, key, link, sqlite_in, uncached, with};
+use crate::support::{Postgres, Process, Redis, client, key, link, open, sqlite_in, uncached, with};
 
 const DAY: Date = date(2026, 6, 1);
 
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
-}
-
-/// Puts 20 links, of which every fifth is to be damaged: first, last, and in between.
+/// Creates 20 links, five of which are to be damaged: first, last, and in between.
 async fn put_twenty(store: &Arc<dyn Store>) {
     for n in 0..20 {
         let counts = DayCounts { people: 1, ..DayCounts::default() };
         let history = History { days: [(DAY, counts)].into(), ..History::default() };
-        let made = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
-        assert!(store.put_if_absent(made, history).await.unwrap());
+        let new = link(&format!("{}{n:02}", kind(n)), &format!("https://{n}.example"));
+        assert!(store.put_if_absent(new, history).await.unwrap());
     }
 }
 
@@ -48,12 +43,12 @@ fn kind(n: usize) -> &'static str {
     if n.is_multiple_of(5) || n == 19 { "bad" } else { "good" }
 }
 
-async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
+async fn damaged_links_affect_no_others(store: Arc<dyn Store>) {
     let metrics = Arc::new(Metrics::new());
     let links = uncached(store.clone(), metrics.clone());
     let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
     for _ in 0..20 {
-        // Look-ups that come together go together.
+        // Concurrent lookups share a batch.
         let found = join_all(keys.iter().map(|key| links.find(key))).await;
         for (key, found) in keys.iter().zip(found) {
             match found {
@@ -72,7 +67,7 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
             let (mut listed, mut after) = (Vec::new(), None);
             loop {
                 let page = links.list(&Listing { order, after, limit, ..Listing::default() }).await.unwrap();
-                assert!(page.records.len() == limit || page.next.is_none(), "a page is full");
+                assert!(page.records.len() == limit || page.next.is_none(), "only the last page is short");
                 listed.extend(page.records.iter().map(|record| record.link.key.to_string()));
                 after = page.next;
                 if after.is_none() {
@@ -84,47 +79,46 @@ async fn damaged_links_harm_no_other(store: Arc<dyn Store>) {
         }
     }
     let listing = Listing { order: Order::Oldest, limit: 100, ..Listing::default() };
-    let told = store.list(&listing).await.unwrap().damaged;
-    let mut told: Vec<_> = told.iter().map(|damaged| damaged.key.as_str()).collect();
-    told.sort_unstable();
-    assert_eq!(told, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
+    let damaged = store.list(&listing).await.unwrap().damaged;
+    let mut damaged: Vec<_> = damaged.iter().map(|damaged| damaged.key.as_str()).collect();
+    damaged.sort_unstable();
+    assert_eq!(damaged, ["bad00", "bad05", "bad10", "bad15", "bad19"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_sqlite() {
+async fn damaged_links_affect_no_others_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     put_twenty(&store).await;
     let file = rusqlite::Connection::open(directory.path().join("links.db")).unwrap();
     file.execute("UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'", ()).unwrap();
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_postgres() {
+async fn damaged_links_affect_no_others_in_postgres() {
     let server = Postgres::start();
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
     let damage = "UPDATE links SET doc = '{}' WHERE key LIKE 'bad%'";
     sqlx::query(damage).execute(&mut admin).await.unwrap();
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn damaged_links_harm_no_other_in_redis() {
+async fn damaged_links_affect_no_others_in_redis() {
     let server = Redis::start();
     let store = open(&server.url()).await;
     put_twenty(&store).await;
     for kept in server.cli(&["KEYS", "urlshort:*:link:bad*"]).lines() {
         server.cli(&["HSET", kept.trim(), "doc", "{}"]);
     }
-    damaged_links_harm_no_other(store).await;
+    damaged_links_affect_no_others(store).await;
 }
 
-/// Counts a visit to `good` and one to `bad`, whose counts of the day are damaged by `damage`, and lets a visit of each
-/// be used up after the document of `bad` is damaged by `damage` as well.
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
+/// Damages the daily counts of `bad`, then its visit limit; visits to `good` must still count.
+async fn a_damaged_count_or_limit_affects_no_other_link(
     store: Arc<dyn Store>,
     damage: impl AsyncFn(&'static str, &'static str),
 ) {
@@ -142,7 +136,7 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
     both.iter().for_each(|link| clicks.record(link, DAY, referrer("news.example")));
     clicks.flush(&links).await;
     let good = store.day_counts(&key("good"), DAY, DAY).await.unwrap();
-    assert_eq!(good[&DAY].people, 2, "the visit is written although another can't be");
+    assert_eq!(good[&DAY].people, 2, "the visit is counted although another can't be");
     assert_eq!((metrics.clicks_dropped.get(), metrics.clicks_pending.get()), (1, 0));
 
     damage("limit", "bad").await;
@@ -154,7 +148,7 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_sqlite() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     let file = directory.path().join("links.db");
@@ -165,11 +159,11 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_sqlite() {
         };
         assert_eq!(rusqlite::Connection::open(&file).unwrap().execute(sql, [key]).unwrap(), 1);
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_postgres() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_postgres() {
     let server = Postgres::start();
     let store = open(&server.url()).await;
     let damage = async |what: &str, key: &str| {
@@ -180,11 +174,11 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_postgres() {
         };
         assert_eq!(sqlx::query(sql).bind(key).execute(&mut admin).await.unwrap().rows_affected(), 1);
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
+async fn a_damaged_count_or_limit_affects_no_other_link_in_redis() {
     let server = Redis::start();
     let store = open(&server.url()).await;
     let damage = async |what: &str, key: &str| {
@@ -193,13 +187,13 @@ async fn a_damaged_count_and_a_damaged_limit_harm_no_other_link_in_redis() {
             _ => ("link", "doc", "{"),
         };
         let stored = server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]);
-        assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field was there");
+        assert_eq!(server.cli(&["HSET", stored.trim(), field, value]).trim(), "0", "the field existed");
     };
-    a_damaged_count_and_a_damaged_limit_harm_no_other_link(store, damage).await;
+    a_damaged_count_or_limit_affects_no_other_link(store, damage).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_leaves_damaged_links_out_and_says_so() {
+async fn an_export_skips_damaged_links_and_reports_them() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let store = open(&url).await;
@@ -212,18 +206,18 @@ async fn an_export_leaves_damaged_links_out_and_says_so() {
     let output = directory.path().join("links.jsonl");
     let mut export = Process::command(&[("STORE_URL", &url)]);
     let ended = export.arg("export").arg("--output").arg(&output).output().unwrap();
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{told}");
-    assert!(told.contains("bad05: damaged") && told.contains("bad10: damaged"), "{told}");
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("bad05: damaged") && stderr.contains("bad10: damaged"), "{stderr}");
     let expected = format!(
         "urlshort: exported 18 links to {}\nurlshort: 2 damaged links were not exported\n",
         output.display()
     );
-    assert!(told.ends_with(&expected), "{told}");
+    assert!(stderr.ends_with(&expected), "{stderr}");
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 18);
 }
 
-/// Overwrites the page of a database that holds this text.
+/// Overwrites the database page that holds this text.
 fn damage_page_with(file: &Path, text: &str) {
     const PAGE: usize = 4096;
     let bytes = fs::read(file).unwrap();
@@ -232,8 +226,8 @@ fn damage_page_with(file: &Path, text: &str) {
     file.write_all_at(&[0xff; PAGE], (at / PAGE * PAGE) as u64).unwrap();
 }
 
-/// The keys that can be read, and those that can't.
-fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
+/// Returns the keys that can be read and those that can't.
+fn partition_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
     (0..count)
         .map(|n| format!("k{n}"))
@@ -241,7 +235,7 @@ fn sort_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_page_takes_no_link_of_another_page_down() {
+async fn a_damaged_page_affects_no_links_on_other_pages() {
     const LINKS: usize = 500;
     let directory = tempfile::tempdir().unwrap();
     let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
@@ -254,11 +248,11 @@ async fn a_damaged_page_takes_no_link_of_another_page_down() {
     assert!(put.into_iter().all(|put| put.unwrap()));
     store.close().await;
     damage_page_with(&file, &format!("\"target\":\"{}", target(250)));
-    let (good, bad) = sort_keys(&file, LINKS);
+    let (good, bad) = partition_keys(&file, LINKS);
     assert!(!bad.is_empty() && good.len() > LINKS * 9 / 10, "{bad:?}");
 
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0")]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let stop = Arc::new(AtomicBool::new(false));
     let attackers: Vec<_> = (0..4)
         .map(|_| {

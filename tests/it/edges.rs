@@ -1,4 +1,4 @@
-//! `/api/v1/links` at the edges of what its values can hold.
+//! Extreme values in `/api/v1/links`.
 
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn json_of(request: RequestBuilder) -> Value {
     request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
 }
 
-async fn make(app: &TestApp, body: Value) {
+async fn create(app: &TestApp, body: Value) {
     json_of(call(app, Method::POST, "/api/v1/links").json(&body)).await;
 }
 
@@ -29,9 +29,9 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
 }
 
 #[tokio::test]
-async fn a_condition_that_can_not_be_read_never_holds() {
+async fn an_unparsable_if_match_never_matches() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for value in ["", " ", ",", "\u{e9}", "nonsense"] {
         for (method, path) in [
             (Method::PATCH, "/api/v1/links/k"),
@@ -47,9 +47,9 @@ async fn a_condition_that_can_not_be_read_never_holds() {
 }
 
 #[tokio::test]
-async fn a_link_whose_key_is_a_path_of_the_api_is_managed_like_any_other() {
+async fn a_link_whose_key_is_an_api_path_is_managed_like_any_other() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "batch" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "batch" })).await;
     let path = "/api/v1/links/batch";
     let shown = json_of(call(&app, Method::GET, path)).await;
     assert_eq!((&shown["key"], &shown["url"]), (&json!("batch"), &json!("https://example.com/")));
@@ -65,7 +65,7 @@ async fn a_link_whose_key_is_a_path_of_the_api_is_managed_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_link_at_the_last_version_can_still_be_changed() {
+async fn a_link_at_the_maximum_version_can_still_be_changed() {
     let app = app().await;
     let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
     assert!(app.links.put_if_absent(last, History::default()).await.unwrap());
@@ -76,9 +76,9 @@ async fn a_link_at_the_last_version_can_still_be_changed() {
 }
 
 #[tokio::test]
-async fn a_timestamp_at_the_edge_is_kept_or_refused_and_harms_no_link() {
+async fn a_timestamp_at_the_limit_is_stored_or_refused_and_damages_no_link() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for (time, is_good) in [
         ("9999-12-30T22:00:00Z", true),
         ("9999-12-30T22:00:00.001Z", false),
@@ -87,13 +87,13 @@ async fn a_timestamp_at_the_edge_is_kept_or_refused_and_harms_no_link() {
         ("-000001-01-01T00:00:00Z", false),
     ] {
         let new = json!({ "url": "https://example.com", "expires_at": time });
-        let made = call(&app, Method::POST, "/api/v1/links").json(&new).send().await.unwrap();
+        let created = call(&app, Method::POST, "/api/v1/links").json(&new).send().await.unwrap();
         let edited = edit(&app, "k", json!({ "expires_at": time })).await;
         if is_good {
-            assert_eq!((made.status().as_u16(), edited.status().as_u16()), (201, 200), "{time}");
+            assert_eq!((created.status().as_u16(), edited.status().as_u16()), (201, 200), "{time}");
             assert_eq!(edited.json::<Value>().await.unwrap()["expires_at"], time);
         } else {
-            assert_error(made, 400, "invalid_option").await;
+            assert_error(created, 400, "invalid_option").await;
             assert_error(edited, 400, "invalid_option").await;
         }
     }

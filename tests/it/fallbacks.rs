@@ -1,17 +1,16 @@
-//! The pages elsewhere that browsers are led to.
+//! Fallbacks: the URLs that browsers are redirected to instead of an error page.
 
 mod table;
 
 use std::sync::Arc;
 
-use reqwest::{Client, Method, RequestBuilder, Response, header, redirect::Policy};
+use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};
 use urlshort::store::{Store, memory::MemoryStore};
 
 use self::table::put_states;
-use crate::support::{PATIENCE, Process, TestApp, assert_error, eventually};
+use crate::support::{BROWSER, PATIENCE, Process, TestApp, assert_error, client, eventually};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const TOKEN: &str = "0123456789abcdef-write";
 const TOKENS: &str = "anna:0123456789abcdef-write,viewer:0123456789abcdef-read:read";
 const TARGET: &str = "https://target.example/";
@@ -25,19 +24,19 @@ fn browse(app: &TestApp, path: &str) -> RequestBuilder {
 }
 
 #[track_caller]
-fn assert_leads(response: &Response, status: u16, url: &str) {
+fn assert_redirects(response: &Response, status: u16, url: &str) {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::LOCATION], url);
 }
 
 #[tokio::test]
-async fn a_fallback_is_an_outcome_of_its_own_and_no_click() {
+async fn a_fallback_is_a_separate_outcome_and_not_a_click() {
     let app = TestApp::start_with(&GLOBAL).await;
     put_states(&app).await;
     for path in ["/unknown", "/a.b", "/expired", "/expired-own"] {
         assert_eq!(browse(&app, path).send().await.unwrap().status(), 302, "{path}");
     }
-    // An address that no key can have is no request for a link.
+    // A path that can't be a key is not a request for a link.
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), Some(3.0));
     for outcome in ["not_found", "gone"] {
         assert_eq!(app.metric(&format!("redirects_total{{outcome=\"{outcome}\"}}")), None);
@@ -52,18 +51,18 @@ async fn a_fallback_is_an_outcome_of_its_own_and_no_click() {
     assert_eq!(app.metric(series), Some(4.0));
     let links = app.links.clone();
     app.stop().await;
-    // The store is closed, and in memory it still answers.
+    // The store is closed, but the memory store can still be read.
     let record = links.get(&crate::support::key("expired")).await.unwrap().unwrap();
     assert_eq!(record.clicks, 0);
 }
 
 #[test]
-fn the_log_says_which_setting_led_a_browser_elsewhere() {
+fn the_log_names_the_setting_that_redirected_a_browser() {
     let home = "https://www.example.com/";
     let process = Process::start(&[("NOT_FOUND_URL", NOT_FOUND), ("HOME_URL", home)]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         for path in ["/unknown", "/"] {
             let request = client.get(process.url(path)).header(header::ACCEPT, BROWSER);
             assert_eq!(request.send().await.unwrap().status(), 302, "{path}");
@@ -76,7 +75,7 @@ fn the_log_says_which_setting_led_a_browser_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_form_with_the_password_of_a_link_that_has_ended_leads_on_as_well() {
+async fn submitting_the_password_of_an_ended_link_redirects_to_its_fallback() {
     let app = TestApp::start_with(&[&GLOBAL[..], &["--api-tokens", TOKENS]].concat()).await;
     let body =
         json!({ "url": TARGET, "key": "once", "password": "sesame", "max_visits": 1, "gone_url": OWN });
@@ -85,16 +84,16 @@ async fn a_form_with_the_password_of_a_link_that_has_ended_leads_on_as_well() {
         let request = app.post(&format!("/{key}")).header(header::ACCEPT, BROWSER);
         request.form(&[("password", "sesame")]).send()
     };
-    assert_leads(&unlock("once").await.unwrap(), 303, TARGET);
-    assert_leads(&unlock("once").await.unwrap(), 303, OWN);
-    assert_leads(&unlock("unknown").await.unwrap(), 303, NOT_FOUND);
+    assert_redirects(&unlock("once").await.unwrap(), 303, TARGET);
+    assert_redirects(&unlock("once").await.unwrap(), 303, OWN);
+    assert_redirects(&unlock("unknown").await.unwrap(), 303, NOT_FOUND);
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), Some(2.0), "each of them");
     let program = app.post("/once").form(&[("password", "sesame")]).send().await.unwrap();
     assert_error(program, 410, "gone").await;
 }
 
 #[tokio::test]
-async fn the_preview_and_the_code_of_a_link_that_has_ended_show_nothing_of_its_fallback() {
+async fn the_preview_and_qr_code_of_an_ended_link_do_not_reveal_its_fallback() {
     let app = TestApp::start_with(&GLOBAL).await;
     put_states(&app).await;
     for path in ["/expired-own+", "/expired-own/qr"] {
@@ -112,13 +111,13 @@ async fn shorten(app: &TestApp, token: &str, gone_url: &str) -> Response {
 }
 
 #[tokio::test]
-async fn only_a_token_can_set_the_fallback_of_a_link() {
+async fn setting_the_fallback_of_a_link_requires_a_token() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS]).await;
     let refused = shorten(&app, "", OWN).await;
     assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer");
     let sentence = assert_error(refused, 401, "unauthorized").await;
     assert_eq!(sentence, "gone_url can only be set with a token");
-    assert_eq!(app.get("/k").await.status(), 404, "nothing was made");
+    assert_eq!(app.get("/k").await.status(), 404, "nothing was created");
     let form = app.post("/ui/new").header("sec-fetch-site", "same-origin");
     let refused = form.form(&[("url", TARGET), ("key", "k"), ("gone_url", OWN)]).send().await.unwrap();
     assert_eq!(refused.status(), 401);
@@ -126,13 +125,13 @@ async fn only_a_token_can_set_the_fallback_of_a_link() {
     assert_eq!(shorten(&app, TOKEN, "HTTPS://www.EXAMPLE.com/own").await.status(), 201);
     let at = |method| app.client.request(method, app.url("/api/v1/links/k")).bearer_auth(TOKEN);
     let shown: Value = at(Method::GET).send().await.unwrap().json().await.unwrap();
-    assert_eq!(shown["gone_url"], OWN, "it is normalised as a target is");
+    assert_eq!(shown["gone_url"], OWN, "normalised like a target");
     let edited = at(Method::PATCH).json(&json!({ "gone_url": null })).send().await.unwrap();
     assert_eq!(edited.json::<Value>().await.unwrap()["gone_url"], Value::Null);
 }
 
 #[tokio::test]
-async fn the_fallback_of_a_link_is_held_to_the_rules_of_targets() {
+async fn the_fallback_of_a_link_must_follow_the_rules_for_targets() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blocked");
     std::fs::write(&file, "evil.example\n").unwrap();
@@ -186,14 +185,14 @@ async fn a_fallback_whose_host_is_blocked_later_is_not_used() {
 }
 
 #[test]
-fn a_fallback_that_leads_back_to_the_service_stops_the_start() {
+fn a_fallback_that_leads_back_to_the_service_prevents_startup() {
     for (variable, url) in [
         ("HOME_URL", "https://sho.rt/"),
         ("NOT_FOUND_URL", "http://www.sho.rt:8080/404"),
         ("GONE_URL", "https://sho.rt/gone"),
     ] {
         let variables = [("BASE_URL", "https://sho.rt"), (variable, url)];
-        // A command reads the options as the service does, and ends in any case.
+        // A command reads the options as the service does, and always exits.
         let output = Process::command(&variables).arg("export").output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");
@@ -202,7 +201,7 @@ fn a_fallback_that_leads_back_to_the_service_stops_the_start() {
 }
 
 #[tokio::test]
-async fn without_base_url_a_fallback_never_leads_back_to_the_host_that_was_asked() {
+async fn without_base_url_a_fallback_never_leads_back_to_the_requested_host() {
     let app = TestApp::start_with(&[&GLOBAL[..], &["--home-url", "https://www.example.com/"]].concat()).await;
     put_states(&app).await;
     for (path, status) in [("/unknown", 404), ("/expired", 410), ("/expired-own", 410), ("/", 200)] {
@@ -215,7 +214,7 @@ async fn without_base_url_a_fallback_never_leads_back_to_the_host_that_was_asked
 }
 
 #[tokio::test]
-async fn a_link_that_has_ended_in_a_store_without_answers_leads_nowhere() {
+async fn while_the_store_is_down_no_fallback_is_used() {
     use crate::support::{FaultyStore, Mood};
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &GLOBAL).await;
@@ -225,31 +224,35 @@ async fn a_link_that_has_ended_in_a_store_without_answers_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn home_leads_browsers_away_and_the_form_keeps_a_page() {
+async fn home_url_redirects_browsers_and_the_form_moves_to_its_own_page() {
     const HOME: &str = "https://www.example.com/";
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let app = TestApp::start_on(store, &["--home-url", HOME, "--api-tokens", TOKENS]).await;
     let home = browse(&app, "/").send().await.unwrap();
-    assert_leads(&home, 302, HOME);
+    assert_redirects(&home, 302, HOME);
     assert_eq!(home.headers()[header::CACHE_CONTROL], "no-store");
     assert!(app.get("/").await.text().await.unwrap().starts_with("urlshort shortens links."));
-    assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), None, "it is no short link");
+    assert_eq!(
+        app.metric(r#"redirects_total{outcome="fallback"}"#),
+        None,
+        "the home page is not a short link"
+    );
 
     let form = browse(&app, "/ui/new").send().await.unwrap().text().await.unwrap();
     assert!(form.contains("Shorten a link") && form.contains("<a href=\"/ui/new\" aria-current"), "{form}");
-    assert!(!form.contains("name=\"gone_url\""), "nobody has signed in");
+    assert!(!form.contains("name=\"gone_url\""), "not signed in");
     let post = |path: &str, form: &[(&str, &str)], cookie: &str| {
         let request = app.post(path).header(header::ACCEPT, BROWSER).header("sec-fetch-site", "same-origin");
         request.header(header::COOKIE, cookie).form(form).send()
     };
-    let made = post("/ui/new", &[("url", TARGET), ("key", "mine")], "").await.unwrap();
-    assert_leads(&made, 303, "/ui/new?made=mine");
+    let created = post("/ui/new", &[("url", TARGET), ("key", "mine")], "").await.unwrap();
+    assert_redirects(&created, 303, "/ui/new?made=mine");
     assert!(
         browse(&app, "/ui/new?made=mine").send().await.unwrap().text().await.unwrap().contains("data-copy")
     );
 
     let signed_in = post("/ui/sign-in", &[("token", TOKEN)], "").await.unwrap();
-    assert_leads(&signed_in, 303, "/ui/links");
+    assert_redirects(&signed_in, 303, "/ui/links");
     let cookie = signed_in.headers()[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
     let form = browse(&app, "/ui/new").header(header::COOKIE, cookie).send().await.unwrap();
     assert!(form.text().await.unwrap().contains("name=\"gone_url\""));
@@ -258,11 +261,11 @@ async fn home_leads_browsers_away_and_the_form_keeps_a_page() {
     assert_eq!(page.status(), 400);
     assert!(page.text().await.unwrap().contains("id=\"gone_url-error\">Enter a web address"));
     let right = [("url", TARGET), ("key", "ours"), ("gone_url", "www.example.com/own")];
-    assert_leads(&post("/ui/new", &right, cookie).await.unwrap(), 303, "/ui/new?made=ours");
+    assert_redirects(&post("/ui/new", &right, cookie).await.unwrap(), 303, "/ui/new?made=ours");
     let page = browse(&app, "/ui/links/ours").header(header::COOKIE, cookie).send().await.unwrap();
     let page = page.text().await.unwrap();
     assert!(page.contains("browsers go to <a href=\"https://www.example.com/own\""), "{page}");
     let offer = browse(&app, "/unknown").header(header::COOKIE, cookie).send().await.unwrap();
     assert!(offer.text().await.unwrap().contains("href=\"/ui/new?key=unknown\""));
-    assert_leads(&post("/ui/sign-out", &[], cookie).await.unwrap(), 303, "/ui/new");
+    assert_redirects(&post("/ui/sign-out", &[], cookie).await.unwrap(), 303, "/ui/new");
 }

@@ -1,4 +1,4 @@
-//! The file that SQLite keeps links in, and the descriptors that it needs.
+//! The SQLite file, and the file descriptors that it needs.
 
 use std::{
     fs,
@@ -7,14 +7,13 @@ use std::{
     path::Path,
 };
 
-use reqwest::{Client, redirect::Policy};
 use rustix::process::geteuid;
 use serde_json::json;
 
-use crate::support::{PATIENCE, Process, eventually, sqlite_in};
+use crate::support::{PATIENCE, Process, client, eventually, sqlite_in};
 
 #[test]
-fn the_file_of_another_application_is_left_as_it_is() {
+fn the_file_of_another_application_is_left_unchanged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("links.db");
     let music = rusqlite::Connection::open(&file).unwrap();
@@ -30,7 +29,7 @@ fn the_file_of_another_application_is_left_as_it_is() {
 }
 
 #[test]
-fn a_new_database_is_readable_for_its_owner_alone() {
+fn a_new_database_is_readable_only_by_its_owner() {
     let directory = tempfile::tempdir().unwrap();
     let process = Process::start_after("umask 022", &[("STORE_URL", &sqlite_in(directory.path()))]);
     let files: Vec<_> = fs::read_dir(directory.path()).unwrap().map(Result::unwrap).collect();
@@ -41,15 +40,15 @@ fn a_new_database_is_readable_for_its_owner_alone() {
     assert!(process.terminate().success());
 }
 
-/// The user of the image.
+/// The user that the container image runs as.
 const IMAGE_USER: u32 = 65532;
 
-/// Starts the program as a user without privileges, and returns that user's id and what the program says.
-fn said_without_privileges(file: &Path) -> (u32, String) {
+/// Starts the program as an unprivileged user; returns the user's id and the error.
+fn start_error_without_privileges(file: &Path) -> (u32, String) {
     let url = format!("sqlite:{}", file.display());
-    // No machine has this address, so the program ends even if it can open the file.
+    // No machine has this address, so the program exits even if it can open the file.
     let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
-    // That user can't write what a build for coverage writes at its end, and that would be a second line.
+    // That user can't write the profile of a coverage build, and the error would be a second line.
     command.env("LLVM_PROFILE_FILE", "/dev/null");
     let uid = if geteuid().is_root() { IMAGE_USER } else { geteuid().as_raw() };
     if geteuid().is_root() {
@@ -62,12 +61,12 @@ fn said_without_privileges(file: &Path) -> (u32, String) {
 }
 
 #[test]
-fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_remedy() {
+fn an_unwritable_directory_or_file_is_reported_with_the_user_and_the_fix() {
     let set_mode = |path: &Path, mode| fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let place = directory.path().join("data");
-    let file = place.join("links.db");
-    fs::create_dir(&place).unwrap();
+    let data = directory.path().join("data");
+    let file = data.join("links.db");
+    fs::create_dir(&data).unwrap();
     set_mode(directory.path(), 0o755);
     let advice = |uid: u32| match geteuid().is_root() {
         true => format!(
@@ -76,28 +75,28 @@ fn a_directory_or_file_that_can_not_be_written_is_named_with_the_user_and_the_re
         ),
         false => "; run `chmod u+".into(),
     };
-    let is_told = |verb: &str, path: &Path| {
-        let (uid, line) = said_without_privileges(&file);
+    let assert_reported = |verb: &str, path: &Path| {
+        let (uid, line) = start_error_without_privileges(&file);
         let kind = if path.is_dir() { "directory" } else { "file" };
         let start = "urlshort: STORE_URL: can't open the sqlite store: ";
         let expected = format!("{start}uid {uid} can't {verb} the {kind} {}{}", path.display(), advice(uid));
         assert!(line.starts_with(&expected), "{line} is not {expected}");
     };
-    set_mode(&place, 0o555);
-    is_told("write to", &place);
-    set_mode(&place, 0o600);
-    is_told("enter", &place);
-    set_mode(&place, 0o777);
+    set_mode(&data, 0o555);
+    assert_reported("write to", &data);
+    set_mode(&data, 0o600);
+    assert_reported("enter", &data);
+    set_mode(&data, 0o777);
     assert!(Process::start(&[("STORE_URL", &format!("sqlite:{}", file.display()))]).terminate().success());
     set_mode(&file, 0o444);
-    is_told("write to", &file);
+    assert_reported("write to", &file);
 }
 
 #[tokio::test]
-async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
+async fn without_its_file_the_store_refuses_links_and_is_not_ready() {
     let directory = tempfile::tempdir().unwrap();
     let variables = [("STORE_URL", &*sqlite_in(directory.path())), ("METRICS_ADDR", "127.0.0.1:0")];
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let create = async |process: &Process, n: usize| {
         let request = client.post(process.url("/shorten"));
         let request = request.json(&json!({ "url": format!("https://{n}.example"), "key": format!("k{n}") }));
@@ -122,12 +121,12 @@ async fn without_its_file_the_store_takes_no_links_and_is_not_ready() {
         gone(&path);
         assert_eq!(create(&process, 2).await, 503);
         wait_until_unready(&process).await;
-        assert_eq!(client.get(process.url("/k1")).send().await.unwrap().status(), 302, "it is in memory");
+        assert_eq!(client.get(process.url("/k1")).send().await.unwrap().status(), 302, "the link is cached");
     }
 }
 
 #[tokio::test]
-async fn with_no_descriptor_left_for_connections_links_are_still_made() {
+async fn links_are_still_created_when_connections_use_up_their_descriptors() {
     const DESCRIPTORS: usize = 64;
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
@@ -135,7 +134,7 @@ async fn with_no_descriptor_left_for_connections_links_are_still_made() {
     let variables = [("STORE_URL", &*url), ("HEADER_TIMEOUT", "1h"), ("TRUSTED_PROXIES", "1")];
     drop(Process::start(&variables));
     let process = Process::start_after(&format!("ulimit -n {DESCRIPTORS}"), &variables);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     // This connection stays open.
     assert_eq!(client.get(process.url("/healthz")).send().await.unwrap().status(), 200);
     let _crowd: Vec<_> = (0..DESCRIPTORS).map(|_| TcpStream::connect(&process.address).unwrap()).collect();

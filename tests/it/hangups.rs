@@ -1,4 +1,4 @@
-//! Changes whose client hangs up.
+//! Changes whose client hangs up before the response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ async fn app_on(store: Arc<dyn Store>) -> TestApp {
     TestApp::start_on(store, &[&["--api-tokens", &format!("ci:{TOKEN}")], &flags[..]].concat()).await
 }
 
-/// Takes links down, and hangs up on each request after up to `longest`.
+/// Takes links down, hanging up on each request after at most `longest`.
 async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration) {
     let mut rng = StdRng::seed_from_u64(2);
     let requests = keys.iter().map(|key| {
@@ -33,14 +33,14 @@ async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration
         let url = app.url(&format!("/api/v1/links/{key}/take-down"));
         let request = app.client.post(url).bearer_auth(TOKEN);
         async move {
-            // Whether there was an answer in time is chance.
+            // The response may come in time or not.
             let _ = timeout(patience, request.send()).await;
         }
     });
     stream::iter(requests).buffer_unordered(8).collect::<Vec<_>>().await;
 }
 
-/// Waits until each link that is down in the store has stopped redirecting, and returns how many are.
+/// Waits until links taken down in the store stop redirecting; returns their number.
 async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String]) -> usize {
     eventually(PATIENCE, async || {
         let mut down = Vec::new();
@@ -62,32 +62,32 @@ async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String
     .await
 }
 
-async fn made_and_cached(app: &TestApp) -> Vec<String> {
-    let make = |n| async move { app.key_of(&format!("https://{n}.example/")).await };
-    let made = join_all((0..LINKS).map(make)).await;
-    for text in &made {
-        // The second time it comes from memory.
+async fn create_and_cache(app: &TestApp) -> Vec<String> {
+    let create = |n| async move { app.shorten_url(&format!("https://{n}.example/")).await };
+    let keys = join_all((0..LINKS).map(create)).await;
+    for text in &keys {
+        // The second request is served from the cache.
         for _ in 0..2 {
             assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
         }
     }
-    made
+    keys
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_take_down_that_a_slow_store_made_stops_redirecting() {
+async fn an_aborted_take_down_that_a_slow_store_applied_stops_redirects() {
     let memory = Arc::new(MemoryStore::default());
     let slow = Arc::new(FaultyStore::around(memory.clone()));
     let app = app_on(slow.clone()).await;
-    let keys = made_and_cached(&app).await;
-    slow.answer_changes_after(Duration::from_millis(20));
+    let keys = create_and_cache(&app).await;
+    slow.set_change_delay(Duration::from_millis(20));
     take_down_and_hang_up(&app, &keys, Duration::from_millis(30)).await;
     let down = wait_until_all_stopped(&app, &*memory, &keys).await;
-    assert!(down > LINKS / 3, "{down} take-downs were made");
+    assert!(down > LINKS / 3, "only {down} take-downs were applied");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
+async fn an_aborted_take_down_that_postgres_applied_stops_redirects() {
     let server = Postgres::start();
     let store_timeout = PATIENCE;
     let open = async || {
@@ -95,16 +95,16 @@ async fn an_aborted_take_down_that_postgres_made_stops_redirecting() {
             .await
             .unwrap()
     };
-    // Deaf to what the database tells, so that nothing but the change itself ends the redirects.
+    // Without change notifications, so that only the change itself stops the redirects.
     let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
-    let keys = made_and_cached(&app).await;
+    let keys = create_and_cache(&app).await;
     take_down_and_hang_up(&app, &keys, Duration::from_millis(25)).await;
     let down = wait_until_all_stopped(&app, &*open().await, &keys).await;
-    assert!(down > LINKS / 10, "{down} take-downs were made");
+    assert!(down > LINKS / 10, "only {down} take-downs were applied");
 }
 
 #[tokio::test]
-async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_already() {
+async fn repeating_a_change_stops_redirects_of_a_link_that_is_already_down_or_deleted() {
     let memory = Arc::new(MemoryStore::default());
     let app = app_on(Arc::new(FaultyStore::around(memory.clone()))).await;
     for text in ["down", "gone"] {
@@ -113,7 +113,7 @@ async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_alread
         );
         assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
     }
-    // Behind the back of the instance, which is deaf.
+    // The instance receives no notifications of these changes.
     let mut down = Link { version: 2, ..link("down", "https://example.com") };
     down.doc.taken_down_at = Some(app.now());
     assert_eq!(memory.update(down, 1).await.unwrap(), Change::Done);
@@ -122,7 +122,11 @@ async fn repeating_a_change_ends_redirects_of_a_link_that_is_down_or_gone_alread
         Change::Done
     );
     for text in ["down", "gone"] {
-        assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND, "it can't know");
+        assert_eq!(
+            app.get(&format!("/{text}")).await.status(),
+            StatusCode::FOUND,
+            "the instance does not know"
+        );
     }
 
     let repeat = app.post("/api/v1/links/down/take-down").bearer_auth(TOKEN).send().await.unwrap();

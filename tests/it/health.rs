@@ -1,14 +1,14 @@
-//! What load balancers and Prometheus ask.
+//! Endpoints for load balancers and Prometheus.
 
 use std::sync::Arc;
 
-use reqwest::{header, redirect::Policy};
+use reqwest::header;
 use serde_json::{Value, json};
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
 
 #[tokio::test]
-async fn the_process_is_alive_whatever_the_store_does() {
+async fn the_process_is_alive_even_if_the_store_fails() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
     store.set_mood(Mood::Broken);
@@ -39,7 +39,7 @@ async fn readiness_names_the_store_but_shows_no_cause_on_the_public_listener() {
 }
 
 #[tokio::test]
-async fn a_second_listener_takes_operations_off_the_public_one() {
+async fn a_second_listener_moves_operational_endpoints_off_the_public_one() {
     let process = Process::start(&[("METRICS_ADDR", "127.0.0.1:0")]);
     let operations = process.metrics_address.clone().unwrap();
     let status = async |address: &str, path: &str| {
@@ -58,12 +58,12 @@ async fn a_second_listener_takes_operations_off_the_public_one() {
 
     let form = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap();
-    let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = crate::support::client();
     for (address, expected) in
         [(&process.address, 302), (&operations, 404), (&process.address, 302), (&operations, 404)]
     {
-        let answer = client.get(format!("http://{address}/link")).send().await.unwrap();
-        assert_eq!(answer.status(), expected, "links are followed on the public listener alone");
+        let response = client.get(format!("http://{address}/link")).send().await.unwrap();
+        assert_eq!(response.status(), expected, "only the public listener follows links");
     }
     assert!(process.terminate().success());
 }

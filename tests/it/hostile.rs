@@ -1,7 +1,6 @@
-//! Clients that mean harm: they don't read, don't finish, hang up, or send what is no request.
+//! Malicious clients: they don't read, don't finish, hang up, or send garbage.
 
 use std::{
-    fs,
     io::{Read, Write},
     net::TcpStream,
     thread,
@@ -12,40 +11,33 @@ use rustix::net::sockopt::set_socket_linger;
 use serde_json::{Value, json};
 
 use crate::support::{
-    FaultyStore, Mood, PATIENCE, Process, TestApp, eventually, raise_open_file_limit,
+    FaultyStore, Mood, PATIENCE, Process, TestApp, eventually, memory, raise_open_file_limit,
     raw::{connect, exchange, get, post, read_to_close, repeat_until},
     sqlite_in,
 };
 
-/// Resident memory of the process, in bytes.
-fn resident(process: &Process) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.pid().as_raw_nonzero())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
-}
-
 #[track_caller]
 fn shorten(process: &Process, body: &str) {
-    let answer = post(&process.address, "/shorten", "application/json", body);
-    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let response = post(&process.address, "/shorten", "application/json", body);
+    assert!(response.starts_with("HTTP/1.1 201"), "{response}");
 }
 
 #[test]
-fn a_client_that_never_reads_takes_no_memory_and_is_closed() {
+fn a_client_that_never_reads_uses_little_memory_and_is_dropped() {
     let process = Process::start(&[("REQUEST_TIMEOUT", "2s")]);
     assert!(get(&process.address, "/openapi.json").starts_with("HTTP/1.1 200"));
     shorten(&process, r#"{"url":"https://example.com","key":"mine"}"#);
     for path in ["/openapi.json", "/mine", "/unknown"] {
-        let before = resident(&process);
+        let before = memory(process.pid(), "VmRSS");
         let mut stream = connect(&process.address);
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let requests = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(1000);
-        // Writes until the server no longer reads and in the end gives the client up.
+        // Write until the server stops reading and finally drops the client.
         let (start, mut peak) = (Instant::now(), before);
         while let Ok(written) = stream.write(requests.as_bytes()) {
             assert_ne!(written, 0);
-            peak = peak.max(resident(&process));
-            assert!(start.elapsed() < PATIENCE, "{path}: the client was not given up");
+            peak = peak.max(memory(process.pid(), "VmRSS"));
+            assert!(start.elapsed() < PATIENCE, "{path}: the client was not dropped");
         }
         let growth = peak.saturating_sub(before);
         assert!(growth < 8 << 20, "{path}: memory grew by {growth} bytes");
@@ -54,7 +46,7 @@ fn a_client_that_never_reads_takes_no_memory_and_is_closed() {
 }
 
 #[test]
-fn a_large_answer_arrives_whole_at_a_client_that_reads_late() {
+fn large_responses_arrive_in_full_at_a_client_that_reads_late() {
     let process = Process::start(&[]);
     let mut stream = connect(&process.address);
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(200);
@@ -63,14 +55,14 @@ fn a_large_answer_arrives_whole_at_a_client_that_reads_late() {
         writer.write_all(requests.as_bytes()).unwrap();
         writer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
     });
-    let answers = read_to_close(&mut stream);
+    let responses = read_to_close(&mut stream);
     writing.join().unwrap();
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 201);
-    assert!(answers.ends_with("{\"status\":\"ok\"}\n") || answers.ends_with("{\"status\":\"ok\"}"));
+    assert_eq!(responses.matches("HTTP/1.1 200").count(), 201);
+    assert!(responses.ends_with("{\"status\":\"ok\"}\n") || responses.ends_with("{\"status\":\"ok\"}"));
 }
 
 #[test]
-fn a_head_that_can_not_be_parsed_is_answered_logged_and_counted() {
+fn a_malformed_head_gets_a_response_and_is_logged_and_counted() {
     let process = Process::start(&[]);
     let long_target = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(200_000));
     let long_header = format!("GET / HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "x".repeat(2_000_000));
@@ -89,8 +81,8 @@ fn a_head_that_can_not_be_parsed_is_answered_logged_and_counted() {
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ] {
         let shown = String::from_utf8_lossy(&request[..request.len().min(80)]).into_owned();
-        let answer = exchange(&process.address, request);
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} was answered {answer:?}");
+        let response = exchange(&process.address, request);
+        assert!(response.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?} got {response:?}");
         let line = process.wait_for_log("malformed request");
         assert_eq!(line["status"], status, "{shown:?}: {line}");
         assert_eq!(line["peer"], "127.0.0.1");
@@ -103,7 +95,7 @@ fn a_head_that_can_not_be_parsed_is_answered_logged_and_counted() {
 }
 
 #[test]
-fn a_request_names_one_host() {
+fn a_request_must_name_exactly_one_host() {
     let process = Process::start(&[]);
     for (head, status) in [
         ("GET /healthz HTTP/1.1\r\n", 400),
@@ -112,32 +104,32 @@ fn a_request_names_one_host() {
         ("GET /healthz HTTP/1.1\r\nhost: a\r\n", 200),
         ("GET /healthz HTTP/1.0\r\n", 200),
     ] {
-        let answer = exchange(&process.address, format!("{head}connection: close\r\n\r\n").as_bytes());
-        assert!(answer[8..].starts_with(&format!(" {status} ")), "{head:?} was answered {answer:?}");
-        assert_eq!(answer.contains("\"code\":\"invalid_host\""), status == 400, "{answer}");
+        let response = exchange(&process.address, format!("{head}connection: close\r\n\r\n").as_bytes());
+        assert!(response[8..].starts_with(&format!(" {status} ")), "{head:?} got {response:?}");
+        assert_eq!(response.contains("\"code\":\"invalid_host\""), status == 400, "{response}");
     }
 }
 
 #[test]
-fn a_body_followed_by_an_empty_line_is_answered() {
+fn a_body_followed_by_an_empty_line_is_accepted() {
     let process = Process::start(&[]);
     let mut stream = connect(&process.address);
     let request = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n\
                    content-length: 23\r\n\r\nurl=https://example.com\r\n";
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = [0; 4096];
-    let read = stream.read(&mut answer).unwrap();
-    assert!(answer[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&answer[..read]));
+    let mut response = [0; 4096];
+    let read = stream.read(&mut response).unwrap();
+    assert!(response[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&response[..read]));
 }
 
-/// Connections that have each begun a POST of 16,000 bytes and sent `sent` of them.
-fn held_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStream> {
+/// Opens connections that have sent `sent` of the 16,000 bytes of a POST.
+fn unfinished_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStream> {
     raise_open_file_limit();
     let head = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16000\r\n\r\n";
     let request = [head.as_bytes(), &vec![b' '; sent]].concat();
     let connections = (0..count).map(|_| {
         let mut stream = connect(&process.address);
-        // Where the service refuses the body it may close before all of it is written.
+        // If the service refuses the body, it may close before all of it is written.
         let _ = stream.write_all(&request);
         stream
     });
@@ -145,23 +137,23 @@ fn held_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStream> {
 }
 
 #[test]
-fn two_thousand_held_bodies_leave_the_health_check_and_everybody_else_alone() {
+fn two_thousand_unfinished_bodies_do_not_affect_other_clients() {
     let process = Process::start(&[("TRUSTED_PROXIES", "1"), ("REQUEST_TIMEOUT", "5min")]);
-    let held = held_bodies(&process, 2000, 1);
+    let held = unfinished_bodies(&process, 2000, 1);
     for path in ["/healthz", "/readyz", "/metrics", "/"] {
-        let answer = get(&process.address, path);
-        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        let response = get(&process.address, path);
+        assert!(response.starts_with("HTTP/1.1 200"), "{path}: {response}");
     }
     shorten(&process, r#"{"url":"https://example.com"}"#);
     drop(held);
 }
 
 #[test]
-fn bodies_being_read_share_a_budget_and_give_it_back() {
+fn unfinished_bodies_share_a_budget_and_give_it_back() {
     let variables = [("TRUSTED_PROXIES", "1"), ("REQUEST_TIMEOUT", "5min"), ("MAX_IN_FLIGHT", "5000")];
     let process = Process::start(&variables);
     // 1,200 times 15,999 bytes are more than 16 MiB.
-    let held = held_bodies(&process, 1200, 15_999);
+    let held = unfinished_bodies(&process, 1200, 15_999);
     repeat_until(
         || get(&process.address, "/metrics"),
         |metrics| metrics.contains("http_requests_total{method=\"POST\",route=\"/shorten\",status=\"503\"}"),
@@ -170,16 +162,16 @@ fn bodies_being_read_share_a_budget_and_give_it_back() {
     drop(held);
     let shorten =
         || post(&process.address, "/shorten", "application/json", r#"{"url":"https://example.com"}"#);
-    repeat_until(shorten, |answer| answer.starts_with("HTTP/1.1 201"));
+    repeat_until(shorten, |response| response.starts_with("HTTP/1.1 201"));
 }
 
-/// Resets the connection at once.
+/// Resets the connection.
 fn hang_up(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
 }
 
 #[test]
-fn a_take_down_whose_client_hangs_up_is_seen_by_the_next_visitor() {
+fn a_take_down_whose_client_hangs_up_applies_to_the_next_visitor() {
     let directory = tempfile::tempdir().unwrap();
     let process = Process::start(&[
         ("STORE_URL", &sqlite_in(directory.path())),
@@ -194,7 +186,7 @@ fn a_take_down_whose_client_hangs_up_is_seen_by_the_next_visitor() {
             format!("POST /api/v1/links/k{number}/take-down HTTP/1.1\r\nhost: x\r\n{authorization}\r\n");
         let mut stream = connect(&process.address);
         stream.write_all(take_down.as_bytes()).unwrap();
-        // Hangs up at a different moment of each change.
+        // Hang up at a different moment of each change.
         let sent = Instant::now();
         while sent.elapsed() < Duration::from_micros(number * 30) {
             std::hint::spin_loop();
@@ -209,7 +201,7 @@ fn a_take_down_whose_client_hangs_up_is_seen_by_the_next_visitor() {
         let link: Value = serde_json::from_str(shown.split_once("\r\n\r\n").unwrap().1).unwrap();
         let is_down = link["state"] == "taken_down";
         let visited = get(&process.address, &format!("/k{number}"));
-        // One that is not applied yet may be in the meantime.
+        // A link that was not down yet may be by now.
         assert!(!is_down || visited.starts_with("HTTP/1.1 410"), "k{number} is taken down, but {visited}");
         applied += usize::from(is_down);
     }
@@ -241,14 +233,14 @@ async fn a_change_whose_client_hangs_up_keeps_its_slot_and_the_drain_waits_for_i
 }
 
 #[test]
-fn a_client_may_go_on_sending_for_a_moment_after_an_early_answer() {
+fn a_client_can_keep_sending_briefly_after_an_early_response() {
     let process = Process::start(&[]);
     let head = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000000\r\n\r\n";
     let mut stream = connect(&process.address);
     stream.write_all(&[head.as_bytes(), &[b' '; 20_000]].concat()).unwrap();
-    let mut answer = [0; 4096];
-    let read = stream.read(&mut answer).unwrap();
-    assert!(answer[..read].starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&answer[..read]));
+    let mut response = [0; 4096];
+    let read = stream.read(&mut response).unwrap();
+    assert!(response[..read].starts_with(b"HTTP/1.1 413"), "{}", String::from_utf8_lossy(&response[..read]));
     for _ in 0..100 {
         stream.write_all(&[b' '; 1000]).expect("the server still reads");
     }
@@ -256,15 +248,15 @@ fn a_client_may_go_on_sending_for_a_moment_after_an_early_answer() {
 }
 
 #[test]
-fn answers_survive_a_malformed_head_that_arrives_in_pieces() {
+fn earlier_responses_survive_a_malformed_head_that_arrives_in_pieces() {
     let process = Process::start(&[]);
     let mut stream = connect(&process.address);
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
     stream.write_all(format!("{requests}GET / HTTP/1.1\r\nno colon\r\n").as_bytes()).unwrap();
     process.wait_for_log("malformed request");
-    // Without a reader, most of the answers still wait on the server's side.
+    // Without a reader, most responses are still queued on the server.
     stream.write_all(b"host: x\r\n\r\n").unwrap();
-    let answers = read_to_close(&mut stream);
-    assert_eq!(answers.matches("HTTP/1.1 200").count(), 8);
-    assert!(answers.contains("HTTP/1.1 400"));
+    let responses = read_to_close(&mut stream);
+    assert_eq!(responses.matches("HTTP/1.1 200").count(), 8);
+    assert!(responses.contains("HTTP/1.1 400"));
 }

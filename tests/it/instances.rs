@@ -13,19 +13,18 @@ use futures_util::future::join_all;
 use reqwest::{StatusCode, header};
 use serde_json::Value;
 use urlshort::{
-    config::StoreOptions,
     link::{Link, Revision},
-    store::{self, Change, History, Store},
+    store::{Change, History},
 };
 
 use crate::support::{
-    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link,
+    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link, open,
 };
 
-/// What an edit may take to be seen everywhere.
+/// The time within which an edit must show on every instance.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Makes a test of each function for each kind of server.
+/// Generates a test of each function for each kind of server.
 macro_rules! on_each_server {
     ($($name:ident)*) => {
         mod postgres {
@@ -47,14 +46,10 @@ macro_rules! on_each_server {
 }
 
 on_each_server! {
-    a_link_made_on_one_redirects_on_the_others_at_once
-    an_edit_or_a_removal_is_seen_on_the_others_within_a_second
-    with_the_channel_cut_an_edit_is_seen_after_the_lifetime
-    counted_keys_are_unique_across_instances_of_which_one_is_killed
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
+    a_link_created_on_one_instance_redirects_on_the_others_immediately
+    an_edit_or_deletion_shows_on_the_other_instances_within_a_second
+    without_the_change_feed_an_edit_shows_after_the_cache_lifetime
+    counter_keys_are_unique_across_instances_even_if_one_is_killed
 }
 
 async fn three_instances(url: &str) -> [TestApp; 3] {
@@ -62,7 +57,7 @@ async fn three_instances(url: &str) -> [TestApp; 3] {
     [start().await, start().await, start().await]
 }
 
-/// Where an instance sends those who follow `key`.
+/// Returns the target that an instance redirects `key` to, if any.
 async fn location(app: &TestApp, key: &str) -> Option<String> {
     let response = app.get(&format!("/{key}")).await;
     match response.status() {
@@ -72,8 +67,8 @@ async fn location(app: &TestApp, key: &str) -> Option<String> {
     }
 }
 
-/// Waits until all instances send those who follow `key` to `expected`, and says how long that took.
-async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
+/// Waits until all instances redirect `key` to `expected`; returns how long that took.
+async fn time_until_all_redirect(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
     let start = Instant::now();
     for app in apps {
         eventually(PATIENCE, async || {
@@ -85,116 +80,120 @@ async fn time_until_all_say(apps: &[TestApp], key: &str, expected: Option<&str>)
     start.elapsed()
 }
 
-async fn a_link_made_on_one_redirects_on_the_others_at_once(url: &str) {
+async fn a_link_created_on_one_instance_redirects_on_the_others_immediately(url: &str) {
     let apps = three_instances(url).await;
-    for maker in &apps {
-        let key = maker.key_of("https://example.com/made").await;
+    for creator in &apps {
+        let key = creator.shorten_url("https://example.com/made").await;
         for app in &apps {
             assert_eq!(location(app, &key).await.as_deref(), Some("https://example.com/made"));
         }
     }
 }
 
-async fn an_edit_or_a_removal_is_seen_on_the_others_within_a_second(url: &str) {
+async fn an_edit_or_deletion_shows_on_the_other_instances_within_a_second(url: &str) {
     let apps = three_instances(url).await;
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
-    // Once each of them has been told of one change, all of them listen.
+    // Once each instance has seen a change, all of them are listening.
     for version in 1..10 {
-        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let edited =
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         let editor = &apps[version as usize % 3];
         assert_eq!(editor.links.update(edited, version).await.unwrap(), Change::Done);
         let new = format!("https://example.com/{}", version + 1);
-        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "at once where it was made");
-        let took = time_until_all_say(&apps, "k", Some(&new)).await;
+        assert_eq!(location(editor, "k").await.as_deref(), Some(&*new), "immediately where it was created");
+        let took = time_until_all_redirect(&apps, "k", Some(&new)).await;
         assert!(took < SOON, "edit {version} took {took:?}");
     }
     let last = Revision { version: 10, ..link("k", "https://example.com").revision() };
     assert_eq!(apps[1].links.delete(&key("k"), last).await.unwrap(), Change::Done);
-    let took = time_until_all_say(&apps, "k", None).await;
-    assert!(took < SOON, "the removal took {took:?}");
+    let took = time_until_all_redirect(&apps, "k", None).await;
+    assert!(took < SOON, "the deletion took {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_edit_on_a_cluster_is_seen_on_the_others_within_a_second() {
+async fn an_edit_on_a_cluster_shows_on_the_other_instances_within_a_second() {
     let cluster = RedisCluster::start();
-    an_edit_or_a_removal_is_seen_on_the_others_within_a_second(&cluster.url()).await;
+    an_edit_or_deletion_shows_on_the_other_instances_within_a_second(&cluster.url()).await;
 }
 
-async fn with_the_channel_cut_an_edit_is_seen_after_the_lifetime(url: &str) {
+async fn without_the_change_feed_an_edit_shows_after_the_cache_lifetime(url: &str) {
     let lifetime = Duration::from_secs(3);
-    // It hears nothing of what the others tell.
-    let deaf =
+    // This instance receives no change notifications.
+    let isolated =
         TestApp::start_on(Arc::new(FaultyStore::around(open(url).await)), &["--cache-ttl", "3s"]).await;
     let editor = TestApp::start_on(open(url).await, &[]).await;
     assert!(
         editor.links.put_if_absent(link("k", "https://example.com/old"), History::default()).await.unwrap()
     );
-    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"));
+    assert_eq!(location(&isolated, "k").await.as_deref(), Some("https://example.com/old"));
     let edited = Link { version: 2, ..link("k", "https://example.com/new") };
     assert_eq!(editor.links.update(edited, 1).await.unwrap(), Change::Done);
-    assert_eq!(location(&deaf, "k").await.as_deref(), Some("https://example.com/old"), "it is deaf");
-    let took = time_until_all_say(&[deaf], "k", Some("https://example.com/new")).await;
+    assert_eq!(
+        location(&isolated, "k").await.as_deref(),
+        Some("https://example.com/old"),
+        "it was not notified"
+    );
+    let took = time_until_all_redirect(&[isolated], "k", Some("https://example.com/new")).await;
     assert!(took < lifetime + SOON, "{took:?}");
 }
 
-async fn counted_keys_are_unique_across_instances_of_which_one_is_killed(url: &str) {
+async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
-    // Many connections are made at once, and a busy machine takes its time for each.
+    // Many connections are opened at once, which takes time on a busy machine.
     let patience = [("STORE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "60s")];
     let start =
         || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);
     let mut processes = vec![start(), start(), start()];
     let urls: Arc<Vec<_>> = Arc::new(processes.iter().map(|process| process.url("/shorten")).collect());
-    let made = Arc::new(AtomicUsize::new(0));
+    let created = Arc::new(AtomicUsize::new(0));
     let client = reqwest::Client::new();
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
-            let (urls, made, client) = (urls.clone(), made.clone(), client.clone());
+            let (urls, created, client) = (urls.clone(), created.clone(), client.clone());
             tokio::spawn(async move {
                 let mut keys = Vec::new();
                 let mut instance = writer % 3;
-                while made.load(Ordering::Relaxed) < CREATES {
+                while created.load(Ordering::Relaxed) < CREATES {
                     let request = client.post(&urls[instance]).form(&[("url", "https://example.com")]);
-                    // Where the instance has gone, the writer goes to the next one.
+                    // If the instance is gone, the writer moves on to the next one.
                     let Ok(response) = request.send().await else {
                         instance = (instance + 1) % 3;
                         continue;
                     };
                     assert_eq!(response.status(), 201);
-                    let Ok(created) = response.json::<Value>().await else { continue };
-                    keys.push(created["key"].as_str().unwrap().to_owned());
-                    made.fetch_add(1, Ordering::Relaxed);
+                    let Ok(link) = response.json::<Value>().await else { continue };
+                    keys.push(link["key"].as_str().unwrap().to_owned());
+                    created.fetch_add(1, Ordering::Relaxed);
                 }
                 keys
             })
         })
         .collect();
     eventually(PATIENCE * 2, async || {
-        let made = made.load(Ordering::Relaxed);
-        if made < CREATES / 3 { Err(made) } else { Ok(()) }
+        let created = created.load(Ordering::Relaxed);
+        if created < CREATES / 3 { Err(created) } else { Ok(()) }
     })
     .await;
     processes.remove(0).kill();
     let keys: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     assert!(keys.len() >= CREATES);
-    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key came twice");
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key was used twice");
 }
 
-/// The connection that listens is lost: what was told meanwhile is found out, and it listens again.
+/// A lost LISTEN connection is replaced, and changes that were missed meanwhile are picked up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_whose_connection_is_ended_listens_again() {
+async fn a_listener_reconnects_after_its_connection_is_terminated() {
     let server = Postgres::start();
     let apps = three_instances(&server.url()).await;
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
     for version in 1..4 {
-        time_until_all_say(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
+        time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
         let listeners = "FROM pg_stat_activity WHERE query ILIKE 'LISTEN%'";
         let count = format!("SELECT count(*) {listeners}");
@@ -210,7 +209,7 @@ async fn a_listener_whose_connection_is_ended_listens_again() {
             Link { version: version + 1, ..link("k", &format!("https://example.com/{}", version + 1)) };
         assert_eq!(apps[0].links.update(edited, version).await.unwrap(), Change::Done);
         let took =
-            time_until_all_say(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
+            time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{}", version + 1))).await;
         assert!(took < SOON + SOON, "{took:?}");
     }
 }

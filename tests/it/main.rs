@@ -1,6 +1,6 @@
-//! Tests of the whole service: in this process on a free port, or as the real program.
+//! Tests of the whole service, running in this process or as the real program.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod alerting;
 mod batch;

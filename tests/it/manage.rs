@@ -1,4 +1,4 @@
-//! `/api/v1/links`: who may, and what then happens.
+//! `/api/v1/links`: authorization and behaviour.
 
 mod listing;
 mod stats;
@@ -22,7 +22,7 @@ async fn app_with(flags: &[&str]) -> TestApp {
     TestApp::start_with(&[&["--api-tokens", &tokens], flags].concat()).await
 }
 
-/// A request that bears the token which may write.
+/// Builds a request with the token that can write.
 fn call(app: &TestApp, method: Method, path: &str) -> RequestBuilder {
     app.client.request(method, app.url(path)).bearer_auth(WRITE)
 }
@@ -31,7 +31,7 @@ async fn json_of(request: RequestBuilder) -> Value {
     request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
 }
 
-async fn make(app: &TestApp, body: Value) -> Value {
+async fn create(app: &TestApp, body: Value) -> Value {
     json_of(call(app, Method::POST, "/api/v1/links").json(&body)).await
 }
 
@@ -43,7 +43,7 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
     call(app, Method::PATCH, &format!("/api/v1/links/{key}")).json(&body).send().await.unwrap()
 }
 
-/// Every route that needs a token, and whether it only reads.
+/// Every route that needs a token; `true` if it only reads.
 const ROUTES: [(&str, &str, bool); 14] = [
     ("GET", "/api/v1/links", true),
     ("POST", "/api/v1/links", false),
@@ -84,7 +84,7 @@ async fn the_table_of_routes_that_need_a_token_is_complete() {
 #[tokio::test]
 async fn without_the_right_token_nothing_is_read_or_changed() {
     let app = app_with(&["--trusted-proxies", "1"]).await;
-    make(&app, json!({ "url": "https://example.com/kept", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com/kept", "key": "k" })).await;
     let host = "/api/v1/blocked-hosts/h.example";
     call(&app, Method::PUT, host).send().await.unwrap().error_for_status().unwrap();
     let before = show(&app, "k").await;
@@ -107,7 +107,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
         };
         let request = |authorization: Option<&str>| {
             let mut request = app.client.request(method.parse().unwrap(), app.url(path)).json(&body);
-            // Another client for each route: one that fails too often gets 429.
+            // A different client for each route, because one that fails too often gets a 429.
             request = request.header("x-forwarded-for", format!("192.0.2.{number}"));
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);
@@ -128,24 +128,24 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
     }
     assert_eq!(show(&app, "k").await, before);
     let all = json_of(call(&app, Method::GET, "/api/v1/links")).await;
-    assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was made");
+    assert_eq!(all["links"].as_array().unwrap().len(), 1, "nothing was created");
     assert_eq!(json_of(call(&app, Method::GET, host)).await["blocked_by"], "ci");
 }
 
 #[tokio::test]
-async fn without_any_token_the_api_is_closed() {
+async fn without_configured_tokens_the_api_is_closed() {
     let app = TestApp::start().await;
     assert_error(app.get("/api/v1/links").await, 401, "unauthorized").await;
 }
 
 #[tokio::test]
-async fn without_any_token_everybody_can_shorten() {
+async fn without_configured_tokens_everybody_can_shorten() {
     let app = TestApp::start().await;
     assert_eq!(app.shorten(json!({ "url": "https://example.com" })).await.status(), 201);
 }
 
 #[tokio::test]
-async fn shortening_can_be_for_those_with_a_token_alone() {
+async fn shortening_can_be_limited_to_clients_with_a_token() {
     let app = app_with(&["--public-shorten", "false"]).await;
     assert_error(app.shorten(json!({ "url": "https://example.com" })).await, 401, "unauthorized").await;
     let shorten =
@@ -155,9 +155,9 @@ async fn shortening_can_be_for_those_with_a_token_alone() {
 }
 
 #[tokio::test]
-async fn a_link_shows_all_that_it_bears() {
+async fn a_link_is_shown_with_all_its_fields() {
     let app = app().await;
-    let made = make(
+    let created = create(
         &app,
         json!({
             "url": "https://example.com", "key": "k", "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3,
@@ -171,14 +171,14 @@ async fn a_link_shows_all_that_it_bears() {
         "starts_at": null, "expires_at": "2026-07-01T00:00:00Z", "max_visits": 3, "visits": 0, "clicks": 0, "redirect": 308,
         "forward_query": true, "gone_url": null, "has_password": true, "version": 1,
     });
-    assert_eq!(made, expected);
+    assert_eq!(created, expected);
     assert_eq!(show(&app, "k").await, expected);
 }
 
 #[tokio::test]
-async fn a_link_that_the_client_has_seen_is_not_sent_again() {
+async fn a_link_that_has_not_changed_is_not_sent_again() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let shown = call(&app, Method::GET, "/api/v1/links/k").send().await.unwrap();
     let tag = shown.headers()[header::ETAG].clone();
     let again = call(&app, Method::GET, "/api/v1/links/k").header(header::IF_NONE_MATCH, tag);
@@ -195,9 +195,9 @@ async fn an_unknown_link_can_be_neither_shown_nor_edited() {
 }
 
 #[tokio::test]
-async fn an_edit_changes_what_it_names_and_null_takes_away() {
+async fn an_edit_changes_the_fields_it_names_and_null_clears_them() {
     let app = app().await;
-    make(
+    create(
         &app,
         json!({ "url": "https://example.com", "key": "k", "title": "One", "tags": ["a"], "max_visits": 3 }),
     )
@@ -215,17 +215,17 @@ async fn an_edit_changes_what_it_names_and_null_takes_away() {
 }
 
 #[tokio::test]
-async fn an_edit_that_changes_nothing_makes_no_version() {
+async fn an_edit_that_changes_nothing_creates_no_version() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let same: Value = edit(&app, "k", json!({})).await.json().await.unwrap();
     assert_eq!(same["version"], 1);
 }
 
 #[tokio::test]
-async fn an_edit_that_makes_no_sense_changes_nothing() {
+async fn an_invalid_edit_changes_nothing() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let before = show(&app, "k").await;
     let own = app.url("/k");
     for (body, code) in [
@@ -252,9 +252,9 @@ async fn an_edit_that_makes_no_sense_changes_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_edits_of_what_was_seen_the_second_is_refused() {
+async fn the_second_of_two_edits_of_one_version_is_refused() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let shown = call(&app, Method::GET, "/api/v1/links/k").send().await.unwrap();
     let seen = shown.headers()[header::ETAG].clone();
     let change = |method, path: &str, seen: &header::HeaderValue| {
@@ -277,23 +277,23 @@ async fn of_two_edits_of_what_was_seen_the_second_is_refused() {
 }
 
 #[tokio::test]
-async fn a_new_link_with_the_key_of_a_removed_one_is_not_what_was_seen() {
+async fn an_etag_does_not_match_a_new_link_with_the_key_of_a_deleted_one() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let shown = call(&app, Method::GET, "/api/v1/links/k").send().await.unwrap();
     let seen = shown.headers()[header::ETAG].clone();
     let removed = call(&app, Method::DELETE, "/api/v1/links/k").send().await.unwrap();
     assert_eq!(removed.status(), 204);
     app.advance(Duration::from_secs(1));
-    make(&app, json!({ "url": "https://example.com/other", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com/other", "key": "k" })).await;
     let refused = call(&app, Method::DELETE, "/api/v1/links/k").header(header::IF_MATCH, seen);
     assert_error(refused.send().await.unwrap(), 412, "precondition_failed").await;
 }
 
 #[tokio::test]
-async fn what_is_taken_down_is_gone_until_it_is_restored() {
+async fn a_taken_down_link_is_gone_until_it_is_restored() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let down = json_of(call(&app, Method::POST, "/api/v1/links/k/take-down")).await;
     assert_eq!(down["state"], "taken_down");
     assert_error(app.get("/k").await, 410, "gone").await;
@@ -303,7 +303,7 @@ async fn what_is_taken_down_is_gone_until_it_is_restored() {
 }
 
 #[tokio::test]
-async fn every_change_on_every_way_in_is_logged_with_its_author_and_without_secrets() {
+async fn every_change_is_logged_with_its_author_and_without_secrets() {
     let tokens = format!("ci:{WRITE}");
     let process = Process::start(&[("API_TOKENS", &tokens)]);
     let client = reqwest::Client::new();
@@ -354,7 +354,7 @@ async fn a_link_keeps_its_creator() {
     let shorten = |key| json!({ "url": "https://example.com", "key": key });
     app.shorten(shorten("by-nobody")).await;
     app.post("/shorten").bearer_auth(WRITE).json(&shorten("by-token")).send().await.unwrap();
-    make(&app, shorten("k")).await;
+    create(&app, shorten("k")).await;
     for (key, creator) in [("by-nobody", "public"), ("by-token", "ci"), ("k", "ci")] {
         assert_eq!(show(&app, key).await["created_by"], creator, "{key}");
     }
@@ -364,7 +364,7 @@ async fn a_link_keeps_its_creator() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_sent_must_be_valid_even_where_none_is_needed() {
+async fn a_token_must_be_valid_even_where_none_is_required() {
     let app = app().await;
     let shorten =
         |token| app.post("/shorten").bearer_auth(token).json(&json!({ "url": "https://example.com" })).send();

@@ -1,4 +1,4 @@
-//! What surrounds every route: the envelope of errors, ids, headers, time, panics and bounds.
+//! Behaviour of all routes: error envelope, request ids, headers, timeouts, panics and limits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{FaultyStore, Mood, PATIENCE, TestApp, assert_error, eventually};
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let app = TestApp::start().await;
     for (method, path, allowed) in [
         (Method::GET, "/shorten", "POST"),
@@ -25,7 +25,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn every_answer_has_the_security_headers() {
+async fn every_response_has_the_security_headers() {
     let app = TestApp::start().await;
     for path in paths(&app).await {
         let response = app.get(&path).await;
@@ -40,15 +40,15 @@ async fn every_answer_has_the_security_headers() {
     }
 }
 
-/// Paths whose answers come by different ways, that of a redirect from the cache included.
+/// Returns paths whose responses come from different layers, including a cached redirect.
 async fn paths(app: &TestApp) -> Vec<String> {
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     let paths = ["/", "/healthz", "/nothing", "/a/b", "/shorten"].map(ToOwned::to_owned);
     [&paths[..], &[format!("/{key}")]].concat()
 }
 
 #[tokio::test]
-async fn every_answer_has_an_id_of_its_own() {
+async fn every_response_has_a_unique_id() {
     let app = TestApp::start().await;
     let mut ids = std::collections::HashSet::new();
     for path in paths(&app).await {
@@ -58,19 +58,19 @@ async fn every_answer_has_an_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn browsers_are_told_to_come_by_tls_if_the_base_url_does() {
+async fn hsts_is_sent_only_if_the_base_url_is_https() {
     for (base_url, expected) in [("https://sho.rt", true), ("http://sho.rt", false)] {
         let app = TestApp::start_with(&["--base-url", base_url]).await;
         for path in paths(&app).await {
             let response = app.get(&path).await;
-            let is_told = response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
-            assert_eq!(is_told, expected, "{base_url} {path}");
+            let is_sent = response.headers().contains_key(header::STRICT_TRANSPORT_SECURITY);
+            assert_eq!(is_sent, expected, "{base_url} {path}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_sane_request_id_is_kept_and_another_replaced() {
+async fn a_valid_request_id_is_kept_and_an_invalid_one_replaced() {
     let app = TestApp::start().await;
     for (sent, kept) in [
         ("abc-123", true),
@@ -88,7 +88,7 @@ async fn a_sane_request_id_is_kept_and_another_replaced() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_is_a_500_and_the_service_goes_on() {
+async fn a_panicking_handler_gives_a_500_and_the_service_keeps_running() {
     const TOKEN: &str = "reader-0123456789";
     let app =
         TestApp::start_on(Arc::new(FaultyStore::default()), &["--api-tokens", "ci:reader-0123456789:read"])
@@ -102,7 +102,7 @@ async fn a_handler_that_panics_is_a_500_and_the_service_goes_on() {
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_is_a_504() {
+async fn a_request_that_takes_too_long_gets_a_504() {
     let flags = ["--request-timeout", "50ms", "--store-timeout", "1h"];
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &flags).await;
     assert_error(app.get("/hang").await, 504, "timeout").await;
@@ -110,7 +110,7 @@ async fn a_request_that_takes_too_long_is_a_504() {
 }
 
 #[tokio::test]
-async fn a_store_that_takes_too_long_is_a_503_with_a_hint() {
+async fn a_store_timeout_gives_a_503_with_retry_after() {
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &["--store-timeout", "50ms"]).await;
     let response = app.get("/hang").await;
     assert_eq!(response.headers()[header::RETRY_AFTER], "1");
@@ -119,7 +119,7 @@ async fn a_store_that_takes_too_long_is_a_503_with_a_hint() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_a_503_and_its_reason_stays_inside() {
+async fn a_store_failure_gives_a_503_without_the_cause() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
     store.set_mood(Mood::Broken);
@@ -130,13 +130,13 @@ async fn a_store_that_fails_is_a_503_and_its_reason_stays_inside() {
 }
 
 #[tokio::test]
-async fn past_the_bound_requests_are_refused_at_once() {
+async fn requests_over_the_limit_are_refused_immediately() {
     let flags = ["--max-in-flight", "2", "--store-timeout", "1h", "--request-timeout", "1h"];
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &flags).await;
     for _ in 0..2 {
         tokio::spawn(app.client.get(app.url("/hang")).send());
     }
-    // The bound is reached as soon as both hang; until then a probe is answered otherwise.
+    // The limit is reached once both requests hang; until then a probe gets a 404.
     let refused = eventually(PATIENCE, async || {
         let response = app.get("/nothing").await;
         if response.status() == 404 { Err("not refused") } else { Ok(response) }
@@ -148,20 +148,20 @@ async fn past_the_bound_requests_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_is_a_408() {
+async fn a_body_that_never_arrives_gets_a_408() {
     let app = TestApp::start_with(&["--request-timeout", "200ms"]).await;
     let request = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\
                    content-type: application/x-www-form-urlencoded\r\n\r\nurl=";
     use std::io::{Read, Write};
     let address = app.address;
-    let answer = tokio::task::spawn_blocking(move || {
+    let response = tokio::task::spawn_blocking(move || {
         let mut stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = [0; 4096];
-        let read = stream.read(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer[..read]).into_owned()
+        let mut response = [0; 4096];
+        let read = stream.read(&mut response).unwrap();
+        String::from_utf8_lossy(&response[..read]).into_owned()
     });
-    let answer = answer.await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    let response = response.await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 408"), "{response}");
 }

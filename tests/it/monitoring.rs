@@ -1,4 +1,4 @@
-//! Rules, dashboards and the runbook name what is there.
+//! Rules, dashboards and the runbook refer only to things that exist.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use crate::support::{Prometheus, TestApp, monitoring};
 /// Words of PromQL that are neither functions nor metrics.
 const KEYWORDS: [&str; 9] = ["and", "or", "unless", "bool", "by", "on", "inf", "nan", "offset"];
 
-/// The names of the metrics that an expression asks for.
+/// Returns the names of the metrics in an expression.
 fn metrics(expression: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     let mut rest = expression;
@@ -17,7 +17,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     while let Some(character) = rest.chars().next() {
         let is_word = |character: char| character.is_ascii_alphanumeric() || "_:$.".contains(character);
         let length = match character {
-            // Labels, durations and texts hold no metric.
+            // Labels, durations and strings contain no metrics.
             '{' => labels_length(rest),
             '[' => rest.find(']').unwrap() + 1,
             '"' => rest[1..].find('"').unwrap() + 2,
@@ -40,7 +40,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     names
 }
 
-/// How long the labels at the beginning of `text` are; their values may contain braces as well.
+/// Returns the length of the labels at the start of `text`, whose values may contain braces.
 fn labels_length(text: &str) -> usize {
     let mut is_quoted = false;
     let end = text.find(|character| {
@@ -50,7 +50,7 @@ fn labels_length(text: &str) -> usize {
     end.unwrap() + 1
 }
 
-/// The expressions of all dashboards that ask Prometheus, variables left as they are.
+/// Returns the PromQL expressions of all dashboards, variables included.
 pub(crate) fn dashboard_expressions() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -78,7 +78,7 @@ fn is_alert(rule: &&Value) -> bool {
 }
 
 #[test]
-fn metrics_are_told_from_the_rest_of_an_expression() {
+fn metrics_are_extracted_from_an_expression() {
     for (expression, expected) in [
         ("sum by (job) (rate(a_total{job=\"x\"}[5m])) / b > 0.5", vec!["a_total", "b"]),
         ("a{route=\"/{key}\",b!=\"c\"} or d", vec!["a", "d"]),
@@ -90,15 +90,15 @@ fn metrics_are_told_from_the_rest_of_an_expression() {
 }
 
 #[tokio::test]
-async fn rules_and_dashboards_ask_for_metrics_that_are_exported() {
+async fn rules_and_dashboards_use_only_exported_metrics() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
-    // Series that come with their first event.
+    // Series that appear with their first event.
     app.metrics.store_errors.with_label_values(&["memory", "get"]);
     app.metrics.cache_requests.with_label_values(&["hit"]);
     let exported = app.get("/metrics").await.text().await.unwrap();
-    // What Prometheus makes by itself.
+    // Metrics that Prometheus itself creates.
     let mut known: BTreeSet<_> = ["up", "ALERTS"].into();
     known.extend(exported.lines().filter_map(|line| line.split(['{', ' ']).next()));
 
@@ -109,7 +109,7 @@ async fn rules_and_dashboards_ask_for_metrics_that_are_exported() {
         for metric in metrics(&expression) {
             assert!(known.contains(metric), "{metric} of {expression} is not exported");
         }
-        // The service level stands and falls with this bucket.
+        // The service level objective depends on this bucket.
         for (_, bound) in expression.match_indices("le=\"").map(|(at, _)| expression[at..].split_at(4)) {
             let bound = bound.split('"').next().unwrap();
             let bucket = format!("outcome=\"redirect\",route=\"/{{key}}\",le=\"{bound}\"");
@@ -119,7 +119,7 @@ async fn rules_and_dashboards_ask_for_metrics_that_are_exported() {
 }
 
 #[tokio::test]
-async fn each_alert_says_what_it_means_and_leads_to_its_dashboard_and_its_section_of_the_runbook() {
+async fn each_alert_has_a_description_a_dashboard_and_a_section_of_the_runbook() {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     let dashboards = dashboards();
     let rules = Prometheus::start().rules().await;
@@ -144,7 +144,7 @@ async fn each_alert_says_what_it_means_and_leads_to_its_dashboard_and_its_sectio
 }
 
 #[test]
-fn each_section_on_an_alert_has_all_its_parts() {
+fn each_section_about_an_alert_is_complete() {
     const PARTS: [&str; 5] = ["**Users see**", "**Confirm**", "**Likely causes**", "**Do**", "**Undo**"];
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     for section in runbook.split("\n### ").skip(1) {
@@ -155,7 +155,7 @@ fn each_section_on_an_alert_has_all_its_parts() {
 }
 
 #[test]
-fn links_of_the_runbook_resolve() {
+fn links_in_the_runbook_resolve() {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     let slug = |heading: &str| heading.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-");
     let anchors: BTreeSet<_> = runbook.lines().filter(|line| line.starts_with('#')).map(slug).collect();
@@ -174,7 +174,7 @@ fn links_of_the_runbook_resolve() {
 }
 
 #[test]
-fn a_dashboard_is_provisioned_with_units_descriptions_and_existing_links() {
+fn a_dashboard_has_units_known_data_sources_and_valid_links() {
     let dashboards = dashboards();
     let uids: BTreeSet<_> = dashboards.iter().map(|dashboard| dashboard["uid"].as_str().unwrap()).collect();
     assert_eq!(uids, BTreeSet::from(["urlshort-link", "urlshort-service", "urlshort-slo"]));
@@ -195,7 +195,7 @@ fn a_dashboard_is_provisioned_with_units_descriptions_and_existing_links() {
 }
 
 #[tokio::test]
-async fn the_scrape_configuration_gives_the_job_the_name_that_rules_ask_for() {
+async fn the_scrape_configuration_uses_the_job_name_of_the_rules() {
     let config = fs::read_to_string(monitoring().join("prometheus.yml")).unwrap();
     assert!(config.contains("job_name: urlshort\n"));
     for rule in Prometheus::start().rules().await {
@@ -205,10 +205,10 @@ async fn the_scrape_configuration_gives_the_job_the_name_that_rules_ask_for() {
 }
 
 #[tokio::test]
-async fn the_dashboard_of_a_link_asks_for_what_the_api_answers() {
+async fn the_dashboard_of_a_link_uses_fields_that_the_api_returns() {
     const TOKEN: &str = "0123456789abcdef";
     let app = TestApp::start_with(&["--api-tokens", &format!("dashboards:{TOKEN}:read")]).await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     let visitor = app.client.get(app.url(&format!("/{key}"))).header("referer", "https://news.example/");
     assert_eq!(visitor.send().await.unwrap().status(), 302);
     app.wait_for_clicks(&key, 1).await;
@@ -217,11 +217,11 @@ async fn the_dashboard_of_a_link_asks_for_what_the_api_answers() {
         let target = &panel["targets"][0];
         let path = target["url"].as_str().unwrap().replace("${key}", &key);
         let response = app.client.get(app.url(&path)).bearer_auth(TOKEN).send().await.unwrap();
-        let answer: Value = response.error_for_status().unwrap().json().await.unwrap();
-        let day = &answer[target["root_selector"].as_str().unwrap()][0];
+        let body: Value = response.error_for_status().unwrap().json().await.unwrap();
+        let day = &body[target["root_selector"].as_str().unwrap()][0];
         for column in target["columns"].as_array().unwrap() {
             let selector = column["selector"].as_str().unwrap();
-            assert!(!day[selector].is_null(), "{} has no {selector}: {answer}", panel["title"]);
+            assert!(!day[selector].is_null(), "{} has no {selector}: {body}", panel["title"]);
         }
     }
 }

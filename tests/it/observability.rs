@@ -7,7 +7,7 @@ use std::{
 };
 
 use prometheus::IntCounter;
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::header;
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tracing::subscriber::DefaultGuard;
@@ -16,9 +16,9 @@ use urlshort::{
     observability::{log_sink::LogSink, logging},
 };
 
-use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, eventually};
+use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, client, eventually};
 
-/// What this thread logs, from now on.
+/// A capture of everything that this thread logs.
 struct Log {
     written: Arc<Mutex<Vec<u8>>>,
     sink: LogSink,
@@ -63,7 +63,7 @@ fn requests(lines: &[Value]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn a_request_is_one_json_line_without_its_query() {
+async fn a_request_is_logged_as_one_json_line_without_its_query() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     let request = app.client.get(app.url("/nothing?token=secret"));
@@ -95,7 +95,7 @@ async fn a_request_is_one_json_line_without_its_query() {
 }
 
 #[tokio::test]
-async fn polls_are_logged_for_debugging_only() {
+async fn polls_are_logged_only_at_debug_level() {
     for (level, expected) in [("info", 1), ("debug", 4)] {
         let log = Log::capture(level, LogFormat::Json);
         let app = TestApp::start().await;
@@ -137,21 +137,21 @@ async fn each_failure_is_logged_once_with_its_cause() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_wait_is_recorded_as_such() {
+async fn an_abandoned_request_is_recorded_with_status_499() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start_on(Arc::new(FaultyStore::default()), &[]).await;
     let impatient = app.client.get(app.url("/hang")).timeout(Duration::from_millis(100));
     assert!(impatient.send().await.unwrap_err().is_timeout());
     let series = r#"http_requests_total{method="GET",route="/{key}",status="499"}"#;
     app.wait_for_metric(series, |count| count == 1.0).await;
-    // It had waited for a redirect, which the service level has to know.
+    // It was waiting for a redirect, so it counts for the service level objective.
     let duration = r#"http_request_duration_seconds_count{outcome="abandoned",route="/{key}"}"#;
     assert_eq!(app.metric(duration), Some(1.0));
     assert_eq!(requests(&log.lines())[0]["status"], 499);
 }
 
 #[tokio::test]
-async fn the_series_of_the_service_level_are_there_before_the_first_request() {
+async fn the_series_of_the_service_level_exist_before_the_first_request() {
     let text = TestApp::start().await.get("/metrics").await.text().await.unwrap();
     for outcome in ["redirect", "client_error", "server_error", "abandoned"] {
         let series = format!(
@@ -162,7 +162,7 @@ async fn the_series_of_the_service_level_are_there_before_the_first_request() {
 }
 
 #[tokio::test]
-async fn the_trace_that_a_request_belongs_to_is_logged() {
+async fn the_trace_id_of_a_request_is_logged() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     for (name, value) in [
@@ -182,7 +182,7 @@ async fn the_trace_that_a_request_belongs_to_is_logged() {
 async fn clicks_are_pending_until_the_store_has_them() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &[]).await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
     store.set_mood(Mood::Broken);
     let errors = r#"store_errors_total{operation="add_clicks",store="faulty"}"#;
@@ -196,16 +196,16 @@ async fn clicks_are_pending_until_the_store_has_them() {
 #[tokio::test]
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
-    app.get(&format!("/{}", app.key_of("https://example.com").await)).await;
-    // Its interval is the default, and began later.
+    app.get(&format!("/{}", app.shorten_url("https://example.com").await)).await;
+    // This one has the default interval, which began later.
     let other = TestApp::start().await;
-    other.get(&format!("/{}", other.key_of("https://example.com").await)).await;
+    other.get(&format!("/{}", other.shorten_url("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
     assert_eq!(app.metric("clicks_pending"), Some(1.0));
 }
 
 #[tokio::test]
-async fn text_is_for_people() {
+async fn text_logs_are_human_readable() {
     let log = Log::capture("info", LogFormat::Text);
     let app = TestApp::start().await;
     app.get("/nothing").await;
@@ -214,7 +214,7 @@ async fn text_is_for_people() {
 }
 
 #[tokio::test]
-async fn a_path_or_agent_of_any_length_is_cut() {
+async fn long_paths_and_user_agents_are_truncated() {
     let log = Log::capture("info", LogFormat::Json);
     let app = TestApp::start().await;
     let request = app.client.get(app.url(&format!("/{}", "p".repeat(5000))));
@@ -226,7 +226,7 @@ async fn a_path_or_agent_of_any_length_is_cut() {
 #[tokio::test]
 async fn random_paths_and_methods_add_no_series() {
     let app = TestApp::start().await;
-    // The store is probed meanwhile, once a second.
+    // Meanwhile the store is probed once a second.
     let is_probe = |line: &&str| line.contains("operation=\"check\"");
     let series = |app: &TestApp| app.metrics.render().unwrap().lines().filter(|line| !is_probe(line)).count();
     for path in ["/x", "/x/y"] {
@@ -235,7 +235,7 @@ async fn random_paths_and_methods_add_no_series() {
     }
     let before = series(&app);
     for number in 0..10_000_u32 {
-        // Spread over the shapes that a path can have.
+        // Spread over the possible shapes of a path.
         let noise = number.wrapping_mul(2_654_435_761);
         let path = match number % 4 {
             0 => format!("/{noise:x}"),
@@ -250,9 +250,9 @@ async fn random_paths_and_methods_add_no_series() {
 }
 
 #[tokio::test]
-async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
+async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
     let response = app.get("/metrics").await;
     assert!(
@@ -276,7 +276,7 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
         "purged_day_counts_total 0",
         "purge_last_run_timestamp_seconds 0",
         "connections_rejected_total 0",
-        // The scrape itself is under way.
+        // The scrape itself is in flight.
         "http_requests_in_flight 1",
         "http_requests_in_flight_limit 1000",
         "http_connections_open 1",
@@ -288,11 +288,11 @@ async fn the_scraped_text_holds_what_dashboards_and_alerts_build_on() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// Somebody looks at the log through a pager, say, and leaves it standing.
+/// An example is a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_is_counted() {
+async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let link = [("url", "https://example.com"), ("key", "link")];
     client.post(process.url("/shorten")).form(&link).send().await.unwrap();
     process.stop_reading();
@@ -300,7 +300,7 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
         let text = client.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     };
-    // More than fits into the pipe and what the service keeps for it.
+    // Log more than the pipe and the service's buffer hold.
     eventually(PATIENCE, async || {
         let mut clients = JoinSet::new();
         for _ in 0..16 {
@@ -312,7 +312,7 @@ async fn a_log_reader_that_has_stopped_holds_up_no_redirect_and_what_it_misses_i
             });
         }
         clients.join_all().await;
-        if metric("log_lines_dropped_total").await > 0.0 { Ok(()) } else { Err("no line is dropped") }
+        if metric("log_lines_dropped_total").await > 0.0 { Ok(()) } else { Err("no line was dropped") }
     })
     .await;
     assert!(metric("redirects_total{outcome=\"redirected\"}").await > 10_000.0);

@@ -1,4 +1,4 @@
-//! The OpenAPI document: a change of the API shows as a change of `openapi.json` beside this file.
+//! The OpenAPI document: every change of the API shows up in `openapi.json` beside this file.
 
 use std::{fs, path::Path};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::TestApp;
 
 #[tokio::test]
-async fn the_document_is_the_one_that_was_agreed_on() {
+async fn the_document_matches_the_committed_one() {
     let app = TestApp::start().await;
     let mut document: Value = app.get("/openapi.json").await.json().await.unwrap();
     assert_eq!(document["openapi"], "3.1.0");
@@ -17,7 +17,7 @@ async fn the_document_is_the_one_that_was_agreed_on() {
     fs::write(&new, &actual).unwrap();
     assert!(
         actual == include_str!("openapi.json"),
-        "if this is how it should be: cp {} tests/it/openapi.json",
+        "if the change is intended: cp {} tests/it/openapi.json",
         new.display()
     );
 }

@@ -1,4 +1,4 @@
-//! What a link can be asked to be besides short, and what browsers are shown.
+//! Options of links, and the pages that browsers get.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,9 @@ use urlshort::{
     store::{self},
 };
 
-use crate::support::{Postgres, Redis, TestApp, assert_error, sqlite_in};
+use crate::support::{BROWSER, Postgres, Redis, TestApp, assert_error, open, sqlite_in};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-
-async fn make(app: &TestApp, body: Value) {
+async fn create(app: &TestApp, body: Value) {
     let response = app.shorten(body).await;
     assert_eq!(response.status(), 201, "{}", response.text().await.unwrap());
 }
@@ -23,7 +21,7 @@ async fn browse(app: &TestApp, path: &str) -> Response {
     app.client.get(app.url(path)).header(header::ACCEPT, BROWSER).send().await.unwrap()
 }
 
-/// Asserts that `response` is a page under the strict policy, and returns its text.
+/// Asserts that `response` is a page with the strict policy and returns its text.
 async fn page(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
@@ -35,7 +33,7 @@ async fn page(response: Response, status: u16) -> String {
 }
 
 #[tokio::test]
-async fn a_link_redirects_as_it_was_asked_to_with_a_lifetime_that_fits() {
+async fn a_link_redirects_with_its_status_and_a_matching_cache_lifetime() {
     let app = TestApp::start().await;
     for (body, status, lifetime) in [
         (json!({}), 302, "no-store"),
@@ -46,15 +44,15 @@ async fn a_link_redirects_as_it_was_asked_to_with_a_lifetime_that_fits() {
     ] {
         let mut request = body.clone();
         request["url"] = json!("https://example.com");
-        let made: Value = app.shorten(request).await.json().await.unwrap();
-        let response = app.get(&format!("/{}", made["key"].as_str().unwrap())).await;
+        let created: Value = app.shorten(request).await.json().await.unwrap();
+        let response = app.get(&format!("/{}", created["key"].as_str().unwrap())).await;
         assert_eq!(response.status(), status, "{body}");
         assert_eq!(response.headers()[header::CACHE_CONTROL], lifetime, "{body}");
     }
 }
 
 #[tokio::test]
-async fn options_come_by_form_as_well() {
+async fn options_can_also_be_set_by_form() {
     let app = TestApp::start().await;
     let form = [
         ("url", "https://example.com/?a=b"),
@@ -74,7 +72,7 @@ async fn options_come_by_form_as_well() {
 }
 
 #[tokio::test]
-async fn options_that_make_no_sense_are_refused() {
+async fn invalid_options_are_refused() {
     let app = TestApp::start().await;
     for (option, code) in [
         (json!({ "expires_at": "2026-06-01T12:00:00Z" }), "invalid_option"),
@@ -102,20 +100,20 @@ async fn options_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn a_link_with_options_is_never_given_out_for_a_plain_one() {
+async fn a_link_with_options_is_never_reused_for_a_plain_one() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
-    make(&app, json!({ "url": "https://example.com", "max_visits": 1 })).await;
-    make(&app, json!({ "url": "https://example.com" })).await;
+    create(&app, json!({ "url": "https://example.com", "max_visits": 1 })).await;
+    create(&app, json!({ "url": "https://example.com" })).await;
 }
 
 #[tokio::test]
-async fn a_link_is_not_found_until_it_starts_also_from_the_cache() {
+async fn a_link_is_not_found_until_it_starts_even_from_the_cache() {
     let app = TestApp::start().await;
     let body = json!({
         "url": "https://example.com", "key": "k", "redirect": 308,
         "starts_at": "2026-06-01T12:01:00Z", "expires_at": "2026-06-01T12:02:00Z",
     });
-    make(&app, body).await;
+    create(&app, body).await;
     for path in ["/k", "/k", "/k+", "/k/qr"] {
         let early = app.get(path).await;
         assert_eq!(early.headers()[header::CACHE_CONTROL], "no-store", "{path}");
@@ -132,19 +130,19 @@ async fn a_link_is_not_found_until_it_starts_also_from_the_cache() {
     assert_eq!(app.metric(r#"cache_requests_total{result="miss"}"#), Some(1.0), "the cached link is enough");
 }
 
-/// On every instance, whatever it has in its cache.
+/// This holds with and without the link in the cache.
 #[tokio::test]
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
     let start = async || {
-        let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
+        let store = open(&server.url()).await;
         TestApp::start_on(store, &[]).await
     };
     let apps = [start().await, start().await, start().await];
-    make(&apps[0], json!({ "url": "https://example.com", "key": "k", "expires_in": 60 })).await;
+    create(&apps[0], json!({ "url": "https://example.com", "key": "k", "expires_in": 60 })).await;
     for (index, app) in apps.iter().enumerate() {
         if index < 2 {
-            assert_eq!(app.get("/k").await.status(), 302, "it is in the cache from here on");
+            assert_eq!(app.get("/k").await.status(), 302, "the link is cached from here on");
         }
         app.advance(Duration::from_millis(59_999));
         assert_eq!(app.get("/k").await.status(), 302);
@@ -153,10 +151,10 @@ async fn a_link_expires_to_the_second_on_every_instance() {
     }
 }
 
-/// Ten times as many clients as there are visits, over three instances at once.
-async fn exactly_as_many_redirects_as_visits(url: &str) {
+/// Follows a link ten times as often as its limit allows, on three instances.
+async fn visits_are_exact(url: &str) {
     const VISITS: usize = 25;
-    // On a busy machine a visit that nobody waits for any more would be lost, and there are none to spare here.
+    // On a busy machine, a visit whose request times out would be lost, and the count must be exact.
     let store_timeout = Duration::from_secs(60);
     let start = async || {
         let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })
@@ -165,7 +163,7 @@ async fn exactly_as_many_redirects_as_visits(url: &str) {
         TestApp::start_on(store, &["--store-timeout", "60s", "--request-timeout", "60s"]).await
     };
     let apps = [start().await, start().await, start().await].map(Arc::new);
-    make(&apps[0], json!({ "url": "https://example.com", "key": "k", "max_visits": VISITS })).await;
+    create(&apps[0], json!({ "url": "https://example.com", "key": "k", "max_visits": VISITS })).await;
     let clients = (0..VISITS * 10).map(|client| {
         let app = apps[client % 3].clone();
         tokio::spawn(async move { app.get("/k").await.status() })
@@ -178,25 +176,25 @@ async fn exactly_as_many_redirects_as_visits(url: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn visits_are_exact_on_sqlite() {
     let directory = tempfile::tempdir().unwrap();
-    exactly_as_many_redirects_as_visits(&sqlite_in(directory.path())).await;
+    visits_are_exact(&sqlite_in(directory.path())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn visits_are_exact_on_postgres() {
     let server = Postgres::start();
-    exactly_as_many_redirects_as_visits(&server.url()).await;
+    visits_are_exact(&server.url()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn visits_are_exact_on_redis() {
     let server = Redis::start();
-    exactly_as_many_redirects_as_visits(&server.url()).await;
+    visits_are_exact(&server.url()).await;
 }
 
 #[tokio::test]
 async fn only_people_use_up_visits() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k", "max_visits": 1 })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k", "max_visits": 1 })).await;
     for _ in 0..3 {
         assert_eq!(app.client.head(app.url("/k")).send().await.unwrap().status(), 403);
         for (name, value) in
@@ -227,11 +225,11 @@ async fn a_browser_gets_a_page_for_every_error() {
 }
 
 #[tokio::test]
-async fn browsers_are_shown_pages_and_others_json() {
+async fn browsers_get_pages_and_other_clients_json() {
     let app = TestApp::start().await;
     assert!(page(browse(&app, "/none").await, 404).await.contains("Not found"));
     assert!(page(browse(&app, "/no/such/path").await, 404).await.contains("Not found"));
-    make(&app, json!({ "url": "https://example.com", "key": "k", "expires_in": 1 })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k", "expires_in": 1 })).await;
     app.advance(Duration::from_secs(1));
     assert!(page(browse(&app, "/k").await, 410).await.contains("No longer available"));
     let json = app.get("/k").await;
@@ -240,10 +238,10 @@ async fn browsers_are_shown_pages_and_others_json() {
 }
 
 #[tokio::test]
-async fn a_preview_shows_where_a_link_leads_and_counts_nobody() {
+async fn a_preview_shows_the_target_and_counts_no_visit() {
     let app = TestApp::start().await;
     let url = "https://example.com/?a=%22%3Cb%3E&c=%27d%27";
-    make(&app, json!({ "url": url, "key": "k", "title": "For the team", "max_visits": 1 })).await;
+    create(&app, json!({ "url": url, "key": "k", "title": "For the team", "max_visits": 1 })).await;
     let preview: Value = app.get("/k+").await.json().await.unwrap();
     assert_eq!(
         preview,
@@ -251,21 +249,21 @@ async fn a_preview_shows_where_a_link_leads_and_counts_nobody() {
             "created_at": "2026-06-01T12:00:00Z", "expires_at": null })
     );
     let html = page(browse(&app, "/k+").await, 200).await;
-    assert!(!html.contains("For the team"), "titles are for those who manage links: {html}");
+    assert!(!html.contains("For the team"), "titles are not public: {html}");
     assert!(html.contains("href=\"https://example.com/?a=%22%3Cb%3E&#38;c=%27d%27\""), "{html}");
-    assert_eq!(app.get("/k").await.status(), 302, "the visit is still there");
+    assert_eq!(app.get("/k").await.status(), 302, "the preview used no visit");
     assert_error(app.get("/none+").await, 404, "not_found").await;
     assert_error(app.get("/+").await, 404, "not_found").await;
 }
 
 #[tokio::test]
-async fn a_preview_keeps_to_itself_what_the_link_would() {
+async fn a_preview_reveals_no_more_than_the_link() {
     let app = TestApp::start().await;
     let secret = |key: &str| json!({ "url": "https://secret.example", "key": key, "title": "Secret title" });
     let with = |key: &str, name: &str, value: Value| {
         let mut body = secret(key);
         body[name] = value;
-        make(&app, body)
+        create(&app, body)
     };
     with("password", "password", json!("x")).await;
     with("used", "max_visits", json!(1)).await;
@@ -285,8 +283,8 @@ async fn a_preview_keeps_to_itself_what_the_link_would() {
             assert_eq!(preview.text().await.unwrap(), itself.text().await.unwrap(), "{path}");
         }
     }
-    let asks = page(browse(&app, "/password+").await, 403).await;
-    assert!(asks.contains(&format!("<a href=\"{}\">", app.url("/password"))), "{asks}");
+    let prompt = page(browse(&app, "/password+").await, 403).await;
+    assert!(prompt.contains(&format!("<a href=\"{}\">", app.url("/password"))), "{prompt}");
     assert_error(bot("/left+").await.unwrap(), 403, "only_people").await;
     assert_eq!(app.get("/left+").await.status(), 200);
 }

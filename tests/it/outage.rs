@@ -1,4 +1,4 @@
-//! The store goes away and comes back; links that are known go on redirecting.
+//! Store outages, during which known links keep redirecting.
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,17 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, eventually};
+use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, client, eventually};
 
 /// `STORE_TIMEOUT` of the process under test.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Redirects per phase, so many that a few slow ones can't be the 99th percentile.
+/// Redirects per phase, enough to keep a few slow ones out of the 99th percentile.
 const PER_PHASE: usize = 4000;
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
 
 async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -41,7 +37,7 @@ async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     }
 }
 
-/// Clients that follow known links without a pause, and how that goes.
+/// Clients that follow known links without a pause, and how long each redirect takes.
 struct Load {
     durations: Arc<Mutex<Vec<Duration>>>,
     stop: Arc<AtomicBool>,
@@ -75,7 +71,7 @@ impl Load {
         Self { durations, stop, clients }
     }
 
-    /// Waits until a phase has enough redirects, and returns the 99th percentile of their time.
+    /// Waits until a phase has enough redirects; returns the 99th percentile of their durations.
     async fn p99(&self) -> Duration {
         eventually(PATIENCE * 2, async || {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
@@ -106,17 +102,17 @@ async fn wait_for_readiness(client: &Client, process: &Process, expected: u16) -
     response.await.json().await.unwrap()
 }
 
-/// Asks for a link that nobody has asked for before.
-async fn ask_for_unknown(client: &Client, process: &Process) -> Response {
+/// Requests a key that was never requested before.
+async fn request_unknown(client: &Client, process: &Process) -> Response {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let key = format!("/unknown-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     client.get(process.url(&key)).send().await.unwrap()
 }
 
-/// An unknown key is a 503 that says when to come back, inside the deadline.
+/// Asserts that an unknown key gets a timely 503 with `Retry-After`.
 async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
     let start = Instant::now();
-    let response = ask_for_unknown(client, process).await;
+    let response = request_unknown(client, process).await;
     let took = start.elapsed();
     assert!(took < DEADLINE * 5, "{took:?}");
     assert_eq!(response.status(), 503);
@@ -124,7 +120,7 @@ async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
     assert!(seconds > 0);
 }
 
-async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &str, name: &str) {
+async fn known_links_survive_every_outage(mut server: impl RemoteServer, url: &str, name: &str) {
     let process = Process::start(&[("STORE_URL", url), ("STORE_TIMEOUT", "2s"), ("CACHE_TTL", "1s")]);
     let (client, shorten_url) = (client(), process.url("/shorten"));
     let mut links = HashMap::new();
@@ -133,7 +129,7 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
     }
     assert!(!links.is_empty());
     let load = Load::start(&process, &links);
-    // From now on all links are known.
+    // All links are cached from here on.
     load.p99().await;
 
     for (outage, end) in [
@@ -153,12 +149,12 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
         assert!(during < DEADLINE / 2, "known links wait for the store: p99 is {during:?}");
         end(&mut server);
         wait_for_readiness(&client, &process, 200).await;
-        eventually(PATIENCE, async || match ask_for_unknown(&client, &process).await.status() {
+        eventually(PATIENCE, async || match request_unknown(&client, &process).await.status() {
             StatusCode::NOT_FOUND => Ok(()),
             other => Err(other),
         })
         .await;
-        // A connection that was lost is found out by the first write that uses it.
+        // The first write on a lost connection fails.
         let (key, target) =
             eventually(PATIENCE, async || shorten(&client, &shorten_url).await.ok_or("unavailable")).await;
         let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
@@ -169,53 +165,53 @@ async fn known_links_outlive_every_outage(mut server: impl RemoteServer, url: &s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn known_links_outlive_an_outage_of_postgres() {
+async fn known_links_survive_an_outage_of_postgres() {
     let server = Postgres::start();
     let url = server.url();
-    known_links_outlive_every_outage(server, &url, "postgres").await;
+    known_links_survive_every_outage(server, &url, "postgres").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn known_links_outlive_an_outage_of_redis() {
+async fn known_links_survive_an_outage_of_redis() {
     let server = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let url = server.url();
-    known_links_outlive_every_outage(server, &url, "redis").await;
+    known_links_survive_every_outage(server, &url, "redis").await;
 }
 
-/// Writers that make links without a pause until they are told to stop, and every link that was acknowledged.
+/// Writers that create links without a pause, and the links that were acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
-    made: Arc<AtomicUsize>,
+    created: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<HashMap<String, String>>>,
 }
 
 impl Writers {
     fn start(process: &Process) -> Self {
-        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let tasks = (0..16)
             .map(|_| {
-                let (stop, made, url) = (stop.clone(), made.clone(), process.url("/shorten"));
+                let (stop, created, url) = (stop.clone(), created.clone(), process.url("/shorten"));
                 tokio::spawn(async move {
                     let (client, mut links) = (client(), HashMap::new());
                     while !stop.load(Ordering::Relaxed) {
                         if let Some((key, target)) = shorten(&client, &url).await {
                             links.insert(key, target);
-                            made.fetch_add(1, Ordering::Relaxed);
+                            created.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                     links
                 })
             })
             .collect();
-        Self { stop, made, tasks }
+        Self { stop, created, tasks }
     }
 
-    /// Waits until `count` more links are made.
+    /// Waits until `count` more links are created.
     async fn wait_for(&self, count: usize) {
-        let goal = self.made.load(Ordering::Relaxed) + count;
+        let goal = self.created.load(Ordering::Relaxed) + count;
         eventually(PATIENCE * 2, async || {
-            let made = self.made.load(Ordering::Relaxed);
-            if made < goal { Err(made) } else { Ok(()) }
+            let created = self.created.load(Ordering::Relaxed);
+            if created < goal { Err(created) } else { Ok(()) }
         })
         .await;
     }
@@ -231,7 +227,7 @@ async fn assert_all_redirect(process: &Process, links: &HashMap<String, String>)
     for (key, target) in links {
         let response = eventually(PATIENCE, async || {
             let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
-            if response.status() == 503 { Err("a node is still away") } else { Ok(response) }
+            if response.status() == 503 { Err("a node is still down") } else { Ok(response) }
         });
         let response = response.await;
         assert_eq!(response.status(), 302, "{key} was acknowledged");
@@ -240,7 +236,7 @@ async fn assert_all_redirect(process: &Process, links: &HashMap<String, String>)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_killed_under_writers_loses_nothing_acknowledged() {
+async fn postgres_killed_under_writers_loses_no_acknowledged_link() {
     let mut server = Postgres::start();
     let variables = [("STORE_URL", &*server.url()), ("CACHE_BYTES", "0")];
     let process = Process::start(&variables);
@@ -255,18 +251,18 @@ async fn postgres_killed_under_writers_loses_nothing_acknowledged() {
     assert_all_redirect(&process, &links).await;
 }
 
-/// With `wait_replicas=1` an acknowledged link is on two nodes, so it outlives the one that took it.
+/// With `wait_replicas=1` an acknowledged link is on two nodes, so it survives the loss of one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_loses_a_master_takes_links_again_and_keeps_those_that_replicas_had() {
+async fn a_cluster_that_loses_a_master_recovers_and_keeps_replicated_links() {
     let mut cluster = RedisCluster::start();
     let url = format!("{}?wait_replicas=1", cluster.url());
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
     let writers = Writers::start(&process);
     writers.wait_for(500).await;
     cluster.kill_a_master();
-    cluster.wait_until_whole();
+    cluster.wait_until_healthy();
     wait_for_readiness(&client(), &process, 200).await;
-    // The slots of the promoted replica have none behind it any more: a link there is made, but not acknowledged.
+    // The promoted replica has no replica of its own, so a link in its slots is created, but not acknowledged.
     writers.wait_for(500).await;
     let links = writers.stop().await;
     assert_all_redirect(&process, &links).await;

@@ -1,4 +1,4 @@
-//! Links that ask for a password.
+//! Links with a password.
 
 use std::{
     io::{Read, Write},
@@ -10,24 +10,22 @@ use futures_util::future::join_all;
 use reqwest::{Response, header};
 use serde_json::json;
 
-use crate::support::{PATIENCE, TestApp, assert_error};
+use crate::support::{BROWSER, PATIENCE, TestApp, assert_error};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-
-/// A service behind a proxy that tells who the client is, with a link that asks for `open sesame`.
+/// Starts a service behind a trusted proxy, with a link whose password is `open sesame`.
 async fn behind_a_proxy() -> Arc<TestApp> {
     let app = TestApp::start_with(&["--trusted-proxies", "1", "--request-timeout", "60s"]).await;
-    make(&app, "k").await;
+    create(&app, "k").await;
     Arc::new(app)
 }
 
-async fn make(app: &TestApp, key: &str) {
+async fn create(app: &TestApp, key: &str) {
     let body =
         json!({ "url": "https://example.com", "key": key, "password": "open sesame", "forward_query": true });
     assert_eq!(app.shorten(body).await.status(), 201);
 }
 
-/// A try of the client with this number.
+/// Submits a password as the client with this number.
 async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
     let address = format!("198.51.{}.{}", client / 256, client % 256);
     app.post("/k").header("x-forwarded-for", address).form(&[("password", password)]).send().await.unwrap()
@@ -35,7 +33,7 @@ async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
 
 async fn with_a_password() -> TestApp {
     let app = TestApp::start().await;
-    make(&app, "k").await;
+    create(&app, "k").await;
     app
 }
 
@@ -47,7 +45,7 @@ async fn a_browser_is_shown_a_form_for_the_password() {
 }
 
 #[tokio::test]
-async fn a_client_without_the_password_is_told_that_it_needs_one() {
+async fn a_client_without_the_password_is_refused() {
     assert_error(with_a_password().await.get("/k").await, 403, "password_needed").await;
 }
 
@@ -70,7 +68,7 @@ async fn a_wrong_password_is_refused() {
 }
 
 #[tokio::test]
-async fn a_browser_is_told_in_the_form_that_its_password_was_wrong() {
+async fn a_browser_sees_the_form_again_after_a_wrong_password() {
     let app = with_a_password().await;
     let again = page(app.post("/k").form(&[("password", "wrong")])).await;
     assert!(again.contains("role=\"alert\""), "{again}");
@@ -84,9 +82,9 @@ async fn a_body_without_a_password_is_refused() {
 }
 
 #[tokio::test]
-async fn passwords_can_not_be_tried_for_ever() {
+async fn attempts_at_a_password_are_limited() {
     let app = TestApp::start().await;
-    make(&app, "k").await;
+    create(&app, "k").await;
     let guess = async || app.post("/k").form(&[("password", "guess")]).send().await.unwrap();
     for _ in 0..10 {
         assert_error(guess().await, 403, "wrong_password").await;
@@ -96,7 +94,7 @@ async fn passwords_can_not_be_tried_for_ever() {
     assert_error(refused, 429, "rate_limited").await;
 }
 
-/// The page that a browser is shown instead of a redirect.
+/// Returns the page that a browser gets instead of a redirect.
 async fn page(request: reqwest::RequestBuilder) -> String {
     let response = request.header(header::ACCEPT, BROWSER).send().await.unwrap();
     assert_eq!(response.status(), 403);
@@ -113,64 +111,64 @@ async fn everybody_who_knows_the_password_gets_in() {
     });
     let statuses = join_all(visitors).await;
     assert!(statuses.iter().all(|status| *status.as_ref().unwrap() == 303), "{statuses:?}");
-    // All of an office, behind one address.
+    // Everyone in an office, behind one address.
     let visitors = (0..20).map(|_| attempt(&app, 1000, "open sesame"));
     let statuses: Vec<_> = join_all(visitors).await.iter().map(Response::status).collect();
     assert!(statuses.iter().all(|status| *status == 303), "{statuses:?}");
 }
 
 #[tokio::test]
-async fn nobody_can_lock_a_link_for_others_by_guessing() {
+async fn guessing_does_not_lock_other_clients_out() {
     let app = behind_a_proxy().await;
     assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
     let guesses = (0..80).map(|guess| attempt(&app, guess / 10, "guess"));
     let statuses: Vec<_> = join_all(guesses).await.iter().map(Response::status).collect();
     assert!(statuses.iter().filter(|status| **status == 403).count() >= 60, "{statuses:?}");
 
-    assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first try is free");
-    assert_eq!(attempt(&app, 101, "a typing error").await.status(), 403);
+    assert_eq!(attempt(&app, 100, "open sesame").await.status(), 303, "a first attempt is always allowed");
+    assert_eq!(attempt(&app, 101, "a typo").await.status(), 403);
     let wait = attempt(&app, 101, "open sesame").await;
     let seconds: u64 = wait.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((30..=60).contains(&seconds), "{seconds}");
     assert_error(wait, 429, "rate_limited").await;
     for _ in 0..5 {
-        assert_eq!(attempt(&app, 200, "a typing error").await.status(), 403, "it got in before");
+        assert_eq!(attempt(&app, 200, "a typo").await.status(), 403, "this client got in before");
     }
     assert_eq!(attempt(&app, 200, "open sesame").await.status(), 303);
 }
 
 #[tokio::test]
-async fn tries_at_once_are_no_more_than_tries_one_by_one() {
+async fn concurrent_attempts_are_limited_like_sequential_ones() {
     let app = behind_a_proxy().await;
     let guesses = (0..40).map(|_| attempt(&app, 1, "guess"));
     let statuses: Vec<_> = join_all(guesses).await.iter().map(Response::status).collect();
     assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 10, "{statuses:?}");
 }
 
-/// A client that has sent a head, and not a byte of its body, is told.
-async fn told_before_the_body(app: &TestApp, path: &str) -> String {
+/// Sends the head of a request without its body and returns the start of the response.
+async fn status_before_the_body(app: &TestApp, path: &str) -> String {
     let address = app.address;
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.0.1\r\ncontent-length: 20\r\n\
          content-type: application/x-www-form-urlencoded\r\n\r\n"
     );
-    let answer = tokio::task::spawn_blocking(move || {
+    let response = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).unwrap();
-        String::from_utf8(answer.to_vec()).unwrap()
+        let mut response = [0; 12];
+        stream.read_exact(&mut response).unwrap();
+        String::from_utf8(response.to_vec()).unwrap()
     });
-    answer.await.unwrap()
+    response.await.unwrap()
 }
 
 #[tokio::test]
-async fn nothing_is_read_from_a_client_that_would_be_refused_anyway() {
+async fn the_body_of_a_request_that_is_refused_anyway_is_not_read() {
     let app = behind_a_proxy().await;
-    assert_eq!(told_before_the_body(&app, "/none").await, "HTTP/1.1 404");
+    assert_eq!(status_before_the_body(&app, "/none").await, "HTTP/1.1 404");
     for _ in 0..10 {
         assert_eq!(attempt(&app, 1, "guess").await.status(), 403);
     }
-    assert_eq!(told_before_the_body(&app, "/k").await, "HTTP/1.1 429");
+    assert_eq!(status_before_the_body(&app, "/k").await, "HTTP/1.1 429");
 }

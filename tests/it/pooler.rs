@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{PgBouncer, Postgres, Process};
+use crate::support::{PgBouncer, Postgres, Process, client};
 
 const TOKEN: &str = "writer-0123456789";
 
 #[test]
-fn a_pooler_in_transaction_mode_is_refused_at_the_start() {
+fn a_pooler_in_transaction_mode_is_refused_at_startup() {
     let server = Postgres::start();
     let pooler = PgBouncer::start(&server, "transaction");
     let output = Process::command(&[("STORE_URL", &pooler.url())]).output().unwrap();
@@ -18,17 +18,18 @@ fn a_pooler_in_transaction_mode_is_refused_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn by_way_of_a_pooler_in_session_mode_everything_works() {
+async fn everything_works_through_a_pooler_in_session_mode() {
     let server = Postgres::start();
     let pooler = PgBouncer::start(&server, "session");
     let variables =
         [("STORE_URL", &*pooler.url()), ("API_TOKENS", &format!("ci:{TOKEN}")), ("CACHE_TTL", "1h")];
     let (one, other) = (Process::start(&variables), Process::start(&variables));
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     for n in 0..20 {
-        let made = client.post(one.url("/shorten")).json(&json!({ "url": format!("https://{n}.example/") }));
-        let made: Value = made.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
-        let path = format!("/{}", made["key"].as_str().unwrap());
+        let created =
+            client.post(one.url("/shorten")).json(&json!({ "url": format!("https://{n}.example/") }));
+        let created: Value = created.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
+        let path = format!("/{}", created["key"].as_str().unwrap());
         assert_eq!(client.get(other.url(&path)).send().await.unwrap().status(), 302);
         let take_down = client.post(one.url(&format!("/api/v1/links{path}/take-down"))).bearer_auth(TOKEN);
         take_down.send().await.unwrap().error_for_status().unwrap();

@@ -1,4 +1,4 @@
-//! What the tables of PostgreSQL promise beyond what holds for every store: schemas, locks, and damaged rows.
+//! Guarantees of the PostgreSQL store only: schemas, locks and damaged rows.
 
 use std::{num::NonZeroU32, sync::Arc};
 
@@ -28,7 +28,7 @@ async fn run(server: &Postgres, sql: &'static str) {
     PgConnection::connect(&server.url()).await.unwrap().execute(sql).await.unwrap();
 }
 
-/// The sentence with which the store is refused.
+/// Returns the error with which opening the store fails.
 async fn refusal(server: &Postgres) -> String {
     match store::open(&StoreOptions::new(server.url().parse().unwrap())).await.map(drop) {
         Err(StoreError::Unavailable(reason)) => reason.to_string(),
@@ -47,7 +47,7 @@ fn limited(text: &str, max_visits: u32) -> Link {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_an_early_build_is_refused_and_stays_as_it_is() {
+async fn a_database_of_an_early_build_is_refused_and_left_unchanged() {
     let server = Postgres::start();
     let tables =
         "CREATE TABLE schema_version (version BIGINT PRIMARY KEY); INSERT INTO schema_version VALUES (1);
@@ -61,7 +61,7 @@ async fn a_database_of_an_early_build_is_refused_and_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
+async fn an_early_build_started_by_mistake_locks_nobody_out() {
     let server = Postgres::start();
     open(&server).await.close().await;
     run(&server, "CREATE TABLE schema_version (version BIGINT PRIMARY KEY)").await;
@@ -69,7 +69,7 @@ async fn an_early_build_that_was_started_by_mistake_locks_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn instances_that_start_at_the_same_time_make_the_tables_once() {
+async fn instances_that_start_at_the_same_time_create_the_tables_once() {
     let server = Postgres::start();
     let stores = join_all((0..8).map(|_| open(&server))).await;
     let blocks = join_all(stores.iter().map(|store| store.take_numbers(1))).await;
@@ -78,9 +78,9 @@ async fn instances_that_start_at_the_same_time_make_the_tables_once() {
     assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
 }
 
-/// The link whose day is damaged can still be removed by another instance, and visits to it don't make others wait.
+/// Another instance can still delete the damaged link, and count clicks on others.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
+async fn a_flush_that_finds_a_damaged_day_leaves_no_locks() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     let (bad, good) = (link("bad", "https://example.com"), link("good", "https://example.com"));
@@ -92,7 +92,7 @@ async fn a_flush_that_meets_a_damaged_day_leaves_no_locks() {
     let failed = one.add_clicks(vec![people(&bad, 1), people(&good, 1)]).await;
     assert!(matches!(failed, Err(StoreError::Corrupt(_))), "{failed:?}");
     other.add_clicks(vec![people(&good, 1)]).await.unwrap();
-    assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "nothing of the failed call is kept");
+    assert_eq!(other.get(&good.key).await.unwrap().unwrap().clicks, 2, "the failed call is rolled back");
     assert_eq!(other.delete(&bad.key, bad.revision()).await.unwrap(), Change::Done);
 }
 
@@ -119,7 +119,7 @@ async fn damaged_visits_fail_only_their_own_link() {
             assert!(store.put_if_absent(link.clone(), history).await.unwrap());
         }
         run(&server, damage).await;
-        // Many at once, so that some of them go together.
+        // Many at once, so that some share a batch.
         let [bad, good] = links.map(|link| link.key);
         let (bad, good) = join!(
             join_all((0..20).map(|_| store.use_visit(&bad))),
@@ -131,7 +131,7 @@ async fn damaged_visits_fail_only_their_own_link() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_instances_never_grant_more_visits_than_there_are() {
+async fn two_instances_never_exceed_a_visit_limit() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..20 {
@@ -154,9 +154,9 @@ async fn two_instances_never_grant_more_visits_than_there_are() {
     }
 }
 
-/// Clicks on the old link are written while it is removed and made again by another instance.
+/// Clicks on the old link are written while another instance deletes and recreates it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_link_made_again_during_a_flush_inherits_nothing() {
+async fn a_link_recreated_during_a_flush_inherits_nothing() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..100 {
@@ -184,9 +184,9 @@ async fn a_link_made_again_during_a_flush_inherits_nothing() {
     }
 }
 
-/// Flushes, visits, edits and removals of the same links on two instances end without a conflict that is seen outside.
+/// Two instances flush clicks on the same links and use up their visits at the same time.
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_of_two_instances_wait_for_each_other_in_no_circle() {
+async fn writes_of_two_instances_do_not_deadlock() {
     let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);
     let (one, other) = (open(&server).await, open(&server).await);
     let links: Vec<_> = (0..20).map(|n| limited(&format!("k{n:02}"), 1_000_000)).collect();

@@ -1,4 +1,4 @@
-//! A primary is demoted and a replica takes its place, behind an address that moves.
+//! Failover: a replica takes the place of the primary, behind an address that moves.
 
 use std::{
     collections::HashMap,
@@ -10,31 +10,27 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually};
+use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually};
 
-/// The time within which links are made again after the address has moved.
+/// The time within which links can be created again after the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
-
-/// Clients that make links without a pause, and remember what was acknowledged.
+/// Clients that create links without a pause, and the links that were acknowledged.
 struct Writers {
     stop: Arc<AtomicBool>,
-    made: Arc<AtomicUsize>,
+    created: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<HashMap<String, String>>>,
 }
 
 impl Writers {
     fn start(process: &Process) -> Self {
-        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, created) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let writer = |writer: usize| {
-            let (stop, made, url) = (stop.clone(), made.clone(), process.url("/shorten"));
+            let (stop, created, url) = (stop.clone(), created.clone(), process.url("/shorten"));
             async move {
                 let (client, mut links) = (client(), HashMap::new());
                 for n in 0.. {
@@ -46,22 +42,22 @@ impl Writers {
                     if response.status() == StatusCode::CREATED {
                         let link: Value = response.json().await.unwrap();
                         links.insert(link["key"].as_str().unwrap().to_owned(), target);
-                        made.fetch_add(1, Ordering::Relaxed);
+                        created.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 links
             }
         };
         let tasks = (0..8).map(|number| tokio::spawn(writer(number))).collect();
-        Self { stop, made, tasks }
+        Self { stop, created, tasks }
     }
 
-    /// Waits until many more links are made.
-    async fn make_progress(&self, limit: Duration) {
-        let goal = self.made.load(Ordering::Relaxed) + 100;
-        eventually(limit, async || match self.made.load(Ordering::Relaxed) {
-            made if made >= goal => Ok(()),
-            made => Err((made, goal)),
+    /// Waits until 100 more links are created.
+    async fn wait_for_progress(&self, limit: Duration) {
+        let goal = self.created.load(Ordering::Relaxed) + 100;
+        eventually(limit, async || match self.created.load(Ordering::Relaxed) {
+            created if created >= goal => Ok(()),
+            created => Err((created, goal)),
         })
         .await;
     }
@@ -94,8 +90,8 @@ async fn wait_for_readiness(process: &Process, expected: u16, limit: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
-    // A replica that lags behind is given the data at once.
+async fn after_a_promotion_of_redis_links_can_be_created_again_and_none_is_lost() {
+    // Start a full synchronization without a delay.
     let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
     let (primary, replica) = (Redis::start_with(&durable), Redis::start_with(&durable));
     let port = |server: &Redis| server.port.to_string();
@@ -109,17 +105,17 @@ async fn after_a_promotion_of_redis_links_are_made_again_and_none_is_lost() {
     let url = format!("redis://127.0.0.1:{}?wait_replicas=1", forwarder.port);
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
     let writers = Writers::start(&process);
-    writers.make_progress(PATIENCE).await;
+    writers.wait_for_progress(PATIENCE).await;
 
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
-    // The address still leads to the old primary, which answers but takes no links.
+    // The address still leads to the old primary, which responds but accepts no writes.
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(replica.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Waits until no create fails any more, whichever connection it gets.
+/// Waits until creates succeed on all connections of the pool.
 async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     let client = client();
     let create = || async {
@@ -136,7 +132,7 @@ async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     .await;
 }
 
-/// Makes a copy of a primary that follows it.
+/// Starts a standby and waits until it follows `primary` synchronously.
 async fn standby_of(primary: &Postgres) -> Postgres {
     let conninfo = format!(
         "primary_conninfo=host=127.0.0.1 port={} user=postgres password='{}'",
@@ -156,7 +152,7 @@ async fn standby_of(primary: &Postgres) -> Postgres {
     standby
 }
 
-/// Waits until the service has used some connections to a server.
+/// Waits until the service has used several connections to a server.
 async fn wait_until_used(server: &Postgres) {
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
     let mut processes = std::collections::HashSet::new();
@@ -174,7 +170,7 @@ async fn wait_until_used(server: &Postgres) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
+async fn after_a_promotion_of_postgres_links_can_be_created_again_and_none_is_lost() {
     let mut primary =
         Postgres::start_with(|_| vec!["synchronous_standby_names=*".into(), "wal_level=replica".into()]);
     let standby = standby_of(&primary).await;
@@ -182,23 +178,23 @@ async fn after_a_promotion_of_postgres_links_are_made_again_and_none_is_lost() {
     let url = forwarder.replace_in(&primary.url(), primary.port);
     let process = Process::start(&[("STORE_URL", &url), ("CACHE_BYTES", "0"), ("STORE_TIMEOUT", "1s")]);
     let writers = Writers::start(&process);
-    writers.make_progress(PATIENCE).await;
+    writers.wait_for_progress(PATIENCE).await;
 
     primary.kill();
     standby.promote();
     // The old primary comes back as a standby, while the address still leads to it.
     primary.restart_as_standby();
-    // Connections to the standby are made. A client that does not check the role keeps them.
+    // The service connects to the standby. A client that does not check the role would keep these connections.
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Asserts that links are made again in time, and that none is lost.
+/// Asserts that links can be created again in time, and that none was lost.
 async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
-    writers.make_progress(RECOVERY).await;
+    writers.wait_for_progress(RECOVERY).await;
     wait_for_readiness(process, 200, RECOVERY.saturating_sub(start.elapsed())).await;
     wait_until_all_creates_work(process, RECOVERY.saturating_sub(start.elapsed())).await;
     assert_nothing_is_lost(process, &writers.stop().await).await;

@@ -1,4 +1,4 @@
-//! Properties of the values that clients, operators and files write as text.
+//! Properties of values that are parsed from text.
 
 use std::collections::HashSet;
 
@@ -21,12 +21,14 @@ use urlshort::{
     tokens::{Scope, Tokens},
 };
 
-/// Text that matches `pattern`. As a strategy of its own, a pattern would be parsed again for each case.
+/// Returns a strategy for text that matches `pattern`.
+///
+/// A string used as a strategy would be parsed again for each case.
 fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
     string_regex(pattern).unwrap()
 }
 
-/// Targets in many spellings, not all of them valid.
+/// Returns a strategy for targets in many spellings, not all of them valid.
 fn target() -> impl Strategy<Value = String> {
     text(
         "[hH]ttps?:/{1,3}([a-z0-9ä.-]{1,20}|[0-9.]{1,15}|\\[[0-9a-f:]{2,20}\\])(:[0-9]{0,6})?(/[!-~é ]{0,20})?([?#][!-~]{0,10})?",
@@ -35,20 +37,20 @@ fn target() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_cursor_comes_back_from_its_text(position in any::<i64>(), key in text("[A-Za-z0-9_-]{1,64}")) {
+    fn a_cursor_survives_a_round_trip(position in any::<i64>(), key in text("[A-Za-z0-9_-]{1,64}")) {
         let cursor = Cursor { position, key: key.parse().unwrap() };
         prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
 
     #[test]
-    fn what_is_read_as_a_cursor_stays_the_same(text in text("[+-]?[0-9]{0,20}\\.?[A-Za-z0-9_. -]{0,10}|\\PC{0,10}")) {
+    fn a_parsed_cursor_survives_a_round_trip(text in text("[+-]?[0-9]{0,20}\\.?[A-Za-z0-9_. -]{0,10}|\\PC{0,10}")) {
         if let Ok(cursor) = text.parse::<Cursor>() {
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
     }
 
     #[test]
-    fn a_store_url_never_shows_more_than_its_kind(
+    fn a_store_url_reveals_only_its_kind(
         text in text("(memory|sqlite|postgres|postgresql|redis|rediss|mysql):(//)?[!-~]{0,30}|\\PC{0,20}"),
     ) {
         match text.parse::<StoreUrl>() {
@@ -81,7 +83,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_of_tokens_that_is_refused_is_not_repeated(name in text("[a-z]{1,5}"), secret in text("[A-Z0-9]{10,30}"), end in text("[ -~\n]{0,10}")) {
+    fn an_invalid_list_of_tokens_is_not_echoed(name in text("[a-z]{1,5}"), secret in text("[A-Z0-9]{10,30}"), end in text("[ -~\n]{0,10}")) {
         let text = format!("{name}:{secret}:{end}");
         if let Err(error) = text.parse::<Tokens>() {
             prop_assert!(!error.to_string().contains(&secret), "{}", error);
@@ -89,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn a_base_url_covers_its_short_urls_and_comes_back_from_its_text(text in target(), key in text("[A-Za-z0-9_-]{1,64}")) {
+    fn a_base_url_covers_its_short_urls_and_survives_a_round_trip(text in target(), key in text("[A-Za-z0-9_-]{1,64}")) {
         if let Ok(base) = text.parse::<BaseUrl>() {
             prop_assert_eq!(&base.to_string().parse::<BaseUrl>().unwrap(), &base);
             let key: Key = key.parse().unwrap();
@@ -111,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn titles_and_tags_come_back_from_their_text(text in any::<String>(), words in vec(text("\\PC{0,8}"), 0..25)) {
+    fn titles_and_tags_survive_a_round_trip(text in any::<String>(), words in vec(text("\\PC{0,8}"), 0..25)) {
         if let Ok(title) = text.parse::<Title>() {
             prop_assert_eq!(title.as_str().parse::<Title>(), Ok(title.clone()));
             prop_assert!(!title.as_str().contains(char::is_control));
@@ -123,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn counts_come_back_from_their_text(host in text("[!-~]{1,253}"), number in any::<u64>()) {
+    fn counts_survive_a_round_trip(host in text("[!-~]{1,253}"), number in any::<u64>()) {
         let mut counts = DayCounts::default();
         for device in [Device::Desktop, Device::Mobile, Device::Tablet, Device::Other] {
             let referrer = Some(host.parse::<Referrer>().unwrap());

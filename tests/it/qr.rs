@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::support::{TestApp, assert_error};
 
-async fn make(app: &TestApp, body: Value) {
+async fn create(app: &TestApp, body: Value) {
     assert_eq!(app.shorten(body).await.status(), 201);
 }
 
 #[tokio::test]
-async fn a_qr_code_is_an_svg_of_the_size_that_is_asked_for() {
+async fn a_qr_code_is_an_svg_of_the_requested_size() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let svg = app.get("/k/qr?size=200&margin=2&ecc=H").await;
     assert_eq!(svg.headers()[header::CONTENT_TYPE], "image/svg+xml");
     assert!(svg.text().await.unwrap().starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"200\""));
 }
 
 #[tokio::test]
-async fn a_qr_code_holds_the_short_url() {
+async fn a_qr_code_encodes_the_short_url() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for (query, accept) in [("?format=png&size=400", "*/*"), ("?size=400", "image/png")] {
         let request = app.client.get(app.url(&format!("/k/qr{query}"))).header(header::ACCEPT, accept);
         let png = request.send().await.unwrap();
@@ -41,9 +41,9 @@ async fn a_qr_code_holds_the_short_url() {
 }
 
 #[tokio::test]
-async fn a_qr_code_that_can_not_be_drawn_as_asked_is_refused() {
+async fn invalid_parameters_of_a_qr_code_are_refused() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for query in ["size=63", "size=2049", "margin=17", "ecc=X", "format=gif", "colour=red"] {
         assert_error(app.get(&format!("/k/qr?{query}")).await, 400, "invalid_query").await;
     }
@@ -55,19 +55,19 @@ async fn an_unknown_link_has_no_qr_code() {
 }
 
 #[tokio::test]
-async fn a_short_url_that_no_code_can_hold_is_the_clients_error() {
+async fn a_short_url_too_long_for_a_qr_code_is_a_client_error() {
     let long = format!("https://example.com/{}", "a".repeat(1500));
     let app = TestApp::start_with(&["--base-url", &long]).await;
-    make(&app, json!({ "url": "https://example.org", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.org", "key": "k" })).await;
     assert_eq!(app.get("/k/qr?ecc=L").await.status(), 200);
     let sentence = assert_error(app.get("/k/qr?ecc=H").await, 400, "invalid_query").await;
     assert!(sentence.contains("too long"), "{sentence}");
 }
 
 #[tokio::test]
-async fn a_host_that_no_name_can_have_is_refused() {
+async fn a_host_longer_than_any_name_is_refused() {
     let app = TestApp::start().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for (length, status) in [(255, 200), (256, 400)] {
         let host = format!("{}.example", ["a"; 200].join(".")).chars().take(length).collect::<String>();
         let host = format!("{host}{}", "b".repeat(length - host.len()));
@@ -77,24 +77,24 @@ async fn a_host_that_no_name_can_have_is_refused() {
 }
 
 #[tokio::test]
-async fn one_client_can_not_have_codes_drawn_all_the_time() {
+async fn qr_codes_are_limited_for_each_client() {
     let app = TestApp::start_with(&["--rate-limit", "2/h"]).await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for _ in 0..2 {
         assert_eq!(app.get("/k/qr").await.status(), 200);
     }
     let refused = app.get("/k/qr").await;
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     assert_error(refused, 429, "rate_limited").await;
-    assert_eq!(app.get("/k").await.status(), 302, "to follow links is not limited");
+    assert_eq!(app.get("/k").await.status(), 302, "following links is not limited");
 }
 
-/// This service and all its clients share one thread, as a worker thread's connections do.
+/// The service and its clients share one thread, like the connections of a worker thread.
 #[tokio::test]
-async fn redirects_do_not_wait_for_codes_to_be_drawn() {
+async fn redirects_do_not_wait_for_qr_codes() {
     const CODES: usize = 40;
     let app = Arc::new(TestApp::start_with(&["--request-timeout", "60s"]).await);
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let drawn = Arc::new(AtomicUsize::new(0));
     let codes = (0..CODES).map(|_| {
         let (app, drawn) = (app.clone(), drawn.clone());
@@ -116,9 +116,9 @@ async fn redirects_do_not_wait_for_codes_to_be_drawn() {
 }
 
 #[tokio::test]
-async fn codes_beyond_a_short_queue_are_refused_at_once() {
+async fn qr_codes_beyond_a_short_queue_are_refused_immediately() {
     let app = Arc::new(TestApp::start_with(&["--request-timeout", "60s"]).await);
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let codes = (0..200).map(|_| {
         let app = app.clone();
         tokio::spawn(async move { app.get("/k/qr?format=png&size=2048&ecc=H").await })
@@ -136,9 +136,9 @@ async fn codes_beyond_a_short_queue_are_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_text_names_no_link() {
+async fn a_path_that_is_not_utf8_is_not_found() {
     let app = TestApp::start().await;
-    // The last word of the route is the key of a link as well.
+    // The last segment of the route is also the key of a link.
     assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qr" })).await.status(), 201);
     assert_error(app.get("/%ff/qr").await, 404, "not_found").await;
 }

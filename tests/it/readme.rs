@@ -1,4 +1,4 @@
-//! The README says what is so.
+//! The README matches the program.
 
 use std::{path::Path, process::Command};
 
@@ -8,10 +8,10 @@ use crate::support::{Process, sqlite_in};
 
 pub(crate) const README: &str = include_str!("../../README.md");
 
-/// The `$TOKEN` of the commands.
+/// The value of `$TOKEN` in the commands.
 const TOKEN: &str = "0123456789abcdef";
 
-/// The commands of the console blocks, each with the output that the README shows for it.
+/// Returns the commands of the console blocks, each with its documented output.
 fn transcript() -> Vec<(String, String)> {
     let blocks = README.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
     let steps = blocks.flat_map(|block| block.split("$ ").skip(1)).map(|step| {
@@ -22,13 +22,13 @@ fn transcript() -> Vec<(String, String)> {
 }
 
 #[test]
-fn its_commands_print_what_it_shows() {
+fn its_commands_print_the_documented_output() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let process = Process::start(&[("STORE_URL", &store), ("API_TOKENS", &format!("admin:{TOKEN}"))]);
     let program = Path::new(env!("CARGO_BIN_EXE_urlshort")).parent().unwrap().to_str().unwrap();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
-    // A key is drawn anew each time; the first answer tells which one stands for the README's.
+    // Keys are random: the first response shows which one corresponds to the README's.
     let shown_key = "q0V8fYz";
     let mut drawn_key = shown_key.to_owned();
     for (command, expected) in transcript() {
@@ -48,7 +48,7 @@ fn its_commands_print_what_it_shows() {
 }
 
 #[test]
-fn its_table_of_options_is_that_of_the_program() {
+fn its_table_of_options_matches_the_program() {
     let mut table = String::new();
     for option in Cli::definition().get_arguments().filter(|option| option.get_env().is_some()) {
         let variable = option.get_env().unwrap().to_str().unwrap();

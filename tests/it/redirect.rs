@@ -8,12 +8,12 @@ use serde_json::json;
 
 use urlshort::store::History;
 
-use crate::support::{FaultyStore, Process, TestApp, assert_error, key, link, sqlite_in};
+use crate::support::{FaultyStore, Process, TestApp, assert_error, client, key, link, sqlite_in};
 
 #[tokio::test]
 async fn a_key_redirects_to_its_target() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com/a?b=c#d").await;
+    let key = app.shorten_url("https://example.com/a?b=c#d").await;
     let response = app.get(&format!("/{key}")).await;
     assert_eq!(response.status(), 302);
     assert_eq!(response.headers()[header::LOCATION], "https://example.com/a?b=c#d");
@@ -24,24 +24,24 @@ async fn a_key_redirects_to_its_target() {
 }
 
 #[tokio::test]
-async fn head_answers_like_get() {
+async fn head_behaves_like_get() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     let response = app.client.head(app.url(&format!("/{key}"))).send().await.unwrap();
     assert_eq!(response.status(), 302);
     assert_eq!(response.headers()[header::LOCATION], "https://example.com/");
 }
 
 #[tokio::test]
-async fn the_query_of_a_short_url_changes_nothing() {
+async fn the_query_of_a_short_url_is_ignored() {
     let app = TestApp::start().await;
-    let key = app.key_of("https://example.com").await;
+    let key = app.shorten_url("https://example.com").await;
     let response = app.get(&format!("/{key}?utm_source=x")).await;
     assert_eq!(response.headers()[header::LOCATION], "https://example.com/");
 }
 
 #[tokio::test]
-async fn what_is_no_key_or_no_link_is_not_found() {
+async fn an_invalid_or_unknown_key_is_not_found() {
     let app = TestApp::start().await;
     for path in ["/nothing", "/a.b", "/%20", "/%ff", "/%00", "/a/b", "//", "/robots.txt/", "/Qi/"] {
         let sentence = assert_error(app.get(path).await, 404, "not_found").await;
@@ -52,7 +52,7 @@ async fn what_is_no_key_or_no_link_is_not_found() {
 }
 
 #[tokio::test]
-async fn keys_are_told_apart_by_case() {
+async fn keys_are_case_sensitive() {
     let app = TestApp::start().await;
     assert!(app.links.put_if_absent(link("abc", "https://lower.example"), History::default()).await.unwrap());
     assert!(app.links.put_if_absent(link("ABC", "https://upper.example"), History::default()).await.unwrap());
@@ -61,7 +61,7 @@ async fn keys_are_told_apart_by_case() {
 }
 
 #[tokio::test]
-async fn an_expired_link_is_gone_from_its_very_second_on() {
+async fn a_link_is_gone_from_the_second_it_expires() {
     let app = TestApp::start().await;
     let mut expiring = link("soon", "https://example.com");
     expiring.doc.options.expires_at = Some(app.now() + 60.seconds());
@@ -73,7 +73,7 @@ async fn an_expired_link_is_gone_from_its_very_second_on() {
 }
 
 #[tokio::test]
-async fn a_link_that_was_taken_down_is_gone() {
+async fn a_taken_down_link_is_gone() {
     let app = TestApp::start().await;
     let mut down = link("down", "https://example.com");
     down.doc.taken_down_at = Some(down.created_at);
@@ -84,7 +84,7 @@ async fn a_link_that_was_taken_down_is_gone() {
 #[tokio::test]
 async fn each_click_is_counted() {
     let app = TestApp::start().await;
-    let text = app.key_of("https://example.com").await;
+    let text = app.shorten_url("https://example.com").await;
     for _ in 0..3 {
         app.get(&format!("/{text}")).await;
     }
@@ -96,7 +96,7 @@ async fn each_click_is_counted() {
 #[tokio::test]
 async fn a_head_request_is_not_counted() {
     let app = TestApp::start().await;
-    let text = app.key_of("https://example.com").await;
+    let text = app.shorten_url("https://example.com").await;
     app.client.head(app.url(&format!("/{text}"))).send().await.unwrap();
     let store = app.links.clone();
     app.stop().await;
@@ -108,7 +108,7 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite_in(directory.path());
     let process = Process::start(&[("STORE_URL", &store)]);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     let form = [("url", "https://example.com"), ("key", "mine")];
     client.post(process.url("/shorten")).form(&form).send().await.unwrap().error_for_status().unwrap();
     for _ in 0..25 {
@@ -122,9 +122,9 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     assert_eq!(clicks, 25);
 }
 
-/// A link in memory is followed without the router; one that has to be asked for is not. Nobody can tell.
+/// Cached links bypass the router, others do not; clients must see no difference.
 #[tokio::test]
-async fn the_short_way_and_the_long_way_are_the_same_from_outside() {
+async fn the_fast_path_and_the_router_give_the_same_responses() {
     let (short, long) = (
         TestApp::start().await,
         TestApp::start_on(Arc::new(FaultyStore::default()), &["--cache-bytes", "0"]).await,

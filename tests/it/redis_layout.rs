@@ -1,4 +1,4 @@
-//! Damaged values in Redis, and answers of it that come too late.
+//! Damaged values in Redis, and responses that come too late.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -32,7 +32,7 @@ fn person(device: Device) -> Visitor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_count_keeps_no_other_from_being_counted_once() {
+async fn a_damaged_count_does_not_affect_other_counts() {
     let server = Redis::start();
     let store = open(&server, PATIENCE).await;
     let metrics = Arc::new(Metrics::new());
@@ -57,12 +57,12 @@ async fn a_damaged_count_keeps_no_other_from_being_counted_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_of_another_type_is_damage_and_no_outage() {
+async fn a_value_of_the_wrong_type_is_damage_and_not_an_outage() {
     let server = Redis::start();
     let store = open(&server, PATIENCE).await;
     let limit = Options { max_visits: NonZeroU32::new(5), ..Options::default() };
-    let made = with(limit, link("k", "https://example.com"));
-    assert!(store.put_if_absent(made.clone(), History::default()).await.unwrap());
+    let limited = with(limit, link("k", "https://example.com"));
+    assert!(store.put_if_absent(limited.clone(), History::default()).await.unwrap());
     let hash = stored(&server, "link", "k");
     for visits in ["1.5", "0x10", "inf", "-1", "", "many"] {
         server.cli(&["HSET", &hash, "visits", visits]);
@@ -72,15 +72,15 @@ async fn a_value_of_another_type_is_damage_and_no_outage() {
     server.cli(&["SET", &hash, "text"]);
     let tally = Tally {
         key: key("k"),
-        created_at: made.created_at,
+        created_at: limited.created_at,
         day: DAY,
         counts: DayCounts { people: 1, ..DayCounts::default() },
     };
     let failures = [
         ("get", store.get(&key("k")).await.err()),
         ("use_visit", store.use_visit(&key("k")).await.err()),
-        ("update", store.update(made.clone(), 1).await.err()),
-        ("delete", store.delete(&key("k"), made.revision()).await.err()),
+        ("update", store.update(limited.clone(), 1).await.err()),
+        ("delete", store.delete(&key("k"), limited.revision()).await.err()),
         ("add_clicks", store.add_clicks(vec![tally]).await.unwrap_or_default().pop().map(|(_, error)| error)),
     ];
     for (call, error) in failures {
@@ -89,7 +89,7 @@ async fn a_value_of_another_type_is_damage_and_no_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn visits_are_counted_once_at_most_by_a_server_that_answers_too_late() {
+async fn visits_are_counted_at_most_once_if_the_server_responds_too_late() {
     let mut server = Redis::start();
     let store = open(&server, Duration::from_secs(1)).await;
     let metrics = Arc::new(Metrics::new());
@@ -99,7 +99,7 @@ async fn visits_are_counted_once_at_most_by_a_server_that_answers_too_late() {
     let counted = async || store.get(&key("k")).await.map(|record| record.map_or(0, |record| record.clicks));
     clicks.record(&link, DAY, person(Device::Mobile));
     clicks.flush(&links).await;
-    assert_eq!(counted().await.unwrap(), 1, "the script is known to the server");
+    assert_eq!(counted().await.unwrap(), 1, "the server has the script");
 
     clicks.record(&link, DAY, person(Device::Mobile));
     server.freeze();

@@ -1,5 +1,4 @@
-//! What is rarely done by hand, by the very commands of the runbook: a restore from a backup, links taken
-//! down, a host blocked.
+//! Rare manual operations, run with the commands of the runbook: restore a backup, take down links, block a host.
 
 use std::{
     ffi::OsStr,
@@ -8,13 +7,12 @@ use std::{
     process::Command,
 };
 
-use reqwest::{Client, redirect::Policy};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use crate::support::{Postgres, Process, Redis, RemoteServer, monitoring, run, sqlite_in};
+use crate::support::{Postgres, Process, Redis, RemoteServer, client, monitoring, run, sqlite_in};
 
-/// Runs the block of the runbook's that has this name, and returns what it prints.
+/// Runs the commands of a named block of the runbook and returns their output.
 #[track_caller]
 pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) -> String {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
@@ -23,10 +21,6 @@ pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)
     run(Command::new("bash")
         .args(["-euo", "pipefail", "-c", commands])
         .envs(variables.iter().map(|(name, value)| (name, value))))
-}
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
 async fn shorten(process: &Process, key: &str) {
@@ -39,7 +33,7 @@ async fn status(process: &Process, key: &str) -> u16 {
     client().get(process.url(&format!("/{key}"))).send().await.unwrap().status().as_u16()
 }
 
-/// Makes links and follows one of them twice; a clean end writes the clicks.
+/// Creates links and follows one of them twice; the clean stop writes the clicks.
 async fn use_service(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -49,7 +43,7 @@ async fn use_service(store: &str) {
     assert!(process.terminate().success());
 }
 
-/// Asserts that links from before the backup are there, and those from after it are not; and that new ones can be made.
+/// Asserts that exactly the links of the backup exist, and that new ones can be created.
 async fn assert_restored(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -74,9 +68,9 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     let process = Process::start(&[("STORE_URL", &store)]);
     follow_runbook("backup-sqlite", &variables);
     shorten(&process, "late").await;
-    // Its log stays behind, with the late link in it.
+    // The write-ahead log stays behind, with the late link in it.
     process.kill();
-    fs::write(&database, "no database any more").unwrap();
+    fs::write(&database, "not a database").unwrap();
 
     follow_runbook("restore-sqlite", &variables);
     let clicks =
@@ -123,12 +117,12 @@ async fn redis_is_restored_after_its_files_were_lost() {
     shorten(&process, "late").await;
     assert!(process.terminate().success());
     server.kill();
-    fs::write(data.join("appendonlydir/appendonly.aof.manifest"), "not a manifest any more").unwrap();
+    fs::write(data.join("appendonlydir/appendonly.aof.manifest"), "not a manifest").unwrap();
 
     follow_runbook("restore-redis", &variables);
     server.restart_with(&["--appendonly", "no"]);
     follow_runbook("restore-redis-append-only", &variables);
-    // What counts is that the links are in the append-only files now.
+    // The links must be in the append-only files by now.
     server.kill();
     fs::remove_file(data.join("dump.rdb")).unwrap();
     server.restart_with(&["--appendonly", "yes"]);
@@ -154,7 +148,7 @@ async fn a_link_is_taken_down() {
 }
 
 #[tokio::test]
-async fn a_host_is_blocked_moved_to_another_store_and_its_links_are_taken_down() {
+async fn a_host_is_blocked_copied_to_another_store_and_its_links_are_taken_down() {
     let token = "0123456789abcdef";
     let tokens = format!("operator:{token}:write");
     let (process, other) =
@@ -186,7 +180,7 @@ async fn a_host_is_blocked_moved_to_another_store_and_its_links_are_taken_down()
     assert_eq!((status(&other, "one").await, status(&other, "two").await), (410, 302));
     follow_runbook("unblock-host", &on(&process, ".one.example"));
     assert_eq!(status(&process, "one").await, 302);
-    let answer = follow_runbook("take-down-host", &on(&process, ".one.example"));
-    assert_eq!(answer.trim(), r#"{"done":1,"next":null}"#);
+    let output = follow_runbook("take-down-host", &on(&process, ".one.example"));
+    assert_eq!(output.trim(), r#"{"done":1,"next":null}"#);
     assert_eq!((status(&process, "one").await, status(&process, "two").await), (410, 302));
 }

@@ -3,16 +3,16 @@
 use std::{path::Path, process::Output, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, ToSpan};
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::{Client, header};
 use serde_json::json;
 use urlshort::{
-    config::StoreOptions,
     link::{Link, options::Options},
-    store::{self, History},
+    store::History,
 };
 
 use crate::support::{
-    FaultyStore, Mood, PATIENCE, Postgres, Process, TestApp, eventually, key, link, sqlite_in, with,
+    FaultyStore, Mood, PATIENCE, Postgres, Process, TestApp, client, eventually, key, link, open, sqlite_in,
+    with,
 };
 
 fn expired(name: &str, ago: jiff::Span) -> Link {
@@ -20,9 +20,9 @@ fn expired(name: &str, ago: jiff::Span) -> Link {
     with(options, link(name, "https://old.example"))
 }
 
-/// Puts links into the store at `url`: one that expired long ago, one lately, and one with counts of old days.
+/// Creates links: one expired long ago, one just now, and one with old daily counts.
 async fn fill(url: &str) {
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(url).await;
     let days = json!({ "2020-01-01": { "people": 1 }, "2020-01-02": { "people": 2 } });
     let history = History { days: serde_json::from_value(days).unwrap(), ..History::default() };
     for (link, history) in [
@@ -35,23 +35,19 @@ async fn fill(url: &str) {
     store.close().await;
 }
 
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
-
 async fn status(client: &Client, url: String) -> u16 {
     client.get(url).send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_service_purges_by_itself_and_says_how_much() {
+async fn a_service_purges_on_its_own_and_logs_how_much() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     fill(&url).await;
     let retention = [("PURGE_EXPIRED_AFTER", "10s"), ("STATS_RETENTION", "30")];
     let process = Process::start(&[&[("STORE_URL", &*url)], &retention[..]].concat());
     let line = tokio::task::block_in_place(|| process.wait_for_log("purged"));
-    // The other link may expire for long enough meanwhile.
+    // The other expired link may be old enough by now as well.
     assert!(line["links"].as_u64().unwrap() >= 1, "{line}");
     assert_eq!(line["day_counts"], 2);
     let client = client();
@@ -63,20 +59,20 @@ async fn a_service_purges_by_itself_and_says_how_much() {
     assert_eq!(status(&client, process.url("/old")).await, 404);
     assert_eq!(status(&client, process.url("/counted")).await, 302);
     let again = json!({ "url": "https://new.example", "key": "old" });
-    let made = client.post(process.url("/shorten")).json(&again).send().await.unwrap();
-    assert_eq!(made.status(), 201, "the key is free");
+    let created = client.post(process.url("/shorten")).json(&again).send().await.unwrap();
+    assert_eq!(created.status(), 201, "the key is free");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_purged_key_is_free_on_every_instance() {
     let server = Postgres::start();
     let url = server.url();
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(&url).await;
     assert!(store.put_if_absent(expired("old", 1.second()), History::default()).await.unwrap());
     store.close().await;
     let other = Process::start(&[("STORE_URL", &url), ("CACHE_TTL", "1h")]);
     let client = client();
-    assert_eq!(status(&client, other.url("/old")).await, 410, "it has the link in memory from now on");
+    assert_eq!(status(&client, other.url("/old")).await, 410, "the link is cached from here on");
     let purging = Process::start(&[("STORE_URL", &url), ("PURGE_EXPIRED_AFTER", "1s")]);
     eventually(PATIENCE, async || match status(&client, other.url("/old")).await {
         404 => Ok(()),
@@ -84,8 +80,8 @@ async fn a_purged_key_is_free_on_every_instance() {
     })
     .await;
     let again = json!({ "url": "https://new.example", "key": "old" });
-    let made = client.post(purging.url("/shorten")).json(&again).send().await.unwrap();
-    assert_eq!(made.status(), 201);
+    let created = client.post(purging.url("/shorten")).json(&again).send().await.unwrap();
+    assert_eq!(created.status(), 201);
     eventually(PATIENCE, async || {
         let response = client.get(other.url("/old")).send().await.unwrap();
         match response.headers().get(header::LOCATION) {
@@ -97,7 +93,7 @@ async fn a_purged_key_is_free_on_every_instance() {
 }
 
 #[tokio::test]
-async fn a_purge_that_fails_is_made_up_for_by_the_next_one() {
+async fn a_failed_purge_is_caught_up_by_the_next_one() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store.clone(), &["--purge-expired-after", "1s"]).await;
     let mut old = link("old", "https://example.com");
@@ -114,13 +110,13 @@ async fn a_purge_that_fails_is_made_up_for_by_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_its_options_a_service_removes_nothing() {
+async fn without_retention_options_nothing_is_deleted() {
     let store = Arc::new(FaultyStore::default());
     let app = TestApp::start_on(store, &[]).await;
     let mut old = link("old", "https://example.com");
     old.doc.options.expires_at = Some(app.now() - 100_000.hours());
     assert!(app.links.put_if_absent(old, History::default()).await.unwrap());
-    // The clock is paused, so a day of sweeps would be over at once.
+    // The clock is paused, so a day of sweeps takes no time.
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert_eq!(app.metric("purge_last_run_timestamp_seconds"), Some(0.0));
     assert!(app.links.get(&key("old")).await.unwrap().is_some());
@@ -137,7 +133,7 @@ fn printed(output: &Output) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_prints_what_it_would_remove_and_removes_it() {
+async fn the_command_prints_what_it_would_delete_and_deletes_it() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     fill(&url).await;

@@ -1,4 +1,4 @@
-//! Calls that are made again, because of a conflict or because their answer was lost.
+//! Store calls that are retried after a conflict or a lost response.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use urlshort::{
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port, key, link};
 
-/// A transaction that fails because of others runs again, without its client noticing.
+/// A transaction that conflicts with others is retried without its caller noticing.
 #[tokio::test(flavor = "multi_thread")]
-async fn conflicts_between_transactions_are_not_seen_outside() {
+async fn conflicts_between_transactions_are_retried() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
     // A machine that is busy with other tests may need many attempts.
     let store_timeout = PATIENCE;
@@ -49,9 +49,9 @@ async fn conflicts_between_transactions_are_not_seen_outside() {
     assert_eq!((record.visits, record.clicks), (200, 100));
 }
 
-/// The server makes a visit, but its answer is lost, and the client of the cluster asks again by itself.
+/// The server counts a visit, but its response is lost, so the cluster client retries.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
+async fn a_visit_that_is_sent_again_to_a_cluster_is_counted_once() {
     let forwarder = Forwarder::start(0).await;
     let announced = forwarder.port.to_string();
     let bus = free_port().to_string();
@@ -79,20 +79,19 @@ async fn a_visit_that_is_sent_again_to_a_cluster_is_used_once() {
         .unwrap();
     let key = key("k");
     assert!(store.put_if_absent(link("k", "https://example.com"), History::default()).await.unwrap());
-    assert!(store.use_visit(&key).await.unwrap(), "the script is known to the server");
-    // The bucket of this key.
-    let links = server.cli(&["KEYS", "urlshort:*:link:k"]);
-    let visits = || server.cli(&["HGET", links.trim(), "visits"]).trim().to_owned();
+    assert!(store.use_visit(&key).await.unwrap(), "the server has the script");
+    let stored = server.cli(&["KEYS", "urlshort:*:link:k"]);
+    let visits = || server.cli(&["HGET", stored.trim(), "visits"]).trim().to_owned();
     assert_eq!(visits(), "1");
 
-    forwarder.hold_answers(true);
+    forwarder.hold_responses(true);
     let visit = tokio::spawn({
         let (store, key) = (store.clone(), key.clone());
         async move { store.use_visit(&key).await }
     });
     eventually(PATIENCE, async || if visits() == "2" { Ok(()) } else { Err(visits()) }).await;
     forwarder.cut();
-    forwarder.hold_answers(false);
+    forwarder.hold_responses(false);
     assert!(visit.await.unwrap().unwrap());
     assert_eq!(visits(), "2");
 }

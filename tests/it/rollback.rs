@@ -1,4 +1,4 @@
-//! A rollback: the version before runs on data that this one has written, and this one on what that one leaves behind.
+//! Rollback: the previous version runs on data of this one, and this one on what it leaves behind.
 
 use std::{
     path::PathBuf,
@@ -6,20 +6,20 @@ use std::{
     sync::OnceLock,
 };
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect::Policy};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Postgres, Process, Redis, sqlite_in};
+use crate::support::{Postgres, Process, Redis, client, sqlite_in};
 
 const TOKEN: &str = "writer-0123456789";
 
-/// The program of the version before, which is built if it is not there yet.
+/// Returns the program of the previous version, which is built if needed.
 fn previous() -> &'static PathBuf {
     static PREVIOUS: OnceLock<PathBuf> = OnceLock::new();
     PREVIOUS.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/checks/previous.sh");
         let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-        assert!(output.status.success(), "the version before can't be built");
+        assert!(output.status.success(), "the previous version can't be built");
         String::from_utf8(output.stdout).unwrap().trim().into()
     })
 }
@@ -43,7 +43,7 @@ impl Service {
     }
 
     fn new(process: Process) -> Self {
-        Self { process, client: Client::builder().redirect(Policy::none()).build().unwrap() }
+        Self { process, client: client() }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -89,7 +89,7 @@ async fn a_rollback_keeps_every_link_and_its_restrictions(url: &str) {
     assert!(logged.unwrap()["error"].as_str().unwrap().contains("newer version"));
     let title = previous.request(Method::PATCH, "/api/v1/links/later").json(&json!({ "title": "Later" }));
     assert_eq!(Service::json(title).await["title"], "Later");
-    assert_eq!(previous.status("/later").await, StatusCode::SERVICE_UNAVAILABLE, "it is restricted still");
+    assert_eq!(previous.status("/later").await, StatusCode::SERVICE_UNAVAILABLE, "it is still restricted");
     previous.create(json!({ "key": "made-before", "url": "https://example.com/made-before" })).await;
     previous.stop();
 

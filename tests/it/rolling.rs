@@ -1,24 +1,25 @@
-//! Three instances behind a proxy, replaced one after the other while people follow links.
+//! A rolling restart of three instances behind a proxy, while clients follow links.
 
 use std::{fs, process::Command, sync::atomic::Ordering};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::support::{
-    Load, PATIENCE, Postgres, Process, Prometheus, Server, eventually, free_port, give_away, on_free_ports,
+    Load, PATIENCE, Postgres, Process, Prometheus, Server, client, eventually, free_port, give_away,
+    on_free_ports,
 };
 
-/// Longer than the proxy takes to notice: two polls, 100 ms apart, that fail.
+/// Longer than the proxy takes to notice: two failed polls, 100 ms apart.
 const DRAIN_DELAY: &str = "1s";
 
-/// The two ways for a proxy to leave an instance alone that is about to end.
+/// Two ways for a proxy to stop using an instance that shuts down.
 ///
-/// `ready` polls /readyz, which says so for `DRAIN_DELAY`, and needs nothing else. `live` polls /healthz, which goes on
-/// saying yes until the end, so that requests still come when nobody listens any more: these it has to try elsewhere.
-/// Only a request that may be repeated is tried again after it was sent.
+/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so it needs no retries. `live`
+/// polls /healthz, which succeeds until the process exits, so it has to retry refused requests on another instance. It
+/// retries a request that was already sent only if it is a GET or HEAD.
 const PROXY: &str = "
 defaults
   mode http
@@ -83,7 +84,7 @@ impl Proxy {
         Self { statistics, frontends, _server: server, _directory: directory }
     }
 
-    /// Waits until this many instances get requests, by either way of polling.
+    /// Waits until this many instances are up in both backends.
     async fn wait_for(&self, instances: usize) {
         eventually(PATIENCE, async || {
             let text = Client::new().get(&self.statistics).send().await.unwrap().text().await.unwrap();
@@ -99,7 +100,7 @@ fn instance(store: &str, port: u16) -> Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rolling_restart_fails_no_request() {
+async fn a_rolling_restart_causes_no_failed_requests() {
     let postgres = Postgres::start();
     let store = postgres.url();
     let ports = [free_port(), free_port(), free_port()];
@@ -107,10 +108,10 @@ async fn a_rolling_restart_fails_no_request() {
     let addresses: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
     let proxy = Proxy::start(&addresses);
     let scraped: Vec<_> = addresses.iter().map(String::as_str).collect();
-    let prometheus = Prometheus::start_in_a_hurry(&scraped, None);
+    let prometheus = Prometheus::start_sped_up(&scraped, None);
     proxy.wait_for(3).await;
 
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let request = client.post(format!("http://{}/shorten", proxy.frontends[0]));
     let link: Value =
         request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();
@@ -119,28 +120,27 @@ async fn a_rolling_restart_fails_no_request() {
         let url = format!("http://{frontend}/{}", link["key"].as_str().unwrap());
         clients.spawn(load.clone().follow(client.clone(), url));
     }
-    load.go_on(500).await;
-    for (place, port) in instances.iter_mut().zip(ports) {
-        let old = place.take().unwrap();
+    load.wait_for_more(500).await;
+    for (slot, port) in instances.iter_mut().zip(ports) {
+        let old = slot.take().unwrap();
         assert!(tokio::task::spawn_blocking(|| old.terminate()).await.unwrap().success());
         proxy.wait_for(2).await;
-        load.go_on(200).await;
-        *place = Some(instance(&store, port));
+        load.wait_for_more(200).await;
+        *slot = Some(instance(&store, port));
         proxy.wait_for(3).await;
-        load.go_on(200).await;
+        load.wait_for_more(200).await;
     }
     prometheus.wait_until("count(process_start_time_seconds) == 3", true).await;
     let answered = |outcomes: &str| {
         let of = format!("{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}");
         format!("sum(increase(http_request_duration_seconds_count{of}[10m]))")
     };
-    // People go on following links until the indicator has seen many of them, however slow the machine is.
+    // Clients keep following links until the indicator has seen many of them, however slow the machine is.
     prometheus.wait_until(&format!("{} > 1000", answered("redirect")), true).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
 
     assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
-    // The indicator says that no request failed or was given up. How fast they were is left aside: that tells of the
-    // machine which runs this test.
+    // The indicator shows no failed or abandoned request. Latency is not checked, because it depends on the machine.
     assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
 }

@@ -1,29 +1,28 @@
-//! The database's password changes while people follow links, as RDS changes it on AWS.
+//! The database password changes while clients follow links, as RDS rotates it on AWS.
 
 use std::{fs, sync::atomic::Ordering, time::Duration};
 
-use reqwest::{Client, redirect::Policy};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::{task::JoinSet, time::sleep};
 
-use crate::support::{Load, PATIENCE, Postgres, Process, eventually};
+use crate::support::{Load, PATIENCE, Postgres, Process, client, eventually};
 
 const NEW_PASSWORD: &str = r#"new "battery" staple"#;
 
-/// How long look-ups are held up, so that the service wants more connections.
-const HOLD_UP: Duration = Duration::from_millis(500);
+/// How long lookups are blocked, so that the service opens more connections.
+const BLOCKED_FOR: Duration = Duration::from_millis(500);
 
-/// The server, as its administrator sees it.
+/// An administrator's connection to the server.
 struct Admin(PgConnection);
 
 impl Admin {
-    /// Makes look-ups wait for a while. More and more of them then want a connection.
-    async fn hold_up(&mut self) {
+    /// Blocks lookups for a while, so that more and more of them need a connection.
+    async fn block_lookups(&mut self) {
         let mut transaction = self.0.begin().await.unwrap();
         sqlx::query("LOCK TABLE links IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
-        sleep(HOLD_UP).await;
+        sleep(BLOCKED_FOR).await;
         transaction.commit().await.unwrap();
     }
 
@@ -31,7 +30,7 @@ impl Admin {
         sqlx::query("SELECT now()::text").fetch_one(&mut self.0).await.unwrap().get(0)
     }
 
-    /// The service's connections that were opened after `moment`, by the server's own clock.
+    /// Counts the service's connections opened after `moment`, by the server's clock.
     async fn opened_since(&mut self, moment: &str) -> i64 {
         sqlx::query(
             "SELECT count(*) FROM pg_stat_activity
@@ -47,21 +46,21 @@ impl Admin {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_password_fails_no_request() {
+async fn a_password_change_causes_no_failed_requests() {
     let postgres = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("password");
     fs::write(&file, format!("{}\n", Postgres::PASSWORD)).unwrap();
-    // Without a cache each request asks the database.
+    // Without a cache every request queries the database.
     let service = Process::start(&[
         ("STORE_URL", &format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)),
         ("PGPASSWORD_FILE", file.to_str().unwrap()),
         ("CACHE_BYTES", "0"),
-        // Enough for a busy machine: not the time is tested.
+        // Enough for a busy machine; speed is not under test.
         ("STORE_TIMEOUT", "20s"),
         ("REQUEST_TIMEOUT", "30s"),
     ]);
-    let client = Client::builder().redirect(Policy::none()).build().unwrap();
+    let client = client();
     let request = client.post(format!("http://{}/shorten", service.address));
     let link: Value =
         request.json(&json!({ "url": "https://example.com" })).send().await.unwrap().json().await.unwrap();
@@ -73,30 +72,30 @@ async fn a_changed_password_fails_no_request() {
         }
     };
     add_clients(1);
-    load.go_on(50).await;
+    load.wait_for_more(50).await;
 
     let mut admin = Admin(PgConnection::connect(&postgres.url()).await.unwrap());
     let change = format!("ALTER ROLE postgres PASSWORD '{NEW_PASSWORD}'");
     sqlx::query(AssertSqlSafe(change)).execute(&mut admin.0).await.unwrap();
     let changed = admin.now().await;
-    // The service wants more connections, for which the file has only the old password.
+    // The service needs more connections, but the file still has the old password.
     add_clients(32);
-    admin.hold_up().await;
-    load.go_on(200).await;
+    admin.block_lookups().await;
+    load.wait_for_more(200).await;
     assert_eq!(admin.opened_since(&changed).await, 0, "the old password still opens connections");
 
     let secret = json!({ "username": "postgres", "password": NEW_PASSWORD });
     fs::write(directory.path().join("next"), secret.to_string()).unwrap();
     fs::rename(directory.path().join("next"), &file).unwrap();
     eventually(PATIENCE, async || {
-        admin.hold_up().await;
+        admin.block_lookups().await;
         match admin.opened_since(&changed).await {
             0 => Err("no connection with the new password"),
             _ => Ok(()),
         }
     })
     .await;
-    load.go_on(500).await;
+    load.wait_for_more(500).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
     service.signal(Signal::KILL);

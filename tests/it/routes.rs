@@ -1,7 +1,7 @@
-//! The routes that are served are those of the OpenAPI document, and the pages for people below `/ui/`.
+//! The service has the routes of the OpenAPI document, and pages below `/ui/`.
 //!
-//! The reserved keys come from the document. A route that is not in it would hide a link with its name as the key. Pages
-//! have a second segment, so they hide only what is below the key `ui`, where no link is.
+//! The reserved keys come from the document, so a route that is missing there would shadow a link with that key. Pages
+//! have a second segment, so they shadow no link.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
     support::{TestApp, assert_error},
 };
 
-/// Names that services often give to routes. No test can list the routes of a router, so these are tried out.
+/// Common names of routes to probe, because a router can't list its routes.
 const COMMON_NAMES: &str = "\
     .well-known _health about account admin api api-docs app apps archive assets auth backup batch blocked bulk cache \
     callback check clicks config console count create css dashboard data debug delete details doc docs domains edit \
@@ -41,7 +41,7 @@ impl Document {
         self.0["paths"].as_object().unwrap().keys().map(String::as_str)
     }
 
-    /// The methods of all paths that `path` matches.
+    /// Returns the methods of all templates that match `path`.
     fn methods(&self, path: &str) -> BTreeSet<String> {
         let matching = self.paths().filter(|template| matches(template, path));
         let methods = matching.flat_map(|template| self.0["paths"][template].as_object().unwrap().keys());
@@ -57,7 +57,7 @@ fn matches(template: &str, path: &str) -> bool {
         })
 }
 
-/// Common names, and every segment of a path in the document or the README.
+/// Returns common names and every path segment in the document or the README.
 fn names(document: &Document) -> BTreeSet<String> {
     let code = README.split('`').skip(1).step_by(2).filter(|code| code.contains('/'));
     let segments = document.paths().chain(code).flat_map(|path| path.split(['/', ' ', '?']));
@@ -70,7 +70,7 @@ fn names(document: &Document) -> BTreeSet<String> {
     COMMON_NAMES.split_whitespace().chain(segments).filter(is_plain).map(Into::into).collect()
 }
 
-/// Paths in which each name is at every place where a route could have it.
+/// Returns paths with each name in every position where a route could have it.
 fn candidates(document: &Document) -> Vec<String> {
     let shapes = [
         "/N",
@@ -90,7 +90,9 @@ fn candidates(document: &Document) -> Vec<String> {
     names.iter().flat_map(with_name).chain(["/".into(), "//".into()]).collect()
 }
 
-/// Returns whether the path is one of the pages for people. `/ui` alone, `/ui+` and `/ui/qr` belong to the link of that key.
+/// Returns whether `path` is a page below `/ui/`.
+///
+/// `/ui` alone, `/ui+` and `/ui/qr` belong to the link with the key `ui`.
 fn is_page(path: &str) -> bool {
     path.strip_prefix("/ui/").is_some_and(|rest| !rest.is_empty() && rest != "qr")
 }
@@ -101,13 +103,13 @@ async fn call(app: &TestApp, method: &str, path: &str) -> reqwest::Response {
 }
 
 #[tokio::test]
-async fn a_path_takes_the_methods_that_its_document_lists_and_no_other() {
+async fn a_path_accepts_only_the_documented_methods() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for template in document.paths() {
         let path = template.replace("{key}", "k").replace("{host}", "h.example");
         let own = document.0["paths"][template].as_object().unwrap();
-        // A path may take what a more general one lists, as that of batches does.
+        // A path may also accept the methods of a more general template, as `/api/v1/links/batch` does.
         let listed = document.methods(&path);
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", UNKNOWN] {
             let status = call(&app, method, &path).await.status();
@@ -121,7 +123,7 @@ async fn a_path_takes_the_methods_that_its_document_lists_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_path_that_the_document_does_not_have_is_not_found() {
+async fn an_undocumented_path_is_not_found() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document).into_iter().filter(|path| !is_page(path)) {
@@ -136,7 +138,7 @@ async fn a_path_that_the_document_does_not_have_is_not_found() {
 }
 
 #[tokio::test]
-async fn no_request_takes_a_route_that_the_document_does_not_have() {
+async fn no_request_reaches_an_undocumented_route() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document) {
@@ -146,12 +148,12 @@ async fn no_request_takes_a_route_that_the_document_does_not_have() {
     let mut taken = app.labels("http_requests_total", "route");
     assert!(taken.remove("unmatched"));
     taken.retain(|route| !is_page(route));
-    // The probes take every route at least once, so a route that is missing here is not served.
+    // The probes reach every route at least once, so a route that is missing here is not served.
     assert_eq!(taken, documented);
 }
 
 #[tokio::test]
-async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
+async fn no_route_shadows_an_accepted_custom_key() {
     let app = TestApp::start().await;
     let mut accepted = 0;
     for name in names(&Document::of(&app).await) {
@@ -159,9 +161,9 @@ async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
             continue;
         }
         let target = format!("https://{accepted}.example/");
-        let made = app.shorten(json!({ "url": target, "key": name })).await;
-        if made.status() != 201 {
-            assert_error(made, 409, "key_reserved").await;
+        let created = app.shorten(json!({ "url": target, "key": name })).await;
+        if created.status() != 201 {
+            assert_error(created, 409, "key_reserved").await;
             continue;
         }
         let followed = app.get(&format!("/{name}")).await;
@@ -175,7 +177,7 @@ async fn a_custom_key_that_is_accepted_is_hidden_by_no_route() {
 }
 
 #[tokio::test]
-async fn the_first_segment_of_a_route_is_no_custom_key() {
+async fn the_first_segment_of_a_route_is_a_reserved_key() {
     let app = TestApp::start().await;
     let document = Document::of(&app).await;
     for path in candidates(&document) {

@@ -1,13 +1,13 @@
-//! The way to a store's server: what can be wrong with it at the start, and TLS.
+//! Connections to a store's server: errors at startup, and TLS.
 
-use std::{fs, net::TcpListener, path::Path, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::support::{Postgres, Process, Redis};
+use crate::support::{Postgres, Process, Redis, free_port};
 
-/// Asserts that the program refuses to start with one line on standard error that names the variable and says why.
+/// Asserts that the program refuses to start with one line that names `STORE_URL` and `reason`.
 #[track_caller]
 fn assert_refused(variables: &[(&str, &str)], reason: &str) {
     let output = Process::command(variables).output().unwrap();
@@ -28,20 +28,15 @@ fn assert_serves(variables: &[(&str, &str)]) {
     assert!(Process::start(variables).terminate().success());
 }
 
-/// A port on which nobody listens.
-fn silent_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test]
-async fn what_is_wrong_with_postgres_is_one_line() {
+async fn a_startup_error_of_postgres_is_one_line() {
     let server = Postgres::start();
     assert_store_refused(&server.url_with("postgres", "secret"), "password authentication failed");
     assert_store_refused(
         &server.url_with("nowhere", Postgres::PASSWORD),
         "database \"nowhere\" does not exist",
     );
-    assert_store_refused(&format!("postgres://127.0.0.1:{}/x", silent_port()), "Connection refused");
+    assert_store_refused(&format!("postgres://127.0.0.1:{}/x", free_port()), "Connection refused");
     assert_store_refused(&format!("{}?sslmode=require", server.url()), "server does not support TLS");
     assert_store_refused(
         &format!("{}?sslmode=perhaps", server.url()),
@@ -60,7 +55,7 @@ async fn what_is_wrong_with_postgres_is_one_line() {
 }
 
 #[test]
-fn what_the_postgres_url_leaves_out_its_own_variables_say() {
+fn pg_variables_supply_what_the_postgres_url_leaves_out() {
     let server = Postgres::start();
     let port = server.port.to_string();
     let variables = |password| {
@@ -78,14 +73,14 @@ fn what_the_postgres_url_leaves_out_its_own_variables_say() {
 }
 
 #[test]
-fn what_is_wrong_with_redis_is_one_line() {
+fn a_startup_error_of_redis_is_one_line() {
     let server = Redis::start_with(&["--requirepass", "open sesame"]);
     let url = |password: &str, rest: &str| format!("redis://:{password}@127.0.0.1:{}{rest}", server.port);
     let right = url("open%20sesame", "");
     assert_store_refused(&url("secret", ""), "uthentication failed");
     assert_store_refused(&format!("redis://127.0.0.1:{}", server.port), "Authentication required");
     assert_store_refused(&url("open%20sesame", "/99"), "index is out of range");
-    assert_store_refused(&format!("redis://127.0.0.1:{}", silent_port()), "Connection refused");
+    assert_store_refused(&format!("redis://127.0.0.1:{}", free_port()), "Connection refused");
     assert_store_refused(&right.replace("redis:", "rediss:"), "use redis:// if the server has no TLS");
     assert_store_refused(&format!("{right}?wait=1"), "unknown parameter wait");
 
@@ -105,23 +100,23 @@ fn what_is_wrong_with_redis_is_one_line() {
 }
 
 #[test]
-fn a_redis_that_keeps_links_in_memory_alone_is_warned_of() {
+fn a_redis_server_without_persistence_logs_a_warning() {
     let warning = "appendonly is off: a crash of the Redis server loses links";
-    let said = |server: &Redis| {
+    let warns = |server: &Redis| {
         let process = Process::start(&[("STORE_URL", &server.url())]);
-        process.first_words.iter().any(|line| line["msg"] == warning)
+        process.startup_log.iter().any(|line| line["msg"] == warning)
     };
-    assert!(said(&Redis::start()));
-    assert!(!said(&Redis::start_with(&["--appendonly", "yes"])));
+    assert!(warns(&Redis::start()));
+    assert!(!warns(&Redis::start_with(&["--appendonly", "yes"])));
 }
 
-/// A certificate for the loopback address, and the authority that vouches for it, in PEM files.
+/// A certificate for the loopback address and its certificate authority, as PEM files.
 struct Certificates {
     directory: TempDir,
 }
 
 impl Certificates {
-    fn make() -> Self {
+    fn generate() -> Self {
         let mut authority = CertificateParams::new([]).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
@@ -139,7 +134,7 @@ impl Certificates {
         self.directory.path().join("authority.pem").display().to_string()
     }
 
-    /// Puts what a server needs into `directory`, where nobody else may read the key.
+    /// Copies a server's files into `directory`; only their owner can read the key.
     fn copy_to(&self, directory: &Path) {
         for file in ["server.pem", "server.key"] {
             fs::copy(self.directory.path().join(file), directory.join(file)).unwrap();
@@ -151,8 +146,8 @@ impl Certificates {
 }
 
 #[test]
-fn postgres_is_reached_by_tls_that_is_verified() {
-    let (certificates, others) = (Certificates::make(), Certificates::make());
+fn tls_to_postgres_is_verified() {
+    let (certificates, others) = (Certificates::generate(), Certificates::generate());
     let server = Postgres::start_with(|data| {
         certificates.copy_to(data);
         fs::write(data.join("pg_hba.conf"), "hostssl all all 127.0.0.1/32 scram-sha-256\n").unwrap();
@@ -171,8 +166,8 @@ fn postgres_is_reached_by_tls_that_is_verified() {
 }
 
 #[test]
-fn redis_is_reached_by_tls_that_is_verified() {
-    let (certificates, others) = (Certificates::make(), Certificates::make());
+fn tls_to_redis_is_verified() {
+    let (certificates, others) = (Certificates::generate(), Certificates::generate());
     let server = Redis::start_with_files(
         |directory| certificates.copy_to(directory),
         &[

@@ -1,4 +1,4 @@
-//! `POST /shorten`: what it takes, what it answers, what it refuses.
+//! `POST /shorten`: accepted bodies, responses and refusals.
 
 use reqwest::{Response, header};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{TestApp, assert_error, raw::exchange};
 
 #[tokio::test]
-async fn json_gives_json_and_a_location() {
+async fn a_json_body_gets_json_and_a_location() {
     let app = TestApp::start().await;
     let response = app.shorten(json!({ "url": "https://EXAMPLE.com/a b" })).await;
     assert_eq!(response.status(), 201);
@@ -19,7 +19,7 @@ async fn json_gives_json_and_a_location() {
 }
 
 #[tokio::test]
-async fn a_form_gives_the_same() {
+async fn a_form_gets_the_same() {
     let app = TestApp::start().await;
     let response =
         app.post("/shorten").form(&[("url", "https://example.com"), ("key", "mine")]).send().await.unwrap();
@@ -29,7 +29,7 @@ async fn a_form_gives_the_same() {
 }
 
 #[tokio::test]
-async fn plain_text_is_just_the_short_url() {
+async fn a_plain_text_response_is_just_the_short_url() {
     let app = TestApp::start().await;
     let request = app.post("/shorten").header(header::ACCEPT, "text/plain");
     let response = request.form(&[("url", "https://example.com"), ("key", "mine")]).send().await.unwrap();
@@ -38,7 +38,7 @@ async fn plain_text_is_just_the_short_url() {
 }
 
 #[tokio::test]
-async fn without_a_good_url_nothing_is_made() {
+async fn without_a_valid_url_nothing_is_created() {
     let app = TestApp::start().await;
     for body in [
         "",
@@ -70,7 +70,7 @@ async fn a_form_without_a_url_is_refused() {
 }
 
 #[tokio::test]
-async fn urls_that_deceive_or_do_not_fit_are_refused_with_their_reason() {
+async fn deceptive_and_overlong_urls_are_refused_with_a_reason() {
     let app = TestApp::start().await;
     for (url, reason) in [
         ("https://user:secret@example.com", "user name or password"),
@@ -111,7 +111,7 @@ async fn a_taken_custom_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_custom_key_stays_with_who_was_first() {
+async fn a_custom_key_keeps_its_first_target() {
     let app = TestApp::start().await;
     for target in ["https://first.example", "https://second.example"] {
         app.shorten(json!({ "url": target, "key": "mine" })).await;
@@ -129,7 +129,7 @@ async fn a_malformed_custom_key_is_refused() {
 }
 
 #[tokio::test]
-async fn only_json_and_forms_are_taken() {
+async fn only_json_and_forms_are_accepted() {
     let app = TestApp::start().await;
     for content_type in [None, Some("text/plain"), Some("multipart/form-data; boundary=x"), Some("\u{e9}")] {
         let mut request = app.post("/shorten").body("url=https://example.com");
@@ -148,34 +148,34 @@ async fn a_content_type_may_have_capitals_or_parameters() {
     assert_eq!(spelled.status(), 201);
 }
 
-/// A form that is longer than the limit of the service.
-fn too_long_a_form() -> String {
+/// Returns a form of more than 1 KiB.
+fn oversized_form() -> String {
     format!("url=https://example.com/{}", "a".repeat(1024))
 }
 
 #[tokio::test]
-async fn a_body_that_is_announced_to_be_over_the_limit_is_refused() {
+async fn a_body_declared_over_the_limit_is_refused() {
     let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
     let request = app.post("/shorten").header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    assert_error(request.body(too_long_a_form()).send().await.unwrap(), 413, "body_too_large").await;
+    assert_error(request.body(oversized_form()).send().await.unwrap(), 413, "body_too_large").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_turns_out_to_be_over_the_limit_is_refused() {
+async fn a_chunked_body_over_the_limit_is_refused() {
     let app = TestApp::start_with(&["--max-body", "1KiB"]).await;
-    let body = too_long_a_form();
+    let body = oversized_form();
     let request = format!(
         "POST /shorten HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\
          content-type: application/x-www-form-urlencoded\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
         body.len()
     );
     let address = app.address.to_string();
-    let answer = tokio::task::spawn_blocking(move || exchange(&address, request.as_bytes())).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let response = tokio::task::spawn_blocking(move || exchange(&address, request.as_bytes())).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
 }
 
 #[tokio::test]
-async fn the_short_url_begins_with_the_base_url_or_with_what_the_request_says() {
+async fn the_short_url_starts_with_the_base_url_or_the_requested_host() {
     let short_url = async |flags: &[&str], headers: &[(&str, &str)]| -> String {
         let app = TestApp::start_with(flags).await;
         let mut request = app.post("/shorten").form(&[("url", "https://example.com"), ("key", "k")]);
@@ -194,7 +194,7 @@ async fn the_short_url_begins_with_the_base_url_or_with_what_the_request_says() 
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_is_refused() {
+async fn an_invalid_host_is_refused() {
     let app = TestApp::start().await;
     for host in ["a/b", "a?b", "user@host", "a b"] {
         let request = app.post("/shorten").header(header::HOST, host).form(&[("url", "https://example.com")]);
@@ -214,7 +214,7 @@ async fn a_blocked_host_is_refused() {
 }
 
 #[tokio::test]
-async fn a_private_host_is_refused_where_that_is_asked() {
+async fn a_private_host_is_refused_if_configured() {
     let app = TestApp::start_with(&["--block-private-targets", "--base-url", "https://sho.rt"]).await;
     for url in [
         "http://127.0.0.1/",
@@ -228,7 +228,7 @@ async fn a_private_host_is_refused_where_that_is_asked() {
     assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
 }
 
-/// A service that lets a client shorten twice an hour.
+/// Starts a service that lets each client shorten twice an hour.
 async fn limited() -> TestApp {
     TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await
 }
@@ -238,7 +238,7 @@ async fn shorten_as(app: &TestApp, client: &str) -> Response {
     request.form(&[("url", "https://example.com")]).send().await.unwrap()
 }
 
-/// Uses up the limit of a client, whose addresses are those of a network, and returns its first refusal.
+/// Uses up the limit of an IPv6 network and returns the first refusal.
 async fn exceed(app: &TestApp) -> Response {
     for client in ["2001:db8::1", "2001:db8::2"] {
         assert_eq!(shorten_as(app, client).await.status(), 201);
@@ -247,7 +247,7 @@ async fn exceed(app: &TestApp) -> Response {
 }
 
 #[tokio::test]
-async fn a_client_over_the_limit_is_told_when_to_come_back() {
+async fn a_client_over_the_limit_is_asked_to_retry_later() {
     let refused = exceed(&limited().await).await;
     let wait: u64 = refused.headers()[header::RETRY_AFTER].to_str().unwrap().parse().unwrap();
     assert!((1700..=1800).contains(&wait), "{wait}");
@@ -262,7 +262,7 @@ async fn a_request_over_the_limit_is_counted() {
 }
 
 #[tokio::test]
-async fn the_limit_of_one_client_is_not_that_of_another() {
+async fn each_client_has_its_own_limit() {
     let app = limited().await;
     exceed(&app).await;
     assert_eq!(shorten_as(&app, "192.0.2.1").await.status(), 201);

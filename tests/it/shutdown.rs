@@ -1,4 +1,4 @@
-//! How the service ends.
+//! Graceful shutdown.
 
 use std::{
     io::{Read, Write},
@@ -14,12 +14,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{PATIENCE, Process, eventually_blocking};
+use crate::support::{PATIENCE, Process, eventually_blocking, sqlite_in};
 
-/// One connection that asks again and again, until an answer says that the server will close it.
-struct Asker(TcpStream);
+/// A keep-alive connection for one request after another.
+struct Connection(TcpStream);
 
-impl Asker {
+impl Connection {
     fn connect(process: &Process) -> Self {
         let stream = TcpStream::connect(&process.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -27,40 +27,40 @@ impl Asker {
         Self(stream)
     }
 
-    /// The next answer. Panics where the server closes the connection on a request.
+    /// Sends a request and returns the response; panics if the server closes the connection.
     #[track_caller]
-    fn ask(&mut self, path: &str) -> String {
+    fn get(&mut self, path: &str) -> String {
         self.0.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         let mut buffer = [0; 4096];
-        // The answers asked for here have a head that ends and a body that comes with it.
-        while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+        // The responses in these tests have a short body, which arrives with the head.
+        while !response.windows(4).any(|window| window == b"\r\n\r\n") {
             let read = self.0.read(&mut buffer).unwrap();
             assert_ne!(read, 0, "the connection was closed on a request");
-            answer.extend_from_slice(&buffer[..read]);
+            response.extend_from_slice(&buffer[..read]);
         }
-        String::from_utf8(answer).unwrap()
+        String::from_utf8(response).unwrap()
     }
 }
 
-fn is_last(answer: &str) -> bool {
-    answer.contains("connection: close")
+fn is_last(response: &str) -> bool {
+    response.contains("connection: close")
 }
 
 #[test]
-fn under_load_no_accepted_request_fails() {
+fn a_shutdown_under_load_drops_no_accepted_request() {
     for signal in [Signal::TERM, Signal::INT] {
         let process = Process::start(&[("DRAIN_DELAY", "500ms")]);
         let answered = Arc::new(AtomicUsize::new(0));
-        let askers: Vec<_> = (0..32)
+        let connections: Vec<_> = (0..32)
             .map(|_| {
-                let (mut asker, answered) = (Asker::connect(&process), answered.clone());
+                let (mut connection, answered) = (Connection::connect(&process), answered.clone());
                 thread::spawn(move || {
                     loop {
-                        let answer = asker.ask("/nothing");
-                        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+                        let response = connection.get("/nothing");
+                        assert!(response.starts_with("HTTP/1.1 404"), "{response}");
                         answered.fetch_add(1, Ordering::Relaxed);
-                        if is_last(&answer) {
+                        if is_last(&response) {
                             return;
                         }
                     }
@@ -72,26 +72,26 @@ fn under_load_no_accepted_request_fails() {
             fewer => Err(fewer),
         });
         process.signal(signal);
-        for asker in askers {
-            asker.join().unwrap();
+        for connection in connections {
+            connection.join().unwrap();
         }
         assert!(process.wait().success());
     }
 }
 
 #[test]
-fn while_it_drains_it_still_takes_connections_but_calls_itself_unready() {
+fn a_draining_service_still_accepts_connections_but_is_unready() {
     let process = Process::start(&[("DRAIN_DELAY", "2s")]);
     process.signal(Signal::TERM);
     process.wait_for_log("shutting down");
-    let answer = Asker::connect(&process).ask("/readyz");
-    assert!(answer.starts_with("HTTP/1.1 503") && is_last(&answer), "{answer}");
-    assert!(Asker::connect(&process).ask("/healthz").starts_with("HTTP/1.1 200"));
+    let response = Connection::connect(&process).get("/readyz");
+    assert!(response.starts_with("HTTP/1.1 503") && is_last(&response), "{response}");
+    assert!(Connection::connect(&process).get("/healthz").starts_with("HTTP/1.1 200"));
     assert!(process.wait().success());
 }
 
 #[test]
-fn a_half_open_connection_does_not_hold_the_end_past_its_deadline() {
+fn a_half_sent_request_does_not_delay_the_shutdown_past_its_deadline() {
     let process = Process::start(&[("DRAIN_TIMEOUT", "1s"), ("HEADER_TIMEOUT", "1h")]);
     let mut half_open = TcpStream::connect(&process.address).unwrap();
     half_open.write_all(b"GET / HTTP/1.1\r\nho").unwrap();
@@ -99,41 +99,41 @@ fn a_half_open_connection_does_not_hold_the_end_past_its_deadline() {
     let head =
         "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     half_sent.write_all(head.as_bytes()).unwrap();
-    // Once another connection is served these two were accepted as well.
-    Asker::connect(&process).ask("/healthz");
+    // Once a later connection is served, these two have been accepted as well.
+    Connection::connect(&process).get("/healthz");
     let start = Instant::now();
     assert!(process.terminate().success());
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
 }
 
 #[test]
-fn an_idle_connection_does_not_hold_the_end_at_all() {
+fn an_idle_connection_does_not_delay_the_shutdown() {
     let process = Process::start(&[("DRAIN_TIMEOUT", "1h")]);
-    let mut idle = Asker::connect(&process);
-    idle.ask("/healthz");
+    let mut idle = Connection::connect(&process);
+    idle.get("/healthz");
     let untouched = TcpStream::connect(&process.address).unwrap();
     assert!(process.terminate().success());
     drop((idle, untouched));
 }
 
 #[test]
-fn a_request_that_comes_just_after_the_listener_has_closed_is_answered() {
+fn a_request_just_after_the_listener_has_closed_gets_a_response() {
     let process = Process::start(&[("DRAIN_DELAY", "0s")]);
-    // Open since before the end, but its first request comes after it has begun.
-    let mut new = Asker::connect(&process);
-    Asker::connect(&process).ask("/healthz");
+    // Opened before the shutdown, but its first request comes after it has begun.
+    let mut new = Connection::connect(&process);
+    Connection::connect(&process).get("/healthz");
     process.signal(Signal::TERM);
     eventually_blocking(PATIENCE, || match TcpStream::connect(&process.address) {
         Ok(_) => Err("still accepts"),
         Err(_) => Ok(()),
     });
-    let answer = new.ask("/healthz");
-    assert!(answer.starts_with("HTTP/1.1 200") && is_last(&answer), "{answer}");
+    let response = new.get("/healthz");
+    assert!(response.starts_with("HTTP/1.1 200") && is_last(&response), "{response}");
     assert!(process.wait().success());
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_immediately() {
     let process = Process::start(&[("DRAIN_DELAY", "1h")]);
     process.signal(Signal::TERM);
     process.wait_for_log("shutting down");
@@ -143,8 +143,8 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_signal_while_it_opens_the_store_ends_it_in_order() {
-    // A server that takes connections and says nothing.
+fn a_signal_while_the_store_is_opened_exits_cleanly() {
+    // A server that accepts connections and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for url in ["postgres://u@HOST/d", "redis://HOST"] {
         let url = url.replace("HOST", &silent.local_addr().unwrap().to_string());
@@ -155,16 +155,16 @@ fn a_signal_while_it_opens_the_store_ends_it_in_order() {
         let accepted = silent.accept().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         let status = child.wait().unwrap();
-        // Ended by its own will, not by the signal's default action, which process 1 does not have.
+        // The program must handle the signal itself: there is no default action for it in process 1.
         assert!(status.success(), "{url}: {status}");
         drop(accepted);
     }
 }
 
 #[test]
-fn the_last_lines_of_the_log_are_written() {
+fn the_last_log_lines_are_written() {
     let process = Process::start(&[]);
-    Asker::connect(&process).ask("/nothing");
+    Connection::connect(&process).get("/nothing");
     process.signal(Signal::TERM);
     let mut messages = Vec::new();
     while let Some(line) = process.next_log_line() {
@@ -177,9 +177,8 @@ fn the_last_lines_of_the_log_are_written() {
 #[test]
 fn a_clean_stop_leaves_the_database_in_one_file() {
     let directory = tempfile::tempdir().unwrap();
-    let process =
-        Process::start(&[("STORE_URL", &format!("sqlite:{}", directory.path().join("links.db").display()))]);
-    Asker::connect(&process).ask("/nothing");
+    let process = Process::start(&[("STORE_URL", &sqlite_in(directory.path()))]);
+    Connection::connect(&process).get("/nothing");
     assert!(process.terminate().success());
     let files: Vec<_> =
         directory.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();

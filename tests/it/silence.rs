@@ -1,22 +1,19 @@
-//! A database that goes silent: connections stay open, and nothing comes from them any more.
+//! A database that goes silent: connections stay open, but carry no more data.
 
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use reqwest::{Client, StatusCode, redirect::Policy};
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 use urlshort::{
-    config::StoreOptions,
     link::Link,
-    store::{self, Change, History},
+    store::{Change, History},
 };
 
-use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, eventually, link};
-
-fn client() -> Client {
-    Client::builder().redirect(Policy::none()).build().unwrap()
-}
+use crate::support::{
+    Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually, link, open,
+};
 
 async fn create(client: &Client, process: &Process) -> StatusCode {
     let request = client.post(process.url("/shorten")).json(&json!({ "url": "https://example.com" }));
@@ -32,7 +29,7 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
     let tokens = format!("ci:{token}:read");
     let process = Process::start(&[("STORE_URL", &url), ("STORE_TIMEOUT", "2s"), ("API_TOKENS", &tokens)]);
     let client = client();
-    // Each listing has a connection for itself, and is dropped on it.
+    // Each listing holds a connection of its own when it is dropped.
     let list = || client.get(process.url("/api/v1/links")).bearer_auth(token).send();
     for _ in 0..3 {
         let listed = join_all((0..64).map(|_| list())).await;
@@ -49,11 +46,11 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_call_that_is_dropped_leaves_its_place_to_others() {
+async fn a_dropped_store_call_frees_its_connection() {
     let server = Postgres::start();
     let forwarder = Forwarder::start(server.port).await;
     let url = forwarder.replace_in(&server.url(), server.port);
-    let store = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let store = open(&url).await;
     let day = jiff::civil::date(2026, 6, 1);
     let key = crate::support::key("k");
     for _ in 0..3 {
@@ -67,7 +64,7 @@ async fn a_store_call_that_is_dropped_leaves_its_place_to_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_frozen_database_the_end_comes_in_time() {
+async fn a_shutdown_with_a_frozen_database_meets_its_deadline() {
     const DRAIN: Duration = Duration::from_secs(2);
     let mut server = Postgres::start();
     let variables = [("STORE_URL", &*server.url()), ("STORE_TIMEOUT", "1s"), ("DRAIN_TIMEOUT", "2s")];
@@ -81,28 +78,28 @@ async fn with_a_frozen_database_the_end_comes_in_time() {
     let start = Instant::now();
     process.signal(rustix::process::Signal::TERM);
     let ended = tokio::task::spawn_blocking(|| process.wait());
-    let ended = timeout(PATIENCE, ended).await.expect("it ends at all").unwrap();
+    let ended = timeout(PATIENCE, ended).await.expect("it exits").unwrap();
     assert!(ended.success());
     assert!(start.elapsed() < DRAIN + Duration::from_secs(8), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closing_a_store_whose_database_is_frozen_ends() {
+async fn closing_a_store_with_a_frozen_database_returns() {
     let mut server = Postgres::start();
-    let store = store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap();
+    let store = open(&server.url()).await;
     assert!(join_all((0..64).map(|_| store.check())).await.iter().all(Result::is_ok));
     server.freeze();
     let dropped = (0..64).map(|_| timeout(Duration::from_millis(50), store.check()));
     assert!(join_all(dropped).await.iter().all(Result::is_err));
-    timeout(Duration::from_secs(10), store.close()).await.expect("it ends");
+    timeout(Duration::from_secs(10), store.close()).await.expect("it returns");
 }
 
-/// An instance whose channel has gone silent finds out by itself, long before its entries expire.
-async fn a_silent_channel_is_replaced(url: &str, port: u16) {
+/// An instance notices a silent change feed on its own, long before cache entries expire.
+async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);
     let process = Process::start(&[("STORE_URL", &there), ("CACHE_TTL", "1h")]);
-    let editor = store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap();
+    let editor = open(url).await;
     let client = client();
     let location = async || {
         let response = client.get(process.url("/k")).send().await.unwrap();
@@ -124,13 +121,13 @@ async fn a_silent_channel_is_replaced(url: &str, port: u16) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_channel_of_postgres_is_replaced() {
+async fn a_silent_change_feed_of_postgres_is_replaced() {
     let server = Postgres::start();
-    a_silent_channel_is_replaced(&server.url(), server.port).await;
+    a_silent_change_feed_is_replaced(&server.url(), server.port).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_channel_of_redis_is_replaced() {
+async fn a_silent_change_feed_of_redis_is_replaced() {
     let server = Redis::start();
-    a_silent_channel_is_replaced(&server.url(), server.port).await;
+    a_silent_change_feed_is_replaced(&server.url(), server.port).await;
 }

@@ -1,4 +1,4 @@
-//! What holds for every store. Each test runs against each of them.
+//! The conformance suite: each test runs against every store.
 
 mod blocked;
 mod counts;
@@ -15,23 +15,22 @@ use futures_util::{StreamExt, future::join_all, stream};
 use jiff::civil::date;
 use serde_json::json;
 use urlshort::{
-    config::StoreOptions,
     link::{
         Link, Revision,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
     store::{
-        self, Change, FIRST_NUMBER, History, Secret, Store, StoreError,
+        Change, FIRST_NUMBER, History, Secret, Store, StoreError,
         listing::{Listing, Order},
     },
 };
 
 use self::{blocked::*, counts::*, listing::*, purge::*};
-use crate::support::{Postgres, Redis, RedisCluster, key, link, sqlite_in, target, with};
+use crate::support::{Postgres, Redis, RedisCluster, key, link, open, sqlite_in, target, with};
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// Makes a test for each store out of functions that take one.
+/// Generates a test for each store from functions that take one.
 macro_rules! conformance {
     ($($name:ident)*) => {
         mod memory {
@@ -66,7 +65,7 @@ macro_rules! conformance {
             })*
         }
 
-        /// One cluster for all of them: it takes seconds to form.
+        /// All functions share one cluster, which takes seconds to form.
         #[tokio::test(flavor = "multi_thread")]
         async fn redis_cluster() {
             let cluster = RedisCluster::start();
@@ -80,55 +79,50 @@ macro_rules! conformance {
 }
 
 conformance! {
-    a_link_comes_back_as_it_was_put
+    a_link_is_returned_as_it_was_stored
     an_unknown_key_has_no_link
-    the_first_link_of_a_key_stays
-    of_64_tasks_that_race_for_a_key_one_wins
-    many_links_are_put_at_once
-    a_link_brings_its_history
-    an_edit_replaces_the_version_that_it_saw
-    of_many_edits_of_one_version_one_wins
-    a_link_at_the_last_version_is_kept_and_removed_as_any_other
-    a_removed_link_leaves_nothing
-    exactly_as_many_visits_are_used_as_there_are
+    the_first_link_keeps_its_key
+    one_of_64_tasks_that_race_for_a_key_wins
+    many_links_can_be_created_at_once
+    a_link_is_stored_with_its_history
+    an_edit_replaces_the_version_that_it_read
+    one_of_many_edits_of_a_version_wins
+    a_link_at_the_maximum_version_is_kept_and_deleted_like_any_other
+    a_deleted_link_leaves_nothing_behind
+    visits_are_used_up_exactly
     links_are_listed_in_order_page_by_page
     a_filter_finds_the_same_links_in_every_store
-    a_filter_pages_through_what_it_finds
-    a_search_stops_when_its_time_is_up_and_goes_on_from_there
-    a_blocked_host_comes_back_as_it_was_put
+    filtered_links_are_listed_page_by_page
+    a_search_stops_when_its_time_is_up_and_can_be_continued
+    a_blocked_host_is_returned_as_it_was_stored
     blocked_hosts_are_listed_in_order_page_by_page
-    blocked_hosts_are_bounded_even_if_many_are_put_at_once
-    each_change_of_the_blocked_hosts_has_another_revision
-    numbers_come_once_and_in_order
+    blocked_hosts_are_limited_even_if_many_are_added_at_once
+    each_change_of_the_blocked_hosts_has_a_new_revision
+    numbers_are_unique_and_in_order
     clicks_add_up_by_day
-    clicks_on_a_link_that_is_not_there_are_left_out
-    a_link_made_again_within_a_second_inherits_nothing
-    a_count_near_the_maximum_stays_there_and_stops_no_other
+    clicks_on_a_missing_link_are_ignored
+    a_link_recreated_within_a_second_inherits_nothing
+    a_count_stops_at_its_maximum_and_affects_no_other
     expired_links_are_purged_with_their_counts_and_no_others
-    a_link_that_is_edited_while_it_is_purged_stays
+    a_link_edited_during_a_purge_stays
     old_days_are_purged_part_by_part_and_totals_stay
-    the_first_secret_is_that_of_all_instances
-    a_store_that_is_open_answers
+    all_instances_share_the_first_secret
+    an_open_store_responds
 }
 
-async fn the_first_secret_is_that_of_all_instances(store: Arc<dyn Store>) {
+async fn all_instances_share_the_first_secret(store: Arc<dyn Store>) {
     let proposals = (1..=16).map(|byte| {
         let store = store.clone();
         tokio::spawn(async move { store.secret(Secret([byte; 32])).await.unwrap() })
     });
     let secrets: Vec<_> = join_all(proposals).await.into_iter().map(Result::unwrap).collect();
     assert!(secrets.iter().all(|secret| *secret == secrets[0]));
-    // Any byte is kept, also those that are no text.
     let other = store.secret(Secret([0xff; 32])).await.unwrap();
     assert_eq!(other, secrets[0]);
     assert_eq!(format!("{other:?}"), "[redacted]");
 }
 
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
-}
-
-/// A link with every option, and with fields that only a newer version knows.
+/// Returns a link with every option, and with fields that only a newer version knows.
 fn full_link(key: &str) -> Link {
     let options = Options {
         starts_at: Some("1000-01-01T00:00:00.001Z".parse().unwrap()),
@@ -158,7 +152,7 @@ async fn get(store: &Arc<dyn Store>, text: &str) -> Option<Link> {
     store.get(&key(text)).await.unwrap().map(|record| (*record.link).clone())
 }
 
-async fn a_link_comes_back_as_it_was_put(store: Arc<dyn Store>) {
+async fn a_link_is_returned_as_it_was_stored(store: Arc<dyn Store>) {
     for link in [link("plain", "https://example.com/ü?q=1#f"), full_link(&"_-9Z".repeat(16))] {
         assert!(store.put_if_absent(link.clone(), History::default()).await.unwrap());
         let record = store.get(&link.key).await.unwrap().unwrap();
@@ -175,18 +169,18 @@ async fn an_unknown_key_has_no_link(store: Arc<dyn Store>) {
     assert_eq!(store.day_counts(&key, date(2026, 1, 1), date(2026, 12, 31)).await.unwrap(), BTreeMap::new());
 }
 
-async fn the_first_link_of_a_key_stays(store: Arc<dyn Store>) {
+async fn the_first_link_keeps_its_key(store: Arc<dyn Store>) {
     let first = link("k", "https://first.example");
     put(&store, [first.clone()]).await;
     assert!(!store.put_if_absent(link("k", "https://second.example"), History::default()).await.unwrap());
     assert!(
         store.put_if_absent(link("K", "https://other.example"), History::default()).await.unwrap(),
-        "case counts"
+        "keys are case-sensitive"
     );
     assert_eq!(get(&store, "k").await.as_ref(), Some(&first));
 }
 
-async fn of_64_tasks_that_race_for_a_key_one_wins(store: Arc<dyn Store>) {
+async fn one_of_64_tasks_that_race_for_a_key_wins(store: Arc<dyn Store>) {
     for round in 0..10 {
         let barrier = Arc::new(tokio::sync::Barrier::new(64));
         let tasks = (0..64).map(|task| {
@@ -203,7 +197,7 @@ async fn of_64_tasks_that_race_for_a_key_one_wins(store: Arc<dyn Store>) {
     }
 }
 
-async fn many_links_are_put_at_once(store: Arc<dyn Store>) {
+async fn many_links_can_be_created_at_once(store: Arc<dyn Store>) {
     let links: Vec<_> = (0..2000).map(|n| link(&format!("n{n}"), &format!("https://{n}.example"))).collect();
     let put = join_all(links.iter().map(|link| store.put_if_absent(link.clone(), History::default()))).await;
     assert!(put.into_iter().all(|put| put.unwrap()));
@@ -213,12 +207,12 @@ async fn many_links_are_put_at_once(store: Arc<dyn Store>) {
     }
 }
 
-/// The state of a link of [`link`] with this version.
+/// Returns the revision of a link from [`link`] at this version.
 fn revision(version: u32) -> Revision {
     Revision { version, ..link("k", "https://example.com").revision() }
 }
 
-async fn an_edit_replaces_the_version_that_it_saw(store: Arc<dyn Store>) {
+async fn an_edit_replaces_the_version_that_it_read(store: Arc<dyn Store>) {
     let old = link("k", "https://example.com");
     put(&store, [old.clone()]).await;
     let edited = Link { version: 2, created_at: old.created_at, ..full_link("k") };
@@ -228,10 +222,10 @@ async fn an_edit_replaces_the_version_that_it_saw(store: Arc<dyn Store>) {
     assert_eq!(get(&store, "k").await.as_ref(), Some(&edited));
     let plain = Link { version: 3, ..old };
     assert_eq!(store.update(plain.clone(), 2).await.unwrap(), Change::Done);
-    assert_eq!(get(&store, "k").await.as_ref(), Some(&plain), "options go as they came");
+    assert_eq!(get(&store, "k").await.as_ref(), Some(&plain), "an edit can remove options");
 }
 
-async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
+async fn one_of_many_edits_of_a_version_wins(store: Arc<dyn Store>) {
     put(&store, [link("k", "https://example.com")]).await;
     let edits = (0..32).map(|n| {
         let edited = Link { version: 2, ..link("k", &format!("https://{n}.example")) };
@@ -244,7 +238,7 @@ async fn of_many_edits_of_one_version_one_wins(store: Arc<dyn Store>) {
     assert_eq!(get(&store, "k").await.as_ref(), Some(winner));
 }
 
-async fn a_link_at_the_last_version_is_kept_and_removed_as_any_other(store: Arc<dyn Store>) {
+async fn a_link_at_the_maximum_version_is_kept_and_deleted_like_any_other(store: Arc<dyn Store>) {
     let last = Link { version: u32::MAX, ..link("k", "https://example.com") };
     put(&store, [last.clone()]).await;
     assert_eq!(get(&store, "k").await.as_ref(), Some(&last));
@@ -254,7 +248,7 @@ async fn a_link_at_the_last_version_is_kept_and_removed_as_any_other(store: Arc<
     assert_eq!(store.delete(&key("k"), revision(u32::MAX)).await.unwrap(), Change::Done);
 }
 
-async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
+async fn a_deleted_link_leaves_nothing_behind(store: Arc<dyn Store>) {
     let history = History { visits: 1, undated_clicks: 1, days: days([(1, r#"{"people":1}"#)]) };
     assert!(store.put_if_absent(full_link("k"), history).await.unwrap());
     assert_eq!(store.delete(&key("k"), revision(6)).await.unwrap(), Change::Conflict);
@@ -272,7 +266,7 @@ async fn a_removed_link_leaves_nothing(store: Arc<dyn Store>) {
     }
 }
 
-async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {
+async fn numbers_are_unique_and_in_order(store: Arc<dyn Store>) {
     let block = store.take_numbers(10).await.unwrap();
     assert_eq!(block, FIRST_NUMBER..FIRST_NUMBER + 10);
     let blocks = join_all((1..=50).map(|count| store.take_numbers(count))).await;
@@ -282,12 +276,12 @@ async fn numbers_come_once_and_in_order(store: Arc<dyn Store>) {
     assert_eq!(*numbers.iter().max().unwrap(), FIRST_NUMBER + 10 + 1275 - 1);
 }
 
-async fn a_store_that_is_open_answers(store: Arc<dyn Store>) {
+async fn an_open_store_responds(store: Arc<dyn Store>) {
     store.check().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_closed_store_refuses_instead_of_hanging() {
+async fn a_closed_store_fails_instead_of_hanging() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     store.close().await;
@@ -296,7 +290,7 @@ async fn a_closed_store_refuses_instead_of_hanging() {
 }
 
 #[tokio::test]
-async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
+async fn a_damaged_row_is_distinguished_from_an_outage() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(&sqlite_in(directory.path())).await;
     put(&store, [link("good", "https://example.com"), link("bad", "https://example.com")]).await;
@@ -305,5 +299,5 @@ async fn a_damaged_row_is_told_apart_from_a_store_that_is_down() {
     let (bad, good) = (key("bad"), key("good"));
     let (bad, good) = tokio::join!(store.get(&bad), store.get(&good));
     assert!(matches!(bad, Err(StoreError::Corrupt(_))), "{bad:?}");
-    assert!(good.unwrap().is_some(), "one bad row does not spoil the batch that it is read in");
+    assert!(good.unwrap().is_some(), "one bad row does not fail its batch");
 }

@@ -6,14 +6,13 @@ use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use urlshort::{
-    config::StoreOptions,
     link::Link,
-    store::{self, Change, History, Store, memory::MemoryStore},
+    store::{Change, History, Store, memory::MemoryStore},
 };
 
 use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, assert_error, eventually, key,
-    link, sqlite_in,
+    link, open, sqlite_in,
 };
 
 const WRITE: &str = "writer-0123456789";
@@ -26,15 +25,15 @@ fn post(app: &TestApp, body: &Value) -> RequestBuilder {
     app.post("/api/v1/links/take-down").bearer_auth(WRITE).json(body)
 }
 
-/// Sends the request until the end, and returns the number of links of each answer.
+/// Repeats the request until all links are down; returns the counts of the responses.
 async fn take_down(app: &TestApp, mut body: Value) -> Vec<u64> {
     let mut done = Vec::new();
     loop {
-        let answer: Value =
+        let response: Value =
             post(app, &body).send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
-        done.push(answer["done"].as_u64().unwrap());
-        assert!(done.len() < 100, "it never ends");
-        match answer["next"].as_str() {
+        done.push(response["done"].as_u64().unwrap());
+        assert!(done.len() < 100, "the take-down never ends");
+        match response["next"].as_str() {
             Some(next) => body["cursor"] = next.into(),
             None => return done,
         }
@@ -83,17 +82,13 @@ async fn links_are_taken_down_by_host_tag_and_creator(store: Arc<dyn Store>) {
     assert_eq!(app.get("/evil7").await.status(), 410);
     assert_eq!(down(&*store, "near", 3).await, 0);
     let again = take_down(&app, json!({ "host": ".evil.example" })).await;
-    assert_eq!(again.iter().sum::<u64>(), 0, "what is down already does not count");
+    assert_eq!(again.iter().sum::<u64>(), 0, "links that are down already do not count");
 
     assert_eq!(take_down(&app, json!({ "tag": "spam" })).await.iter().sum::<u64>(), 3);
     assert_eq!((down(&*store, "near", 3).await, down(&*store, "anna", 3).await), (3, 0));
     assert_eq!(take_down(&app, json!({ "by": "anna" })).await.iter().sum::<u64>(), 3);
     assert_eq!(down(&*store, "anna", 3).await, 3);
     app.stop().await;
-}
-
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +145,7 @@ async fn the_other_instances_stop_redirecting() {
 }
 
 #[tokio::test]
-async fn a_request_names_exactly_one_criterion_that_makes_sense() {
+async fn a_request_needs_exactly_one_valid_criterion() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS]).await;
     for (body, code) in [
         (json!({}), "invalid_option"),
@@ -174,32 +169,33 @@ async fn a_request_names_exactly_one_criterion_that_makes_sense() {
 }
 
 #[tokio::test]
-async fn a_link_with_the_name_of_the_route_can_still_be_managed() {
+async fn a_link_named_like_the_route_can_still_be_managed() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS]).await;
     let call = |method: Method| {
         let request = app.client.request(method, app.url("/api/v1/links/take-down")).bearer_auth(WRITE);
         request.json(&json!({ "title": "new" })).send()
     };
-    let made = app.shorten(json!({ "url": "https://example.com", "key": "take-down" })).await;
-    assert_eq!(made.status(), 201);
+    let created = app.shorten(json!({ "url": "https://example.com", "key": "take-down" })).await;
+    assert_eq!(created.status(), 201);
     assert_eq!(call(Method::PATCH).await.unwrap().status(), 200);
     assert_eq!(call(Method::GET).await.unwrap().json::<Value>().await.unwrap()["title"], "new");
     assert_eq!(call(Method::DELETE).await.unwrap().status(), 204);
 }
 
 #[tokio::test]
-async fn a_concurrent_edit_is_kept_and_one_that_leads_elsewhere_is_spared() {
+async fn a_concurrent_edit_is_kept_and_a_link_that_moved_elsewhere_stays() {
     let memory = Arc::new(MemoryStore::default());
     for key in ["edited", "moved"] {
         put(&*memory, key, "https://evil.example/", "x", "anna").await;
     }
     let held = Arc::new(FaultyStore::around(memory.clone()));
     let app = TestApp::start_on(held.clone(), &["--api-tokens", TOKENS]).await;
-    // The take-down has read both links, and is about to write the version that it has seen.
-    held.hold_answers(true);
+    // The take-down has read both links and is about to write them at the version that it read.
+    held.hold_lookups(true);
     let body = json!({ "host": "evil.example" });
     let request = tokio::spawn(post(&app, &body).send());
-    eventually(PATIENCE, async || if held.held() == 2 { Ok(()) } else { Err(held.held()) }).await;
+    eventually(PATIENCE, async || if held.held_lookups() == 2 { Ok(()) } else { Err(held.held_lookups()) })
+        .await;
     for (key, target, title) in
         [("edited", "https://evil.example/", "new"), ("moved", "https://good.example/", "old")]
     {
@@ -207,9 +203,9 @@ async fn a_concurrent_edit_is_kept_and_one_that_leads_elsewhere_is_spared() {
         edited.doc.options.title = Some(title.parse().unwrap());
         assert_eq!(memory.update(edited, 1).await.unwrap(), Change::Done);
     }
-    held.hold_answers(false);
-    let answer: Value = request.await.unwrap().unwrap().json().await.unwrap();
-    assert_eq!(answer, json!({ "done": 1, "next": null }));
+    held.hold_lookups(false);
+    let response: Value = request.await.unwrap().unwrap().json().await.unwrap();
+    assert_eq!(response, json!({ "done": 1, "next": null }));
     let edited = memory.get(&key("edited")).await.unwrap().unwrap().link.clone();
     assert_eq!((edited.version, edited.doc.taken_down_at.is_some()), (3, true));
     assert_eq!(edited.doc.options.title.as_ref().unwrap().as_str(), "new");
@@ -217,14 +213,14 @@ async fn a_concurrent_edit_is_kept_and_one_that_leads_elsewhere_is_spared() {
 }
 
 #[test]
-fn each_link_has_its_line_in_the_log() {
+fn each_link_is_logged() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let client = reqwest::Client::new();
         for key in ["a", "b", "c"] {
             let body = json!({ "url": "https://evil.example", "key": key, "tags": ["x"] });
-            let made = client.post(process.url("/shorten")).json(&body).send().await.unwrap();
-            assert_eq!(made.status(), 201);
+            let created = client.post(process.url("/shorten")).json(&body).send().await.unwrap();
+            assert_eq!(created.status(), 201);
         }
         let body = json!({ "tag": "x" });
         for _ in 0..2 {

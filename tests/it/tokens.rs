@@ -1,4 +1,4 @@
-//! Tokens: made by the command, kept in a file that is read again when it changes, and refused.
+//! Tokens: the command that creates them, the file that is reloaded when it changes, and refusals.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,11 +15,11 @@ use crate::{
     support::{PATIENCE, Process, TestApp, assert_error, eventually, run},
 };
 
-/// The messages that tell of a reload.
+/// The log messages about a reload.
 const RELOADED: &str = "tokens reloaded";
 const NOT_RELOADED: &str = "tokens not reloaded; the current ones stay";
 
-/// The program that reads a file of tokens, and its log so far.
+/// The program with a file of tokens, and its log so far.
 struct Service {
     process: Process,
     client: Client,
@@ -33,21 +33,24 @@ impl Service {
         Self { process, client: Client::new(), log: Vec::new() }
     }
 
-    /// Asks for links with a token from the client at this address.
-    async fn ask_as(&self, client: &str, token: &str) -> reqwest::Response {
+    /// Lists links with a token, as the client at this address.
+    async fn list_as(&self, client: &str, token: &str) -> reqwest::Response {
         let request = self.client.get(self.process.url("/api/v1/links")).bearer_auth(token);
         request.header("x-forwarded-for", client).send().await.unwrap()
     }
 
-    async fn ask(&self, token: &str) -> u16 {
-        self.ask_as("192.0.2.1", token).await.status().as_u16()
+    async fn status(&self, token: &str) -> u16 {
+        self.list_as("192.0.2.1", token).await.status().as_u16()
     }
 
     /// Reads the log up to the next line with this message.
     #[track_caller]
     fn wait_for_log(&mut self, message: &str) -> Value {
         loop {
-            let line = self.process.next_log_line().unwrap_or_else(|| panic!("no log line says {message:?}"));
+            let line = self
+                .process
+                .next_log_line()
+                .unwrap_or_else(|| panic!("no log line with the message {message:?}"));
             self.log.push(line.clone());
             if line["msg"] == message {
                 return line;
@@ -55,9 +58,11 @@ impl Service {
         }
     }
 
-    /// Ends the service, and returns all lines of its log with this message. No line may have one of the secrets.
+    /// Stops the service and returns its log lines with this message.
+    ///
+    /// No line of the log may contain one of the secrets.
     #[track_caller]
-    fn end(mut self, message: &str, secrets: &[&str]) -> Vec<Value> {
+    fn stop(mut self, message: &str, secrets: &[&str]) -> Vec<Value> {
         self.process.signal(rustix::process::Signal::TERM);
         self.log.extend(std::iter::from_fn(|| self.process.next_log_line()));
         for secret in secrets {
@@ -68,9 +73,9 @@ impl Service {
     }
 }
 
-/// Runs `urlshort token`, and returns the token and its line.
+/// Runs `urlshort token` and returns the token and its line.
 #[track_caller]
-fn make(arguments: &[&str]) -> (String, String) {
+fn generate(arguments: &[&str]) -> (String, String) {
     let output = run(Process::command(&[]).arg("token").args(arguments));
     let [token, line] = output.lines().collect::<Vec<_>>()[..] else { panic!("{output}") };
     (token.to_owned(), line.to_owned())
@@ -81,7 +86,7 @@ fn append(file: &Path, line: &str) {
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// Replaces a file as an editor does: by another one.
+/// Replaces a file by another one, as an editor does.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -95,32 +100,32 @@ fn new_file(directory: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn a_token_is_added_expires_and_is_removed_without_a_restart() {
+async fn a_token_is_added_expired_and_removed_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let mut service = Service::start(&file, &[("API_TOKENS", "admin:0123456789abcdef")]);
-    let (ci, ci_line) = make(&["ci"]);
-    let (dash, dash_line) = make(&["dash", "--read", "--expires", "90d"]);
-    assert_eq!((service.ask("0123456789abcdef").await, service.ask(&ci).await), (200, 401));
+    let (ci, ci_line) = generate(&["ci"]);
+    let (dash, dash_line) = generate(&["dash", "--read", "--expires", "90d"]);
+    assert_eq!((service.status("0123456789abcdef").await, service.status(&ci).await), (200, 401));
 
     append(&file, &format!("{ci_line}\n{dash_line}"));
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&ci).await, service.ask(&dash).await), (200, 200));
+    assert_eq!((service.status(&ci).await, service.status(&dash).await), (200, 200));
     let create = service.client.post(service.process.url("/api/v1/links"));
     let create = create.bearer_auth(&dash).json(&json!({ "url": "https://example.com" }));
     assert_error(create.send().await.unwrap(), 403, "forbidden").await;
 
-    // The end of its time: now, instead of in 90 days.
+    // Let it expire now, instead of in 90 days.
     let (start, _) = dash_line.rsplit_once(' ').unwrap();
     replace(&file, &format!("{ci_line}\n{start} {}\n", jiff::Timestamp::now()));
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&ci).await, service.ask(&dash).await), (200, 401));
+    assert_eq!((service.status(&ci).await, service.status(&dash).await), (200, 401));
 
     replace(&file, "");
     service.wait_for_log(RELOADED);
-    assert_eq!(service.ask(&ci).await, 401);
-    assert_eq!(service.ask("0123456789abcdef").await, 200, "the variable has it still");
-    let refused = service.end("token refused", &[&ci, &dash, &ci[9..20], "0123456789abcdef"]);
+    assert_eq!(service.status(&ci).await, 401);
+    assert_eq!(service.status("0123456789abcdef").await, 200, "the variable still has it");
+    let refused = service.stop("token refused", &[&ci, &dash, &ci[9..20], "0123456789abcdef"]);
     let expired: Vec<_> = refused.iter().filter(|line| line["reason"] == "expired").collect();
     assert_eq!(expired.len(), 1, "{refused:?}");
     assert_eq!(expired[0]["token"], "dash");
@@ -134,23 +139,23 @@ async fn a_token_is_added_expires_and_is_removed_without_a_restart() {
 async fn a_token_expires_to_the_millisecond() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
-    let (token, line) = make(&["ci"]);
+    let (token, line) = generate(&["ci"]);
     append(&file, &format!("{line} 2026-06-01T12:00:01Z"));
     let app = TestApp::start_with(&["--api-tokens-file", file.to_str().unwrap()]).await;
-    let ask = async || app.client.get(app.url("/api/v1/links")).bearer_auth(&token).send().await.unwrap();
+    let list = async || app.client.get(app.url("/api/v1/links")).bearer_auth(&token).send().await.unwrap();
     app.advance(std::time::Duration::from_millis(999));
-    assert_eq!(ask().await.status(), 200);
+    assert_eq!(list().await.status(), 200);
     app.advance(std::time::Duration::from_millis(1));
-    let refused = ask().await;
+    let refused = list().await;
     assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     assert_error(refused, 401, "unauthorized").await;
 }
 
 #[tokio::test]
-async fn a_broken_file_leaves_the_tokens_and_is_logged_once_without_its_content() {
+async fn a_broken_file_keeps_the_current_tokens_and_is_logged_once_without_its_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
-    let (token, line) = make(&["ci"]);
+    let (token, line) = generate(&["ci"]);
     append(&file, &line);
     let mut service = Service::start(&file, &[]);
     let secret = "plain-secret-0123456789";
@@ -163,30 +168,33 @@ async fn a_broken_file_leaves_the_tokens_and_is_logged_once_without_its_content(
         let report = service.wait_for_log(NOT_RELOADED);
         assert!(report["error"].as_str().unwrap().starts_with(place), "{report}");
         assert_eq!(report["level"], "ERROR");
-        assert_eq!(service.ask(&token).await, 200);
+        assert_eq!(service.status(&token).await, 200);
     }
     fs::remove_file(&file).unwrap();
     let report = service.wait_for_log(NOT_RELOADED);
     assert!(report["error"].as_str().unwrap().contains("No such file"), "{report}");
-    assert_eq!(service.ask(&token).await, 200);
+    assert_eq!(service.status(&token).await, 200);
 
     let (_, port) = service.process.address.rsplit_once(':').unwrap();
     let variables = [("PORT", port), ("API_TOKENS_FILE", file.to_str().unwrap())];
     let healthy = Process::command(&variables).arg("healthcheck").status().unwrap();
-    assert!(healthy.success(), "an orchestrator would restart the service, which could not start then");
+    assert!(
+        healthy.success(),
+        "otherwise an orchestrator would restart the service, which then could not start"
+    );
 
-    let (other, line) = make(&["other"]);
+    let (other, line) = generate(&["other"]);
     replace(&file, &line);
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&token).await, service.ask(&other).await), (401, 200));
-    assert_eq!(service.end(NOT_RELOADED, &[secret, &token, &other]).len(), 4);
+    assert_eq!((service.status(&token).await, service.status(&other).await), (401, 200));
+    assert_eq!(service.stop(NOT_RELOADED, &[secret, &token, &other]).len(), 4);
 }
 
 #[test]
-fn a_file_that_is_broken_at_the_start_is_one_line_without_its_content() {
+fn a_file_broken_at_startup_is_reported_in_one_line_without_its_content() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
-    let (token, line) = make(&["ci"]);
+    let (token, line) = generate(&["ci"]);
     let secret = "plain-secret-0123456789";
     for (text, reason) in [
         (format!("ci:{secret}\n"), "line 1: name:token belongs in API_TOKENS"),
@@ -208,56 +216,56 @@ fn a_file_that_is_broken_at_the_start_is_one_line_without_its_content() {
         for secret in [secret, &token, "0123456789abcdef"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        // The way to mend it must work.
+        // The command that helps to repair the file must still work.
         run(Process::command(&variables).args(["token", "ci"]));
     }
 }
 
 #[tokio::test]
-async fn failed_tokens_are_limited_for_each_client_and_right_ones_never() {
+async fn failed_tokens_are_limited_for_each_client_and_valid_ones_never() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
-    let (token, line) = make(&["ci"]);
+    let (token, line) = generate(&["ci"]);
     append(&file, &line);
     let service = Service::start(&file, &[("TRUSTED_PROXIES", "1")]);
     let wrong = "wrong-0123456789";
     let (first, neighbour, other) = ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1");
     for _ in 0..10 {
-        assert_error(service.ask_as(first, wrong).await, 401, "unauthorized").await;
+        assert_error(service.list_as(first, wrong).await, 401, "unauthorized").await;
     }
-    // A slow machine may have given one back already.
+    // On a slow machine, one attempt may be allowed again by now.
     let mut failures = 10;
     let refused = eventually(PATIENCE, async || {
         failures += 1;
-        let answer = service.ask_as(first, wrong).await;
-        if answer.status() == 429 { Ok(answer) } else { Err(answer.status()) }
+        let response = service.list_as(first, wrong).await;
+        if response.status() == 429 { Ok(response) } else { Err(response.status()) }
     })
     .await;
     let wait: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=6).contains(&wait), "{wait}");
     assert_error(refused, 429, "rate_limited").await;
-    assert_eq!(service.ask_as(first, &token).await.status(), 200, "the right token still works");
+    assert_eq!(service.list_as(first, &token).await.status(), 200, "the right token still works");
     let without = service.client.get(service.process.url("/api/v1/links")).header("x-forwarded-for", first);
     assert_error(without.send().await.unwrap(), 401, "unauthorized").await;
-    assert_error(service.ask_as(other, wrong).await, 401, "unauthorized").await;
+    assert_error(service.list_as(other, wrong).await, 401, "unauthorized").await;
     let basic = service.client.get(service.process.url("/api/v1/links")).basic_auth("ci", Some(&token));
     assert_error(basic.header("x-forwarded-for", other).send().await.unwrap(), 401, "unauthorized").await;
-    let same_network = service.ask_as(neighbour, wrong).await.status();
+    let same_network = service.list_as(neighbour, wrong).await.status();
     failures += 3;
     let metrics = service.client.get(service.process.url("/metrics")).send().await.unwrap();
     assert!(metrics.text().await.unwrap().contains(&format!("\ntoken_failures_total {failures}\n")));
 
-    let lines = service.end("token refused", &[wrong, &token, &token[9..]]);
+    let lines = service.stop("token refused", &[wrong, &token, &token[9..]]);
     let from = |client: &str| lines.iter().filter(|line| line["client_ip"] == client).collect::<Vec<_>>();
     let logged_neighbour = from(neighbour).len();
     assert_eq!(same_network == 429, logged_neighbour == 0);
-    // All but those beyond the limit, which were at least one.
+    // Failures beyond the limit, of which there was at least one, are not logged.
     assert!((10..failures - 2).contains(&from(first).len()), "{lines:?}");
     assert_eq!(from(other).iter().map(|line| &line["reason"]).collect::<Vec<_>>(), ["unknown", "malformed"]);
 }
 
 #[test]
-fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
+fn the_command_prints_only_a_new_token_and_its_line() {
     let output =
         Process::command(&[]).args(["token", "dash", "--read", "--expires", "90d"]).output().unwrap();
     let (stdout, stderr) =
@@ -279,7 +287,7 @@ fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
         / 24.0;
     assert!(expiry.len() == "2027-02-28T12:00:00Z".len() && (89.0..=90.1).contains(&days), "{expiry}");
 
-    let (other, line) = make(&["dash"]);
+    let (other, line) = generate(&["dash"]);
     assert!(
         other != token && line.starts_with("dash write sha256:") && line.split(' ').count() == 3,
         "{line}"
@@ -287,7 +295,7 @@ fn the_command_prints_a_new_token_and_its_line_and_nothing_else() {
 }
 
 #[test]
-fn the_command_refuses_a_name_or_time_that_no_token_can_have() {
+fn the_command_refuses_an_invalid_name_or_expiry() {
     for (arguments, reason) in [
         (&["public"][..], "are reserved"),
         (&["import"], "are reserved"),
@@ -307,7 +315,7 @@ fn the_command_refuses_a_name_or_time_that_no_token_can_have() {
 }
 
 #[tokio::test]
-async fn a_token_is_rotated_by_the_commands_of_the_runbook() {
+async fn the_commands_of_the_runbook_rotate_a_token() {
     let directory = tempfile::tempdir().unwrap();
     let file = new_file(directory.path());
     let mut service = Service::start(&file, &[]);
@@ -321,14 +329,18 @@ async fn a_token_is_rotated_by_the_commands_of_the_runbook() {
     service.wait_for_log(RELOADED);
     let new = follow("add-token", "ci-2");
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&old).await, service.ask(&new).await), (200, 200));
+    assert_eq!((service.status(&old).await, service.status(&new).await), (200, 200));
     follow("expire-token", "ci-1");
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&old).await, service.ask(&new).await), (200, 200), "it has a day");
+    assert_eq!(
+        (service.status(&old).await, service.status(&new).await),
+        (200, 200),
+        "it is valid for another day"
+    );
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.starts_with("# people and programs\nci-1 write sha256:"), "{text}");
     follow("remove-token", "ci-1");
     service.wait_for_log(RELOADED);
-    assert_eq!((service.ask(&old).await, service.ask(&new).await), (401, 200));
-    assert!(service.end(NOT_RELOADED, &[&old, &new]).is_empty());
+    assert_eq!((service.status(&old).await, service.status(&new).await), (401, 200));
+    assert!(service.stop(NOT_RELOADED, &[&old, &new]).is_empty());
 }

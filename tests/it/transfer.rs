@@ -1,4 +1,4 @@
-//! Links in and out: `urlshort export` and `urlshort import`, as the real program.
+//! `urlshort export` and `urlshort import`, run as the real program.
 
 mod hostile;
 mod layouts;
@@ -11,7 +11,6 @@ use std::{
     num::NonZeroU32,
     path::Path,
     process::{Command, Output, Stdio},
-    sync::Arc,
 };
 
 use jiff::{
@@ -21,17 +20,16 @@ use jiff::{
 use serde_json::{Value, json};
 use urlshort::{
     clicks::DayCounts,
-    config::StoreOptions,
     link::{
         Link,
         options::{Options, PasswordHash, RedirectStatus, Tags},
     },
-    store::{self, History, Store},
+    store::{History, Store},
 };
 
-use crate::support::{Process, key, link, sqlite_in, target, with};
+use crate::support::{Process, key, link, open, sqlite_in, target, with};
 
-/// The program with these arguments on the store at `url`.
+/// Returns the command that runs the program on the store at `url`.
 fn program(url: &str, arguments: &[&str]) -> Command {
     let mut command = Process::command(&[("STORE_URL", url)]);
     command.args(arguments);
@@ -42,7 +40,7 @@ fn run(url: &str, arguments: &[&str]) -> Output {
     program(url, arguments).output().unwrap()
 }
 
-/// The lines of an export that has to succeed.
+/// Returns the lines of an export, which must succeed.
 #[track_caller]
 fn exported(url: &str) -> String {
     let output = run(url, &["export"]);
@@ -50,13 +48,13 @@ fn exported(url: &str) -> String {
     let lines = String::from_utf8(output.stdout).unwrap();
     let count = lines.lines().count();
     let links = if count == 1 { "1 link".into() } else { format!("{count} links") };
-    // What is no terminal sees no progress.
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(told, format!("urlshort: exported {links} to standard output\n"));
+    // Without a terminal there is no progress output.
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, format!("urlshort: exported {links} to standard output\n"));
     lines
 }
 
-/// Imports `text` and returns the exit status, the counts and what was skipped.
+/// Imports `text` and returns the exit status, the counts and the skipped rows.
 #[track_caller]
 fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     let mut command = program(url, &["import"]);
@@ -69,16 +67,12 @@ fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-async fn open(url: &str) -> Arc<dyn Store> {
-    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
-}
-
-/// Counts of a day in June 2026, from their JSON.
+/// Parses the counts of a day in June 2026 from JSON.
 fn counts(day: i8, text: &str) -> (Date, DayCounts) {
     (date(2026, 6, day), serde_json::from_str(text).unwrap())
 }
 
-/// 3,000 links, so that pages and chunks are filled more than once, and one with everything.
+/// Creates 3,000 plain links, which fill several pages and chunks, and two special ones.
 async fn fill(store: &dyn Store) {
     let options = Options {
         starts_at: Some("2026-02-03T04:05:06Z".parse().unwrap()),
@@ -106,7 +100,7 @@ async fn fill(store: &dyn Store) {
     let bots = History { days: [counts(3, r#"{"bots":1}"#)].into(), ..History::default() };
     assert!(store.put_if_absent(link("bots", "https://example.com"), bots).await.unwrap());
     let links = (0..3000).map(|n| {
-        // Of each time there are seven, so that keys have to break ties at the ends of pages.
+        // Seven links share each timestamp, so that keys break ties at the ends of pages.
         let created_at = Timestamp::from_millisecond(1_700_000_000_000 + n / 7).unwrap();
         store.put_if_absent(
             Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) },
@@ -178,7 +172,7 @@ fn many_skipped_lines_are_counted_and_all_are_in_the_report() {
 }
 
 #[test]
-fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
+fn a_dry_run_changes_nothing_and_reports_what_it_would_do() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     assert_eq!(import(&url, b"key,target\na,https://a.example\n", &[]).0, 0);
@@ -189,7 +183,7 @@ fn a_dry_run_changes_nothing_and_says_what_would_be_done() {
 }
 
 #[test]
-fn an_import_that_was_killed_is_run_again() {
+fn a_killed_import_can_be_repeated() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let file: String = (0..20_000)
@@ -197,12 +191,12 @@ fn an_import_that_was_killed_is_run_again() {
         .collect();
     let mut child = program(&url, &["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // Whatever has left the pipe has been read; some of it is in the store, and the rest of it is on its way.
+    // Everything that has left the pipe was read: some of it is stored, the rest is in flight.
     input.write_all(&file.as_bytes()[..file.len() / 2]).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
     let before = exported(&url).lines().count();
-    assert!((1..20_000).contains(&before), "{before} links were there");
+    assert!((1..20_000).contains(&before), "{before} links were stored");
     let (status, counts, _) = import(&url, file.as_bytes(), &[]);
     let expected = format!("{} added, {before} already there, 0 skipped", 20_000 - before);
     assert_eq!((status, counts), (0, expected));
@@ -211,7 +205,7 @@ fn an_import_that_was_killed_is_run_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_spreadsheet_shows_all_and_brings_it_back() {
+async fn a_csv_export_has_all_fields_and_can_be_imported() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let store = open(&url).await;
@@ -225,8 +219,8 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     let file = directory.path().join("links.csv");
     let output = run(&url, &["export", "--format", "csv", "--output", file.to_str().unwrap()]);
     assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(told, format!("urlshort: exported 3003 links to {}\n", file.display()));
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(stderr, format!("urlshort: exported 3003 links to {}\n", file.display()));
     let rows = fs::read_to_string(&file).unwrap();
     assert!(rows.lines().all(|row| !row.starts_with(['-', '='])), "no cell is a formula");
     let row = rows.split("\r\n").find(|row| row.starts_with("'-full,")).unwrap();
@@ -250,11 +244,11 @@ async fn a_spreadsheet_shows_all_and_brings_it_back() {
     assert!(expected.iter().any(|line| line.contains("\"key\":\"-open\"")));
     let mut found = without_days(exported(&copied));
     found.retain(|line| !line.contains("\"key\":\"bots\""));
-    assert!(found == expected, "all but passwords and days is back");
+    assert!(found == expected, "everything but passwords and daily counts is back");
 }
 
 #[test]
-fn a_wrong_call_gives_one_line_and_changes_nothing() {
+fn a_wrong_command_line_prints_one_line_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (url, there) = (sqlite_in(directory.path()), directory.path().join("there.csv"));
     fs::write(&there, "name,phone\n").unwrap();
@@ -280,7 +274,7 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
         assert_eq!((output.status.code(), line.lines().count()), (Some(status), 1), "{line}");
         assert!(line.contains(expected), "{line}");
         assert!(output.stdout.is_empty());
-        assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} makes nothing");
+        assert!(!Path::new(&directory.path().join("links.db")).exists(), "{arguments:?} creates nothing");
     }
     let unknown = run(&url, &["import", there]);
     let expected =
@@ -292,7 +286,7 @@ fn a_wrong_call_gives_one_line_and_changes_nothing() {
 }
 
 #[test]
-fn a_file_without_a_link_fails_unless_it_is_empty() {
+fn a_file_without_links_fails_unless_it_is_empty() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let none = "0 added, 0 already there, 0 skipped";
@@ -310,7 +304,7 @@ fn a_file_without_a_link_fails_unless_it_is_empty() {
 }
 
 #[test]
-fn a_file_that_breaks_off_is_taken_over_up_to_there() {
+fn a_truncated_file_is_imported_up_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let broken = br#"[{"shortlink":"a","longlink":"https://a.example"},{"shortlink":"b","#;

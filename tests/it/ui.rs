@@ -1,4 +1,4 @@
-//! The pages for people, as a browser without scripts uses them.
+//! The web pages, as a browser without JavaScript uses them.
 
 mod blocked_hosts;
 mod links;
@@ -10,9 +10,8 @@ use reqwest::{RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
 use urlshort::store::memory::MemoryStore;
 
-use crate::support::{FaultyStore, Mood, TestApp};
+use crate::support::{BROWSER, FaultyStore, Mood, TestApp};
 
-const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 const WRITE: &str = "0123456789abcdef-write";
 const READ: &str = "0123456789abcdef-read";
 const TOKENS: &str = "anna:0123456789abcdef-write,viewer:0123456789abcdef-read:read";
@@ -30,9 +29,9 @@ impl<'a> Browser<'a> {
 
     async fn signed_in(app: &'a TestApp, token: &str) -> Self {
         let mut browser = Self::new(app);
-        let answer = browser.post("/ui/sign-in", &[("token", token)]).await;
-        assert_eq!(answer.status(), 303, "{}", answer.text().await.unwrap());
-        let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+        let response = browser.post("/ui/sign-in", &[("token", token)]).await;
+        assert_eq!(response.status(), 303, "{}", response.text().await.unwrap());
+        let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
         browser.cookie = Some(cookie.split(';').next().unwrap().to_owned());
         browser
     }
@@ -55,21 +54,21 @@ impl<'a> Browser<'a> {
     }
 
     async fn text(&self, path: &str) -> String {
-        let answer = self.get(path).await;
-        assert_eq!(answer.status(), 200, "{path}");
-        answer.text().await.unwrap()
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap()
     }
 
-    /// Returns whether the list of links is shown, and not the form to sign in.
+    /// Returns whether the list of links is shown instead of the sign-in form.
     async fn is_signed_in(&self) -> bool {
         self.get("/ui/links").await.status() == StatusCode::OK
     }
 }
 
 #[track_caller]
-fn location(answer: &Response, status: u16) -> String {
-    assert_eq!(answer.status(), status);
-    answer.headers()[header::LOCATION].to_str().unwrap().to_owned()
+fn location(response: &Response, status: u16) -> String {
+    assert_eq!(response.status(), status);
+    response.headers()[header::LOCATION].to_str().unwrap().to_owned()
 }
 
 /// Returns the value of the hidden field with the version of the link.
@@ -88,14 +87,14 @@ async fn link(app: &TestApp, key: &str) -> Value {
 }
 
 #[tokio::test]
-async fn the_form_makes_a_link_and_leads_to_a_page_that_shows_it() {
+async fn the_form_creates_a_link_and_redirects_to_a_page_that_shows_it() {
     let app = start().await;
     let browser = Browser::new(&app);
     assert!(browser.text("/").await.contains("Shorten a link"));
     let form = [("url", "example.com/long"), ("key", "mine"), ("max_visits", ""), ("expires_in", "1d")];
-    let made = location(&browser.post("/ui/new", &form).await, 303);
-    assert_eq!(made, "/?made=mine");
-    let page = browser.text(&made).await;
+    let created = location(&browser.post("/ui/new", &form).await, 303);
+    assert_eq!(created, "/?made=mine");
+    let page = browser.text(&created).await;
     assert!(page.contains(&format!("data-copy=\"{}\"", app.url("/mine"))), "{page}");
     assert!(
         page.contains("https://example.com/long") && page.contains("src=\"/mine/qr?format=svg\""),
@@ -107,14 +106,14 @@ async fn the_form_makes_a_link_and_leads_to_a_page_that_shows_it() {
 }
 
 #[tokio::test]
-async fn a_form_with_errors_comes_back_filled_in() {
+async fn an_invalid_form_is_shown_again_with_its_input() {
     let app = start().await;
     let browser = Browser::new(&app);
     let form =
         [("url", "https://example.com"), ("key", "a b"), ("title", "T <&\" t"), ("password", "secret-word")];
-    let answer = browser.post("/ui/new", &form).await;
-    assert_eq!(answer.status(), 400);
-    let page = answer.text().await.unwrap();
+    let response = browser.post("/ui/new", &form).await;
+    assert_eq!(response.status(), 400);
+    let page = response.text().await.unwrap();
     for part in [
         "value=\"https://example.com\"",
         "value=\"a b\"",
@@ -132,15 +131,15 @@ async fn a_form_with_errors_comes_back_filled_in() {
         (&[("url", "https://a.example"), ("expires_at", "soon")], 400, "Enter a date"),
         (&[("url", &app.url("/x"))], 400, "Long URL"),
     ] {
-        let answer = browser.post("/ui/new", form).await;
-        assert_eq!(answer.status(), status, "{form:?}");
-        let page = answer.text().await.unwrap();
+        let response = browser.post("/ui/new", form).await;
+        assert_eq!(response.status(), status, "{form:?}");
+        let page = response.text().await.unwrap();
         assert!(page.contains(sentence), "{sentence}: {page}");
     }
 }
 
 #[tokio::test]
-async fn without_public_creation_people_have_to_sign_in_first() {
+async fn without_public_creation_people_must_sign_in_first() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--public-shorten", "false"]).await;
     let stranger = Browser::new(&app);
     assert!(!stranger.text("/").await.contains("name=\"url\""));
@@ -157,7 +156,7 @@ async fn without_public_creation_people_have_to_sign_in_first() {
 }
 
 #[tokio::test]
-async fn hostile_text_appears_as_text() {
+async fn markup_in_user_input_is_escaped() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     let text = "</title><script>alert(1)</script>\" onfocus='x'";
@@ -179,7 +178,7 @@ async fn hostile_text_appears_as_text() {
         "/?url=%22%3E%3Cscript%3E",
     ] {
         let page = anna.text(path).await;
-        assert_eq!(page.matches("<script").count(), 1, "only the own one: {path}: {page}");
+        assert_eq!(page.matches("<script").count(), 1, "only the page's own script: {path}: {page}");
         assert!(!page.contains("\" onfocus"), "{path}: {page}");
     }
 }
@@ -188,15 +187,18 @@ async fn hostile_text_appears_as_text() {
 async fn a_page_loads_only_what_its_policy_allows() {
     let app = start().await;
     let browser = Browser::new(&app);
-    let answer = browser.get("/").await;
-    let policy = answer.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+    let response = browser.get("/").await;
+    let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'none'; style-src 'self'; script-src 'self'"), "{policy}");
     assert!(policy.contains("form-action 'self';") && !policy.contains("unsafe"), "{policy}");
     browser.post("/ui/new", &[("url", "https://example.com"), ("key", "k"), ("password", "x")]).await;
     let locked = browser.get("/k").await;
     let policy = locked.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert!(policy.contains("form-action 'self' http: https:;"), "its form leads on to any target: {policy}");
-    let page = answer.text().await.unwrap();
+    assert!(
+        policy.contains("form-action 'self' http: https:;"),
+        "its form redirects to any target: {policy}"
+    );
+    let page = response.text().await.unwrap();
     assert!(!page.contains("style=") && !page.contains(" onclick") && !page.contains("<style"), "{page}");
     let assets = page.split('"').filter(|part| part.starts_with("/ui/assets/"));
     let mut bytes = page.len();
@@ -220,7 +222,7 @@ async fn a_page_loads_only_what_its_policy_allows() {
 }
 
 #[tokio::test]
-async fn without_pages_for_people_the_service_is_as_before() {
+async fn without_the_ui_there_are_only_the_home_and_error_pages() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--ui", "false"]).await;
     let browser = Browser::new(&app);
     let home = browser.text("/").await;
@@ -234,7 +236,7 @@ async fn without_pages_for_people_the_service_is_as_before() {
 }
 
 #[tokio::test]
-async fn the_key_ui_is_a_link_like_any_other() {
+async fn ui_can_be_a_key_like_any_other() {
     let app = start().await;
     let form = [("url", "https://example.com"), ("key", "ui")];
     assert_eq!(Browser::new(&app).post("/ui/new", &form).await.status(), 303);
@@ -244,11 +246,11 @@ async fn the_key_ui_is_a_link_like_any_other() {
 }
 
 #[tokio::test]
-async fn below_a_path_every_reference_begins_with_it() {
+async fn below_a_base_path_every_reference_starts_with_it() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--base-url", "http://example.com/s"]).await;
     let anna = Browser::signed_in(&app, WRITE).await;
-    let made = anna.post("/ui/new", &[("url", "https://a.example"), ("key", "k")]).await;
-    assert_eq!(location(&made, 303), "/s/?made=k");
+    let created = anna.post("/ui/new", &[("url", "https://a.example"), ("key", "k")]).await;
+    assert_eq!(location(&created, 303), "/s/?made=k");
     assert_eq!(
         location(&Browser::new(&app).get("/ui/links").await, 303),
         "/s/ui/sign-in?next=%2Fs%2Fui%2Flinks"
@@ -264,18 +266,18 @@ async fn below_a_path_every_reference_begins_with_it() {
 }
 
 #[tokio::test]
-async fn while_the_store_is_away_the_input_is_kept() {
+async fn while_the_store_is_down_the_input_is_kept() {
     let store = Arc::new(FaultyStore::around(Arc::new(MemoryStore::default())));
     let app = TestApp::start_on(store.clone(), &["--api-tokens", TOKENS]).await;
     let anna = Browser::signed_in(&app, WRITE).await;
     store.set_mood(Mood::Broken);
-    let answer = anna.post("/ui/new", &[("url", "https://example.com/kept")]).await;
-    assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key(header::RETRY_AFTER));
-    assert!(answer.text().await.unwrap().contains("value=\"https://example.com/kept\""));
-    let answer = anna.get("/ui/links?search=abc").await;
-    assert_eq!(answer.status(), 503);
-    let page = answer.text().await.unwrap();
+    let response = anna.post("/ui/new", &[("url", "https://example.com/kept")]).await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    assert!(response.text().await.unwrap().contains("value=\"https://example.com/kept\""));
+    let response = anna.get("/ui/links?search=abc").await;
+    assert_eq!(response.status(), 503);
+    let page = response.text().await.unwrap();
     assert!(
         page.contains("Try again") && page.contains("value=\"abc\"") && !page.contains("out of order"),
         "{page}"
@@ -284,14 +286,14 @@ async fn while_the_store_is_away_the_input_is_kept() {
 }
 
 #[tokio::test]
-async fn the_form_shares_the_limit_of_the_api() {
+async fn the_form_shares_the_rate_limit_of_the_api() {
     let app = TestApp::start_with(&["--rate-limit", "2/h"]).await;
     let browser = Browser::new(&app);
     app.shorten(json!({ "url": "https://example.com" })).await;
     let form = [("url", "https://example.com")];
     assert_eq!(browser.post("/ui/new", &form).await.status(), 303);
-    let answer = browser.post("/ui/new", &form).await;
-    assert_eq!(answer.status(), 429);
-    assert!(answer.headers().contains_key(header::RETRY_AFTER));
-    assert!(answer.text().await.unwrap().contains("<h1>Too many attempts</h1>"));
+    let response = browser.post("/ui/new", &form).await;
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key(header::RETRY_AFTER));
+    assert!(response.text().await.unwrap().contains("<h1>Too many attempts</h1>"));
 }

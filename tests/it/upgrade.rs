@@ -1,4 +1,4 @@
-//! Data of other versions: of builds before schema 1, and of a newer version that was rolled back.
+//! Data of builds before schema 1.
 
 use std::{fs, path::Path, process::Output};
 
@@ -11,8 +11,8 @@ fn run(url: &str, arguments: &[&str]) -> Output {
     Process::command(&[("STORE_URL", url)]).args(arguments).output().unwrap()
 }
 
-/// Makes a file with the tables of an early build, as far as a newer program looks at them.
-fn make_early_file(file: &Path) {
+/// Creates a file with those tables of an early build that a newer program reads.
+fn create_early_file(file: &Path) {
     let database = Connection::open(file).unwrap();
     database
         .execute_batch(
@@ -24,10 +24,10 @@ fn make_early_file(file: &Path) {
 }
 
 #[test]
-fn a_file_of_an_early_build_is_refused_with_the_commands_that_bring_its_links_over() {
+fn a_file_of_an_early_build_is_refused_with_the_commands_that_migrate_it() {
     let directory = tempfile::tempdir().unwrap();
     let (url, file) = (sqlite_in(directory.path()), directory.path().join("links.db"));
-    make_early_file(&file);
+    create_early_file(&file);
     let before = fs::read(&file).unwrap();
     for arguments in [&[][..], &["export"], &["import", "/dev/null"]] {
         let output = run(&url, arguments);
@@ -37,7 +37,7 @@ fn a_file_of_an_early_build_is_refused_with_the_commands_that_bring_its_links_ov
             assert!(line.contains(advice), "{line}");
         }
     }
-    assert!(fs::read(&file).unwrap() == before, "the file is as it was");
+    assert!(fs::read(&file).unwrap() == before, "the file is unchanged");
 }
 
 /// The export was written by commit bb0954a.

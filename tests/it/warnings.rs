@@ -1,4 +1,4 @@
-//! Warnings of the real program about options that are legal, but hardly meant.
+//! Warnings about options that are valid, but probably not intended.
 
 use std::process::Output;
 
@@ -26,12 +26,12 @@ fn warnings(lines: impl IntoIterator<Item = Value>) -> Vec<Value> {
     lines.map(without_time).collect()
 }
 
-/// Returns the warnings of a service that only this machine reaches.
+/// Returns the warnings of a service that only this machine can reach.
 fn local(variables: &[(&str, &str)]) -> Vec<Value> {
-    warnings(Process::start(variables).first_words.drain(..))
+    warnings(Process::start(variables).startup_log.drain(..))
 }
 
-/// Returns the warnings of a service that other machines would reach.
+/// Returns the warnings of a service that other machines could reach.
 fn public(variables: &[(&str, &str)]) -> Vec<Value> {
     let variables = [&[("HOST", ELSEWHERE)], variables].concat();
     let Output { stdout, status, .. } = Process::command(&variables).output().unwrap();
@@ -41,12 +41,12 @@ fn public(variables: &[(&str, &str)]) -> Vec<Value> {
 }
 
 #[test]
-fn a_usual_local_service_warns_of_nothing() {
+fn a_default_local_service_logs_no_warnings() {
     assert_eq!(local(&[]), Vec::<Value>::new());
 }
 
 #[test]
-fn public_creation_is_one_line_that_names_what_is_missing() {
+fn public_creation_logs_one_warning_that_names_the_missing_options() {
     let base_url = ("BASE_URL", "https://sho.rt");
     let nobody = "anyone can create links and nobody can take them down: set API_TOKENS";
     for (variables, expected) in [
@@ -64,7 +64,7 @@ fn public_creation_is_one_line_that_names_what_is_missing() {
 }
 
 #[test]
-fn a_service_on_which_nobody_can_create_links_says_so() {
+fn a_service_on_which_nobody_can_create_links_logs_a_warning() {
     let expected = json!({
         "msg": "nobody can create links: set API_TOKENS or PUBLIC_SHORTEN=true",
     });
@@ -76,7 +76,7 @@ fn a_service_on_which_nobody_can_create_links_says_so() {
 }
 
 #[test]
-fn a_request_that_ends_before_its_store_is_warned_of() {
+fn a_request_timeout_shorter_than_the_store_timeout_logs_a_warning() {
     let expected = json!({
         "msg": "REQUEST_TIMEOUT is shorter than STORE_TIMEOUT",
         "request_timeout": "1s", "store_timeout": "2s",
@@ -85,7 +85,7 @@ fn a_request_that_ends_before_its_store_is_warned_of() {
 }
 
 #[test]
-fn a_cache_beyond_the_memory_is_warned_of() {
+fn a_cache_larger_than_the_memory_logs_a_warning() {
     let [warning] = &local(&[("CACHE_BYTES", "1PiB")])[..] else { panic!("not one warning") };
     let expected = "CACHE_BYTES is more than the memory of this machine or container";
     assert_eq!((&warning["msg"], &warning["cache_bytes"]), (&json!(expected), &json!(1_u64 << 50)));
@@ -93,7 +93,7 @@ fn a_cache_beyond_the_memory_is_warned_of() {
     assert!((1 << 20..1 << 50).contains(&memory), "{memory}");
 }
 
-/// Sends requests, and returns the warnings up to the end of the process.
+/// Sends requests, stops the process, and returns its warnings.
 async fn warnings_after(process: Process, headers: &[(&str, &str)]) -> Vec<Value> {
     let client = Client::new();
     for _ in 0..3 {
@@ -106,7 +106,7 @@ async fn warnings_after(process: Process, headers: &[(&str, &str)]) -> Vec<Value
 }
 
 #[tokio::test]
-async fn a_proxy_that_nobody_has_counted_is_warned_of_once() {
+async fn a_proxy_that_is_not_configured_logs_one_warning() {
     let forwarded = [("x-forwarded-for", "203.0.113.7")];
     let expected = json!({
         "msg": "X-Forwarded-For is ignored: behind a proxy, set TRUSTED_PROXIES",
@@ -119,7 +119,7 @@ async fn a_proxy_that_nobody_has_counted_is_warned_of_once() {
 }
 
 #[test]
-fn a_redis_with_too_few_replicas_is_warned_of() {
+fn too_few_replicas_of_redis_log_a_warning() {
     let server = Redis::start_with(&["--appendonly", "yes"]);
     let expected = json!({
         "msg": "fewer replicas than wait_replicas: no link can be created",

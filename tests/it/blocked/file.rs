@@ -1,13 +1,13 @@
-//! The file of `BLOCKED_HOSTS`, beside the list in the store.
+//! The `BLOCKED_HOSTS` file, alongside the list in the store.
 
 use std::{fs, time::Instant};
 
-use reqwest::{Client, redirect::Policy};
+use reqwest::Client;
 
 use super::{TOKENS, WRITE, path_of};
-use crate::support::{Process, eventually_blocking, sqlite_in};
+use crate::support::{Process, client, eventually_blocking, sqlite_in};
 
-/// Three times the interval between two looks at the file.
+/// Three times the interval at which the file is checked.
 const SOON: std::time::Duration = std::time::Duration::from_secs(6);
 
 struct Service {
@@ -22,7 +22,7 @@ impl Service {
         self.runtime.block_on(request.send()).unwrap().status().as_u16()
     }
 
-    fn make(&self, key: &str, url: &str) -> u16 {
+    fn shorten(&self, key: &str, url: &str) -> u16 {
         let request = self.client.post(self.process.url("/shorten")).form(&[("key", key), ("url", url)]);
         self.runtime.block_on(request.send()).unwrap().status().as_u16()
     }
@@ -33,12 +33,12 @@ impl Service {
             status if status == expected => Ok(()),
             other => Err((path.to_owned(), other)),
         });
-        eprintln!("{path} answered {expected} after {:?}", start.elapsed());
+        eprintln!("{path} returned {expected} after {:?}", start.elapsed());
     }
 }
 
 #[test]
-fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_nothing() {
+fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blocked");
     fs::write(&file, "# nothing yet\n").unwrap();
@@ -46,23 +46,23 @@ fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_n
     let settings = [("STORE_URL", &*store), ("BLOCKED_HOSTS", &*list), ("API_TOKENS", TOKENS)];
     let service = Service {
         process: Process::start(&settings),
-        client: Client::builder().redirect(Policy::none()).build().unwrap(),
+        client: client(),
         runtime: tokio::runtime::Runtime::new().unwrap(),
     };
-    assert_eq!(service.make("evil", "https://www.evil.example/"), 201);
-    assert_eq!(service.make("other", "https://other.example/"), 201);
+    assert_eq!(service.shorten("evil", "https://www.evil.example/"), 201);
+    assert_eq!(service.shorten("other", "https://other.example/"), 201);
     assert_eq!((service.status("/evil"), service.status("/other")), (302, 302));
 
     fs::write(&file, "# bad ones\n.evil.example\n").unwrap();
     service.wait_for("/evil", 410);
-    assert_eq!((service.status("/other"), service.make("new", "https://evil.example/")), (302, 403));
+    assert_eq!((service.status("/other"), service.shorten("new", "https://evil.example/")), (302, 403));
 
     fs::write(&file, "other.example\n\nhttps://third.example/ # no host\n").unwrap();
     let line = service.process.wait_for_log("blocked hosts not reloaded; the current list stays");
     assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
     assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
 
-    // An entry of the store does not end with that of the file.
+    // Removing an entry from the file leaves the store's entry in force.
     let path = service.process.url(&path_of("www.evil.example"));
     let put = service.client.put(&path).bearer_auth(WRITE).send();
     assert_eq!(service.runtime.block_on(put).unwrap().status(), 200);
@@ -75,7 +75,7 @@ fn a_change_of_the_file_concerns_links_that_are_there_and_a_broken_one_changes_n
 }
 
 #[test]
-fn a_file_with_a_wrong_line_stops_the_start_and_an_import() {
+fn a_file_with_an_invalid_line_prevents_startup_and_import() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("blocked");
     let store = sqlite_in(directory.path());

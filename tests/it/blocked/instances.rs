@@ -5,16 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Method, redirect::Policy};
+use reqwest::{Client, Method};
 use serde_json::json;
 use urlshort::store::{Store, memory::MemoryStore};
 
-use super::{TOKENS, WRITE, block, make, path_of, unblock};
+use super::{TOKENS, WRITE, block, create, path_of, unblock};
 use crate::support::{
-    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, sqlite_in,
+    FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, client, eventually, sqlite_in,
 };
 
-/// The time within which every instance must know.
+/// The time within which every instance must apply a change.
 const SOON: Duration = Duration::from_secs(2);
 
 struct Instances {
@@ -25,17 +25,17 @@ struct Instances {
 impl Instances {
     fn start(store: &str) -> Self {
         let start = |_| Process::start(&[("STORE_URL", store), ("API_TOKENS", TOKENS)]);
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         Self { processes: (0..3).map(start).collect(), client }
     }
 
     async fn status(&self, instance: usize, path: &str) -> u16 {
-        let answer = self.client.get(self.processes[instance].url(path)).send().await;
-        answer.unwrap().status().as_u16()
+        let response = self.client.get(self.processes[instance].url(path)).send().await;
+        response.unwrap().status().as_u16()
     }
 
-    /// Changes the list on one instance, and returns how long it takes until all answer with `expected`.
-    async fn time_until_all_answer(
+    /// Changes the list on one instance; returns the time until all return `expected`.
+    async fn time_until_all_return(
         &self,
         instance: usize,
         change: (Method, &str),
@@ -43,10 +43,10 @@ impl Instances {
     ) -> Duration {
         let (method, host) = change;
         let request = self.client.request(method, self.processes[instance].url(&path_of(host)));
-        let answer = request.bearer_auth(WRITE).send().await.unwrap();
-        assert!(answer.status().is_success(), "{}", answer.status());
+        let response = request.bearer_auth(WRITE).send().await.unwrap();
+        assert!(response.status().is_success(), "{}", response.status());
         let start = Instant::now();
-        assert_eq!(self.status(instance, "/k").await, expected, "at once where it was changed");
+        assert_eq!(self.status(instance, "/k").await, expected, "immediately where it was changed");
         for instance in 0..3 {
             eventually(PATIENCE, async || match self.status(instance, "/k").await {
                 status if status == expected => Ok(()),
@@ -61,18 +61,18 @@ impl Instances {
 async fn a_change_is_seen_on_every_instance_within_two_seconds(store: &str) {
     let instances = Instances::start(store);
     let url = instances.processes[0].url("/shorten");
-    let made = instances.client.post(url).json(&json!({ "key": "k", "url": "https://www.evil.example/" }));
-    assert_eq!(made.send().await.unwrap().status(), 201);
+    let created = instances.client.post(url).json(&json!({ "key": "k", "url": "https://www.evil.example/" }));
+    assert_eq!(created.send().await.unwrap().status(), 201);
     for instance in 0..3 {
-        // The second time it comes from memory.
+        // The second request is served from the cache.
         for _ in 0..2 {
             assert_eq!(instances.status(instance, "/k").await, 302);
         }
     }
     for round in 0..3 {
-        let blocked = instances.time_until_all_answer(round, (Method::PUT, ".evil.example"), 410).await;
+        let blocked = instances.time_until_all_return(round, (Method::PUT, ".evil.example"), 410).await;
         let other = (round + 1) % 3;
-        let unblocked = instances.time_until_all_answer(other, (Method::DELETE, ".evil.example"), 302).await;
+        let unblocked = instances.time_until_all_return(other, (Method::DELETE, ".evil.example"), 302).await;
         eprintln!("{}: blocked after {blocked:?}, unblocked after {unblocked:?}", &store[..5]);
         assert!(blocked < SOON && unblocked < SOON, "{blocked:?} {unblocked:?}");
     }
@@ -111,17 +111,17 @@ async fn a_change_on_a_redis_cluster_is_seen_within_two_seconds() {
 async fn without_the_change_feed_a_change_is_seen_within_two_seconds() {
     let shared: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let editor = TestApp::start_on(shared.clone(), &["--api-tokens", TOKENS]).await;
-    // It hears nothing of what the others tell.
-    let deaf = TestApp::start_on(Arc::new(FaultyStore::around(shared)), &[]).await;
-    make(&editor, json!({ "url": "https://evil.example/", "key": "k" })).await;
-    assert_eq!(deaf.get("/k").await.status(), 302);
+    // This instance receives no change notifications.
+    let isolated = TestApp::start_on(Arc::new(FaultyStore::around(shared)), &[]).await;
+    create(&editor, json!({ "url": "https://evil.example/", "key": "k" })).await;
+    assert_eq!(isolated.get("/k").await.status(), 302);
     for expected in [410, 302] {
         match expected {
             410 => block(&editor, "evil.example").await,
             _ => unblock(&editor, "evil.example").await,
         }
         let start = Instant::now();
-        eventually(PATIENCE, async || match deaf.get("/k").await.status().as_u16() {
+        eventually(PATIENCE, async || match isolated.get("/k").await.status().as_u16() {
             status if status == expected => Ok(()),
             other => Err(other),
         })

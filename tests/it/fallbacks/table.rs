@@ -1,4 +1,4 @@
-//! The outcome of every state of a link, for every kind of client and every fallback.
+//! The outcome for every state of a link, kind of client and fallback.
 
 use std::num::NonZeroU32;
 
@@ -21,12 +21,12 @@ const BLOCKED: &str = "https://blocked.example/";
 
 type State = (&'static str, fn(&mut Link, Timestamp));
 
-/// The states of a link. A row here is all that another one takes.
+/// The states of a link. A new one needs a row here and its rows in [`TABLE`].
 const STATES: [State; 7] = [
     ("scheduled", |link, now| link.doc.options.starts_at = Some(now + 1.hour())),
     ("active", |_, _| {}),
     ("expired", |link, now| link.doc.options.expires_at = Some(now - 1.hour())),
-    // Its one visit is used.
+    // `put_states` uses up its only visit.
     ("used-up", |link, _| link.doc.options.max_visits = NonZeroU32::new(1)),
     ("taken-down", |link, now| {
         link.doc.options.expires_at = Some(now - 1.hour());
@@ -43,7 +43,7 @@ const STATES: [State; 7] = [
 
 type ClientKind = (&'static str, Method, &'static [(&'static str, &'static str)]);
 
-/// The kinds of client: a name, a method and headers.
+/// The kinds of client: name, method and headers.
 const CLIENTS: [ClientKind; 6] = [
     ("browser", Method::GET, &[("accept", BROWSER)]),
     ("API", Method::GET, &[("accept", "*/*")]),
@@ -87,7 +87,7 @@ locked     global   403           403           403           403           403 
 locked     both     403           403           403           403           403           403
 ";
 
-/// Puts each state of a link into the store, with and without a fallback of its own.
+/// Creates a link in each state, with and without its own fallback.
 pub(super) async fn put_states(app: &TestApp) {
     let entry = BlockedHost {
         host: "blocked.example".parse().unwrap(),
@@ -108,7 +108,7 @@ pub(super) async fn put_states(app: &TestApp) {
     }
 }
 
-async fn ask(app: &TestApp, key: &str, method: &Method, headers: &[(&str, &str)]) -> String {
+async fn outcome(app: &TestApp, key: &str, method: &Method, headers: &[(&str, &str)]) -> String {
     let request = app.client.request(method.clone(), app.url(&format!("/{key}")));
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let response = request.send().await.unwrap();
@@ -130,7 +130,7 @@ async fn ask(app: &TestApp, key: &str, method: &Method, headers: &[(&str, &str)]
 }
 
 #[tokio::test]
-async fn every_state_client_and_fallback_has_its_outcome() {
+async fn every_combination_of_state_client_and_fallback_has_its_outcome() {
     let (plain, global) = (TestApp::start().await, TestApp::start_with(&GLOBAL).await);
     put_states(&plain).await;
     put_states(&global).await;
@@ -151,7 +151,7 @@ async fn every_state_client_and_fallback_has_its_outcome() {
     }) {
         table = format!("{}\n{state:<10} {fallback:<8}", table.trim_end());
         for (_, method, headers) in CLIENTS {
-            table += &format!(" {:<13}", ask(app, &format!("{state}{suffix}"), &method, headers).await);
+            table += &format!(" {:<13}", outcome(app, &format!("{state}{suffix}"), &method, headers).await);
         }
     }
     let table = format!("{}\n", table.trim_end());

@@ -6,16 +6,16 @@ use futures_util::future::join_all;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{WRITE, app, call, json_of, make};
+use super::{WRITE, app, call, create, json_of};
 use crate::support::{FaultyStore, Mood, TestApp, assert_error};
 
-/// A service with the links `k0` to `k24`, each a second younger than the one before.
+/// Starts a service with the links `k0` to `k24`, created a second apart.
 async fn with_25_links() -> TestApp {
     let app = app().await;
     for number in 0..25 {
         let tag = if number % 5 == 0 { "fifth" } else { "other" };
         let body = json!({ "url": format!("https://example.com/{number}"), "key": format!("k{number}"), "tags": [tag] });
-        make(&app, body).await;
+        create(&app, body).await;
         app.advance(Duration::from_secs(1));
     }
     app
@@ -31,7 +31,7 @@ fn keys(page: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn links_are_listed_a_page_at_a_time_the_newest_first() {
+async fn links_are_listed_a_page_at_a_time_newest_first() {
     let app = with_25_links().await;
     let newest: Vec<_> = (0..25).rev().map(|number| format!("k{number}")).collect();
     let mut query = "limit=10".to_owned();
@@ -44,7 +44,7 @@ async fn links_are_listed_a_page_at_a_time_the_newest_first() {
 }
 
 #[tokio::test]
-async fn links_can_be_listed_the_oldest_first() {
+async fn links_can_be_listed_oldest_first() {
     assert_eq!(keys(&page(&with_25_links().await, "sort=oldest&limit=2").await), ["k0", "k1"]);
 }
 
@@ -55,18 +55,18 @@ async fn links_are_found_by_tag() {
 }
 
 #[tokio::test]
-async fn links_are_found_by_a_part_of_their_target() {
+async fn links_are_found_by_part_of_their_target() {
     let found = page(&with_25_links().await, "search=COM/1&limit=3&sort=oldest").await;
     assert_eq!(keys(&found), ["k1", "k10", "k11"]);
 }
 
 #[tokio::test]
-async fn links_that_nobody_has_followed_are_not_among_the_most_clicked() {
+async fn links_without_clicks_are_not_among_the_most_clicked() {
     assert!(keys(&page(&with_25_links().await, "sort=most_clicked").await).is_empty());
 }
 
 #[tokio::test]
-async fn a_query_that_makes_no_sense_is_refused() {
+async fn an_invalid_query_is_refused() {
     let app = app().await;
     let long = format!("search={}", "x".repeat(201));
     for query in [
@@ -95,11 +95,14 @@ async fn links_are_found_by_creator_state_and_target() {
     let shorten = |body: Value| app.shorten(body);
     let target = "https://example.com/a?b=c";
     assert_eq!(shorten(json!({ "url": target, "key": "by-nobody" })).await.status(), 201);
-    make(&app, json!({ "url": target, "key": "limited", "max_visits": 1 })).await;
-    make(&app, json!({ "url": "https://example.com", "key": "ends", "expires_in": "60s" })).await;
-    make(&app, json!({ "url": "https://example.com", "key": "starts", "starts_at": "2026-06-02T00:00:00Z" }))
-        .await;
-    make(&app, json!({ "url": "https://example.com", "key": "down" })).await;
+    create(&app, json!({ "url": target, "key": "limited", "max_visits": 1 })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "ends", "expires_in": "60s" })).await;
+    create(
+        &app,
+        json!({ "url": "https://example.com", "key": "starts", "starts_at": "2026-06-02T00:00:00Z" }),
+    )
+    .await;
+    create(&app, json!({ "url": "https://example.com", "key": "down" })).await;
     call(&app, Method::POST, "/api/v1/links/down/take-down")
         .send()
         .await
@@ -130,10 +133,10 @@ async fn links_are_found_by_creator_state_and_target() {
 }
 
 #[tokio::test]
-async fn searches_take_turns() {
+async fn concurrent_searches_wait_for_each_other() {
     let app = with_25_links().await;
-    let answers = join_all((0..60).map(|_| page(&app, "search=COM/1&limit=3&sort=oldest"))).await;
-    assert!(answers.iter().all(|found| keys(found) == ["k1", "k10", "k11"]));
+    let responses = join_all((0..60).map(|_| page(&app, "search=COM/1&limit=3&sort=oldest"))).await;
+    assert!(responses.iter().all(|found| keys(found) == ["k1", "k10", "k11"]));
 }
 
 #[tokio::test]
@@ -145,11 +148,11 @@ async fn a_search_that_waits_too_long_for_another_is_refused() {
     store.set_mood(Mood::Frozen);
     let searches = (0..3).map(|_| call(&app, Method::GET, "/api/v1/links?search=x").send());
     let mut codes = Vec::new();
-    for answer in join_all(searches).await {
-        let answer = answer.unwrap();
-        assert_eq!(answer.status(), 503);
-        assert!(answer.headers().contains_key(header::RETRY_AFTER));
-        let body: Value = answer.json().await.unwrap();
+    for response in join_all(searches).await {
+        let response = response.unwrap();
+        assert_eq!(response.status(), 503);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        let body: Value = response.json().await.unwrap();
         codes.push(body["code"].as_str().unwrap().to_owned());
     }
     codes.sort_unstable();

@@ -5,13 +5,15 @@ use std::time::Duration;
 use reqwest::{Method, header};
 use serde_json::{Value, json};
 
-use super::{app, call, json_of, make};
+use super::{app, call, create, json_of};
 use crate::support::{PATIENCE, TestApp, assert_error, eventually};
 
-/// A service whose link `k` two people and a bot followed on the first of June, and one person a day later.
+/// Starts a service with visits to the link `k` on two days.
+///
+/// Two people and a bot followed it on June 1, and one person on June 2.
 async fn with_visits() -> TestApp {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let visit = async |agent: &str, referrer: &str| {
         let request = app.client.get(app.url("/k")).header(header::USER_AGENT, agent);
         assert_eq!(request.header(header::REFERER, referrer).send().await.unwrap().status(), 302);
@@ -35,7 +37,7 @@ async fn stats(app: &TestApp, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn people_and_bots_are_told_apart_by_day() {
+async fn people_and_bots_are_counted_separately_by_day() {
     assert_eq!(
         stats(&with_visits().await, "?from=2026-06-01").await,
         json!({
@@ -52,22 +54,22 @@ async fn people_and_bots_are_told_apart_by_day() {
 }
 
 #[tokio::test]
-async fn only_the_days_that_are_asked_for_count() {
+async fn only_the_requested_days_count() {
     let app = with_visits().await;
     assert_eq!(stats(&app, "?from=2026-06-01&to=2026-06-01").await["people"], 2);
     assert_eq!(stats(&app, "?from=2026-06-02&to=2026-06-01").await["days"], json!([]));
 }
 
 #[tokio::test]
-async fn without_a_first_day_it_is_the_last_thirty_days() {
+async fn the_default_range_is_the_last_thirty_days() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     let stats = stats(&app, "").await;
     assert_eq!((&stats["from"], &stats["to"]), (&json!("2026-05-03"), &json!("2026-06-01")));
 }
 
 #[tokio::test]
-async fn statistics_can_be_had_as_csv() {
+async fn statistics_are_available_as_csv() {
     let app = with_visits().await;
     let csv = call(&app, Method::GET, "/api/v1/links/k/stats").header(header::ACCEPT, "text/csv");
     let csv = csv.send().await.unwrap();
@@ -83,9 +85,9 @@ async fn statistics_can_be_had_as_csv() {
 }
 
 #[tokio::test]
-async fn days_that_are_none_are_refused() {
+async fn invalid_days_are_refused() {
     let app = app().await;
-    make(&app, json!({ "url": "https://example.com", "key": "k" })).await;
+    create(&app, json!({ "url": "https://example.com", "key": "k" })).await;
     for query in ["?from=yesterday", "?to=2026-02-30", "?day=1"] {
         let refused = call(&app, Method::GET, &format!("/api/v1/links/k/stats{query}")).send().await.unwrap();
         assert_error(refused, 400, "invalid_query").await;

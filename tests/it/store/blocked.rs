@@ -29,7 +29,7 @@ async fn hosts(store: &Arc<dyn Store>, from: Bound<&str>, limit: usize) -> Vec<S
     entries.iter().map(|entry| entry.host.to_string()).collect()
 }
 
-pub(super) async fn a_blocked_host_comes_back_as_it_was_put(store: Arc<dyn Store>) {
+pub(super) async fn a_blocked_host_is_returned_as_it_was_stored(store: Arc<dyn Store>) {
     assert!(store.blocked_hosts(Bound::Unbounded, 10).await.unwrap().is_empty());
     let longest = format!(".{}example", "a.".repeat(123));
     let full = BlockedHost {
@@ -43,7 +43,7 @@ pub(super) async fn a_blocked_host_comes_back_as_it_was_put(store: Arc<dyn Store
         assert_eq!(
             store.blocked_hosts(Bound::Unbounded, 10).await.unwrap(),
             [first],
-            "an entry replaces another"
+            "an entry replaces the previous one"
         );
     }
     assert!(store.unblock_host(&full.host).await.unwrap());
@@ -69,7 +69,7 @@ pub(super) async fn blocked_hosts_are_listed_in_order_page_by_page(store: Arc<dy
     assert_eq!(hosts(&store, Bound::Included("a.a"), 1).await, ["a.b"]);
 }
 
-pub(super) async fn blocked_hosts_are_bounded_even_if_many_are_put_at_once(store: Arc<dyn Store>) {
+pub(super) async fn blocked_hosts_are_limited_even_if_many_are_added_at_once(store: Arc<dyn Store>) {
     let put = |number| store.block_host(entry(&format!("{number}.example")), 5);
     let done: Vec<bool> =
         stream::iter(0..40).map(put).buffer_unordered(16).map(Result::unwrap).collect().await;
@@ -82,7 +82,7 @@ pub(super) async fn blocked_hosts_are_bounded_even_if_many_are_put_at_once(store
     assert!(!store.block_host(entry("one-more.example"), 5).await.unwrap());
 }
 
-pub(super) async fn each_change_of_the_blocked_hosts_has_another_revision(store: Arc<dyn Store>) {
+pub(super) async fn each_change_of_the_blocked_hosts_has_a_new_revision(store: Arc<dyn Store>) {
     let revision = async || store.blocked_hosts_revision().await.unwrap();
     let mut seen = HashSet::from([revision().await]);
     block(&store, "a.example").await;

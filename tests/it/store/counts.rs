@@ -1,4 +1,4 @@
-//! Counts of links, in every store: visits that are used up, clicks, and clicks by day.
+//! Counts of links, in every store: visits, clicks, and clicks by day.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
@@ -19,12 +19,12 @@ use urlshort::{
 use super::{get, put};
 use crate::support::{key, link, with};
 
-/// The counts of a day, from their JSON.
+/// Parses the counts of a day from JSON.
 fn counts(text: &str) -> DayCounts {
     serde_json::from_str(text).unwrap()
 }
 
-/// Counts of days in June 2026.
+/// Parses the counts of days in June 2026 from JSON.
 pub(super) fn days<const N: usize>(days: [(i8, &str); N]) -> BTreeMap<Date, DayCounts> {
     days.into_iter().map(|(day, text)| (date(2026, 6, day), counts(text))).collect()
 }
@@ -33,7 +33,7 @@ fn most_clicked() -> Listing {
     Listing { order: Order::MostClicked, limit: 10, ..Listing::default() }
 }
 
-/// The counts of June 2026 from one day to another.
+/// Returns the counts of a link for a range of days in June 2026.
 pub(super) async fn june(
     store: &Arc<dyn Store>,
     text: &str,
@@ -43,17 +43,17 @@ pub(super) async fn june(
     store.day_counts(&key(text), date(2026, 6, first), date(2026, 6, last)).await.unwrap()
 }
 
-pub(super) async fn a_link_brings_its_history(store: Arc<dyn Store>) {
+pub(super) async fn a_link_is_stored_with_its_history(store: Arc<dyn Store>) {
     let days = days([(1, r#"{"people":3}"#), (2, r#"{"people":4,"bots":5,"devices":{"tablet":4}}"#)]);
     let history = History { visits: 6, undated_clicks: 10, days: days.clone() };
     assert!(store.put_if_absent(link("k", "https://example.com"), history.clone()).await.unwrap());
     assert!(!store.put_if_absent(link("k", "https://example.com"), history).await.unwrap());
     let record = store.get(&key("k")).await.unwrap().unwrap();
-    assert_eq!((record.clicks, record.visits), (17, 6), "what was refused the second time was not counted");
+    assert_eq!((record.clicks, record.visits), (17, 6), "the refused second put was not counted");
     assert_eq!(june(&store, "k", 1, 30).await, days);
 }
 
-pub(super) async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn Store>) {
+pub(super) async fn visits_are_used_up_exactly(store: Arc<dyn Store>) {
     let limit = |visits| Options { max_visits: NonZeroU32::new(visits), ..Options::default() };
     let limited = with(limit(10), link("k", "https://example.com"));
     put(&store, [limited.clone(), link("free", "https://example.com")]).await;
@@ -66,12 +66,12 @@ pub(super) async fn exactly_as_many_visits_are_used_as_there_are(store: Arc<dyn 
     assert_eq!(store.get(&key("k")).await.unwrap().unwrap().visits, 10);
     let raised = Link { version: 2, ..with(limit(11), limited) };
     assert_eq!(store.update(raised, 1).await.unwrap(), Change::Done);
-    assert!(store.use_visit(&key("k")).await.unwrap(), "a limit that was raised leaves visits again");
+    assert!(store.use_visit(&key("k")).await.unwrap(), "a raised limit allows another visit");
     assert!(!store.use_visit(&key("k")).await.unwrap());
-    assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always one left");
+    assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always a visit left");
 }
 
-/// A tally of a day in June 2026 for a link of [`link`].
+/// Returns a tally of a day in June 2026 for a link from [`link`].
 pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }
@@ -95,7 +95,7 @@ pub(super) async fn clicks_add_up_by_day(store: Arc<dyn Store>) {
     assert_eq!(most_clicked.len(), 1);
 }
 
-pub(super) async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<dyn Store>) {
+pub(super) async fn clicks_on_a_missing_link_are_ignored(store: Arc<dyn Store>) {
     put(&store, [link("a", "https://example.com")]).await;
     let people = r#"{"people":7}"#;
     store.add_clicks(vec![tally("a", 1, people), tally("gone", 1, people)]).await.unwrap();
@@ -103,7 +103,7 @@ pub(super) async fn clicks_on_a_link_that_is_not_there_are_left_out(store: Arc<d
     assert_eq!(june(&store, "a", 1, 30).await, days([(1, people)]));
 }
 
-pub(super) async fn a_link_made_again_within_a_second_inherits_nothing(store: Arc<dyn Store>) {
+pub(super) async fn a_link_recreated_within_a_second_inherits_nothing(store: Arc<dyn Store>) {
     let first = link("k", "https://example.com");
     put(&store, [first.clone()]).await;
     let visited = tally("k", 1, r#"{"people":1}"#);
@@ -123,7 +123,7 @@ pub(super) async fn a_link_made_again_within_a_second_inherits_nothing(store: Ar
     assert_eq!(get(&store, "k").await.as_ref(), Some(&second));
 }
 
-pub(super) async fn a_count_near_the_maximum_stays_there_and_stops_no_other(store: Arc<dyn Store>) {
+pub(super) async fn a_count_stops_at_its_maximum_and_affects_no_other(store: Arc<dyn Store>) {
     let history = History {
         visits: MAX_COUNT - 1,
         undated_clicks: MAX_COUNT - 10,

@@ -17,10 +17,10 @@ use urlshort::{
 use super::{counts::tally, put};
 use crate::support::{link, with};
 
-/// 30 links, three of each creation time; those that the number 3 divides were followed.
+/// Creates 30 links, three per creation time; every third one has `n / 6` clicks.
 async fn put_thirty(store: &Arc<dyn Store>) {
     for n in 0..30_u8 {
-        let made = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
+        let created = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
         let tag = if n % 2 == 0 { "even" } else { "odd" };
         let options = Options {
             tags: Tags::parse([tag]).unwrap(),
@@ -28,14 +28,14 @@ async fn put_thirty(store: &Arc<dyn Store>) {
             ..Options::default()
         };
         let new = link(&format!("k{n:02}"), &format!("https://{n}.example"));
-        let new = Link { created_at: made, ..with(options, new) };
+        let new = Link { created_at: created, ..with(options, new) };
         let history =
             History { undated_clicks: if n % 3 == 0 { (n / 6).into() } else { 0 }, ..History::default() };
         assert!(store.put_if_absent(new, history).await.unwrap());
     }
 }
 
-/// The numbers of the links that `put_thirty` has put, page by page.
+/// Returns the numbers of the listed links, page by page.
 async fn pages(store: &Arc<dyn Store>, mut listing: Listing) -> Vec<Vec<u8>> {
     let mut pages = Vec::new();
     loop {
@@ -64,7 +64,7 @@ pub(super) async fn links_are_listed_in_order_page_by_page(store: Arc<dyn Store>
     assert_eq!(pages(&store, listing(Order::MostClicked, 3)).await.concat(), clicked);
 }
 
-/// Links whose keys say what is special about them. The time is that of their creation.
+/// Creates links named for what is special about them; returns their creation time.
 async fn put_odd_links(store: &Arc<dyn Store>) -> Timestamp {
     let now = link("k", "https://example.com").created_at;
     let titled = |text: &str| Options { title: Some(text.parse().unwrap()), ..Options::default() };
@@ -102,7 +102,7 @@ async fn put_odd_links(store: &Arc<dyn Store>) -> Timestamp {
     now
 }
 
-/// Returns the keys of all links that meet a filter, in alphabetical order.
+/// Returns the keys of all links that match a filter, in alphabetical order.
 async fn found(store: &Arc<dyn Store>, order: Order, filter: &Filter) -> Vec<String> {
     let mut listing = Listing { order, limit: 2, filter: filter.clone(), ..Listing::default() };
     let mut keys = Vec::new();
@@ -191,7 +191,7 @@ pub(super) async fn a_filter_finds_the_same_links_in_every_store(store: Arc<dyn 
     }
 }
 
-pub(super) async fn a_filter_pages_through_what_it_finds(store: Arc<dyn Store>) {
+pub(super) async fn filtered_links_are_listed_page_by_page(store: Arc<dyn Store>) {
     put_thirty(&store).await;
     let find = |search: Option<&str>, tag: Option<&str>| Listing {
         order: Order::Oldest,
@@ -212,10 +212,10 @@ pub(super) async fn a_filter_pages_through_what_it_finds(store: Arc<dyn Store>) 
     assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
 }
 
-/// As many links as a store reads before it looks at the clock, and more.
+/// More links than a store reads before it checks the clock.
 const MANY: usize = 5000;
 
-pub(super) async fn a_search_stops_when_its_time_is_up_and_goes_on_from_there(store: Arc<dyn Store>) {
+pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(store: Arc<dyn Store>) {
     put(&store, (0..MANY).map(|n| link(&format!("k{n}"), &format!("https://{n}.example")))).await;
     let tallies = (0..MANY).map(|n| tally(&format!("k{n}"), 1, r#"{"people":1}"#));
     let mut tallies: Vec<_> = tallies.collect();
@@ -232,7 +232,7 @@ pub(super) async fn a_search_stops_when_its_time_is_up_and_goes_on_from_there(st
         loop {
             let page = store.list(&listing).await.unwrap();
             assert_eq!(page.searched.is_some(), page.next.is_some(), "the page was not full");
-            assert!(page.searched.is_none_or(|number| number > 0), "each call comes further");
+            assert!(page.searched.is_none_or(|number| number > 0), "each call makes progress");
             searched += page.searched.unwrap_or_default();
             found.extend(page.records);
             listing.after = page.next;
@@ -242,7 +242,7 @@ pub(super) async fn a_search_stops_when_its_time_is_up_and_goes_on_from_there(st
         }
         let [record] = &found[..] else { panic!("{} links found", found.len()) };
         assert_eq!(record.link.key.as_str(), "k777");
-        // The store in memory reads all links at once.
+        // The memory store reads all links in one call.
         assert_eq!(searched > 0, store.name() != "memory", "{order:?}");
         assert!(usize::try_from(searched).unwrap() < MANY, "no link is read twice");
     }

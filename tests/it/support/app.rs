@@ -7,7 +7,7 @@ use std::{
 
 use jiff::Timestamp;
 use rand::{SeedableRng, rngs::StdRng};
-use reqwest::{Client, RequestBuilder, Response, header, redirect::Policy};
+use reqwest::{Client, RequestBuilder, Response, header};
 use serde_json::Value;
 use tokio::{net::TcpListener, runtime::Handle, sync::oneshot, task::JoinHandle};
 use urlshort::{
@@ -20,9 +20,11 @@ use urlshort::{
     store::{Store, memory::MemoryStore},
 };
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, client, eventually};
 
-/// The service on a free port of this process. It ends with the test, or by [`TestApp::stop`].
+/// The service, running in this process on a free port.
+///
+/// It stops when dropped, or by [`TestApp::stop`].
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
@@ -35,19 +37,19 @@ pub(crate) struct TestApp {
 }
 
 impl TestApp {
-    /// With an empty store in memory and no rate limit.
+    /// Starts the service with an empty memory store and no rate limit.
     pub(crate) async fn start() -> Self {
         Self::start_with(&[]).await
     }
 
-    /// With these flags besides.
+    /// Starts the service with additional flags.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
         Self::start_on(Arc::new(MemoryStore::default()), flags).await
     }
 
-    /// With a store of the test's own.
+    /// Starts the service on the given store.
     pub(crate) async fn start_on(store: Arc<dyn Store>, flags: &[&str]) -> Self {
-        // A flag that comes again replaces what the defaults say.
+        // A repeated flag overrides the default.
         let defaults = ["urlshort", "--rate-limit", "0", "--drain-delay", "0s"];
         let config = Cli::read(defaults.iter().chain(flags).map(Into::into)).unwrap().config;
         let metrics = Arc::new(Metrics::new());
@@ -69,25 +71,25 @@ impl TestApp {
         let (stop, stopped) = oneshot::channel();
         let workers = Workers::on([Handle::current()]);
         let running = tokio::spawn(app.run(listener, None, workers, async {
-            // A test that drops the app wants it to end as well.
+            // Dropping the app stops it as well.
             let _ = stopped.await;
         }));
-        let client = Client::builder().redirect(Policy::none()).build().unwrap();
+        let client = client();
         Self { address, client, metrics, links, clock, stop, running }
     }
 
-    /// Ends the service as a signal would.
+    /// Stops the service as a signal would.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.running.await.unwrap();
     }
 
-    /// The time by the service's own clock, which stands still.
+    /// Returns the time of the service's clock, which only [`TestApp::advance`] moves.
     pub(crate) fn now(&self) -> Timestamp {
         *self.clock.lock().unwrap()
     }
 
-    /// Lets that clock go on.
+    /// Advances the service's clock.
     pub(crate) fn advance(&self, duration: Duration) {
         *self.clock.lock().unwrap() += duration;
     }
@@ -110,7 +112,7 @@ impl TestApp {
 
     /// Shortens `url` and returns the key.
     #[track_caller]
-    pub(crate) fn key_of(&self, url: &str) -> impl Future<Output = String> {
+    pub(crate) fn shorten_url(&self, url: &str) -> impl Future<Output = String> {
         let request = self.post("/shorten").json(&serde_json::json!({ "url": url }));
         async move {
             let link: Value = request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap();
@@ -125,7 +127,7 @@ impl TestApp {
         line.map(|value| value.parse().unwrap())
     }
 
-    /// Returns the values that a label has in all series of a metric.
+    /// Returns all values of a label across the series of a metric.
     pub(crate) fn labels(&self, metric: &str, label: &str) -> BTreeSet<String> {
         let (series, label) = (format!("{metric}{{"), format!("{label}=\""));
         let text = self.metrics.render().unwrap();
@@ -146,7 +148,7 @@ impl TestApp {
         })
     }
 
-    /// Waits until the store has this number of clicks of a link.
+    /// Waits until the store has counted `expected` clicks for a link.
     #[track_caller]
     pub(crate) fn wait_for_clicks(&self, key: &str, expected: u64) -> impl Future<Output = ()> {
         let key = super::key(key);
@@ -157,7 +159,7 @@ impl TestApp {
     }
 }
 
-/// Asserts that `response` is an error in the common envelope, and returns its sentence.
+/// Asserts that `response` is an error in the common envelope and returns its message.
 #[track_caller]
 pub(crate) fn assert_error(response: Response, status: u16, code: &str) -> impl Future<Output = String> {
     assert_eq!(response.status(), status);

@@ -22,14 +22,16 @@ use urlshort::{
     },
 };
 
-/// A store that misbehaves on demand: for the key `panic` and those that begin with `hang`, and in all it does while it is told to. It tells
-/// of changes by hand only, whatever is behind it.
+/// A store that fails on demand.
+///
+/// A lookup of `panic` panics, and a lookup of a key that starts with `hang` never returns. A [`Mood`] affects every
+/// call. The change feed has only what [`FaultyStore::report_change`] sends, not the changes of the inner store.
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
     reads: AtomicUsize,
     changes: watch::Sender<Option<Changed>>,
-    holds_answers: watch::Sender<bool>,
+    holds_lookups: watch::Sender<bool>,
     held: AtomicUsize,
     change_delay: Mutex<Duration>,
 }
@@ -40,7 +42,7 @@ pub(crate) enum Mood {
     Fine,
     /// Every call fails.
     Broken,
-    /// Every call waits until it is fine again.
+    /// Every call waits until the mood changes.
     Frozen,
 }
 
@@ -57,7 +59,7 @@ impl FaultyStore {
             mood: watch::Sender::new(Mood::Fine),
             reads: AtomicUsize::new(0),
             changes: watch::Sender::new(None),
-            holds_answers: watch::Sender::new(false),
+            holds_lookups: watch::Sender::new(false),
             held: AtomicUsize::new(0),
             change_delay: Mutex::default(),
         }
@@ -67,28 +69,28 @@ impl FaultyStore {
         self.mood.send_replace(mood);
     }
 
-    /// How many links were looked up.
+    /// Returns the number of lookups.
     pub(crate) fn reads(&self) -> usize {
         self.reads.load(Ordering::SeqCst)
     }
 
-    /// Looks a link up without being noticed.
-    pub(crate) async fn get_unseen(&self, key: &Key) -> Option<Record> {
+    /// Looks up a link without counting the lookup.
+    pub(crate) async fn get_uncounted(&self, key: &Key) -> Option<Record> {
         self.inner.get(key).await.unwrap()
     }
 
-    /// Tells whoever watches of a change.
-    pub(crate) fn tell(&self, changed: Changed) {
+    /// Sends a change to the watchers.
+    pub(crate) fn report_change(&self, changed: Changed) {
         self.changes.send_replace(Some(changed));
     }
 
-    /// Lets look-ups read what is there, but keep it to themselves until this is taken back.
-    pub(crate) fn hold_answers(&self, hold: bool) {
-        self.holds_answers.send_replace(hold);
+    /// Lets lookups read the link, but holds their results back while `hold` is set.
+    pub(crate) fn hold_lookups(&self, hold: bool) {
+        self.holds_lookups.send_replace(hold);
     }
 
-    /// Lets each change be made at once, but answered only so much later.
-    pub(crate) fn answer_changes_after(&self, delay: Duration) {
+    /// Applies each change immediately, but delays its result.
+    pub(crate) fn set_change_delay(&self, delay: Duration) {
         *self.change_delay.lock().unwrap() = delay;
     }
 
@@ -99,8 +101,8 @@ impl FaultyStore {
         }
     }
 
-    /// How many answers were held back.
-    pub(crate) fn held(&self) -> usize {
+    /// Returns the number of lookups that were held back.
+    pub(crate) fn held_lookups(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
 
@@ -128,15 +130,15 @@ impl Store for FaultyStore {
         self.reads.fetch_add(1, Ordering::SeqCst);
         self.gate().await?;
         match key.as_str() {
-            "panic" => panic!("as the test wished"),
+            "panic" => panic!("requested by the test"),
             text if text.starts_with("hang") => std::future::pending().await,
             _ => {
-                let answer = self.inner.get(key).await;
-                if *self.holds_answers.borrow() {
+                let found = self.inner.get(key).await;
+                if *self.holds_lookups.borrow() {
                     self.held.fetch_add(1, Ordering::SeqCst);
-                    self.holds_answers.subscribe().wait_for(|hold| !hold).await.unwrap();
+                    self.holds_lookups.subscribe().wait_for(|hold| !hold).await.unwrap();
                 }
-                answer
+                found
             }
         }
     }
@@ -232,7 +234,7 @@ impl Store for FaultyStore {
                 changed(change);
             }
         }
-        StoreError::unavailable("nothing more is told")
+        StoreError::unavailable("the change feed has ended")
     }
 
     async fn close(&self) {}

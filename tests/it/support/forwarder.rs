@@ -10,8 +10,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// An address in front of a server, as a load balancer or a DNS name is: it can move to another server, go silent, or
-/// lose its connections. It needs a runtime with several threads.
+/// A TCP proxy in front of a server, in the role of a load balancer or a DNS name.
+///
+/// It can move to another server, go silent, or drop its connections. It needs a multi-threaded runtime.
 pub(crate) struct Forwarder {
     pub(crate) port: u16,
     state: Arc<watch::Sender<State>>,
@@ -23,43 +24,44 @@ struct State {
     target: SocketAddr,
     /// Connections of an earlier epoch are closed.
     epoch: u64,
-    /// Connections of an earlier generation forward nothing any more, and stay open.
+    /// Connections up to this number stay open, but forward nothing.
     silenced: u64,
-    /// Connections made so far.
-    made: u64,
-    /// Answers of the server are kept back, while requests still reach it.
-    holds_answers: bool,
+    /// Connections accepted so far.
+    accepted: u64,
+    /// Responses are held back, while requests still reach the server.
+    holds_responses: bool,
 }
 
 impl Forwarder {
-    /// Forwards to a port of the loopback address.
+    /// Starts forwarding to a port of the loopback address.
     pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let state = State { target: address(port), epoch: 0, silenced: 0, made: 0, holds_answers: false };
+        let state =
+            State { target: address(port), epoch: 0, silenced: 0, accepted: 0, holds_responses: false };
         let state = Arc::new(watch::Sender::new(state));
         let accepting = tokio::spawn(accept(listener, state.clone()));
         Self { port: own, state, accepting }
     }
 
-    /// Puts this address in the place of a server's in a URL.
+    /// Replaces a server's port in `url` by that of the forwarder.
     pub(crate) fn replace_in(&self, url: &str, port: u16) -> String {
         url.replace(&format!(":{port}"), &format!(":{}", self.port))
     }
 
-    /// New connections lead to another port. Those that are open stay where they are.
+    /// Routes new connections to another port; open ones stay where they are.
     pub(crate) fn move_to(&self, port: u16) {
         self.state.send_modify(|state| state.target = address(port));
     }
 
-    /// Connections that are open forward nothing any more, without being closed. New ones work.
+    /// Stops forwarding on open connections without closing them; new ones work.
     pub(crate) fn silence(&self) {
-        self.state.send_modify(|state| state.silenced = state.made);
+        self.state.send_modify(|state| state.silenced = state.accepted);
     }
 
-    /// Keeps the server's answers back, or lets them through again.
-    pub(crate) fn hold_answers(&self, hold: bool) {
-        self.state.send_modify(|state| state.holds_answers = hold);
+    /// Holds the server's responses back, or lets them through again.
+    pub(crate) fn hold_responses(&self, hold: bool) {
+        self.state.send_modify(|state| state.holds_responses = hold);
     }
 
     /// Closes every connection.
@@ -81,8 +83,8 @@ fn address(port: u16) -> SocketAddr {
 
 async fn accept(listener: TcpListener, state: Arc<watch::Sender<State>>) {
     while let Ok((client, _)) = listener.accept().await {
-        state.send_modify(|state| state.made += 1);
-        let connection = Connection { number: state.borrow().made, state: state.subscribe() };
+        state.send_modify(|state| state.accepted += 1);
+        let connection = Connection { number: state.borrow().accepted, state: state.subscribe() };
         tokio::spawn(connection.run(client));
     }
 }
@@ -99,11 +101,11 @@ impl Connection {
         let Ok(server) = TcpStream::connect(target).await else { return };
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         let requests = self.clone().copy(from_client, to_server, false);
-        let answers = self.clone().copy(from_server, to_client, true);
+        let responses = self.clone().copy(from_server, to_client, true);
         tokio::select! {
-            // Each end is told when the other one closes.
+            // When one end closes, dropping both streams closes the other.
             _ = requests => {}
-            _ = answers => {}
+            _ = responses => {}
             _ = self.state.wait_for(|state| state.epoch != epoch) => {}
         }
     }
@@ -112,12 +114,12 @@ impl Connection {
         mut self,
         mut from: OwnedReadHalf,
         mut to: OwnedWriteHalf,
-        answers: bool,
+        is_response: bool,
     ) -> io::Result<()> {
         let mut buffer = vec![0; 1 << 16];
         loop {
             let number = self.number;
-            let passes = |state: &State| number > state.silenced && !(answers && state.holds_answers);
+            let passes = |state: &State| number > state.silenced && !(is_response && state.holds_responses);
             let read = from.read(&mut buffer).await?;
             if self.state.wait_for(passes).await.is_err() || read == 0 {
                 return Ok(());

@@ -6,7 +6,7 @@ use std::sync::{
 use super::{PATIENCE, eventually};
 use reqwest::Client;
 
-/// Clients that follow a link until they are told to stop.
+/// Clients that follow a link until `stop` is set.
 #[derive(Clone, Default)]
 pub(crate) struct Load {
     pub(crate) answered: Arc<AtomicUsize>,
@@ -26,12 +26,12 @@ impl Load {
         }
     }
 
-    /// Waits for so many further answers.
-    pub(crate) async fn go_on(&self, answers: usize) {
-        let enough = self.answered.load(Ordering::Relaxed) + answers;
+    /// Waits for `count` more redirects.
+    pub(crate) async fn wait_for_more(&self, count: usize) {
+        let enough = self.answered.load(Ordering::Relaxed) + count;
         eventually(PATIENCE, async || {
             let answered = self.answered.load(Ordering::Relaxed);
-            let state = || format!("{answered} of {enough} answers; {:?}", self.failed.lock().unwrap());
+            let state = || format!("{answered} of {enough} redirects; {:?}", self.failed.lock().unwrap());
             if answered < enough { Err(state()) } else { Ok(()) }
         })
         .await;

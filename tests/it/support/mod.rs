@@ -1,4 +1,4 @@
-//! What the tests share: the service in this process, the real program, and a store that fails on demand.
+//! Shared test support: the service in this process, the real program, servers, and a store that fails on demand.
 
 mod app;
 mod faulty;
@@ -20,12 +20,13 @@ use std::{
 };
 
 use bytesize::ByteSize;
+use reqwest::{Client, redirect::Policy};
 use urlshort::{
-    config::CacheOptions,
+    config::{CacheOptions, StoreOptions},
     link::{Key, Link, Target, options::Options},
     links::Links,
     observability::metrics::Metrics,
-    store::Store,
+    store::{self, Store},
 };
 
 pub(crate) use self::{
@@ -35,26 +36,39 @@ pub(crate) use self::{
     load::Load,
     pgbouncer::PgBouncer,
     postgres::Postgres,
-    process::{PATIENCE, Process},
+    process::{PATIENCE, Process, memory},
     prometheus::{Alertmanager, Prometheus, monitoring},
     redis::{Redis, RedisCluster},
     reference::documented_messages,
     server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
 
-/// A link that was made long ago.
+/// The `Accept` header of a browser.
+pub(crate) const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// Returns a client that does not follow redirects.
+pub(crate) fn client() -> Client {
+    Client::builder().redirect(Policy::none()).build().unwrap()
+}
+
+/// Opens the store at `url`.
+pub(crate) async fn open(url: &str) -> Arc<dyn Store> {
+    store::open(&StoreOptions::new(url.parse().unwrap())).await.unwrap()
+}
+
+/// Returns a link created in January 2026.
 #[track_caller]
 pub(crate) fn link(key: &str, target: &str) -> Link {
     Link::new(self::key(key), self::target(target), "2026-01-02T03:04:05.678Z".parse().unwrap())
 }
 
-/// The same link with these options.
+/// Returns `link` with these options.
 pub(crate) fn with(options: Options, mut link: Link) -> Link {
     link.doc.options = options;
     link
 }
 
-/// The links of a store without a cache.
+/// Returns the links of a store, without a cache.
 pub(crate) fn uncached(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Links {
     let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
     Links::new(store, Duration::from_secs(10), cache, metrics)
@@ -70,12 +84,12 @@ pub(crate) fn target(text: &str) -> Target {
     text.parse().unwrap()
 }
 
-/// The store URL of a file in `directory`.
+/// Returns the URL of an SQLite store in `directory`.
 pub(crate) fn sqlite_in(directory: &Path) -> String {
     format!("sqlite:{}", directory.join("links.db").display())
 }
 
-/// Raises the soft limit of open files of this process, and so of what it starts.
+/// Raises the open-file limit of this process and of the processes it starts.
 pub(crate) fn raise_open_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -83,23 +97,23 @@ pub(crate) fn raise_open_file_limit() {
     setrlimit(Resource::Nofile, limit).unwrap();
 }
 
-/// How long to wait before a question is asked again.
+/// The interval between two attempts.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Asks until the answer is `Ok`, and panics with the last error after `limit`.
+/// Repeats `attempt` until it returns `Ok`; panics with the last error after `limit`.
 ///
-/// It goes by the clock of the runtime, so a paused clock ends the wait as well.
+/// It uses the clock of the runtime, so `limit` also holds with a paused clock.
 #[track_caller]
 pub(crate) fn eventually<T, E: std::fmt::Debug>(
     limit: Duration,
-    mut ask: impl AsyncFnMut() -> Result<T, E>,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
         let start = tokio::time::Instant::now();
         loop {
-            match ask().await {
-                Ok(answer) => return answer,
+            match attempt().await {
+                Ok(value) => return value,
                 Err(last) => {
                     assert!(start.elapsed() < limit, "{caller}: not within {limit:?}; last: {last:?}")
                 }
@@ -113,12 +127,12 @@ pub(crate) fn eventually<T, E: std::fmt::Debug>(
 #[track_caller]
 pub(crate) fn eventually_blocking<T, E: std::fmt::Debug>(
     limit: Duration,
-    mut ask: impl FnMut() -> Result<T, E>,
+    mut attempt: impl FnMut() -> Result<T, E>,
 ) -> T {
     let start = Instant::now();
     loop {
-        match ask() {
-            Ok(answer) => return answer,
+        match attempt() {
+            Ok(value) => return value,
             Err(last) => assert!(start.elapsed() < limit, "not within {limit:?}; last: {last:?}"),
         }
         std::thread::sleep(POLL);

@@ -15,7 +15,7 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts it with `session`, `transaction` or `statement` as its pool mode.
+    /// Starts PgBouncer with the pool mode `session`, `transaction` or `statement`.
     pub(crate) fn start(server: &Postgres, pool_mode: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (users, config) = (directory.path().join("users.txt"), directory.path().join("pgbouncer.ini"));
@@ -36,7 +36,7 @@ impl PgBouncer {
         Self { port, _directory: directory, _server: server }
     }
 
-    /// The store URL by way of it.
+    /// Returns the store URL that goes through the pooler.
     pub(crate) fn url(&self) -> String {
         format!(
             "postgres://postgres:{}@127.0.0.1:{}/postgres",

@@ -12,8 +12,9 @@ use super::{
     server::{RemoteServer, Server, drop_privileges, give_away, on_free_ports, run},
 };
 
-/// A PostgreSQL server of the test's own, which asks for a password. It trusts the operating system to keep what it
-/// has written (`fsync=off`): the tests end processes, not machines.
+/// A PostgreSQL server that requires a password.
+///
+/// It runs with `fsync=off`, because the tests kill processes, not machines.
 pub(crate) struct Postgres {
     directory: TempDir,
     pub(crate) port: u16,
@@ -28,7 +29,9 @@ impl Postgres {
         Self::start_with(|_| Vec::new())
     }
 
-    /// Starts it with further settings, which may be about files that `prepare` puts into its data directory.
+    /// Starts a server with the additional settings that `prepare` returns.
+    ///
+    /// The settings can refer to files that `prepare` writes into the data directory.
     pub(crate) fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
@@ -37,7 +40,7 @@ impl Postgres {
         Self::start_in(directory, extra, "ready to accept connections")
     }
 
-    /// Starts it on the data in a directory, and waits until it prints `ready`.
+    /// Starts a server on existing data and waits until it prints `ready`.
     fn start_in(directory: TempDir, extra: Vec<String>, ready: &str) -> Self {
         let data = directory.path().join("data");
         give_away(directory.path());
@@ -61,25 +64,25 @@ impl Postgres {
         Self::start_in(directory, settings, "ready to accept read-only connections")
     }
 
-    /// Makes a standby the primary, and waits until it is.
+    /// Promotes a standby to primary and waits until that is done.
     pub(crate) fn promote(&self) {
         let mut promote = Command::new(bin("pg_ctl"));
         drop_privileges(&mut promote);
         run(promote.current_dir(self.data()).args(["promote", "-w", "-D"]).arg(self.data()));
     }
 
-    /// Starts it again after it was killed, as a standby that follows nobody.
+    /// Restarts a killed server as a standby that follows no primary.
     pub(crate) fn restart_as_standby(&mut self) {
         fs::write(self.data().join("standby.signal"), "").unwrap();
         self.restart_until("ready to accept read-only connections");
     }
 
     fn restart_until(&mut self, ready: &str) {
-        // The next server can't tell an old lock from that of a process which has the same number by now.
+        // A stale lock file prevents the start if another process now has the same pid.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
         self.server = eventually_blocking(PATIENCE, || {
             Server::start(command(&self.data(), self.port, &self.extra), ready).inspect_err(|printed| {
-                // Otherwise a killed process of the server before has not ended yet.
+                // The only expected error: a killed process has not released its shared memory yet.
                 assert!(printed.contains("shared memory block"), "{printed}");
             })
         });
@@ -89,7 +92,6 @@ impl Postgres {
         self.directory.path().join("data")
     }
 
-    /// The store URL.
     pub(crate) fn url(&self) -> String {
         self.url_with("postgres", Self::PASSWORD)
     }
@@ -119,7 +121,7 @@ impl RemoteServer for Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // An immediate shutdown gives back the shared memory that a kill would leave behind.
+        // An immediate shutdown releases the shared memory that a kill would leave behind.
         if self.server.is_running() {
             self.server.end(Signal::QUIT);
         }
@@ -137,7 +139,9 @@ fn command(data: &Path, port: u16, extra: &[String]) -> Command {
     command
 }
 
-/// An empty cluster, made once and copied for each server: making one takes longer than most tests.
+/// Returns an empty cluster to copy for each server.
+///
+/// It is created once, because `initdb` takes longer than most tests.
 fn template() -> PathBuf {
     let version = run(Command::new(bin("postgres")).arg("--version"));
     let template =
@@ -151,7 +155,7 @@ fn template() -> PathBuf {
         drop_privileges(&mut initdb);
         initdb.current_dir(directory.path()).arg("-D").arg(&data).arg("--pwfile").arg(&password);
         run(initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]));
-        // Of two tests that make it at the same time, one finds it there.
+        // If two tests create it at the same time, the second rename fails, which does no harm.
         let copy = template.with_extension(std::process::id().to_string());
         run(Command::new("cp").arg("-r").arg(&data).arg(&copy));
         let _ = fs::rename(&copy, &template);
@@ -160,7 +164,9 @@ fn template() -> PathBuf {
     template
 }
 
-/// Where Debian keeps the programs of the newest PostgreSQL; elsewhere they are on the path.
+/// Returns the path of a PostgreSQL program.
+///
+/// Debian has a directory for each version, of which the newest is used; elsewhere the programs are on the path.
 fn bin(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(program)).filter(|path| path.exists());

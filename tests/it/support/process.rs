@@ -1,4 +1,5 @@
 use std::{
+    fs,
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -16,49 +17,49 @@ use serde_json::Value;
 
 use super::{eventually_blocking, reference::undocumented};
 
-/// Longer than anything that a test waits for takes on a busy machine.
+/// The deadline for everything that tests wait for, generous enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The real program, on a free port of the loopback address. Killed when the test ends.
+/// The real program on a free loopback port, killed when dropped.
 ///
-/// The test fails if the program has written a log line that the reference does not describe.
+/// The test fails if the program writes a log line that `infra/monitoring/REFERENCE.md` does not describe.
 pub(crate) struct Process {
     child: Child,
     log: Receiver<String>,
     is_reading: Arc<AtomicBool>,
     undocumented: Arc<Mutex<Option<String>>>,
-    is_described: bool,
-    /// What it said before it was ready.
-    pub(crate) first_words: Vec<Value>,
-    /// Where it listens, as `127.0.0.1:PORT`.
+    has_documented_log: bool,
+    /// Log lines from before it was ready.
+    pub(crate) startup_log: Vec<Value>,
+    /// The address of the main listener, as `127.0.0.1:PORT`.
     pub(crate) address: String,
-    /// Where its second listener is, if it has one.
+    /// The address of the metrics listener, if there is one.
     pub(crate) metrics_address: Option<String>,
 }
 
 impl Process {
-    /// Starts it with these variables, and nothing else from this process's environment that it would read.
+    /// Starts the program with these variables and none of this process's own.
     pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
         Self::spawn(&mut Self::command(variables))
     }
 
-    /// The command that would start it.
+    /// Returns the command that starts the program.
     pub(crate) fn command(variables: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_urlshort"));
         configure(&mut command, variables);
         command
     }
 
-    /// Starts another version of the program with these variables. The reference does not describe its log.
+    /// Starts another version of the program, without checking its log against the reference.
     pub(crate) fn start_other(program: &Path, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(program);
         configure(&mut command, variables);
         let mut process = Self::spawn(&mut command);
-        process.is_described = false;
+        process.has_documented_log = false;
         process
     }
 
-    /// Starts it by way of a shell that first runs `prelude`.
+    /// Starts the program from a shell that first runs `prelude`.
     pub(crate) fn start_after(prelude: &str, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{prelude}; exec \"$0\"")).arg(env!("CARGO_BIN_EXE_urlshort"));
@@ -77,8 +78,8 @@ impl Process {
             log,
             is_reading: is_reading.clone(),
             undocumented: first_undocumented.clone(),
-            is_described: true,
-            first_words: Vec::new(),
+            has_documented_log: true,
+            startup_log: Vec::new(),
             address: String::new(),
             metrics_address: None,
         };
@@ -97,39 +98,40 @@ impl Process {
             }
         });
         let listening = loop {
-            let line = process.next_log_line().expect("the program says where it listens");
+            let line = process.next_log_line().expect("the program logs its address");
             if line["msg"] == "listening" {
                 break line;
             }
-            process.first_words.push(line);
+            process.startup_log.push(line);
         };
         process.address = listening["address"].as_str().unwrap().to_owned();
         process.metrics_address = listening["metrics_address"].as_str().map(Into::into);
         process
     }
 
-    /// Reads the log up to the next line with this message, and returns that.
+    /// Reads the log up to the next line with this message and returns that line.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, message: &str) -> Value {
         loop {
-            let line = self.next_log_line().unwrap_or_else(|| panic!("no log line says {message:?}"));
+            let line =
+                self.next_log_line().unwrap_or_else(|| panic!("no log line with the message {message:?}"));
             if line["msg"] == message {
                 return line;
             }
         }
     }
 
-    /// The next line of the log; `None` once it has ended.
+    /// Returns the next line of the log, or `None` at its end.
     #[track_caller]
     pub(crate) fn next_log_line(&self) -> Option<Value> {
         match self.log.recv_timeout(PATIENCE) {
             Ok(line) => Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))),
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no log line came"),
+            Err(RecvTimeoutError::Timeout) => panic!("no log line within {PATIENCE:?}"),
         }
     }
 
-    /// From now on its log piles up.
+    /// Stops reading the log, so that the pipe fills up.
     pub(crate) fn stop_reading(&self) {
         self.is_reading.store(false, Ordering::Relaxed);
     }
@@ -146,19 +148,19 @@ impl Process {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Kills it without a warning.
+    /// Kills the process (SIGKILL).
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for the process to exit.
     #[track_caller]
     pub(crate) fn wait(mut self) -> ExitStatus {
-        eventually_blocking(PATIENCE, || self.child.try_wait().unwrap().ok_or("it goes on"))
+        eventually_blocking(PATIENCE, || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
-    /// Asks it to end and waits until it has.
+    /// Sends SIGTERM and waits for the process to exit.
     pub(crate) fn terminate(self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
@@ -167,13 +169,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Already gone where the test itself has ended it.
+        // The test may have ended the process already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The rest of the log, unless the test has left it unread.
+        // Check the rest of the log too, unless the test has stopped reading it.
         while self.is_reading.load(Ordering::Relaxed) && self.log.recv_timeout(PATIENCE).is_ok() {}
         if let Some(fault) = self.undocumented.lock().unwrap().take()
-            && self.is_described
+            && self.has_documented_log
             && !thread::panicking()
         {
             panic!("not in infra/monitoring/REFERENCE.md: {fault}");
@@ -188,4 +190,11 @@ fn configure(command: &mut Command, variables: &[(&str, &str)]) {
     command.envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("STORE_URL", "memory:"), ("RATE_LIMIT", "0")]);
     command.envs([("DRAIN_DELAY", "0s")]);
     command.envs(variables.iter().copied());
+}
+
+/// Returns a size in the status of a process, such as `VmHWM`, in bytes.
+pub(crate) fn memory(pid: Pid, field: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
+    size.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }

@@ -1,4 +1,4 @@
-//! Prometheus and Alertmanager with the repository's own rules and routes, in a hurry.
+//! Prometheus and Alertmanager with this repository's rules and routes, sped up.
 
 use std::{
     fs,
@@ -13,13 +13,13 @@ use tempfile::TempDir;
 
 use super::server::{Server, give_away, on_free_ports};
 
-/// How much faster time passes for rules and routes: an hour in 20 seconds.
-const HURRY: u64 = 180;
+/// The factor by which durations in rules and routes are divided: an hour becomes 20 seconds.
+const SPEEDUP: u64 = 180;
 
-/// Rules are evaluated no more often than this, however much in a hurry.
+/// The shortest interval between evaluations of rules, in milliseconds.
 const MIN_INTERVAL: u64 = 250;
 
-/// How often instances are scraped.
+/// The interval between scrapes of an instance.
 const SCRAPE_INTERVAL: &str = "250ms";
 
 /// A Prometheus server that scrapes the instances at these addresses as the job `urlshort`.
@@ -31,14 +31,14 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Takes the rules as they are.
+    /// Starts a server with the rules as they are.
     pub(crate) fn start() -> Self {
         Self::start_with(&[], None, |rules| rules)
     }
 
-    /// Shortens every duration in the rules, and tells `alertmanager`.
-    pub(crate) fn start_in_a_hurry(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
-        Self::start_with(instances, alertmanager, |rules| hurry(&rules))
+    /// Starts a server with shortened durations, which sends its alerts to `alertmanager`.
+    pub(crate) fn start_sped_up(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
+        Self::start_with(instances, alertmanager, |rules| speed_up(&rules))
     }
 
     fn start_with(
@@ -79,22 +79,22 @@ impl Prometheus {
         }
     }
 
-    /// What the HTTP API says at this path.
+    /// Returns the data that the HTTP API has at this path.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query).unwrap();
-        let answer: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
-        assert_eq!(answer["status"], "success", "{query:?}: {answer}");
-        answer["data"].clone()
+        let body: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
+        assert_eq!(body["status"], "success", "{query:?}: {body}");
+        body["data"].clone()
     }
 
-    /// The values of an expression, now.
+    /// Returns the current values of an expression.
     pub(crate) async fn query(&self, expression: &str) -> Vec<f64> {
         let data = self.get("/api/v1/query", &[("query", expression)]).await;
         let series = data["result"].as_array().unwrap().iter();
         series.map(|series| series["value"][1].as_str().unwrap().parse().unwrap()).collect()
     }
 
-    /// Waits until an expression has, or has no, result.
+    /// Waits until an expression has a result, or has none.
     pub(crate) async fn wait_until(&self, expression: &str, has_result: bool) {
         let waiting = async {
             while self.query(expression).await.is_empty() == has_result {
@@ -107,13 +107,13 @@ impl Prometheus {
         }
     }
 
-    /// Waits until an alert fires, or fires no more.
+    /// Waits until an alert fires, or stops firing.
     pub(crate) async fn wait_for_alert(&self, name: &str, fires: bool) {
         let expression = format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}}");
         self.wait_until(&expression, fires).await;
     }
 
-    /// Every rule, as Prometheus has understood it.
+    /// Returns every rule as Prometheus has parsed it.
     pub(crate) async fn rules(&self) -> Vec<Value> {
         let data = self.get("/api/v1/rules", &[]).await;
         let groups = data["groups"].as_array().unwrap();
@@ -121,10 +121,10 @@ impl Prometheus {
     }
 }
 
-/// How often a condition that another process brings about is looked at.
+/// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(100);
 
-/// An Alertmanager whose notifications go to `receiver`, at `/page` or `/ticket`.
+/// An Alertmanager that sends notifications to `/page` and `/ticket` of a receiver.
 pub(crate) struct Alertmanager {
     address: String,
     client: Client,
@@ -133,9 +133,9 @@ pub(crate) struct Alertmanager {
 }
 
 impl Alertmanager {
-    pub(crate) fn start_in_a_hurry(receiver: &str) -> Self {
+    pub(crate) fn start_sped_up(receiver: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = hurry(&fs::read_to_string(monitoring().join("alertmanager.yml")).unwrap());
+        let config = speed_up(&fs::read_to_string(monitoring().join("alertmanager.yml")).unwrap());
         let config = config.replace("notifications:8080", receiver);
         fs::write(directory.path().join("alertmanager.yml"), config).unwrap();
         give_away(directory.path());
@@ -153,14 +153,14 @@ impl Alertmanager {
         Self { address, client: Client::new(), _server: server, _directory: directory }
     }
 
-    /// Raises alerts as Prometheus does, each by its labels.
+    /// Raises alerts with these labels, as Prometheus does.
     pub(crate) async fn raise(&self, alerts: &[Value]) {
         let alerts: Vec<_> = alerts.iter().map(|labels| serde_json::json!({ "labels": labels })).collect();
         let url = format!("http://{}/api/v2/alerts", self.address);
         self.client.post(url).json(&alerts).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Names of the alerts that are silent because of others.
+    /// Returns the names of the alerts that others inhibit.
     pub(crate) async fn inhibited(&self) -> Vec<String> {
         let url = format!("http://{}/api/v2/alerts", self.address);
         let alerts: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
@@ -170,12 +170,12 @@ impl Alertmanager {
     }
 }
 
-/// Where the rules, routes and dashboards are.
+/// Returns the directory of rules, routes and dashboards.
 pub(crate) fn monitoring() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/monitoring")
 }
 
-/// Starts a server on a port that stays free until the server has it; another test may be faster.
+/// Starts a server on a free port and returns its address.
 fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, String) {
     on_free_ports("address already in use", |[port]| {
         let address = format!("127.0.0.1:{port}");
@@ -183,8 +183,10 @@ fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, Stri
     })
 }
 
-/// Divides every duration of a file of rules or routes: ranges in brackets, and the values of such keys.
-fn hurry(text: &str) -> String {
+/// Shortens every duration in a file of rules or routes.
+///
+/// Durations are ranges in brackets and the values of `KEYS`.
+fn speed_up(text: &str) -> String {
     const KEYS: [&str; 5] = ["for: ", "interval: ", "group_wait: ", "group_interval: ", "repeat_interval: "];
     let mut lines = String::new();
     for line in text.lines() {
@@ -194,9 +196,9 @@ fn hurry(text: &str) -> String {
             Some((key, duration)) => {
                 let indent = &line[..line.len() - trimmed.len()];
                 let least = if key == "interval: " { MIN_INTERVAL } else { 1 };
-                format!("{indent}{key}{}ms", (duration / HURRY).max(least))
+                format!("{indent}{key}{}ms", (duration / SPEEDUP).max(least))
             }
-            None => hurry_ranges(line),
+            None => speed_up_ranges(line),
         };
         lines += &line;
         lines.push('\n');
@@ -204,13 +206,13 @@ fn hurry(text: &str) -> String {
     lines
 }
 
-fn hurry_ranges(line: &str) -> String {
+fn speed_up_ranges(line: &str) -> String {
     let mut parts = line.split('[');
     let mut changed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let range = part.split_once(']').and_then(|(range, rest)| Some((milliseconds(range)?, rest)));
         match range {
-            Some((range, rest)) => changed += &format!("[{}ms]{rest}", range / HURRY),
+            Some((range, rest)) => changed += &format!("[{}ms]{rest}", range / SPEEDUP),
             None => changed += &format!("[{part}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Clients that speak to the service byte by byte.
+//! Clients that write raw bytes to the service.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -7,14 +7,14 @@ use std::{
 
 use super::{PATIENCE, eventually_blocking};
 
-/// A connection whose reads end in time.
+/// Connects, with a read timeout.
 pub(crate) fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
-/// A connection from another loopback address than the usual 127.0.0.1.
+/// Connects from a loopback address other than 127.0.0.1.
 pub(crate) fn connect_from(client: Ipv4Addr, address: &str) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stream = runtime.block_on(async {
@@ -30,7 +30,7 @@ pub(crate) fn connect_from(client: Ipv4Addr, address: &str) -> TcpStream {
 /// Sends `request` and reads until the server closes the connection or resets it.
 pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     let mut stream = connect(address);
-    // The server may answer and close before it has read everything.
+    // The server may respond and close before it has read everything.
     let _ = stream.write_all(request);
     read_to_close(&mut stream)
 }
@@ -38,20 +38,20 @@ pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
 /// Reads until the server closes the connection or resets it.
 #[track_caller]
 pub(crate) fn read_to_close(stream: &mut TcpStream) -> String {
-    let mut answer = Vec::new();
-    match stream.read_to_end(&mut answer) {
+    let mut response = Vec::new();
+    match stream.read_to_end(&mut response) {
         Ok(_) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
     }
-    String::from_utf8_lossy(&answer).into_owned()
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// Sends a GET and returns its whole answer; the connection ends with it.
+/// Sends a GET on a new connection and returns the whole response.
 pub(crate) fn get(address: &str, path: &str) -> String {
     exchange(address, format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
 }
 
-/// Sends a body of this type and returns the whole answer; the connection ends with it.
+/// Sends a POST on a new connection and returns the whole response.
 pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) -> String {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
@@ -61,11 +61,11 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
     exchange(address, (head + body).as_bytes())
 }
 
-/// Asks again until `is_done` accepts an answer, and fails with the last one when that takes too long.
+/// Repeats a request until `is_done` accepts the response; panics with the last one after [`PATIENCE`].
 #[track_caller]
-pub(crate) fn repeat_until(mut ask: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
+pub(crate) fn repeat_until(mut request: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
     eventually_blocking(PATIENCE, || {
-        let answer = ask();
-        if is_done(&answer) { Ok(answer) } else { Err(answer) }
+        let response = request();
+        if is_done(&response) { Ok(response) } else { Err(response) }
     })
 }

@@ -11,7 +11,7 @@ use super::{
     server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
 
-/// A Redis server of the test's own. It writes nothing to disk, unless it is told to.
+/// A Redis server, which writes nothing to disk by default.
 pub(crate) struct Redis {
     directory: TempDir,
     pub(crate) port: u16,
@@ -24,12 +24,12 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    /// Starts it with further arguments, in which `PORT` stands for its port.
+    /// Starts a server with additional arguments, in which `PORT` stands for its port.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
         Self::start_with_files(|_| (), extra)
     }
 
-    /// Starts it with arguments that are about files which `prepare` puts into its directory.
+    /// Starts a server with arguments that refer to files written by `prepare`.
     pub(crate) fn start_with_files(prepare: impl FnOnce(&Path), extra: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         prepare(directory.path());
@@ -41,17 +41,15 @@ impl Redis {
         Self { directory, port, extra, server }
     }
 
-    /// The store URL.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// The directory of its data.
     pub(crate) fn directory(&self) -> PathBuf {
         self.directory.path().to_owned()
     }
 
-    /// Starts it again after it was killed, with other arguments.
+    /// Restarts a killed server with other arguments.
     pub(crate) fn restart_with(&mut self, extra: &[&str]) {
         self.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         self.restart();
@@ -61,7 +59,7 @@ impl Redis {
         self.cli(&["INFO", "replication"]).contains("role:master")
     }
 
-    /// Waits until what a command prints is accepted by `is_expected`.
+    /// Waits until `is_expected` accepts the output of a command.
     #[track_caller]
     fn wait_for(&self, arguments: &[&str], is_expected: impl Fn(&str) -> bool) {
         eventually_blocking(PATIENCE, || {
@@ -70,7 +68,7 @@ impl Redis {
         });
     }
 
-    /// Runs a command on it.
+    /// Runs a command with `redis-cli`.
     pub(crate) fn cli(&self, arguments: &[&str]) -> String {
         cli(self.port, arguments)
     }
@@ -108,15 +106,14 @@ fn cli(port: u16, arguments: &[&str]) -> String {
     run(Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments))
 }
 
-/// Three masters with a replica each.
+/// A cluster of three masters with a replica each.
 pub(crate) struct RedisCluster {
     nodes: Vec<Redis>,
 }
 
 impl RedisCluster {
     pub(crate) fn start() -> Self {
-        // A node's bus is 10,000 above its port, so that has to be within what a port can be: its own option tells
-        // it a free one.
+        // The default port of a node's bus, its own port plus 10,000, may exceed 65,535.
         let nodes: Vec<_> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
@@ -134,29 +131,29 @@ impl RedisCluster {
         let create = ["--cluster", "create"].into_iter().chain(addresses.iter().map(String::as_str));
         run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
         let cluster = Self { nodes };
-        cluster.wait_until_whole();
-        // Each replica has caught up before a test relies on it.
+        cluster.wait_until_healthy();
+        // Tests rely on replicas that have caught up.
         for node in &cluster.nodes {
             node.wait_for(&["INFO", "replication"], |info| !info.contains("master_link_status:down"));
         }
         cluster
     }
 
-    /// The store URL, which names half of the nodes.
+    /// Returns the store URL, which lists half of the nodes.
     pub(crate) fn url(&self) -> String {
         let hosts: Vec<_> =
             self.nodes.iter().step_by(2).map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis://{}", hosts.join(","))
     }
 
-    /// Removes everything that is kept in it.
+    /// Deletes all data.
     pub(crate) fn empty(&self) {
         for master in self.masters() {
             master.cli(&["FLUSHALL"]);
         }
     }
 
-    /// Kills a node that takes writes, and waits until the others have seen that.
+    /// Kills a master and waits until the other nodes have noticed.
     pub(crate) fn kill_a_master(&mut self) {
         let index = self.nodes.iter().position(Redis::is_master).unwrap();
         let mut master = self.nodes.remove(index);
@@ -168,7 +165,7 @@ impl RedisCluster {
     }
 
     /// Waits until every slot has a master again.
-    pub(crate) fn wait_until_whole(&self) {
+    pub(crate) fn wait_until_healthy(&self) {
         for node in &self.nodes {
             node.wait_for(&["CLUSTER", "INFO"], |info| info.contains("cluster_state:ok"));
         }

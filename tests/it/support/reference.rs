@@ -33,7 +33,7 @@ pub(crate) fn documented_messages() -> impl Iterator<Item = &'static str> {
     ROWS.keys().copied()
 }
 
-/// Returns how a log line differs from the reference.
+/// Returns how a log line differs from the reference, if it does.
 pub(crate) fn undocumented(line: &Value) -> Option<String> {
     let fields = line.as_object()?;
     if fields.contains_key("source") {
@@ -42,12 +42,12 @@ pub(crate) fn undocumented(line: &Value) -> Option<String> {
     let message = line["msg"].as_str().unwrap_or_default();
     let Some(row) = ROWS.get(message) else { return Some(format!("unknown message: {line}")) };
     if !row.levels.contains(&line["level"].as_str().unwrap_or_default()) {
-        return Some(format!("another level: {line}"));
+        return Some(format!("unexpected level: {line}"));
     }
     let known = |field: &str| ["ts", "level", "msg"].contains(&field) || row.fields.contains(field);
     if let Some(field) = fields.keys().find(|field| !known(field)) {
         return Some(format!("unknown field {field}: {line}"));
     }
     let missing = row.required.iter().find(|field| !fields.contains_key(**field))?;
-    Some(format!("no field {missing}: {line}"))
+    Some(format!("missing field {missing}: {line}"))
 }

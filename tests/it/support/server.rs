@@ -1,4 +1,4 @@
-//! Servers that tests start for themselves: on a free port, in a temporary directory, stopped by their own process id.
+//! Servers that tests start: on a free port, in a temporary directory, stopped by their process id.
 
 use std::{
     fs,
@@ -15,34 +15,36 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::PATIENCE;
 
-/// The user that servers run as where the tests run as root, which some refuse.
+/// The user that servers run as if the tests run as root, which some servers refuse.
 const NOBODY: u32 = 65534;
 
-/// A store's server that can be made to fail.
+/// A store's server that tests can break.
 pub(crate) trait RemoteServer {
-    /// Stops all its processes where they are, until [`RemoteServer::thaw`].
+    /// Pauses all its processes (SIGSTOP) until [`RemoteServer::thaw`].
     fn freeze(&mut self);
 
     fn thaw(&mut self);
 
-    /// Kills all its processes without a warning.
+    /// Kills all its processes (SIGKILL).
     fn kill(&mut self);
 
-    /// Starts it again on the same data and port.
+    /// Restarts it with the same data and port.
     fn restart(&mut self);
 }
 
-/// A server process of the test's own.
+/// A server process, killed when dropped.
 pub(crate) struct Server {
     child: Child,
     output: Receiver<String>,
 }
 
 impl Server {
-    /// Starts `command` and waits until it prints `ready`. What it prints instead is the error.
+    /// Starts `command` and waits until it prints `ready`.
+    ///
+    /// If it exits before that, its output is the error.
     pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self, String> {
         let is_allowed = std::env::var_os("NO_SERVERS").is_none();
-        assert!(is_allowed, "a test without servers starts {command:?}: see tests/run.sh");
+        assert!(is_allowed, "a test that is meant to need no servers starts {command:?}: see tests/run.sh");
         drop_privileges(&mut command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
@@ -52,7 +54,7 @@ impl Server {
             [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
         for pipe in pipes {
             let lines = lines.clone();
-            // Read to the end, so that the server never waits for its reader.
+            // Read to the end, so that the server never blocks on a full pipe.
             thread::spawn(move || {
                 BufReader::new(pipe).lines().map_while(Result::ok).for_each(|line| drop(lines.send(line)))
             });
@@ -65,19 +67,19 @@ impl Server {
                 Ok(line) if line.contains(ready) => return Ok(server),
                 Ok(line) => printed += &format!("{line}\n"),
                 Err(RecvTimeoutError::Disconnected) => return Err(printed),
-                Err(RecvTimeoutError::Timeout) => panic!("{command:?} does not become ready:\n{printed}"),
+                Err(RecvTimeoutError::Timeout) => panic!("{command:?} did not become ready:\n{printed}"),
             }
         }
     }
 
-    /// Sends `signal` to the server and to all processes that it has started.
+    /// Sends `signal` to the server and its child processes.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        // A stopped server starts no process that the list would miss, and a dead one has no list.
+        // Stop the server first: a running one could start more children, and a dead one has no list of them.
         kill_process(pid, Signal::STOP).unwrap();
         let children = format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero());
         for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
-            // One that has ended meanwhile needs no signal any more.
+            // The child may have exited already.
             let _ = kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), signal);
         }
         kill_process(pid, signal).unwrap();
@@ -90,7 +92,7 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Ends it by `signal` and waits for that.
+    /// Sends `signal` and waits for the server to exit.
     pub(crate) fn end(&mut self, signal: Signal) {
         self.signal(signal);
         self.child.wait().unwrap();
@@ -105,21 +107,21 @@ impl Drop for Server {
     }
 }
 
-/// Lets `command` run as nobody in particular.
+/// Runs `command` as an unprivileged user if the tests run as root.
 pub(crate) fn drop_privileges(command: &mut Command) {
     if geteuid().is_root() {
         command.uid(NOBODY).gid(NOBODY);
     }
 }
 
-/// Gives `path` and all below it to whom servers run as.
+/// Gives `path` and everything below it to the user that servers run as.
 pub(crate) fn give_away(path: &Path) {
     if geteuid().is_root() {
         run(Command::new("chown").arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(path));
     }
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command that must succeed and returns its output.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
@@ -127,10 +129,12 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// How often a server is started on other ports because its ports were taken.
+/// Attempts to start a server before its ports count as unavailable.
 const PORT_ATTEMPTS: usize = 100;
 
-/// Starts a server on free ports, and on other ones if it prints `taken`: another test may have been faster.
+/// Starts a server on free ports.
+///
+/// Tries other ports if it prints `taken`, because another test may have been faster.
 #[track_caller]
 pub(crate) fn on_free_ports<const N: usize, T>(
     taken: &str,
@@ -142,10 +146,10 @@ pub(crate) fn on_free_ports<const N: usize, T>(
             Err(printed) => assert!(printed.contains(taken), "{printed}"),
         }
     }
-    panic!("the server finds no free port in {PORT_ATTEMPTS} attempts");
+    panic!("no free ports after {PORT_ATTEMPTS} attempts");
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

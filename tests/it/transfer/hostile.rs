@@ -1,4 +1,4 @@
-//! Files that were made to do harm.
+//! Malicious files.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::{exported, import};
 use crate::support::sqlite_in;
 
-/// A line of the service's own layout with these members besides.
+/// Returns a line of the service's own layout with additional members.
 fn line(key: &str, members: &str) -> String {
     format!("{{\"key\":\"{key}\",\"target\":\"https://example.com\"{members}}}\n")
 }
 
 #[test]
-fn a_timestamp_that_can_not_be_stored_is_refused_in_every_layout() {
+fn a_timestamp_that_cannot_be_stored_is_refused_in_every_layout() {
     const EDGE: &str = "9999-12-30T22:00:00.999Z";
     for file in [
         line("k", &format!(",\"created_at\":\"{EDGE}\"")),
@@ -41,7 +41,7 @@ fn a_timestamp_that_can_not_be_stored_is_refused_in_every_layout() {
 }
 
 #[test]
-fn a_hash_that_would_be_too_costly_to_check_is_refused() {
+fn a_password_hash_that_is_too_costly_to_check_is_refused() {
     let with = |parameters: &str| {
         let hash =
             format!("$argon2id$v=19${parameters}$c29tZSBzYWx0$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
@@ -60,9 +60,9 @@ fn a_hash_that_would_be_too_costly_to_check_is_refused() {
     }
 }
 
-/// A terminal would obey them, and show something else than what is there.
+/// A terminal would interpret them and show something misleading.
 #[test]
-fn control_characters_of_a_file_do_not_reach_the_terminal() {
+fn control_characters_in_a_file_do_not_reach_the_terminal() {
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
     let report = directory.path().join("report");
@@ -85,7 +85,7 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
         format!("key,target,expires_at\nk,https://example.com,{hostile}\n"),
         format!("na{hostile}me,phone\nx,1\n"),
     ] {
-        let (status, _, said) = import(&url, file.as_bytes(), &[]);
-        assert_eq!((status, is_clean(&said), said.contains("u{9b}31m")), (1, true, true), "{said:?}");
+        let (status, _, stderr) = import(&url, file.as_bytes(), &[]);
+        assert_eq!((status, is_clean(&stderr), stderr.contains("u{9b}31m")), (1, true, true), "{stderr:?}");
     }
 }

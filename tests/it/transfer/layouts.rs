@@ -1,11 +1,11 @@
-//! The files of other services, each in the layout that its module names the source of.
+//! Files of other services, in layouts whose sources the modules name.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{exported, import, sqlite_in};
 
-/// Imports a file, by what it looks like and by name, and compares what is in the store then, and what was skipped.
+/// Imports a file with its format detected, then named, and checks the links and skipped rows.
 #[track_caller]
 fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) {
     for format in ["auto", format] {
@@ -23,8 +23,8 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
         let mut found: Vec<Value> =
             exported(&url).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         for link in &mut found {
-            let made: Timestamp = link["created_at"].as_str().unwrap().parse().unwrap();
-            if (before..=after).contains(&made.as_millisecond()) {
+            let created: Timestamp = link["created_at"].as_str().unwrap().parse().unwrap();
+            if (before..=after).contains(&created.as_millisecond()) {
                 link["created_at"] = "now".into();
             }
             let members = link.as_object_mut().unwrap();
@@ -34,12 +34,12 @@ fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) 
         let by_key = |link: &Value| link["key"].as_str().unwrap().to_owned();
         found.sort_by_key(by_key);
         assert_eq!(found, expected);
-        assert!(exported(&url).lines().all(|line| !line.contains("203.0.113")), "no address is kept");
+        assert!(exported(&url).lines().all(|line| !line.contains("203.0.113")), "no IP address is kept");
     }
 }
 
 #[test]
-fn yourls() {
+fn exports_of_yourls_are_imported() {
     check(
         include_str!("yourls-table.csv"),
         "yourls",
@@ -73,7 +73,7 @@ fn yourls() {
 }
 
 #[test]
-fn shlink() {
+fn exports_of_shlink_are_imported() {
     check(
         include_str!("shlink.csv"),
         "shlink",
@@ -87,7 +87,7 @@ fn shlink() {
 }
 
 #[test]
-fn kutt() {
+fn exports_of_kutt_are_imported() {
     let expected = [
         json!({"key": "bad", "target": "https://example.org/", "created_at": "2023-01-02T03:04:05.000Z",
             "taken_down_at": "2023-01-03T00:00:00.000Z", "undated_clicks": 7}),
@@ -100,7 +100,7 @@ fn kutt() {
 }
 
 #[test]
-fn bitly() {
+fn exports_of_bitly_are_imported() {
     check(
         include_str!("bitly-list.csv"),
         "bitly",
@@ -133,7 +133,7 @@ fn bitly() {
 }
 
 #[test]
-fn chhoto() {
+fn exports_of_chhoto_are_imported() {
     let expected = [
         json!({"key": "docs", "target": "https://example.com/docs", "created_at": "now", "title": "The docs",
             "expires_at": "2030-01-01T00:00:00.000Z", "undated_clicks": 42}),

@@ -1,4 +1,4 @@
-//! What goes out comes back in, from and to every kind of store.
+//! An export and its import restore everything, in every kind of store.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use super::{counts, exported, fill, import, open};
 use crate::support::{Postgres, Redis, key, link, sqlite_in};
 
 /// Exports, wipes, imports, and exports again.
-async fn everything_comes_back(url: &str, wipe: impl AsyncFnOnce()) {
+async fn a_round_trip_restores_everything(url: &str, wipe: impl AsyncFnOnce()) {
     let store = open(url).await;
     fill(&*store).await;
     store.close().await;
@@ -55,24 +55,24 @@ async fn everything_comes_back(url: &str, wipe: impl AsyncFnOnce()) {
         import(url, before.as_bytes(), &[]),
         (0, "3002 added, 0 already there, 0 skipped".into(), String::new())
     );
-    assert!(exported(url) == before, "the second export is the first one, byte for byte");
+    assert!(exported(url) == before, "both exports are the same, byte for byte");
     assert_eq!(import(url, before.as_bytes(), &[]).1, "0 added, 3002 already there, 0 skipped");
     assert!(exported(url) == before, "a second import changes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_comes_back_to_sqlite() {
+async fn a_round_trip_restores_everything_in_sqlite() {
     let directory = tempfile::tempdir().unwrap();
     let wipe = async || {
         for file in fs::read_dir(directory.path()).unwrap() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
     };
-    everything_comes_back(&sqlite_in(directory.path()), wipe).await;
+    a_round_trip_restores_everything(&sqlite_in(directory.path()), wipe).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_comes_back_to_postgres() {
+async fn a_round_trip_restores_everything_in_postgres() {
     let server = Postgres::start();
     let url = server.url();
     let wipe = async || {
@@ -80,19 +80,19 @@ async fn everything_comes_back_to_postgres() {
         sqlx::query("DROP SCHEMA public CASCADE").execute(&mut database).await.unwrap();
         sqlx::query("CREATE SCHEMA public").execute(&mut database).await.unwrap();
     };
-    everything_comes_back(&url, wipe).await;
+    a_round_trip_restores_everything(&url, wipe).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_comes_back_to_redis() {
+async fn a_round_trip_restores_everything_in_redis() {
     let server = Redis::start();
     let wipe = async || drop(server.cli(&["FLUSHALL"]));
-    everything_comes_back(&server.url(), wipe).await;
+    a_round_trip_restores_everything(&server.url(), wipe).await;
 }
 
-/// A store in memory can't be reached by another process, so this one does what the program would.
+/// No other process can reach a memory store, so this one does what the program would.
 #[tokio::test(flavor = "multi_thread")]
-async fn everything_comes_back_to_memory() {
+async fn a_round_trip_restores_everything_in_memory() {
     let written = async |store: &MemoryStore| {
         let mut lines = Vec::new();
         let format = Format::Jsonl;
@@ -122,7 +122,7 @@ async fn everything_comes_back_to_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clicks_that_come_meanwhile_are_neither_lost_nor_without_a_day() {
+async fn clicks_during_an_export_are_not_exported_as_undated() {
     let store = Arc::new(MemoryStore::default());
     let one = counts(1, r#"{"people":1}"#);
     let keys: Vec<_> = (0..500).map(|n| key(&format!("k{n}"))).collect();

@@ -21,17 +21,17 @@ async fn a_person_blocks_and_unblocks_a_host() {
     assert!(anna.text(&done).await.contains("Unblocked .evil.example."));
     assert_eq!(app.get("/k").await.status(), 302);
     let again = anna.post("/ui/blocked-hosts/unblock", &[("host", ".evil.example")]).await;
-    assert_eq!(again.status(), 303, "a form that is sent twice is no error");
+    assert_eq!(again.status(), 303, "sending the form twice is no error");
 }
 
 #[tokio::test]
-async fn a_host_that_is_none_comes_back_in_the_form() {
+async fn an_invalid_host_is_shown_again_in_the_form() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     for (host, reason) in [("https://evil.example/\"", "why"), ("*.evil.example\"", "why"), ("", "why")] {
-        let answer = anna.post("/ui/blocked-hosts", &[("host", host), ("reason", reason)]).await;
-        assert_eq!(answer.status(), 400, "{host}");
-        let page = answer.text().await.unwrap();
+        let response = anna.post("/ui/blocked-hosts", &[("host", host), ("reason", reason)]).await;
+        assert_eq!(response.status(), 400, "{host}");
+        let page = response.text().await.unwrap();
         assert!(page.contains("role=\"alert\"") && page.contains("value=\"why\""), "{page}");
         assert!(page.contains(&format!("value=\"{}\"", host.replace('"', "&#34;"))), "{page}");
     }
@@ -40,7 +40,7 @@ async fn a_host_that_is_none_comes_back_in_the_form() {
 }
 
 #[tokio::test]
-async fn only_those_who_may_write_see_forms_and_change_the_list() {
+async fn only_a_write_token_shows_forms_and_changes_the_list() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     assert_eq!(anna.post("/ui/blocked-hosts", &[("host", "evil.example")]).await.status(), 303);
@@ -56,13 +56,13 @@ async fn only_those_who_may_write_see_forms_and_change_the_list() {
         let nobody = Browser::new(&app).post(path, &form).await;
         assert!(location(&nobody, 303).starts_with("/ui/sign-in"), "{path}");
         let foreign = anna.request(app.post(path)).header("sec-fetch-site", "cross-site").form(&form);
-        assert_eq!(foreign.send().await.unwrap().status(), 403, "another website has sent it");
+        assert_eq!(foreign.send().await.unwrap().status(), 403, "another website sent it");
     }
     assert!(anna.text("/ui/blocked-hosts").await.contains("1 blocked host<"));
 }
 
 #[tokio::test]
-async fn a_long_list_has_pages() {
+async fn a_long_list_is_split_into_pages() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     for number in 0..105 {

@@ -1,4 +1,4 @@
-//! The pages of links: list, edit, take down, restore and delete.
+//! Link pages: list, edit, take down, restore and delete.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use reqwest::header;
 use serde_json::json;
 
 use super::{Browser, READ, TOKENS, WRITE, etag, link, location, start};
-use crate::support::Process;
+use crate::support::{Process, client};
 
 #[tokio::test]
 async fn a_person_edits_takes_down_restores_and_deletes_a_link() {
@@ -42,17 +42,17 @@ async fn a_person_edits_takes_down_restores_and_deletes_a_link() {
     assert_eq!(location(&anna.post("/ui/links/k/restore", &[]).await, 303), "/ui/links/k?done=restored");
     assert_eq!(app.get("/k").await.status(), 307);
 
-    let question = anna.text("/ui/links/k/delete").await;
-    assert_eq!(app.get("/k").await.status(), 307, "the question deletes nothing");
-    let answer = anna.post("/ui/links/k/delete", &[("etag", "\"0-1\"")]).await;
-    assert_eq!(answer.status(), 412);
-    let answer = anna.post("/ui/links/k/delete", &[("etag", &etag(&question))]).await;
-    assert_eq!(location(&answer, 303), "/ui/links?deleted=k");
+    let confirmation = anna.text("/ui/links/k/delete").await;
+    assert_eq!(app.get("/k").await.status(), 307, "the confirmation page deletes nothing");
+    let response = anna.post("/ui/links/k/delete", &[("etag", "\"0-1\"")]).await;
+    assert_eq!(response.status(), 412);
+    let response = anna.post("/ui/links/k/delete", &[("etag", &etag(&confirmation))]).await;
+    assert_eq!(location(&response, 303), "/ui/links?deleted=k");
     assert_eq!(app.get("/k").await.status(), 404);
 }
 
 #[tokio::test]
-async fn an_edit_of_an_old_version_shows_both_and_keeps_the_input() {
+async fn an_edit_of_an_old_version_shows_both_versions_and_keeps_the_input() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     anna.post("/ui/new", &[("url", "https://example.com/a"), ("key", "k"), ("title", "First")]).await;
@@ -65,9 +65,9 @@ async fn an_edit_of_an_old_version_shows_both_and_keeps_the_input() {
         anna.post("/ui/links/k", &form).await
     };
     assert_eq!(post(&form("Theirs", &seen)).await.status(), 303);
-    let answer = post(&form("Mine", &seen)).await;
-    assert_eq!(answer.status(), 412);
-    let page = answer.text().await.unwrap();
+    let response = post(&form("Mine", &seen)).await;
+    assert_eq!(response.status(), 412);
+    let page = response.text().await.unwrap();
     assert!(page.contains("<td class=\"any\">Theirs</td><td class=\"any\">Mine</td>"), "{page}");
     assert!(page.contains("value=\"Mine\""), "{page}");
     assert_eq!(link(&app, "k").await["title"], "Theirs");
@@ -75,20 +75,20 @@ async fn an_edit_of_an_old_version_shows_both_and_keeps_the_input() {
     assert_eq!(link(&app, "k").await["title"], "Mine");
 
     let seen = etag(&anna.text("/ui/links/k").await);
-    let answer = anna.post("/ui/links/k", &[("etag", &seen), ("url", "nonsense"), ("title", "Kept")]).await;
-    assert_eq!(answer.status(), 400);
-    let page = answer.text().await.unwrap();
+    let response = anna.post("/ui/links/k", &[("etag", &seen), ("url", "nonsense"), ("title", "Kept")]).await;
+    assert_eq!(response.status(), 400);
+    let page = response.text().await.unwrap();
     assert!(page.contains("value=\"nonsense\"") && page.contains("value=\"Kept\""), "{page}");
     assert_eq!(etag(&page), seen);
 }
 
 #[tokio::test]
-async fn an_unknown_key_can_be_created_from_its_error() {
+async fn an_unknown_key_can_be_created_from_its_error_page() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
-    let answer = anna.get("/spring").await;
-    assert_eq!(answer.status(), 404);
-    assert!(answer.text().await.unwrap().contains("href=\"/?key=spring\""));
+    let response = anna.get("/spring").await;
+    assert_eq!(response.status(), 404);
+    assert!(response.text().await.unwrap().contains("href=\"/?key=spring\""));
     assert!(anna.text("/?key=spring").await.contains("value=\"spring\""));
     for browser in [Browser::new(&app), Browser::signed_in(&app, READ).await] {
         assert!(!browser.get("/spring").await.text().await.unwrap().contains("?key="));
@@ -100,7 +100,7 @@ async fn an_unknown_key_can_be_created_from_its_error() {
 }
 
 #[tokio::test]
-async fn a_list_says_when_it_is_empty_and_leads_to_its_next_page() {
+async fn a_list_says_when_it_is_empty_and_links_to_its_next_page() {
     let app = start().await;
     let anna = Browser::signed_in(&app, WRITE).await;
     assert!(anna.text("/ui/links").await.contains("No links yet"));
@@ -118,10 +118,11 @@ async fn a_list_says_when_it_is_empty_and_leads_to_its_next_page() {
     assert_eq!(page.matches("data-copy").count(), 5);
     assert!(page.contains("value=\"one &#38; two\"") && page.contains("First page"), "{page}");
 }
+
 #[tokio::test]
-async fn every_change_is_logged_as_one_by_the_api_is() {
+async fn every_change_is_logged_like_one_through_the_api() {
     let process = Process::start(&[("API_TOKENS", TOKENS)]);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = client();
     let post = async |path: &str, cookie: &str, form: &[(&str, &str)]| {
         let request = client.post(process.url(path)).header("x-request-id", "id-1").form(form);
         request.header(header::COOKIE, cookie).send().await.unwrap()

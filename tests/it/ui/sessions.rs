@@ -1,4 +1,4 @@
-//! Sessions of people: who is let in, for how long, and from which forms.
+//! Sessions: sign-in, expiry, and forms of other websites.
 
 use std::{fs, sync::Arc, time::Duration};
 
@@ -14,20 +14,20 @@ use super::{Browser, READ, TOKENS, WRITE, link, location, start};
 use crate::support::{PATIENCE, TestApp, eventually};
 
 #[tokio::test]
-async fn only_a_token_signs_in() {
+async fn signing_in_requires_a_valid_token() {
     let app = start().await;
     let browser = Browser::new(&app);
     assert_eq!(
         location(&browser.get("/ui/links?tag=a%20b").await, 303),
         "/ui/sign-in?next=%2Fui%2Flinks%3Ftag%3Da%2520b"
     );
-    let answer = browser.post("/ui/sign-in", &[("token", "0123456789abcdef-wrong")]).await;
-    assert_eq!(answer.status(), 401);
-    assert!(!answer.headers().contains_key(header::SET_COOKIE));
-    assert!(answer.text().await.unwrap().contains("not accepted"));
-    let answer = browser.post("/ui/sign-in", &[("token", WRITE), ("next", "/ui/links?tag=a")]).await;
-    assert_eq!(location(&answer, 303), "/ui/links?tag=a");
-    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+    let response = browser.post("/ui/sign-in", &[("token", "0123456789abcdef-wrong")]).await;
+    assert_eq!(response.status(), 401);
+    assert!(!response.headers().contains_key(header::SET_COOKIE));
+    assert!(response.text().await.unwrap().contains("not accepted"));
+    let response = browser.post("/ui/sign-in", &[("token", WRITE), ("next", "/ui/links?tag=a")]).await;
+    assert_eq!(location(&response, 303), "/ui/links?tag=a");
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
     for attribute in ["; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age=43200"] {
         assert!(cookie.contains(attribute), "{cookie}");
     }
@@ -37,8 +37,8 @@ async fn only_a_token_signs_in() {
 #[tokio::test]
 async fn under_https_the_cookie_is_bound_to_the_host() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--base-url", "https://sho.rt"]).await;
-    let answer = Browser::new(&app).post("/ui/sign-in", &[("token", WRITE)]).await;
-    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+    let response = Browser::new(&app).post("/ui/sign-in", &[("token", WRITE)]).await;
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("__Host-urlshort=") && cookie.ends_with("; Secure"), "{cookie}");
     let mut browser = Browser::signed_in(&app, WRITE).await;
     assert!(browser.is_signed_in().await);
@@ -47,7 +47,7 @@ async fn under_https_the_cookie_is_bound_to_the_host() {
 }
 
 #[tokio::test]
-async fn a_session_ends_when_it_expires_is_changed_or_signed_out() {
+async fn a_session_ends_when_it_expires_or_is_tampered_with_or_signed_out() {
     let app = start().await;
     let mut browser = Browser::signed_in(&app, WRITE).await;
     assert!(browser.is_signed_in().await);
@@ -68,15 +68,15 @@ async fn a_session_ends_when_it_expires_is_changed_or_signed_out() {
     app.advance(Duration::from_secs(1));
     assert!(!browser.is_signed_in().await);
     let browser = Browser::signed_in(&app, WRITE).await;
-    assert_eq!(browser.get("/ui/sign-out").await.status(), 405, "a link to it signs nobody out");
-    let answer = browser.post("/ui/sign-out", &[]).await;
-    assert_eq!(location(&answer, 303), "/");
-    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+    assert_eq!(browser.get("/ui/sign-out").await.status(), 405, "a GET signs nobody out");
+    let response = browser.post("/ui/sign-out", &[]).await;
+    assert_eq!(location(&response, 303), "/");
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("urlshort=;") && cookie.contains("Max-Age=0"), "{cookie}");
 }
 
 #[tokio::test]
-async fn instances_of_one_store_share_sessions_until_the_token_is_removed_or_replaced() {
+async fn instances_that_share_a_store_share_sessions_until_the_token_is_removed_or_replaced() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
     let start = async |tokens: &str| TestApp::start_on(store.clone(), &["--api-tokens", tokens]).await;
     let first = start(TOKENS).await;
@@ -99,7 +99,7 @@ async fn instances_of_one_store_share_sessions_until_the_token_is_removed_or_rep
 }
 
 #[tokio::test]
-async fn a_form_of_another_website_changes_nothing() {
+async fn a_form_on_another_website_changes_nothing() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--base-url", "https://sho.rt"]).await;
     let anna = Browser::signed_in(&app, WRITE).await;
     anna.post("/ui/new", &[("url", "https://example.com"), ("key", "k")]).await;
@@ -120,10 +120,10 @@ async fn a_form_of_another_website_changes_nothing() {
         ] {
             let request =
                 anna.request(app.post(path)).header(name, value).form(&[("url", "https://evil.example")]);
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), 403, "{path} {name}: {value}");
-            assert!(!answer.headers().contains_key(header::SET_COOKIE));
-            assert!(answer.text().await.unwrap().contains("Another website"), "{path}");
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), 403, "{path} {name}: {value}");
+            assert!(!response.headers().contains_key(header::SET_COOKIE));
+            assert!(response.text().await.unwrap().contains("Another website"), "{path}");
         }
     }
     let link = link(&app, "k").await;
@@ -137,7 +137,7 @@ async fn a_form_of_another_website_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_read_only_token_sees_no_button_that_it_may_not_press() {
+async fn a_read_only_token_sees_only_buttons_that_it_can_use() {
     let app = start().await;
     Browser::signed_in(&app, WRITE)
         .await
@@ -145,7 +145,7 @@ async fn a_read_only_token_sees_no_button_that_it_may_not_press() {
         .await;
     let viewer = Browser::signed_in(&app, READ).await;
     let page = viewer.text("/ui/links/k").await;
-    assert_eq!(page.matches("method=\"post\"").count(), 1, "only that to sign out: {page}");
+    assert_eq!(page.matches("method=\"post\"").count(), 1, "only the sign-out form: {page}");
     assert!(!page.contains("/delete"), "{page}");
     assert_eq!(viewer.get("/ui/links/k/delete").await.status(), 403);
     for path in ["/ui/links/k", "/ui/links/k/take-down", "/ui/links/k/restore", "/ui/links/k/delete"] {
@@ -156,7 +156,7 @@ async fn a_read_only_token_sees_no_button_that_it_may_not_press() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_or_is_removed_from_its_file_takes_its_sessions_along() {
+async fn a_token_that_expires_or_is_removed_ends_its_sessions() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("tokens");
     let end = "2026-06-01T13:00:00Z";
@@ -166,8 +166,8 @@ async fn a_token_that_expires_or_is_removed_from_its_file_takes_its_sessions_alo
         Token::generate("ending".parse().unwrap(), Scope::Read, Some(end.parse().unwrap()), &mut rng);
     fs::write(&file, format!("{token}\n{short}\n")).unwrap();
     let app = TestApp::start_with(&["--api-tokens-file", file.to_str().unwrap()]).await;
-    let answer = Browser::new(&app).post("/ui/sign-in", &[("token", &ending)]).await;
-    let cookie = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+    let response = Browser::new(&app).post("/ui/sign-in", &[("token", &ending)]).await;
+    let cookie = response.headers()[header::SET_COOKIE].to_str().unwrap();
     assert!(cookie.contains("; Max-Age=3600;"), "at most the token's expiry: {cookie}");
     let (ending, lasting) =
         (Browser::signed_in(&app, &ending).await, Browser::signed_in(&app, &lasting).await);
@@ -180,7 +180,7 @@ async fn a_token_that_expires_or_is_removed_from_its_file_takes_its_sessions_alo
 }
 
 #[tokio::test]
-async fn failures_to_sign_in_are_limited_and_a_right_token_is_not() {
+async fn failed_sign_ins_are_limited_and_a_valid_token_is_not() {
     let app = start().await;
     let browser = Browser::new(&app);
     let mut refused = 0;
