@@ -3,20 +3,20 @@
 ARG BUILDER_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian13:nonroot@sha256:e2e927ec666bae08560abb3c55d0659eceabb657f56b6782ab500a9fc7f555e3
 
-# checkov:skip=CKV_DOCKER_7: The tag stands in the argument above, with a digest
+# checkov:skip=CKV_DOCKER_7: The argument above has the tag and a digest
 FROM ${BUILDER_IMAGE} AS builder
 WORKDIR /build
-# Puts the list of dependencies into the program, where image scanners look for it. Built fast, since it runs once.
+# Embeds the list of dependencies in the binary, where image scanners look for it. A debug build compiles faster.
 RUN cargo install --locked --debug --root /opt/cargo-auditable cargo-auditable@0.7.7
 ENV PATH="${PATH}:/opt/cargo-auditable/bin"
 
-# One static executable, glibc included: the runtime image needs no libraries, only certificates. Since glibc
-# 2.34 host names are looked up without loading any. Naming the target keeps the flag off build scripts and macros.
-# C code that asks for the time of the build gets the epoch, so that the same input makes the same bytes.
+# Link statically, glibc included: the runtime image needs only certificates. Since glibc 2.34 host name lookups load no
+# library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the build time
+# gets the epoch, so that builds are reproducible.
 ENV RUSTFLAGS="-C target-feature=+crt-static" SOURCE_DATE_EPOCH=0
 RUN rustc --print host-tuple > /target
 
-# Dependencies alone, in a layer that changes with Cargo.lock: the real manifest, with stubs for what it names.
+# Build only the dependencies, in a layer that is reused until a manifest changes: the real Cargo.toml with stub sources.
 COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
@@ -27,7 +27,7 @@ RUN mkdir -p src benches \
 
 COPY src src
 ARG URLSHORT_REVISION=unknown
-# Cargo goes by time stamps, and the copied files may be older than the stubs.
+# Cargo compares timestamps, and the copied files may be older than the stubs.
 RUN find src -name '*.rs' -exec touch {} + \
     && URLSHORT_REVISION="${URLSHORT_REVISION}" cargo auditable build --locked --release --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/urlshort" /out/usr/local/bin/urlshort \
@@ -41,7 +41,7 @@ LABEL org.opencontainers.image.title="urlshort" \
       org.opencontainers.image.source="${URLSHORT_SOURCE}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${URLSHORT_REVISION}"
-# For PGSSLROOTCERT: the public authorities of the base image do not vouch for RDS.
+# For PGSSLROOTCERT: none of the public CAs in the base image signs RDS certificates.
 COPY infra/rds-ca/bundle.pem /etc/ssl/certs/rds-ca-bundle.pem
 COPY --from=builder --chown=65532:65532 /out/data /data
 COPY --from=builder /out/usr/local/bin/urlshort /usr/local/bin/urlshort

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# check-pullable.sh DIGEST: Fargate can pull the image. A new package on GHCR is private, and then every task fails with 403.
-# With registry_credentials_secret_arn in TFVARS Fargate logs in, which can't be checked from here.
+# check-pullable.sh DIGEST: checks that Fargate can pull the image. A new package on GHCR is private, and every task would
+# fail with 403. If TFVARS sets registry_credentials_secret_arn, Fargate logs in, which can't be checked from here.
 set -euo pipefail
 digest=$1
 
 if grep -qE '^[[:space:]]*registry_credentials_secret_arn[[:space:]]*=' <<< "$TFVARS"; then
-  printf 'private image: tasks pull it with the secret of registry_credentials_secret_arn\n'
+  printf 'private image: tasks pull it with the credentials in registry_credentials_secret_arn\n'
 elif ! skopeo inspect --no-creds --raw "docker://$(.github/scripts/image-name.sh)@$digest" > /dev/null; then
   printf '::error::The image is not public: make the package public, or set registry_credentials_secret_arn in TFVARS (infra/README.md, step 5)\n'
   exit 1

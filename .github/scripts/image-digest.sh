@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# image-digest.sh TAG: the digest of the manifest for all architectures that the tag of this repository's image names.
+# image-digest.sh TAG: prints the digest of this repository's multi-architecture image with the tag.
 set -euo pipefail
 manifest=$(mktemp)
 trap 'rm -f "$manifest"' EXIT

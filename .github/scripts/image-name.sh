@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# image-name.sh: the name of this repository's image. A registry accepts lower case only.
+# image-name.sh: prints the name of this repository's image. Registries accept only lower case.
 set -euo pipefail
 printf 'ghcr.io/%s\n' "${GITHUB_REPOSITORY,,}"

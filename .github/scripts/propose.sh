@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# propose.sh BRANCH TITLE FILE…: a pull request with what has changed in the files, if anything has.
+# propose.sh BRANCH TITLE FILE…: opens a pull request with the changes to the files, if there are any.
 set -euo pipefail
 branch=$1 title=$2
 shift 2
@@ -11,5 +11,5 @@ git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bo
 gh auth setup-git
 git push --force origin "$branch"
 [[ -n $(gh pr list --head "$branch" --state open --json number --jq '.[].number') ]] ||
-  gh pr create --head "$branch" --title "$title" --body 'Made by the scheduled workflow.'
+  gh pr create --head "$branch" --title "$title" --body 'Opened by the scheduled workflow.'
 gh workflow run ci.yml --ref "$branch"

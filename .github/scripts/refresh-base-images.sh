@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Moves the Dockerfile's base images to the newest Rust and to today's digests. Dependabot can't: it reads no image from an
-# ARG. The runtime image must be signed by distroless itself.
+# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't: it doesn't read images
+# from an ARG. The runtime image must carry the signature of the distroless project.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# current ARGUMENT: IMAGE:TAG of the Dockerfile's line ARG ARGUMENT=IMAGE:TAG@DIGEST.
+# current ARGUMENT: prints IMAGE:TAG from the Dockerfile's line ARG ARGUMENT=IMAGE:TAG@DIGEST.
 current() { sed -n "s/^ARG $1=\(.*\)@.*/\1/p" Dockerfile; }
 
-# pin ARGUMENT IMAGE:TAG: writes that line, with the digest that the tag has today.
+# pin ARGUMENT IMAGE:TAG: rewrites that line with the tag's current digest.
 pin() {
   local image=$2 digest
   digest=$(skopeo inspect --raw "docker://$image" | sha256sum | sed 's/ .*//')
@@ -19,12 +19,12 @@ pin() {
 
 builder=$(current BUILDER_IMAGE)
 repository=${builder%:*}
-# Same variant, newest version: 1.95.0-slim-bookworm becomes 1.96.0-slim-bookworm.
+# Keep the variant, take the newest version: 1.95.0-slim-bookworm becomes 1.96.0-slim-bookworm.
 variant=${builder#"$repository:"}
 variant=${variant#"${variant%%-*}"}
 newest=$(skopeo list-tags "docker://$repository" |
   sed -n "s/^ *\"\([0-9]*\.[0-9]*\.[0-9]*\)$variant\",*$/\1/p" | sort -V | tail -n 1)
-[[ -n $newest ]] || { printf 'no version of %s ends in %s\n' "$repository" "$variant" >&2; exit 1; }
+[[ -n $newest ]] || { printf 'no tag of %s is a version with the suffix %s\n' "$repository" "$variant" >&2; exit 1; }
 pin BUILDER_IMAGE "$repository:$newest$variant"
 pin RUNTIME_IMAGE "$(current RUNTIME_IMAGE)"
 git diff --stat -- Dockerfile

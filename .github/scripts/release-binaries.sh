@@ -1,34 +1,34 @@
 #!/usr/bin/env bash
-# release-binaries.sh IMAGE VERSION DIRECTORY: takes the programs out of the image, as skopeo names it, and packs each with the
-# licence and the examples. So what is downloaded is what was tested, scanned and signed, byte for byte.
+# release-binaries.sh IMAGE VERSION DIRECTORY: extracts the binaries from the image (a skopeo reference) and packs each with
+# the licence and the examples. Users download exactly the bytes that were tested, scanned and signed.
 set -euo pipefail
 image=$1 version=$2 directory=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# extract ARCHITECTURE FILE: the program of the image for this architecture.
+# extract ARCHITECTURE FILE: writes the image's binary for this architecture to FILE.
 extract() {
   local layer
   skopeo copy --quiet --override-os linux --override-arch "$1" "$image" "dir:$work/$1"
-  # The last layer that has it counts.
+  # The last layer that contains the binary wins.
   for layer in $(jq -r '.layers[].digest' "$work/$1/manifest.json"); do
-    tar -xOf "$work/$1/${layer#sha256:}" --wildcards '*usr/local/bin/urlshort' > "$work/program" 2> /dev/null || continue
-    mv "$work/program" "$2"
+    tar -xOf "$work/$1/${layer#sha256:}" --wildcards '*usr/local/bin/urlshort' > "$work/binary" 2> /dev/null || continue
+    mv "$work/binary" "$2"
   done
-  [[ -s $2 ]] || { printf 'no program for %s in %s\n' "$1" "$image" >&2; exit 1; }
+  [[ -s $2 ]] || { printf 'no binary for %s in %s\n' "$1" "$image" >&2; exit 1; }
   chmod 755 "$2"
 }
 
-# check ARCHITECTURE FILE: it is static and for this architecture.
+# check ARCHITECTURE FILE: checks that the binary is static and built for this architecture.
 check() {
   local machine
   machine=$(LC_ALL=C readelf --file-header "$2" | sed -n 's/^ *Machine: *//p')
   case "$1 $machine" in
     'amd64 Advanced Micro Devices X86-64' | 'arm64 AArch64') ;;
-    *) printf 'the program for %s is for %s\n' "$1" "$machine" >&2; exit 1 ;;
+    *) printf 'the binary for %s is built for %s\n' "$1" "$machine" >&2; exit 1 ;;
   esac
   if LC_ALL=C readelf --program-headers "$2" | grep -q INTERP; then
-    printf 'the program for %s needs libraries\n' "$1" >&2
+    printf 'the binary for %s is dynamically linked\n' "$1" >&2
     exit 1
   fi
 }
@@ -42,10 +42,10 @@ for architecture in amd64 arm64; do
   check "$architecture" "$work/$name/urlshort"
   cp LICENSE CHANGELOG.md "$work/$name/"
   cp -r infra/examples "$work/$name/"
-  # The same input makes the same bytes.
+  # Reproducible: the same input gives the same bytes.
   tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$work" -cf - "$name" | gzip -n -9 > "$directory/$name.tar.gz"
 done
-# The one that runs here tells its version.
-said=$("$work/urlshort-$version-$(uname -m)-linux/urlshort" --version)
-[[ $said == "urlshort $version" ]] || { printf 'the program says that it is %s\n' "$said" >&2; exit 1; }
+# The binary for this machine must report the version.
+reported=$("$work/urlshort-$version-$(uname -m)-linux/urlshort" --version)
+[[ $reported == "urlshort $version" ]] || { printf 'the binary reports %s\n' "$reported" >&2; exit 1; }
 (cd "$directory" && sha256sum -- *.tar.gz > SHA256SUMS)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release-notes.sh VERSION: prints the changelog's section for the version, which must have a date and say something.
+# release-notes.sh VERSION: prints the changelog section of the version, which must have a date and at least one entry.
 set -euo pipefail
 version=$1
 

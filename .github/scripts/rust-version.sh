@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# rust-version.sh: the version of Rust that the image is built with, for the checks to use the same.
+# rust-version.sh: prints the Rust version that builds the image, so that the checks use the same one.
 set -euo pipefail
 sed -n 's/^ARG BUILDER_IMAGE=.*rust:\([0-9.]*\)-.*/\1/p' Dockerfile | grep .

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# verify-canary.sh CLUSTER SERVICE URL: waits until the test listener reaches the new version of a running deployment, sends
-# it requests, and has ECS roll it back if more than 1 % of them fail. Alarms can't judge a version that nobody uses.
-# REQUESTS, PAUSE and POLL (seconds) are for tests.
+# verify-canary.sh CLUSTER SERVICE URL: waits until the test listener serves the new version of a running deployment, sends
+# it requests, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a bad version.
+# Tests set REQUESTS, PAUSE and POLL (both in seconds).
 set -euo pipefail
 cluster=$1 service=$2 url=$3
 requests=${REQUESTS:-300} pause=${PAUSE:-1} poll=${POLL:-10}
-# Unless a job is waited for, a shell handles signals only when its command has ended.
+# Bash handles a signal during `wait`, but not while a foreground command runs.
 trap 'exit 0' TERM
 wait_for() { sleep "$1" & wait $!; }
 
@@ -21,17 +21,17 @@ until [[ $stage == POST_TEST_TRAFFIC_SHIFT || $stage == *PRODUCTION_TRAFFIC_SHIF
     --query 'serviceDeployments[0].[status, lifecycleStage]' --output text) || true
   case ${status:-} in
     PENDING | IN_PROGRESS | '') wait_for "$poll" ;;
-    *) printf 'canary: the deployment is over: %s\n' "$status"; exit 0 ;;
+    *) printf 'canary: the deployment has ended: %s\n' "$status"; exit 0 ;;
   esac
 done
 
-# Alternately a route without the store, and a link that does not exist, which asks the store.
+# Alternate between a route that needs no store and an unknown key, which is looked up in the store.
 failed=0
 for ((number = 0; number < requests; number++)); do
   if ((number % 2)); then path=/healthz expected=200; else path=/verify-canary-$RANDOM$RANDOM expected=404; fi
-  answer=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$url$path") || true
-  [[ $answer == "$expected" ]] || failed=$((failed + 1))
-  # Enough have failed; the rest make no difference.
+  code=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$url$path") || true
+  [[ $code == "$expected" ]] || failed=$((failed + 1))
+  # Stop early: more requests can't change the result.
   ((failed * 100 <= requests)) || break
   wait_for "$pause"
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# verify-image.sh DIGEST: this very image was built and signed by ci.yml on this repository's main branch.
+# verify-image.sh DIGEST: checks that ci.yml on this repository's main branch built and signed the image.
 set -euo pipefail
 digest=$1
 workflow=https://github.com/$GITHUB_REPOSITORY/.github/workflows/ci.yml@refs/heads/main

@@ -71,10 +71,10 @@ def in_a_repository(check):
 @in_a_repository
 def a_tag_that_does_not_fit_is_refused(repository):
     flaws = {
-        "has another version": lambda: repository.write("Cargo.toml", lambda text: text.replace('"7.8.9"', '"7.8.8"', 1)),
+        "has a different version": lambda: repository.write("Cargo.toml", lambda text: text.replace('"7.8.9"', '"7.8.8"', 1)),
         "Cargo.lock": lambda: repository.write("Cargo.lock", lambda text: text.replace('"7.8.9"', '"7.8.8"')),
         "changelog": lambda: repository.write("CHANGELOG.md", lambda text: text.replace("[7.8.9] -", "[7.8.7] -")),
-        "has nothing": lambda: repository.write("CHANGELOG.md", lambda text: text.replace(NOTES, "")),
+        "has no entry": lambda: repository.write("CHANGELOG.md", lambda text: text.replace(NOTES, "")),
         "kubernetes.yaml": lambda: repository.write("infra/examples/kubernetes.yaml", lambda text: text.replace(":7.8.9", ":7.8.8")),
     }
     repository.git("tag", "v7.8.9")
@@ -175,10 +175,10 @@ def the_programs_are_those_of_the_image(repository):
             assert {f"{name}/LICENSE", f"{name}/CHANGELOG.md", f"{name}/examples/urlshort.service"} <= set(archive.getnames())
 
     for reason, programs in {
-        "the program says that it is urlshort 7.8.8": good | {"amd64": program("7.8.8", AMD64)},
-        "the program for arm64 is for Advanced Micro Devices X86-64": good | {"arm64": good["amd64"]},
-        "the program for amd64 needs libraries": good | {"amd64": program("7.8.9", AMD64, "-pie")},
-        "no program for arm64": good | {"arm64": b""},
+        "the binary reports urlshort 7.8.8": good | {"amd64": program("7.8.8", AMD64)},
+        "the binary for arm64 is built for Advanced Micro Devices X86-64": good | {"arm64": good["amd64"]},
+        "the binary for amd64 is dynamically linked": good | {"amd64": program("7.8.9", AMD64, "-pie")},
+        "no binary for arm64": good | {"arm64": b""},
     }.items():
         directory = work / reason.replace(" ", "-").replace(":", "")
         result = repository.run("release-binaries", image(directory, programs), "7.8.9", directory / "release")
