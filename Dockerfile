@@ -11,12 +11,13 @@ RUN cargo install --locked --debug --root /opt/cargo-auditable cargo-auditable@0
 ENV PATH="${PATH}:/opt/cargo-auditable/bin"
 
 # Link statically, glibc included: the runtime image needs only certificates. Since glibc 2.34 host name lookups load no
-# library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the build time
-# gets the epoch, so that builds are reproducible.
+# library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the build
+# time gets the epoch, so that builds are reproducible.
 ENV RUSTFLAGS="-C target-feature=+crt-static" SOURCE_DATE_EPOCH=0
 RUN rustc --print host-tuple > /target
 
-# Build only the dependencies, in a layer that is reused until a manifest changes: the real Cargo.toml with stub sources.
+# Build only the dependencies, in a layer that is reused until a manifest changes: the real Cargo.toml with stub
+# sources.
 COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # plan.sh [IMAGE@sha256:…]: writes a plan for production with this image to infra/plan.bin, and as Markdown to plan.md.
-# Without an image it keeps that of the last apply, because a pull request's image is never published. It only reads, and
-# takes no lock.
-# PRESET selects infra/PRESET.tfvars; TFVARS holds the settings of this environment, as the text of a .tfvars file.
+# Without an image it keeps that of the last apply, because a pull request's image is never published. It only reads,
+# and takes no lock. PRESET selects infra/PRESET.tfvars; TFVARS holds the settings of this environment, as the text of a
+# .tfvars file.
 set -euo pipefail
 image=${1:-}
 

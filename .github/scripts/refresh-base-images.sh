@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't: it doesn't read images
-# from an ARG. The runtime image must carry the signature of the distroless project.
+# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't: it doesn't read
+# images from an ARG. The runtime image must carry the signature of the distroless project.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-binaries.sh IMAGE VERSION DIRECTORY: extracts the binaries from the image (a skopeo reference) and packs each with
-# the licence and the examples. Users download exactly the bytes that were tested, scanned and signed.
+# release-binaries.sh IMAGE VERSION DIRECTORY: extracts the binaries from the image (a skopeo reference) and packs each
+# with the licence and the examples. Users download exactly the bytes that were tested, scanned and signed.
 set -euo pipefail
 image=$1 version=$2 directory=$3
 work=$(mktemp -d)

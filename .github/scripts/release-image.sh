@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-image.sh DIGEST VERSION: tags the image with the version, and with `latest` if no version is newer. A version tag
-# never moves to another image.
+# release-image.sh DIGEST VERSION: tags the image with the version, and with `latest` if no version is newer. A version
+# tag never moves to another image.
 set -euo pipefail
 digest=$1 version=$2
 image=$(.github/scripts/image-name.sh)

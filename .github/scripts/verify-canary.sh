@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# verify-canary.sh CLUSTER SERVICE URL: waits until the test listener serves the new version of a running deployment, sends
-# it requests, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a bad version.
-# Tests set REQUESTS, PAUSE and POLL (both in seconds).
+# verify-canary.sh CLUSTER SERVICE URL: waits until the test listener serves the new version of a running deployment,
+# sends it requests, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a bad
+# version. Tests set REQUESTS, PAUSE and POLL (both in seconds).
 set -euo pipefail
 cluster=$1 service=$2 url=$3
 requests=${REQUESTS:-300} pause=${PAUSE:-1} poll=${POLL:-10}
