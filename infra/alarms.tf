@@ -1,14 +1,14 @@
-# Alarms that roll a deployment back, and those that only call a person. Each compares a share of the requests of one minute
-# with a limit, in 2 of 3 minutes. tests/checks/aws/alarms.py runs their expressions on made-up minutes.
+# Alarms that roll back a deployment, and alarms that only notify. A deployment alarm fires if the share of bad requests
+# exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated minutes.
 
 locals {
-  # A share of fewer requests in a minute means little.
+  # With fewer requests in a minute, the share means little.
   min_requests = 20
 
-  # A connection to a task that the load balancer could not open has a metric of its own.
+  # Connections that the load balancer could not open to a task have their own metric.
   group_alarms = {
     for color, group in aws_lb_target_group.service : "errors-${color}" => {
-      description = "More than ${var.max_error_percent} % of the requests to the tasks in ${color} are answered 5xx or reach no task"
+      description = "More than ${var.max_error_percent} % of the requests to the ${color} tasks get a 5xx or reach no task"
       limit       = var.max_error_percent
       expression  = "IF(FILL(requests, 0) + FILL(refused, 0) >= ${local.min_requests}, 100 * (FILL(failed, 0) + FILL(refused, 0)) / (FILL(requests, 0) + FILL(refused, 0)), 0)"
       namespace   = "AWS/ApplicationELB"
@@ -18,16 +18,17 @@ locals {
   }
 
   deployment_alarms = merge(local.group_alarms, {
-    # A task that resets connections shows as 502, one that hangs as 504, neither in its target group's metrics.
+    # A task that resets connections causes 502, one that hangs causes 504. Neither is in its target group's metrics.
     balancer-errors = {
-      description = "More than ${var.max_error_percent} % of the requests are answered 5xx by the load balancer: tasks reset connections, hang or can't be reached"
+      description = "The load balancer answers more than ${var.max_error_percent} % of the requests with 5xx: tasks reset connections, hang or can't be reached"
       limit       = var.max_error_percent
       expression  = "IF(FILL(requests, 0) + FILL(failed, 0) >= ${local.min_requests}, 100 * FILL(failed, 0) / (FILL(requests, 0) + FILL(failed, 0)), 0)"
       namespace   = "AWS/ApplicationELB"
       metrics     = { requests = "RequestCount", failed = "HTTPCode_ELB_5XX_Count" }
       dimensions  = { LoadBalancer = aws_lb.main.arn_suffix }
     }
-    # The service level: redirects in under 200 ms, counted from the access log. The load balancer can't tell routes apart.
+    # The SLO: redirects in under 200 ms, counted from the access log, because the load balancer doesn't know the
+    # routes.
     redirects = {
       description = "More than ${var.max_bad_redirects_percent} % of the redirects fail or take more than 200 ms"
       limit       = var.max_bad_redirects_percent
@@ -38,11 +39,11 @@ locals {
     }
   })
 
-  # Alarms on one metric: beyond the threshold for so many minutes.
+  # Alarms on one metric. They fire if it is beyond the threshold for the given number of minutes.
   resource_alarms = merge(
     {
       for cluster in aws_rds_cluster.main : "database-capacity" => {
-        description = "The database is at its largest size: raise database_max_acu"
+        description = "The database is at its maximum capacity: raise database_max_acu"
         metric      = "ACUUtilization"
         comparison  = "GreaterThanThreshold"
         threshold   = 90
@@ -52,7 +53,7 @@ locals {
     },
     {
       for instance in aws_db_instance.main : "database-cpu" => {
-        description = "The database uses all of its processor: take a larger database_instance_class"
+        description = "The database uses more than 90 % of its CPU: choose a larger database_instance_class"
         metric      = "CPUUtilization"
         comparison  = "GreaterThanThreshold"
         threshold   = 90
@@ -62,7 +63,7 @@ locals {
     },
     {
       for instance in aws_db_instance.main : "database-storage" => {
-        description = "The database has less than 2 GiB of storage left and did not grow"
+        description = "The database has less than 2 GiB of storage left and has not grown"
         metric      = "FreeStorageSpace"
         comparison  = "LessThanThreshold"
         threshold   = 2 * 1024 * 1024 * 1024
@@ -162,7 +163,7 @@ resource "aws_cloudwatch_metric_alarm" "healthy_tasks" {
   }
 }
 
-# The access log's lines for links, without the client's own errors (4xx); and those that miss the service level.
+# Access log lines of requests for links, without client errors (4xx), and those of them that miss the SLO.
 resource "aws_cloudwatch_log_metric_filter" "redirects" {
   for_each = {
     Redirects    = "{ $.msg = \"request\" && $.route = \"/{key}\" && ($.status < 400 || $.status >= 500) }"

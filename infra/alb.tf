@@ -1,8 +1,8 @@
-# HTTPS only. A rule for each of two listeners forwards to two target groups, and a deployment shifts their weights: the
-# production listener serves clients, the test listener reaches the new version before it gets clients' requests.
+# HTTPS only. The production listener serves clients; the test listener reaches the new version before clients do. A
+# rule for each listener forwards to two target groups, and a deployment shifts their weights.
 
 resource "aws_lb" "main" {
-  #checkov:skip=CKV2_AWS_28: waf.tf, unless the preset is without
+  #checkov:skip=CKV2_AWS_28: waf.tf attaches a web ACL, unless waf is false
   #checkov:skip=CKV2_AWS_76: The rule group is in a dynamic block, and a test asserts it
   name               = var.name
   load_balancer_type = "application"
@@ -34,7 +34,7 @@ resource "aws_lb_target_group" "service" {
   deregistration_delay = 30
 
   health_check {
-    # Not /readyz: without a database all tasks would go out of service, although they still redirect from memory.
+    # Not /readyz: without the database, all tasks would go out of service, although they still redirect from memory.
     path                = "/healthz"
     matcher             = "200"
     interval            = 15
@@ -119,7 +119,7 @@ resource "aws_lb_listener_rule" "service" {
     }
   }
 
-  # Only forward: ECS refuses a rule of mixed actions.
+  # Only forward: ECS refuses a rule with mixed actions.
   action {
     type = "forward"
 
@@ -137,7 +137,7 @@ resource "aws_lb_listener_rule" "service" {
   }
 
   lifecycle {
-    # ECS sets the weights: putting them back would undo a deployment.
+    # ECS sets the weights: resetting them would undo a deployment.
     ignore_changes = [action]
   }
 }

@@ -17,9 +17,9 @@ resource "aws_rds_cluster_parameter_group" "main" {
 }
 
 resource "aws_rds_cluster" "main" {
-  #checkov:skip=CKV2_AWS_8: Aurora's own backup can restore any second of backup_days
-  #checkov:skip=CKV2_AWS_27: Slow and schema-changing statements are logged; others contain targets
-  #checkov:skip=CKV_AWS_162: The service logs in with a password that RDS changes
+  #checkov:skip=CKV2_AWS_8: Aurora's own backups can restore any second within backup_days
+  #checkov:skip=CKV2_AWS_27: Only slow statements and schema changes are logged, because statements contain link targets
+  #checkov:skip=CKV_AWS_162: The service logs in with a password that RDS rotates
   count = local.is_aurora ? 1 : 0
 
   cluster_identifier = var.name
@@ -64,7 +64,7 @@ resource "aws_rds_cluster_instance" "main" {
   engine             = aws_rds_cluster.main[0].engine
   engine_version     = aws_rds_cluster.main[0].engine_version
   instance_class     = "db.serverless"
-  # Tier 1 or lower keeps the reader as large as the writer, whose load it may get at any time.
+  # In tiers 0 and 1, the reader scales with the writer, whose load it may take over at any time.
   promotion_tier = count.index
 
   publicly_accessible        = false
@@ -77,6 +77,6 @@ resource "aws_rds_cluster_instance" "main" {
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.database_monitoring[0].arn
 
-  # Without its policy RDS refuses the role.
+  # RDS refuses the role without its policy.
   depends_on = [aws_iam_role_policy_attachment.database_monitoring]
 }

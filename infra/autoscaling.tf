@@ -1,4 +1,4 @@
-# Tasks follow CPU and requests, whichever asks for more.
+# The number of tasks follows CPU and requests, whichever needs more.
 
 resource "aws_appautoscaling_target" "service" {
   service_namespace  = "ecs"
@@ -24,7 +24,7 @@ resource "aws_appautoscaling_policy" "cpu" {
   }
 }
 
-# The predefined ALBRequestCountPerTarget knows one target group, and the requests are in either or in both.
+# The predefined ALBRequestCountPerTarget covers one target group, but requests can go to either or both.
 resource "aws_appautoscaling_policy" "requests" {
   name               = "${var.name}-requests"
   policy_type        = "TargetTrackingScaling"

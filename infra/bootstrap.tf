@@ -1,10 +1,10 @@
-# What bootstrap/ made, found by name.
+# Resources that bootstrap/ created, looked up by name.
 
 data "aws_kms_key" "main" {
   key_id = "alias/${var.name}"
 }
 
-# Its id is its ARN. A deployment never reads its value.
+# The id is the ARN. A deployment never reads the value.
 data "aws_secretsmanager_secret" "api_tokens" {
   name = "${var.name}/api-tokens"
 }

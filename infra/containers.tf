@@ -1,4 +1,4 @@
-# What a task runs. Another container is another entry of local.containers.
+# The containers of a task. To add one, add it to local.containers.
 
 locals {
   port         = 8080
@@ -20,11 +20,11 @@ locals {
       PGSSLMODE       = "verify-full"
       # A file that local.password_container keeps up to date.
       PGPASSWORD_FILE = "${local.password_directory}/password"
-      # In the image: no public authority signs RDS's certificates.
+      # In the image, because no public CA signs RDS certificates.
       PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem"
-      # Links are made with a token: an open shortener on the internet is used for phishing within days.
+      # Creating links requires a token: an open shortener on the internet is used for phishing within days.
       PUBLIC_SHORTEN = "false"
-      # When ECS sends SIGTERM, some nodes of the load balancer still send requests.
+      # After ECS sends SIGTERM, some load balancer nodes still send requests.
       DRAIN_DELAY   = "10s"
       DRAIN_TIMEOUT = "30s"
     },
@@ -50,10 +50,10 @@ locals {
       mountPoints            = [{ sourceVolume = "password", containerPath = local.password_directory, readOnly = true }]
       linuxParameters        = { capabilities = { drop = ["ALL"] } }
       ulimits                = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
-      # More than DRAIN_DELAY and DRAIN_TIMEOUT together.
+      # Longer than DRAIN_DELAY plus DRAIN_TIMEOUT.
       stopTimeout = 60
 
-      # ECS does not read the image's own.
+      # ECS ignores the image's health check.
       healthCheck = {
         command     = ["CMD", "/usr/local/bin/urlshort", "healthcheck"]
         interval    = 10
@@ -68,7 +68,7 @@ locals {
           awslogs-group         = aws_cloudwatch_log_group.service.name
           awslogs-region        = var.region
           awslogs-stream-prefix = "task"
-          # A log that can't be sent must not block the service.
+          # The service must not block if logs can't be delivered.
           mode            = "non-blocking"
           max-buffer-size = "4m"
         }
@@ -79,8 +79,8 @@ locals {
     },
   )
 
-  # RDS changes the password every week. ECS reads secrets only when a task starts, so this container reads the secret again
-  # and again, and the service reads the file whenever it connects.
+  # RDS rotates the password every week. ECS reads secrets only when a task starts, so this container polls the secret
+  # and writes it to a file, which the service reads whenever it connects.
   password_directory = "/run/database"
   password_container = {
     name  = "password"
@@ -88,7 +88,7 @@ locals {
     # The service starts with PGPASSWORD, and keeps its connections while this container is restarted.
     essential     = false
     restartPolicy = { enabled = true, restartAttemptPeriod = 60 }
-    # A volume on Fargate belongs to root.
+    # Volumes on Fargate are owned by root.
     user                   = "0:0"
     readonlyRootFilesystem = true
     cpu                    = 16

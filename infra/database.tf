@@ -1,5 +1,5 @@
-# PostgreSQL: what a cluster (aurora.tf) and a single instance (database_instance.tf) have in common. RDS makes the
-# password, keeps it in Secrets Manager and changes it every week: Terraform never sees it.
+# PostgreSQL: the common part of the cluster (aurora.tf) and the single instance (database_instance.tf). RDS generates
+# the password, stores it in Secrets Manager and rotates it every week. Terraform never sees it.
 
 locals {
   is_aurora = var.database == "aurora"
@@ -20,7 +20,7 @@ locals {
 
   database_parameters = {
     "rds.force_ssl" = "1"
-    # Schema changes and slow statements. Not every statement: they contain targets.
+    # Only schema changes and slow statements, because statements contain link targets.
     log_statement              = "ddl"
     log_min_duration_statement = "500"
   }

@@ -1,8 +1,8 @@
-# The service and how a new version takes over: it gets a share of the requests first, then all of them, and ECS goes back
-# to the old version when an alarm goes off during that time.
+# The service and its canary deployments: a new version first gets a share of the requests, then all of them. If an
+# alarm fires in that time, ECS rolls back to the old version.
 
 resource "aws_ecs_cluster" "main" {
-  #checkov:skip=CKV_AWS_65: The preset small does without
+  #checkov:skip=CKV_AWS_65: The preset small turns it off
   name = var.name
 
   setting {
@@ -20,7 +20,7 @@ resource "aws_ecs_task_definition" "main" {
   execution_role_arn       = aws_iam_role.execution.arn
   task_role_arn            = aws_iam_role.task.arn
   container_definitions    = jsonencode(local.containers)
-  # Old revisions stay, so that ECS can roll back to one and a person can look at it.
+  # Keep old revisions, so that ECS can roll back to them and people can inspect them.
   skip_destroy = true
 
   volume {
@@ -88,7 +88,7 @@ resource "aws_ecs_service" "main" {
     alarm_names = [for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.alarm_name]
   }
 
-  # For tasks that never become healthy: no alarm on requests sees those.
+  # For tasks that never become healthy: they get no requests, so the alarms don't see them.
   deployment_circuit_breaker {
     enable   = true
     rollback = true
@@ -105,8 +105,8 @@ resource "aws_ecs_service" "main" {
     ignore_changes = [desired_count]
   }
 
-  # What a task needs from its first second and does not name. Without it the tasks exit, and the first deployment has no
-  # earlier one to go back to. tests/checks/aws/graph.sh has the list of what must come first.
+  # Everything that a task needs at startup but doesn't reference. Without it the tasks exit, and the first deployment
+  # has no earlier one to roll back to. tests/checks/aws/graph.py lists what must come first.
   depends_on = [
     aws_db_instance.main,
     aws_iam_role_policy.execution,

@@ -1,7 +1,6 @@
-# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can give them.
+# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can grant them.
 
 locals {
-  # Each role's principal.
   principals = merge(
     {
       execution      = "ecs-tasks.amazonaws.com"
@@ -17,7 +16,7 @@ locals {
       Version = "2012-10-17"
       Statement = [merge(
         { Effect = "Allow", Principal = { Service = service }, Action = "sts:AssumeRole" },
-        # No other account can make the service use the role. ECS does not say for whom it shifts requests.
+        # Other accounts can't make the AWS service use the role. ECS names no source account when it shifts requests.
         role == "infrastructure" ? {} : { Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } } },
       )]
     }
@@ -66,7 +65,7 @@ locals {
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
         Resource = [for group in aws_cloudwatch_log_group.flow : "${group.arn}:*"]
       },
-      # Delivery looks for its group first. AWS takes no ARN for that.
+      # Log delivery looks up its group first. AWS supports no ARN for that action.
       { Sid = "Find", Effect = "Allow", Action = "logs:DescribeLogGroups", Resource = "*" },
     ]
   }
@@ -85,7 +84,7 @@ resource "aws_iam_role_policy" "execution" {
   policy = jsonencode(local.execution_policy)
 }
 
-# The running task's own role: its sidecars read the database's password and forward metrics.
+# The role of the running task: its sidecars read the database password and forward metrics.
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
   assume_role_policy   = jsonencode(local.trust.task)
@@ -134,7 +133,7 @@ resource "aws_iam_role" "flow_log" {
 }
 
 resource "aws_iam_role_policy" "flow_log" {
-  #checkov:skip=CKV_AWS_355: One statement describes log groups, for which AWS takes no ARN
+  #checkov:skip=CKV_AWS_355: One statement describes log groups, for which AWS supports no ARN
   count = local.own_vpc ? 1 : 0
 
   name   = "write"

@@ -1,23 +1,23 @@
-# Logs: where they go, how long they stay, and who can write them.
+# Log groups and the access log bucket: retention, encryption and write access.
 
 resource "aws_cloudwatch_log_group" "service" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   name              = "/${var.name}/service"
   retention_in_days = var.log_days
   kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# RDS fixes the name, and would make a group without an end of retention if this one were missing.
+# RDS dictates the name. Without this group it would create one that keeps logs forever.
 resource "aws_cloudwatch_log_group" "database" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   name              = "/aws/rds/${local.is_aurora ? "cluster" : "instance"}/${var.name}/postgresql"
   retention_in_days = var.log_days
   kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# WAF only writes to groups whose name begins like this.
+# WAF only writes to groups whose name starts with aws-waf-logs-.
 resource "aws_cloudwatch_log_group" "waf" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   count = var.waf ? 1 : 0
 
   name              = "aws-waf-logs-${var.name}"
@@ -26,7 +26,7 @@ resource "aws_cloudwatch_log_group" "waf" {
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to look into an incident
+  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   count = local.own_vpc ? 1 : 0
 
   name              = "/${var.name}/flow"
@@ -37,7 +37,7 @@ resource "aws_cloudwatch_log_group" "flow" {
 resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_18: Only the load balancer writes to it
   #checkov:skip=CKV_AWS_144: Access logs are not worth a second region
-  #checkov:skip=CKV_AWS_145: Load balancers write with S3's own keys only
+  #checkov:skip=CKV_AWS_145: Load balancers can only write with S3's own keys
   #checkov:skip=CKV2_AWS_62: Nothing reacts to a log file
   bucket_prefix = "${var.name}-access-logs-"
 }
@@ -56,7 +56,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "access_logs" {
 
   rule {
     apply_server_side_encryption_by_default {
-      # Load balancers can write with no other.
+      # The only algorithm that load balancers can write with.
       sse_algorithm = "AES256"
     }
   }

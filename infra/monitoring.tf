@@ -1,6 +1,6 @@
 # Managed Prometheus, for `managed_prometheus = true`. A scrape through the load balancer would reach a different task each
 # time and mix their counters, so each task has a collector that scrapes its own service and forwards the metrics. Rules and
-# routes are the files that the local Prometheus and Alertmanager use.
+# routes come from the same files as in the local Prometheus and Alertmanager.
 
 resource "aws_prometheus_workspace" "main" {
   count = var.managed_prometheus ? 1 : 0
@@ -17,10 +17,10 @@ resource "aws_prometheus_rule_group_namespace" "main" {
 }
 
 locals {
-  # The address of the dashboards in the rules, which are those of the local stack.
+  # The URL of the dashboards in the rule files: that of the local stack.
   local_dashboards = "http://localhost:3000"
 
-  # The topic of each receiver of the routes.
+  # The SNS topic of each Alertmanager receiver.
   receivers = {
     page   = local.topic_arns.alarms
     ticket = local.topic_arns.tickets
@@ -32,7 +32,7 @@ resource "aws_prometheus_alert_manager_definition" "main" {
 
   workspace_id = aws_prometheus_workspace.main[0].id
 
-  # Amazon's document contains Alertmanager's as text.
+  # Amazon's format embeds the Alertmanager configuration as a string.
   definition = yamlencode({
     alertmanager_config = yamlencode(merge(yamldecode(file("${path.module}/monitoring/alertmanager.yml")), {
       receivers = [for name, topic in local.receivers : {
@@ -85,10 +85,10 @@ locals {
       }
     }
     processors = {
-      # Drops metrics instead of being killed for memory.
+      # The collector drops metrics instead of being killed for using too much memory.
       memory_limiter    = { check_interval = "5s", limit_mib = 150, spike_limit_mib = 30 }
       resourcedetection = { detectors = ["ecs"] }
-      # Every collector scrapes localhost, so the label `instance` has to come from the task.
+      # Every collector scrapes localhost, so the label `instance` must come from the task.
       resource = {
         attributes = [{ key = "service.instance.id", from_attribute = "aws.ecs.task.arn", action = "upsert" }]
       }
@@ -114,12 +114,12 @@ locals {
   collector_container = {
     name  = "collector"
     image = var.collector_image
-    # Links redirect without it, and the alert ServiceDown shows that it is missing everywhere.
+    # Links redirect without it. If all collectors are down, the alert ServiceDown fires.
     essential              = false
     restartPolicy          = { enabled = true, restartAttemptPeriod = 60 }
     user                   = "65532:65532"
     readonlyRootFilesystem = true
-    # A small share of the processor, and what is left of the task's memory up to a limit that spares the service.
+    # A small share of the CPU, and unused memory of the task up to a limit that leaves enough for the service.
     cpu               = 32
     memoryReservation = 64
     memory            = 192

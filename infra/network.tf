@@ -1,10 +1,10 @@
-# A small VPC in two zones, unless one is given: load balancer and NAT in public subnets, the database in private ones. Tasks
-# run in private subnets, or in public ones without NAT.
+# A small VPC in two zones, unless var.vpc names an existing one. Load balancer and NAT gateways are in public subnets,
+# the database in private ones. Tasks run in private subnets, or in public ones to do without NAT gateways.
 
 locals {
   own_vpc = var.vpc == null
   zones   = local.own_vpc ? toset([for letter in var.zones : "${var.region}${letter}"]) : toset([])
-  # A number for each zone, so that a zone keeps its addresses.
+  # Numbers the zones, so that each keeps its address range.
   zone_numbers = { for number, zone in sort(local.zones) : zone => number }
   nat_count    = var.public_tasks ? 0 : var.nat_gateway_per_zone ? length(local.zones) : min(1, length(local.zones))
   nat_zones    = toset(slice(sort(local.zones), 0, local.nat_count))
@@ -15,7 +15,7 @@ locals {
 }
 
 resource "aws_vpc" "main" {
-  #checkov:skip=CKV2_AWS_12: Nothing uses the default security group, and closing it takes rights on other VPCs' groups
+  #checkov:skip=CKV2_AWS_12: Nothing uses the default security group, and closing it would need permissions on other VPCs' groups
   count = local.own_vpc ? 1 : 0
 
   cidr_block           = var.vpc_cidr

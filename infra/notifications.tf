@@ -1,4 +1,4 @@
-# Topics for alarms, tickets and the budget, and who may publish to them.
+# Topics for alarms, tickets and the budget, and which services can publish to them.
 
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name}-alarms"
@@ -11,7 +11,6 @@ resource "aws_sns_topic_policy" "alarms" {
 }
 
 locals {
-  # Whose services publish to a topic.
   publishers = {
     alarms  = ["aps.amazonaws.com", "cloudwatch.amazonaws.com", "budgets.amazonaws.com"]
     tickets = ["aps.amazonaws.com"]
@@ -48,7 +47,7 @@ resource "aws_budgets_budget" "monthly" {
   limit_amount = tostring(var.monthly_budget_usd)
   limit_unit   = "USD"
 
-  # Costs of the service alone. The tag has to be activated for billing once: see README.md.
+  # Only the costs of this service. The tag must be activated for billing once: see README.md.
   cost_filter {
     name   = "TagKeyValue"
     values = [format("user:Service$%s", var.name)]

@@ -1,15 +1,15 @@
 output "url" {
-  description = "Address of the service"
+  description = "URL of the service"
   value       = "https://${var.domain_name}"
 }
 
 output "image" {
-  description = "The image of the last apply, which ECS may have rolled back since"
+  description = "Image of the last apply; ECS may have rolled it back since"
   value       = var.image
 }
 
 output "test_url" {
-  description = "Address that reaches the new version during a deployment"
+  description = "URL that reaches the new version during a deployment"
   value       = "https://${var.domain_name}:${local.https_ports.test}"
 }
 
@@ -24,12 +24,12 @@ output "service_name" {
 }
 
 output "load_balancer_dns_name" {
-  description = "Name of the load balancer itself"
+  description = "DNS name of the load balancer"
   value       = aws_lb.main.dns_name
 }
 
 output "target_groups" {
-  description = "ARN suffixes of the target groups, as in CloudWatch's dimensions"
+  description = "ARN suffixes of the target groups, as used in CloudWatch dimensions"
   value       = { for name, group in aws_lb_target_group.service : name => group.arn_suffix }
 }
 
@@ -39,7 +39,7 @@ output "database_endpoint" {
 }
 
 output "database_secret_arn" {
-  description = "Secret that holds the database's user and password"
+  description = "Secret with the database user and password"
   value       = local.database.secret
 }
 

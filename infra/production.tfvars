@@ -1,4 +1,4 @@
-# For a service that people rely on: no single zone or server stops it.
+# For a service that people rely on: it survives the loss of any single zone or server.
 database           = "aurora"
 public_tasks       = false
 waf                = true

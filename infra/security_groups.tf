@@ -1,4 +1,4 @@
-# Who can connect to whom: everyone to the load balancer, the load balancer to the tasks, the tasks to the database.
+# Allowed connections: everyone to the load balancer, the load balancer to the tasks, the tasks to the database.
 
 resource "aws_security_group" "alb" {
   name        = "${var.name}-alb"

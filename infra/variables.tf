@@ -5,7 +5,7 @@ variable "name" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,19}$", var.name))
-    error_message = "A name is 2 to 20 lower-case letters, digits and hyphens: names of target groups are that short."
+    error_message = "The name must start with a letter and have 2 to 20 lower-case letters, digits and hyphens: AWS limits the length of target group names."
   }
 }
 
@@ -25,36 +25,36 @@ variable "zone_id" {
 }
 
 variable "permissions_boundary_arn" {
-  description = "Permissions boundary of every role made here: output permissions_boundary_arn of bootstrap/"
+  description = "Permissions boundary of every role created here: the output permissions_boundary_arn of bootstrap/"
   type        = string
 }
 
-# The program
+# Service
 
 variable "image" {
-  description = "Image to run, by digest: a tag can be moved to an image that nobody has checked"
+  description = "Image to run, by digest: a tag can be moved to an unverified image"
   type        = string
 
   validation {
     condition     = can(regex("^[a-z0-9./_-]+@sha256:[0-9a-f]{64}$", var.image))
-    error_message = "The image must be given by digest: REPOSITORY@sha256:…"
+    error_message = "The image must have a digest: REPOSITORY@sha256:…"
   }
 }
 
 variable "registry_credentials_secret_arn" {
-  description = "Secret with user name and password for the image's registry; null for a public image"
+  description = "Secret with the user name and password for the image's registry; null for a public image"
   type        = string
   default     = null
 }
 
 variable "settings" {
-  description = "More options of the service, as environment variables; nothing secret"
+  description = "Additional options of the service, as environment variables; no secrets"
   type        = map(string)
   default     = {}
 
   validation {
     condition     = alltrue([for name in keys(var.settings) : !can(regex("PASSWORD|TOKEN|SECRET", name))])
-    error_message = "Secrets come from Secrets Manager, never from plain settings."
+    error_message = "Secrets must come from Secrets Manager, not from plain settings."
   }
 }
 
@@ -71,13 +71,13 @@ variable "memory" {
 }
 
 variable "min_tasks" {
-  description = "Minimum number of tasks: two, so that one is left when a zone fails"
+  description = "Minimum number of tasks; at least two, so that one is left if a zone fails"
   type        = number
   default     = 2
 
   validation {
     condition     = var.min_tasks >= 2
-    error_message = "At least 2: one task runs in one zone only."
+    error_message = "Must be at least 2: a single task runs in one zone only."
   }
 }
 
@@ -87,24 +87,24 @@ variable "max_tasks" {
 }
 
 variable "cpu_architecture" {
-  description = "ARM64 (Graviton, a fifth cheaper) or X86_64; the image has both"
+  description = "ARM64 (Graviton, 20 % cheaper) or X86_64; the image supports both"
   type        = string
   default     = "ARM64"
 
   validation {
     condition     = contains(["ARM64", "X86_64"], var.cpu_architecture)
-    error_message = "ARM64 or X86_64."
+    error_message = "Must be ARM64 or X86_64."
   }
 }
 
 variable "target_cpu_percent" {
-  description = "CPU utilisation that autoscaling aims for, in percent"
+  description = "Target CPU utilisation for autoscaling, in percent"
   type        = number
   default     = 60
 }
 
 variable "target_requests_per_task" {
-  description = "Requests per task and minute that autoscaling aims for"
+  description = "Target requests per task and minute for autoscaling"
   type        = number
   default     = 30000
 }
@@ -112,36 +112,36 @@ variable "target_requests_per_task" {
 # Deployment
 
 variable "canary_percent" {
-  description = "Share of requests that a new version gets first"
+  description = "Percentage of the requests that a new version gets first"
   type        = number
   default     = 10
 }
 
 variable "canary_bake_minutes" {
-  description = "Minutes for which a new version gets only that share"
+  description = "Minutes for which a new version gets only canary_percent of the requests"
   type        = number
   default     = 10
 }
 
 variable "bake_minutes" {
-  description = "Minutes after the shift for which the old version keeps running"
+  description = "Minutes for which the old version keeps running after the shift"
   type        = number
   default     = 10
 
   validation {
     condition     = var.canary_bake_minutes + var.bake_minutes <= 40
-    error_message = "Both bakes together take at most 40 minutes: the pipeline's role ends after two hours."
+    error_message = "Both bakes together must take at most 40 minutes: the pipeline's role session ends after two hours."
   }
 }
 
 variable "max_error_percent" {
-  description = "Percentage of failed requests that raises an alarm and rolls a deployment back: ten times what the objective permits"
+  description = "Percentage of failed requests that raises an alarm and rolls back a deployment; the default is ten times what the SLO allows"
   type        = number
   default     = 1
 }
 
 variable "max_bad_redirects_percent" {
-  description = "Percentage of failed or slow redirects that raises an alarm and rolls a deployment back: ten times what the objective permits"
+  description = "Percentage of failed or slow redirects that raises an alarm and rolls back a deployment; the default is ten times what the SLO allows"
   type        = number
   default     = 1
 }
@@ -149,7 +149,7 @@ variable "max_bad_redirects_percent" {
 # Network
 
 variable "vpc" {
-  description = "An existing VPC; null makes a small one"
+  description = "An existing VPC; null creates a small one"
   type = object({
     id                 = string
     public_subnet_ids  = list(string)
@@ -170,34 +170,34 @@ variable "vpc_cidr" {
 }
 
 variable "zones" {
-  description = "Letters of the new VPC's two zones, named so that a new zone of the region changes nothing"
+  description = "Letters of the new VPC's two zones, explicit so that a new zone in the region changes nothing"
   type        = list(string)
   default     = ["a", "b"]
 
   validation {
     condition     = length(toset(var.zones)) == 2
-    error_message = "Exactly two zones."
+    error_message = "Must be exactly two zones."
   }
 }
 
 variable "nat_gateway_per_zone" {
-  description = "A NAT gateway in each zone. With only one, no task can start while its zone is down; running tasks go on"
+  description = "A NAT gateway in each zone. With only one, no task can start while its zone is down; running tasks continue"
   type        = bool
   default     = false
 }
 
 variable "public_tasks" {
-  description = "Run tasks in public subnets, with public addresses that nothing can connect to, and without NAT gateways"
+  description = "Run tasks in public subnets without NAT gateways; nothing can connect to their public addresses"
   type        = bool
 }
 
 variable "waf" {
-  description = "A firewall in front of the load balancer"
+  description = "Put AWS WAF in front of the load balancer"
   type        = bool
 }
 
 variable "rate_limit_per_5_minutes" {
-  description = "Requests from one address in 5 minutes before the firewall blocks it"
+  description = "Requests from one address within 5 minutes before WAF blocks it"
   type        = number
   default     = 6000
 }
@@ -210,29 +210,29 @@ variable "database" {
 
   validation {
     condition     = contains(["aurora", "instance"], var.database)
-    error_message = "aurora or instance."
+    error_message = "Must be aurora or instance."
   }
 }
 
 variable "database_engine_version" {
-  description = "Major version of PostgreSQL: RDS upgrades the minor one by itself, and a pinned one would be a downgrade then"
+  description = "Major version of PostgreSQL. RDS upgrades minor versions automatically; a pinned one would then be a downgrade"
   type        = string
   default     = "17"
 
   validation {
     condition     = can(regex("^[0-9]+$", var.database_engine_version))
-    error_message = "A major version, such as 17: minor versions are upgraded by RDS."
+    error_message = "Must be a major version, such as 17: RDS upgrades minor versions."
   }
 }
 
 variable "database_min_acu" {
-  description = "Minimum of Aurora capacity units, 2 GiB of memory each"
+  description = "Minimum capacity of Aurora, in ACUs (2 GiB of memory each)"
   type        = number
   default     = 0.5
 }
 
 variable "database_max_acu" {
-  description = "Maximum of Aurora capacity units"
+  description = "Maximum capacity of Aurora, in ACUs"
   type        = number
   default     = 4
 }
@@ -244,13 +244,13 @@ variable "database_instance_class" {
 }
 
 variable "backup_days" {
-  description = "Days within which the database can be restored to any second"
+  description = "Days for which the database can be restored to any second"
   type        = number
   default     = 14
 }
 
 variable "deletion_protection" {
-  description = "Protect the database and the load balancer against deletion"
+  description = "Protect the database and the load balancer from deletion"
   type        = bool
   default     = true
 }
@@ -258,18 +258,18 @@ variable "deletion_protection" {
 # Operation
 
 variable "log_days" {
-  description = "Days for which logs are kept"
+  description = "Log retention, in days"
   type        = number
   default     = 30
 }
 
 variable "managed_prometheus" {
-  description = "Managed Prometheus with a collector in each task; without it only CloudWatch's alarms remain"
+  description = "Use Managed Prometheus, with a collector in each task; otherwise there are only CloudWatch alarms"
   type        = bool
 }
 
 variable "container_insights" {
-  description = "CloudWatch's metrics of cluster, service and tasks"
+  description = "Collect CloudWatch Container Insights metrics of cluster, service and tasks"
   type        = bool
 }
 
@@ -280,7 +280,7 @@ variable "alarm_emails" {
 }
 
 variable "monthly_budget_usd" {
-  description = "Budget in US dollars a month; a notice is sent at 80 % spent and at 100 % forecast"
+  description = "Monthly budget in US dollars; a notice is sent at 80 % spent and at 100 % forecast"
   type        = number
 }
 
@@ -291,7 +291,7 @@ variable "ticket_emails" {
 }
 
 variable "dashboards_url" {
-  description = "Address of the Grafana with monitoring/grafana/dashboards, for the links in alerts"
+  description = "URL of the Grafana that has monitoring/grafana/dashboards, for the links in alerts"
   type        = string
   default     = "http://localhost:3000"
 }
@@ -305,7 +305,7 @@ variable "collector_image" {
 
 variable "aws_cli_image" {
   # As with collector_image, append the digest.
-  description = "Image of the AWS CLI, which keeps the database's password up to date in each task"
+  description = "Image of the AWS CLI, which keeps the database password up to date in each task"
   type        = string
   default     = "public.ecr.aws/aws-cli/aws-cli:2.27.50"
 }

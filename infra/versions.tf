@@ -1,17 +1,17 @@
 terraform {
-  # 1.11 has the state's lock file in S3 and write-only arguments.
+  # 1.11 supports lock files in S3 and write-only arguments.
   required_version = ">= 1.11"
 
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 6.21 has canary deployments by ECS itself; the tests use the schema of 6.25.
+      # 6.21 supports canary deployments by ECS itself; the tests use the schema of 6.25.
       version = "~> 6.25"
     }
   }
 
-  # terraform init -backend-config=bucket=… -backend-config=region=…; the bucket is bootstrap/'s. Its default encryption
-  # applies: `encrypt = true` without a key would replace the bucket's key by S3's own.
+  # terraform init -backend-config=bucket=… -backend-config=region=…; bootstrap/ creates the bucket. Its default
+  # encryption applies: `encrypt = true` without a key would use S3's own key instead of the bucket's.
   backend "s3" {
     key          = "urlshort/terraform.tfstate"
     use_lockfile = true

@@ -1,9 +1,9 @@
-# A firewall in front of the load balancer, for `waf = true`. It blocks addresses that send too many requests and those that
-# Amazon knows for attacks. Amazon's common rule set is left out: it refuses bodies that contain a URL, and this service takes
-# URLs.
+# AWS WAF in front of the load balancer, for `waf = true`. It blocks addresses that send too many requests, addresses
+# that Amazon knows for attacks, and known bad inputs. Amazon's common rule set is left out: it blocks request bodies
+# that contain a URL.
 
 locals {
-  # Priorities after the rate rule's.
+  # Their priorities, after that of the rate rule.
   managed_rule_groups = {
     AWSManagedRulesAmazonIpReputationList = 10
     AWSManagedRulesKnownBadInputsRuleSet  = 20
@@ -94,7 +94,7 @@ resource "aws_wafv2_web_acl_logging_configuration" "main" {
   resource_arn            = aws_wafv2_web_acl.main[0].arn
   log_destination_configs = [aws_cloudwatch_log_group.waf[0].arn]
 
-  # Only blocked requests: not who followed which link.
+  # Log only blocked requests, so that the log doesn't show who followed which link.
   logging_filter {
     default_behavior = "DROP"
 

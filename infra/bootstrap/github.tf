@@ -1,5 +1,5 @@
-# GitHub's workflows get short-lived roles instead of long-lived keys: one role that reads, for plans, and one that deploys.
-# Each is bound to one environment of one repository; the environment's rules in GitHub decide who gets that far.
+# GitHub's workflows get short-lived roles instead of long-lived keys: a read-only role for plans, and a role that
+# deploys. Each is bound to one environment of one repository, whose protection rules in GitHub decide who can use it.
 
 locals {
   issuer       = "token.actions.githubusercontent.com"
@@ -31,7 +31,7 @@ locals {
     }
   }
 
-  # Each role's policies, within the 6,144 characters that one policy can have.
+  # The policies of each role, split because a policy can have at most 6,144 characters.
   policies = {
     plan = { read = local.read_policy, state = local.state_read_policy }
     deploy = {
@@ -61,7 +61,7 @@ resource "aws_iam_role" "github" {
   name               = "${var.name}-github-${each.key}"
   description        = local.descriptions[each.key]
   assume_role_policy = jsonencode(local.trust[each.key])
-  # A first apply makes a database and then bakes a deployment, which can take more than the default hour.
+  # A first apply creates a database and then bakes a deployment, which can take longer than the default of an hour.
   max_session_duration = 7200
 
   depends_on = [aws_iam_openid_connect_provider.github]

@@ -1,5 +1,6 @@
-# The service's key, for its database, password, logs and alarms. It is made here, so that a deployment can neither
-# delete it nor change its policy, and so that the database's last snapshot can be read after the service is destroyed.
+# The service's key, for its database, password, logs and alarms. It is created here, so that a deployment can neither
+# delete it nor change its policy, and so that the final snapshot of the database stays readable after the service is
+# destroyed.
 
 resource "aws_kms_key" "service" {
   description         = var.name

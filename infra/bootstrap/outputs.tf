@@ -9,11 +9,11 @@ output "github_variables" {
 }
 
 output "permissions_boundary_arn" {
-  description = "Variable permissions_boundary_arn of ../"
+  description = "Value of the variable permissions_boundary_arn of ../"
   value       = aws_iam_policy.boundary.arn
 }
 
 output "api_tokens_secret" {
-  description = "Secret with the token that manages links"
+  description = "Secret with the token for managing links"
   value       = aws_secretsmanager_secret.api_tokens.name
 }

@@ -1,4 +1,4 @@
-# What a deployment changes of the tasks, the load balancer, its names and its firewall: resources of the service's name.
+# Permissions to change the tasks, the load balancer, its DNS records and its firewall, by the service's name.
 
 locals {
   load_balancer_arns = concat(
@@ -58,7 +58,7 @@ locals {
           "${local.arn.elasticloadbalancing}:loadbalancer/app/${var.name}/*",
         ]
       },
-      # AWS takes no ARN for it. Without AssociateWebACL on the same load balancer it attaches nothing.
+      # AWS supports no ARN for this action. It also needs AssociateWebACL on the same load balancer.
       { Sid = "WafOnLoadBalancer", Effect = "Allow", Action = "elasticloadbalancing:SetWebAcl", Resource = "*" },
       {
         Sid      = "Names"
@@ -66,7 +66,7 @@ locals {
         Action   = "route53:ChangeResourceRecordSets"
         Resource = "arn:${local.partition}:route53:::hostedzone/${var.zone_id}"
       },
-      # A certificate's ARN ends in an id that AWS chooses, so its tag shows whose it is.
+      # AWS chooses the id in a certificate's ARN, so the tag identifies the service's certificates.
       {
         Sid       = "NewCertificate"
         Effect    = "Allow"

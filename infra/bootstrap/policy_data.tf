@@ -1,4 +1,4 @@
-# What a deployment changes of the database, logs, alarms, metrics and budget.
+# Permissions to change the database, logs, alarms, metrics and budget.
 
 locals {
   database_arns = [
@@ -18,26 +18,26 @@ locals {
           "rds:DeleteDBInstance", "rds:DeleteDBParameterGroup", "rds:DeleteDBSubnetGroup", "rds:ModifyDBCluster",
           "rds:ModifyDBClusterParameterGroup", "rds:ModifyDBInstance", "rds:ModifyDBParameterGroup", "rds:ModifyDBSubnetGroup",
           "rds:RemoveTagsFromResource", "rds:ResetDBClusterParameterGroup", "rds:ResetDBParameterGroup",
-          # What deletes a database makes a last snapshot of it.
+          # Deleting a database creates a final snapshot.
           "rds:CreateDBClusterSnapshot", "rds:CreateDBSnapshot",
         ]
         Resource = local.database_arns
       },
-      # A database also uses the engine's own option and parameter groups.
+      # A database also uses the engine's default option and parameter groups.
       {
         Sid      = "DatabaseDefaults"
         Effect   = "Allow"
         Action   = ["rds:CreateDBCluster", "rds:CreateDBInstance", "rds:ModifyDBCluster", "rds:ModifyDBInstance"]
         Resource = ["${local.arn.rds}:og:default*", "${local.arn.rds}:pg:default*"]
       },
-      # RDS makes the secret of the password in the caller's name and changes it in its own. Nothing here reads its value.
+      # RDS creates the password's secret as the caller and rotates it as itself. Nothing here reads its value.
       {
         Sid      = "Password"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
         Resource = "${local.arn.secretsmanager}:secret:rds!*"
       },
-      # For the services that encrypt with it in the caller's name. This module keeps the key itself.
+      # For the AWS services that encrypt with it as the caller. Only this module manages the key itself.
       {
         Sid      = "Key"
         Effect   = "Allow"
@@ -56,7 +56,7 @@ locals {
           "${local.arn.logs}:log-group:${group}*"
         ]
       },
-      # WAF sets up its log delivery in the caller's name. AWS takes no ARN for it.
+      # WAF sets up its log delivery as the caller. AWS supports no ARN for that.
       {
         Sid      = "WafLogs"
         Effect   = "Allow"
@@ -78,7 +78,7 @@ locals {
         Action   = ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource"]
         Resource = "${local.arn.cloudwatch}:alarm:${var.name}-*"
       },
-      # A workspace's ARN ends in an id that AWS chooses, so its tag shows whose it is. Making one takes no ARN.
+      # AWS chooses the id in a workspace's ARN, so the tag identifies the service's. CreateWorkspace supports no ARN.
       {
         Sid       = "NewMetrics"
         Effect    = "Allow"

@@ -1,8 +1,8 @@
-# What a deployment changes of the network. EC2's ids are chosen by AWS, so the tag Service shows what is the service's: it
-# has to be set when a resource is made, and has to be there when one is changed. Nothing else can be tagged.
+# Permissions to change the network. AWS chooses EC2's ids, so the tag Service identifies the service's resources: it
+# must be set when a resource is created, and must be present when one is changed. Nothing else can be tagged.
 
 locals {
-  # Statements by what is made. An action must not be listed with a type that it only uses: that needs the tag already.
+  # Statements by what they create. Don't list an action with a type that it only uses: that must have the tag already.
   new_network = {
     NewRoots   = { actions = ["AllocateAddress", "CreateInternetGateway", "CreateVpc"], types = ["elastic-ip", "internet-gateway", "vpc"] }
     NewSubnets = { actions = ["CreateSubnet"], types = ["subnet"] }
@@ -37,7 +37,7 @@ locals {
           Sid    = "Own"
           Effect = "Allow"
           Action = concat(
-            # These make a new resource in one that exists.
+            # These create a resource inside an existing one.
             [for action in concat(local.new_network.NewSubnets.actions, local.new_network.NewParts.actions, local.new_network.NewRules.actions) : "ec2:${action}"],
             [
               "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:CreateRoute", "ec2:CreateTags", "ec2:DeleteFlowLogs",

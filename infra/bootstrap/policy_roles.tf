@@ -1,5 +1,5 @@
-# Roles that a deployment makes for the service, and the ceiling over all of them: without it, a deployment that may make a
-# role could make one without limits.
+# Permissions to create the service's roles, and the boundary on all of them: without it, a deployment that can create
+# roles could create one without limits.
 
 resource "aws_iam_policy" "boundary" {
   #checkov:skip=CKV_AWS_288: A boundary grants nothing
@@ -11,7 +11,7 @@ resource "aws_iam_policy" "boundary" {
 }
 
 locals {
-  # A ceiling grants nothing: each role's own policy names its ARNs.
+  # A boundary grants nothing: each role's own policy names its ARNs.
   boundary_policy = {
     Version = "2012-10-17"
     Statement = [{
@@ -62,7 +62,7 @@ locals {
           }
         }
       },
-      # An account that has never used these services gets their roles by the first call.
+      # In an account that has never used these services, the first call creates their roles.
       {
         Sid      = "ServiceLinkedRoles"
         Effect   = "Allow"

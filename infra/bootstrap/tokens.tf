@@ -1,8 +1,8 @@
-# The token that manages links. It is made here and not by a deployment, because Terraform reads a secret's value whenever
-# it plans: the plan role, which any branch can take, would have to be able to read it.
+# The token for managing links. It is created here and not by a deployment, because Terraform reads a secret's value
+# whenever it plans: the plan role, which any branch can assume, would have to be able to read it.
 
 resource "aws_secretsmanager_secret" "api_tokens" {
-  #checkov:skip=CKV2_AWS_57: Nobody but a person knows who uses the token; see "Change the token" in ../README.md
+  #checkov:skip=CKV2_AWS_57: Only a person knows who uses the token; see "Change the token" in ../README.md
   name        = "${var.name}/api-tokens"
   description = "API_TOKENS of ${var.name}: name:token[:read|write], separated by commas"
   kms_key_id  = aws_kms_key.service.arn
@@ -10,8 +10,8 @@ resource "aws_secretsmanager_secret" "api_tokens" {
 
 resource "aws_secretsmanager_secret_version" "api_tokens" {
   secret_id = aws_secretsmanager_secret.api_tokens.id
-  # Write-only: the value reaches neither the state nor a plan. uuid() reads the system's random number generator, and two
-  # of them are 244 random bits. A new value is written only when the version below changes.
+  # Write-only: the value is stored neither in the state nor in a plan. uuid() reads the system's random number
+  # generator, and two UUIDs have 244 random bits. A new value is written only when the version below changes.
   secret_string_wo         = "admin:${sha256("${uuid()}${uuid()}")}:write"
   secret_string_wo_version = var.api_token_version
 }

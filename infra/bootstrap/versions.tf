@@ -13,7 +13,7 @@ terraform {
 provider "aws" {
   region = var.region
 
-  # Not the service's own tag: what has that, a deployment may change and delete.
+  # Not the service's own tag: a deployment can change and delete resources that have it.
   default_tags {
     tags = {
       Service   = "${var.name}-bootstrap"
@@ -28,7 +28,7 @@ data "aws_partition" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # The first part of the ARNs of the service's resources. IAM and budgets have no region.
+  # ARN prefixes of the service's resources. IAM and budgets have no region.
   arn = {
     for service in ["acm", "application-autoscaling", "aps", "budgets", "cloudwatch", "ec2", "ecs", "elasticloadbalancing", "iam", "kms", "logs", "rds", "secretsmanager", "sns", "wafv2"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"

@@ -1,4 +1,4 @@
-# How a new version takes over, and what rolls it back.
+# How a new version is rolled out, and what rolls it back.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -47,7 +47,7 @@ run "a_new_version_gets_a_share_of_the_requests_first" {
       tonumber(aws_ecs_service.main.deployment_configuration[0].bake_time_in_minutes) > 0
       && tonumber(aws_ecs_service.main.deployment_configuration[0].canary_configuration[0].canary_bake_time_in_minutes) >= 3
     )
-    error_message = "the alarms take 3 minutes to go off: shorter stages end before"
+    error_message = "the alarms take 3 minutes to fire: a shorter stage would end before"
   }
 
   assert {
@@ -57,10 +57,10 @@ run "a_new_version_gets_a_share_of_the_requests_first" {
       && balancer.advanced_configuration[0].production_listener_rule == aws_lb_listener_rule.service["production"].arn
       && balancer.advanced_configuration[0].test_listener_rule == aws_lb_listener_rule.service["test"].arn
     )])
-    error_message = "the service does not know both target groups and both rules"
+    error_message = "the service does not use both target groups and both rules"
   }
 
-  # The provider's own timeout is 20 minutes, as long as both bakes.
+  # The provider's default timeout is 20 minutes, no longer than both bakes.
   assert {
     condition = alltrue([
       for timeout in [aws_ecs_service.main.timeouts.create, aws_ecs_service.main.timeouts.update] :
@@ -86,7 +86,7 @@ run "a_longer_bake_gives_an_apply_more_time" {
 
   assert {
     condition     = aws_ecs_service.main.timeouts.update == "60m"
-    error_message = "the timeout does not follow the bakes"
+    error_message = "the timeout does not grow with the bakes"
   }
 }
 
@@ -113,10 +113,10 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
     condition = aws_ecs_service.main.alarms[0].alarm_names == toset([
       "urlshort-errors-blue", "urlshort-errors-green", "urlshort-balancer-errors", "urlshort-redirects",
     ])
-    error_message = "not the alarms on errors of both target groups, of the load balancer and on redirects"
+    error_message = "not the alarms on errors of both target groups, errors of the load balancer, and redirects"
   }
 
-  # Each alarm reads the metrics of its own target group, and of no other.
+  # Each alarm reads only the metrics of its own target group.
   assert {
     condition = alltrue(flatten([
       for color in ["blue", "green"] : [
@@ -125,19 +125,19 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
         if length(query.metric) > 0
       ]
     ]))
-    error_message = "an alarm looks at another target group"
+    error_message = "an alarm reads another target group's metrics"
   }
 
   assert {
     condition     = alltrue([for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.threshold == 1])
-    error_message = "an alarm is not at ten times what the objective permits"
+    error_message = "an alarm's threshold is not ten times what the SLO allows"
   }
 
   assert {
     condition = toset([for filter in aws_cloudwatch_log_metric_filter.redirects : "${filter.metric_transformation[0].namespace} ${filter.metric_transformation[0].name}"]) == toset(flatten([
       for query in aws_cloudwatch_metric_alarm.deployment["redirects"].metric_query : [for metric in query.metric : "${metric.namespace} ${metric.metric_name}"]
     ]))
-    error_message = "the alarm on redirects reads other metrics than those of the access log"
+    error_message = "the alarm on redirects does not read the access log's metrics"
   }
 
   assert {
@@ -156,7 +156,7 @@ run "an_apply_leaves_weights_and_task_count_alone" {
 
   assert {
     condition     = aws_ecs_service.main.desired_count == 2
-    error_message = "the number of tasks is taken from autoscaling"
+    error_message = "an apply overrides the task count that autoscaling set"
   }
 }
 
@@ -165,7 +165,7 @@ run "the_rules_between_the_target_groups_only_forward" {
 
   assert {
     condition     = alltrue([for rule in aws_lb_listener_rule.service : [for action in rule.action : action.type] == ["forward"]])
-    error_message = "ECS refuses a rule of mixed actions"
+    error_message = "ECS refuses a rule with mixed actions"
   }
 }
 

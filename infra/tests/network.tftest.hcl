@@ -44,7 +44,7 @@ run "the_public_gets_https_only" {
 
   assert {
     condition     = aws_lb.main.drop_invalid_header_fields && aws_lb.main.access_logs[0].enabled && aws_lb.main.enable_deletion_protection
-    error_message = "the load balancer passes invalid headers, keeps no access log or can be deleted"
+    error_message = "the load balancer forwards invalid headers, has no access log or can be deleted"
   }
 
   assert {
@@ -54,7 +54,7 @@ run "the_public_gets_https_only" {
 
   assert {
     condition     = aws_wafv2_web_acl_association.alb[0].resource_arn == aws_lb.main.arn
-    error_message = "no web ACL before the load balancer"
+    error_message = "no web ACL in front of the load balancer"
   }
 
   assert {
@@ -91,7 +91,7 @@ run "metrics_and_readiness_are_closed_to_the_public" {
 
   assert {
     condition     = alltrue([for rule in aws_lb_listener_rule.closed : rule.action[0].type == "fixed-response" && rule.action[0].fixed_response[0].status_code == "404"])
-    error_message = "the closed paths do not answer 404"
+    error_message = "the closed paths do not return 404"
   }
 
   assert {
@@ -132,7 +132,7 @@ run "everything_is_in_two_zones" {
 
   assert {
     condition     = length(toset(concat([for subnet in aws_subnet.public : subnet.cidr_block], [for subnet in aws_subnet.private : subnet.cidr_block]))) == 4
-    error_message = "subnets share addresses"
+    error_message = "subnets overlap"
   }
 
   assert {
@@ -142,7 +142,7 @@ run "everything_is_in_two_zones" {
 
   assert {
     condition     = length(aws_rds_cluster_instance.main) == 2
-    error_message = "the database has no reader to take over"
+    error_message = "the database has no reader for a failover"
   }
 
   assert {
@@ -166,7 +166,7 @@ run "tasks_and_database_are_private" {
 
   assert {
     condition     = alltrue([for subnet in aws_subnet.public : subnet.map_public_ip_on_launch != true])
-    error_message = "a subnet gives out public addresses"
+    error_message = "a subnet assigns public addresses"
   }
 
   assert {
@@ -210,7 +210,7 @@ run "an_existing_vpc_is_used" {
 
   assert {
     condition     = length(aws_vpc.main) + length(aws_subnet.private) + length(aws_nat_gateway.main) + length(aws_flow_log.rejected) == 0
-    error_message = "a network was made too"
+    error_message = "a network was created too"
   }
 
   assert {

@@ -1,4 +1,4 @@
-# What each part may do, and where secrets are kept.
+# Permissions of each part, and where secrets are stored.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -34,7 +34,7 @@ run "containers_have_no_more_rights_than_they_need" {
 
   assert {
     condition = alltrue([for container in jsondecode(aws_ecs_task_definition.main.container_definitions) : (
-      # A volume on Fargate belongs to root, and the container that writes to it does nothing else.
+      # Volumes on Fargate are owned by root, and the container that writes to this one does nothing else.
       (container.user == "65532:65532" || container.name == "password") && container.readonlyRootFilesystem
       && container.linuxParameters.capabilities.drop == ["ALL"]
     )])
@@ -48,7 +48,7 @@ run "containers_have_no_more_rights_than_they_need" {
 
   assert {
     condition     = jsondecode(aws_ecs_task_definition.main.container_definitions)[0].healthCheck.command == ["CMD", "/usr/local/bin/urlshort", "healthcheck"]
-    error_message = "ECS would not check the container's health"
+    error_message = "ECS does not check the container's health"
   }
 
   assert {
@@ -57,12 +57,12 @@ run "containers_have_no_more_rights_than_they_need" {
   }
 }
 
-run "secrets_go_by_reference" {
+run "secrets_are_passed_by_reference" {
   command = apply
 
   assert {
     condition     = aws_rds_cluster.main[0].manage_master_user_password && aws_rds_cluster.main[0].master_password == null
-    error_message = "Terraform knows the database's password, and so does its state"
+    error_message = "the database password is in Terraform's state"
   }
 
   assert {
@@ -73,13 +73,13 @@ run "secrets_go_by_reference" {
     error_message = "the task's secrets are not references"
   }
 
-  # Names of files are no secrets.
+  # File names are not secret.
   assert {
     condition = !anytrue([
       for variable in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment :
       can(regex("PASSWORD|TOKEN|SECRET", variable.name)) && !endswith(variable.name, "_FILE")
     ])
-    error_message = "the plain environment has a secret"
+    error_message = "a secret is in the plain environment"
   }
 
   assert {
@@ -89,16 +89,16 @@ run "secrets_go_by_reference" {
       "arn:aws:secretsmanager:eu-central-1:123456789012:secret:rds!cluster-abc",
       "arn:aws:secretsmanager:eu-central-1:123456789012:secret:urlshort/api-tokens-AbCdEf",
     ])
-    error_message = "the execution role reads other secrets than the task's"
+    error_message = "the execution role can read secrets other than the task's"
   }
 }
 
-run "links_are_made_and_taken_down_with_a_token" {
+run "links_are_created_and_taken_down_with_a_token" {
   command = apply
 
   assert {
     condition     = contains(jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment, { name = "PUBLIC_SHORTEN", value = "false" })
-    error_message = "everyone on the internet can make links by default"
+    error_message = "everyone on the internet can create links by default"
   }
 
   assert {
@@ -115,7 +115,7 @@ run "a_changed_password_reaches_running_tasks" {
       for container in slice(jsondecode(aws_ecs_task_definition.main.container_definitions), 0, 2) :
       container.mountPoints[0].sourceVolume == one(aws_ecs_task_definition.main.volume).name
     ])
-    error_message = "the service and its password are not in the same volume"
+    error_message = "the containers do not share the password's volume"
   }
 
   assert {
@@ -123,7 +123,7 @@ run "a_changed_password_reaches_running_tasks" {
       jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment,
       { name = "PGPASSWORD_FILE", value = "${jsondecode(aws_ecs_task_definition.main.container_definitions)[1].mountPoints[0].containerPath}/password" },
     )
-    error_message = "the service does not read the file with the password"
+    error_message = "the service does not read the password file"
   }
 }
 
@@ -137,7 +137,7 @@ run "secrets_in_plain_settings_are_refused" {
   expect_failures = [var.settings]
 }
 
-run "the_database_is_encrypted_kept_and_known" {
+run "the_database_is_encrypted_backed_up_and_verified" {
   command = apply
 
   assert {
@@ -147,7 +147,7 @@ run "the_database_is_encrypted_kept_and_known" {
 
   assert {
     condition     = aws_rds_cluster.main[0].backup_retention_period == 14 && aws_rds_cluster.main[0].deletion_protection && aws_rds_cluster.main[0].skip_final_snapshot != true
-    error_message = "the database can be lost"
+    error_message = "the database is not protected against loss"
   }
 
   assert {
@@ -157,7 +157,7 @@ run "the_database_is_encrypted_kept_and_known" {
 
   assert {
     condition     = aws_rds_cluster.main[0].engine_version == "17" && aws_rds_cluster_parameter_group.main[0].family == "aurora-postgresql17"
-    error_message = "a minor version is pinned, which RDS's own upgrades leave behind"
+    error_message = "a minor version is pinned, which RDS would upgrade"
   }
 
   assert {
@@ -167,7 +167,7 @@ run "the_database_is_encrypted_kept_and_known" {
         PGHOST    = aws_rds_cluster.main[0].endpoint, TRUSTED_PROXIES = "1", BASE_URL = "https://sho.rt"
       } : contains(jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment, { name = name, value = value })
     ])
-    error_message = "the service does not verify the database, or does not know its own address"
+    error_message = "the service does not verify the database's certificate, or has the wrong base URL"
   }
 }
 
@@ -191,7 +191,7 @@ run "no_role_has_a_wildcard_resource" {
         [for statement in policy.Statement : statement.Resource if try(statement.Sid, "") != "Find"]
       ]) : startswith(resource, "arn:aws:") && !startswith(resource, "arn:aws:*")
     ])
-    error_message = "a policy is not bound to exact ARNs"
+    error_message = "a policy is not limited to exact ARNs"
   }
 
   assert {
@@ -210,11 +210,11 @@ run "no_role_has_a_wildcard_resource" {
         [aws_iam_role.execution, aws_iam_role.task, aws_iam_role.infrastructure], aws_iam_role.database_monitoring, aws_iam_role.flow_log,
       ) : role.permissions_boundary == var.permissions_boundary_arn
     ])
-    error_message = "a role has no boundary"
+    error_message = "a role has no permissions boundary"
   }
 }
 
-run "logs_end_and_alarms_arrive" {
+run "logs_expire_and_alarms_are_delivered" {
   command = apply
 
   variables {
@@ -226,7 +226,7 @@ run "logs_end_and_alarms_arrive" {
       for group in concat([aws_cloudwatch_log_group.service, aws_cloudwatch_log_group.database], aws_cloudwatch_log_group.waf, aws_cloudwatch_log_group.flow) :
       group.retention_in_days == 30 && group.kms_key_id == data.aws_kms_key.main.arn
     ])
-    error_message = "a log is not kept for 30 days or not encrypted"
+    error_message = "a log group is not kept for 30 days or not encrypted"
   }
 
   assert {
@@ -236,12 +236,12 @@ run "logs_end_and_alarms_arrive" {
         [aws_cloudwatch_metric_alarm.healthy_tasks],
       ) : contains(alarm.alarm_actions, aws_sns_topic.alarms.arn)
     ])
-    error_message = "an alarm tells nobody"
+    error_message = "an alarm notifies nobody"
   }
 
   assert {
     condition     = aws_sns_topic_subscription.email["on-call@example.com"].protocol == "email"
-    error_message = "nobody gets the alarms"
+    error_message = "nobody is subscribed to the alarms"
   }
 
   assert {
@@ -251,6 +251,6 @@ run "logs_end_and_alarms_arrive" {
 
   assert {
     condition     = one(aws_budgets_budget.monthly.cost_filter).values == tolist(["user:Service$urlshort"])
-    error_message = "the budget counts what others in the account spend"
+    error_message = "the budget counts other costs of the account"
   }
 }

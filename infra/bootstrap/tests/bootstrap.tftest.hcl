@@ -1,4 +1,4 @@
-# Who may act for the pipeline, and how far each of its roles goes. tests/checks/aws/simulate.sh runs the policies themselves.
+# Who can act as the pipeline, and what each of its roles can do. tests/checks/aws/simulate.mjs evaluates the policies.
 
 mock_provider "aws" {
   source = "../tests/mocks"
@@ -44,16 +44,16 @@ run "a_role_is_bound_to_one_environment_of_one_repository" {
         }
       }
     }
-    error_message = "a role can be taken from elsewhere"
+    error_message = "a role can be assumed from elsewhere"
   }
 
   assert {
     condition     = alltrue([for role in aws_iam_role.github : one(jsondecode(role.assume_role_policy).Statement).Action == "sts:AssumeRoleWithWebIdentity"])
-    error_message = "a role can be taken without GitHub's token"
+    error_message = "a role can be assumed without GitHub's token"
   }
 }
 
-run "a_repository_number_is_one_more_condition" {
+run "a_repository_id_adds_a_condition" {
   command = apply
 
   variables {
@@ -66,7 +66,7 @@ run "a_repository_number_is_one_more_condition" {
       for role in aws_iam_role.github :
       one(jsondecode(role.assume_role_policy).Statement).Condition.StringEquals["token.actions.githubusercontent.com:repository_id"] == "2"
     ])
-    error_message = "the repository's number does not count"
+    error_message = "the repository's id is not a condition"
   }
 }
 
@@ -106,7 +106,7 @@ run "the_plan_role_only_reads" {
 
   assert {
     condition     = toset(keys(local.policies.plan)) == toset(["read", "state"])
-    error_message = "the plan role has another policy than those that read"
+    error_message = "the plan role has policies other than those that read"
   }
 
   assert {
@@ -123,30 +123,30 @@ run "the_plan_role_only_reads" {
   }
 }
 
-run "wildcards_are_those_that_were_looked_at" {
+run "only_reviewed_statements_have_wildcards" {
   command = apply
 
   assert {
     condition = toset(flatten([
       for name, policy in local.policies.deploy : [for statement in policy.Statement : statement.Sid if contains(flatten([statement.Resource]), "*")] if name != "read"
     ])) == toset(["NewCertificate", "NewMetrics", "WafLogs", "WafOnLoadBalancer"])
-    error_message = "a statement has \"*\" that was not looked at"
+    error_message = "a statement that was not reviewed has \"*\""
   }
 
   assert {
     condition = alltrue(flatten([
       for policy in local.policies.deploy : [for statement in policy.Statement : [for action in flatten([statement.Action]) : !endswith(action, ":*")] if statement.Effect != "Deny"]
     ]))
-    error_message = "the deploy role has a whole service"
+    error_message = "the deploy role has all actions of a service"
   }
 
   assert {
     condition     = alltrue([for attachment in local.attachments : length(attachment.policy) <= 6144])
-    error_message = "AWS refuses a managed policy of more than 6,144 characters"
+    error_message = "AWS refuses managed policies of more than 6,144 characters"
   }
 }
 
-run "a_deployment_makes_no_role_beyond_the_boundary" {
+run "a_deployment_creates_no_role_beyond_the_boundary" {
   command = apply
 
   assert {
@@ -156,11 +156,11 @@ run "a_deployment_makes_no_role_beyond_the_boundary" {
         try(statement.Condition.StringEquals["iam:PermissionsBoundary"], "") == aws_iam_policy.boundary.arn if contains(flatten([statement.Action]), action)
       ]
     ]))
-    error_message = "a role can be made or widened without the boundary"
+    error_message = "a role can be created or widened without the boundary"
   }
 }
 
-run "the_state_is_kept_encrypted_and_locked" {
+run "the_state_is_versioned_encrypted_and_private" {
   command = apply
 
   assert {
@@ -182,7 +182,7 @@ run "the_state_is_kept_encrypted_and_locked" {
   }
 }
 
-run "a_raised_version_writes_a_new_token" {
+run "a_higher_version_writes_a_new_token" {
   command = apply
 
   variables {
@@ -191,6 +191,6 @@ run "a_raised_version_writes_a_new_token" {
 
   assert {
     condition     = aws_secretsmanager_secret_version.api_tokens.secret_string_wo_version == 2 && aws_secretsmanager_secret_version.api_tokens.secret_string == null
-    error_message = "the token can't be changed, or Terraform keeps it"
+    error_message = "the token can't be replaced, or Terraform stores it"
   }
 }

@@ -1,4 +1,4 @@
-# AWS's answers where a made-up word is not enough: lists that are indexed, and ARNs, whose form is checked.
+# Mocked AWS values where a random string is not enough: lists that are indexed, and ARNs, whose format is checked.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }

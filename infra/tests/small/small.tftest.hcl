@@ -1,4 +1,4 @@
-# The preset small.tfvars: what it leaves out, and what it keeps.
+# The preset small.tfvars: what it leaves out and what it keeps.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -12,36 +12,36 @@ variables {
   image                    = "ghcr.io/urlshort/urlshort@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 }
 
-run "the_dear_parts_are_left_out" {
+run "the_expensive_parts_are_left_out" {
   command = apply
 
   assert {
     condition     = length(aws_nat_gateway.main) + length(aws_eip.nat) == 0
-    error_message = "a NAT gateway"
+    error_message = "there is a NAT gateway"
   }
 
   assert {
     condition     = length(aws_wafv2_web_acl.main) + length(aws_wafv2_web_acl_association.alb) + length(aws_cloudwatch_log_group.waf) == 0
-    error_message = "a firewall"
+    error_message = "there is a firewall"
   }
 
   assert {
     condition     = length(aws_prometheus_workspace.main) + length(aws_prometheus_rule_group_namespace.main) == 0 && length(local.containers) == 2
-    error_message = "Managed Prometheus or its collector"
+    error_message = "there is Managed Prometheus or its collector"
   }
 
   assert {
     condition     = length(aws_rds_cluster.main) + length(aws_rds_cluster_instance.main) == 0 && length(aws_db_instance.main) == 1 && aws_db_instance.main[0].instance_class == "db.t4g.micro"
-    error_message = "not one small database"
+    error_message = "the database is not one small instance"
   }
 
   assert {
     condition     = [for setting in aws_ecs_cluster.main.setting : setting.value] == ["disabled"]
-    error_message = "Container Insights"
+    error_message = "Container Insights is on"
   }
 }
 
-run "nothing_but_the_load_balancer_can_connect_to_a_task" {
+run "only_the_load_balancer_can_connect_to_a_task" {
   command = apply
 
   assert {
@@ -73,7 +73,7 @@ run "nothing_but_the_load_balancer_can_connect_to_a_task" {
   }
 }
 
-run "what_both_presets_keep" {
+run "the_essential_parts_are_kept" {
   command = apply
 
   assert {
@@ -107,11 +107,11 @@ run "what_both_presets_keep" {
       && aws_db_instance.main[0].manage_master_user_password && aws_db_instance.main[0].engine_version == "17"
       && contains([for parameter in aws_db_parameter_group.main[0].parameter : "${parameter.name}=${parameter.value}"], "rds.force_ssl=1")
     )
-    error_message = "the database is not encrypted, can be lost, or takes connections without TLS"
+    error_message = "the database is not encrypted, not protected against loss, or accepts connections without TLS"
   }
 
   assert {
     condition     = toset(keys(aws_cloudwatch_metric_alarm.resource)) == toset(["database-cpu", "database-storage"])
-    error_message = "nobody is told of a full database"
+    error_message = "there is no alarm for a full database"
   }
 }
