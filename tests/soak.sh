@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Soaks the release build: mixed load, clients that hang up, a store that is killed or frozen, restarts and crashes of
-# the service. Fails if an acknowledged change is lost, if something panics, if a 5xx comes outside of an outage, or if
+# Soak test of the release build: mixed load, clients that disconnect, a store that is killed or frozen, restarts and
+# crashes of the service. Fails if an acknowledged change is lost, something panics, a 5xx occurs outside an outage, or
 # memory or descriptors keep growing.
 #
-#   tests/soak.sh MINUTES                                 shared among all stores
+#   tests/soak.sh MINUTES                                 split among all stores
 #   tests/soak.sh MINUTES [sqlite|postgres|redis]...
 #
-# BINARY names another build than the release build.
+# BINARY is the path of another build to test.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# What a first apply, a deployment and a rollback on AWS depend on, as far as it can be known without an account:
+# Checks the first apply, deployments and rollbacks on AWS, as far as possible without an account:
 #
-#   tests/checks/aws.sh order       the service starts after all that its tasks need, by Terraform's graph
-#   tests/checks/aws.sh policies    each role may do what it must, and not what it must not, by AWS's reference
-#   tests/checks/aws.sh alarms      which made-up minutes promote a canary, and which roll it back
-#   tests/checks/aws.sh costs       what each preset makes and costs
-#   tests/checks/aws.sh scripts     the deployment's scripts against a mocked AWS
+#   tests/checks/aws.sh order       the service starts after everything that its tasks need, by Terraform's graph
+#   tests/checks/aws.sh policies    each role has the permissions that it needs, and no others, by AWS's reference
+#   tests/checks/aws.sh alarms      simulated deployments are promoted or rolled back as they should be
+#   tests/checks/aws.sh costs       the resources and costs of each preset match infra/README.md
+#   tests/checks/aws.sh scripts     the deployment scripts work against a mocked AWS
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -13,7 +13,7 @@ source tests/checks/aws/render.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# shown COMMAND…: runs it, and shows its last line as the figure.
+# shown COMMAND…: runs the command and reports its last line as the figure.
 shown() { "$@" | tee "$work/shown"; figure "$(tail -n 1 "$work/shown")"; }
 
 order() {
@@ -24,7 +24,7 @@ order() {
 policies() {
   render "$work"
   npm_tool @cloud-copilot/iam-simulate@0.1.173
-  # Modules are looked for beside the program, not on a path.
+  # Node looks for modules beside the program, not on a path.
   cp tests/checks/aws/{simulate.mjs,calls.txt,denied.txt} "$work"
   ln -s "$cache/@cloud-copilot-iam-simulate@0.1.173/node_modules" "$work/node_modules"
   shown node "$work/simulate.mjs" "$work"

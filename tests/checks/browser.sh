@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What people see, in a real browser, on the real program: see browser/main.cjs.
+# Tests the pages of the real program in a real browser: see browser/main.cjs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

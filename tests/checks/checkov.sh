@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# checkov finds nothing in the Terraform and the Dockerfile that was not waived, with a reason, beside its cause.
+# Runs checkov on the Terraform and the Dockerfile. A finding can be waived next to its cause, with a reason.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

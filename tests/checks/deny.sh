@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Licences, sources and duplicates of the dependencies; advisories against them, where their database can be reached.
+# Checks licences, sources and duplicates of the dependencies, and advisories if their database can be reached.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -11,6 +11,6 @@ if cargo deny --config .deny.toml --locked fetch db; then
 elif [[ ${GITHUB_ACTIONS:-} == true ]]; then
   exit 1
 else
-  printf 'advisories: their database can not be reached from here; the scheduled workflow asks it every day\n'
+  printf 'advisories: the database cannot be reached; the scheduled workflow checks it every working day\n'
   figure 'without advisories'
 fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The examples in infra/examples do what they promise: see examples/__main__.py.
+# Runs and checks the examples in infra/examples: see examples/__main__.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -15,9 +15,9 @@ npm_tool @kubernetes-models/prometheus-operator@6.0.0
 cargo build --locked
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# The servers that refuse to run as root enter it as another user.
+# Servers that refuse to run as root access it as another user.
 chmod 755 "$work"
-# Modules are looked for beside the program, not on a path.
+# Node looks for modules beside the program, not on a path.
 cp tests/checks/examples/operator.mjs "$work"
 ln -s "$cache/@kubernetes-models-prometheus-operator@6.0.0/node_modules" "$work/node_modules"
 python3 tests/checks/examples "$work" | tee "$work/shown"

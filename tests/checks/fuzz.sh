@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes the real program with raw requests: a fixed list of seeds, and one fresh seed that is printed.
+# Fuzzes the real program with raw requests, from fixed seeds and one fresh seed, which it prints.
 #
 #   tests/checks/fuzz.sh                            60 seconds
 #   tests/checks/fuzz.sh --seconds 600
-#   tests/checks/fuzz.sh --replay SEED:ITERATION    one case alone, as a failure names it
+#   tests/checks/fuzz.sh --replay SEED:ITERATION    one case, as named by a failure
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

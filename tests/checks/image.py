@@ -1,8 +1,8 @@
-"""What an image archive (as `docker save` writes it) says of itself.
+"""Checks or prints parts of an image archive, as written by `docker save`.
 
-image.py ARCHIVE            asserts the image's configuration, size and list of dependencies; prints the size
-image.py ARCHIVE --layers   prints the digest of every uncompressed layer, one a line
-image.py ARCHIVE --command  prints, one a line: the entry point, then its environment as NAME=VALUE
+image.py ARCHIVE            checks the image's configuration, size and list of dependencies; prints the size
+image.py ARCHIVE --layers   prints the digest of every uncompressed layer, one per line
+image.py ARCHIVE --command  prints the entry point, then the environment as NAME=VALUE, one per line
 """
 
 import gzip
@@ -26,17 +26,17 @@ class Archive:
         self.config = self.image["config"]
 
     def layers(self):
-        """Each layer's bytes, uncompressed."""
+        """Yields each layer's bytes, uncompressed."""
         for name in self.manifest["Layers"]:
             data = self.tar.extractfile(name).read()
             yield gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
     def compressed_bytes(self):
-        """What a registry stores and a host pulls."""
+        """Returns the size that a registry stores and a host pulls."""
         return sum(len(gzip.compress(layer, 6)) for layer in self.layers())
 
     def members(self):
-        """Every path of the image with its entry and the layer that holds it: the topmost, if it does not take it away."""
+        """Returns the entry and the layer of each path: those of the topmost layer, unless it deletes the path."""
         found = {}
         for layer in self.layers():
             tar = tarfile.open(fileobj=io.BytesIO(layer))
@@ -50,7 +50,7 @@ class Archive:
 
 
 def dependencies(program):
-    """The names in the list that cargo-auditable put into the program, where scanners look for it."""
+    """Returns the names of the dependencies that cargo-auditable embedded in the program."""
     with tempfile.NamedTemporaryFile() as executable, tempfile.NamedTemporaryFile() as section:
         executable.write(program)
         executable.flush()
@@ -73,7 +73,7 @@ def check(archive):
     assert not secrets, secrets
 
     data = members["data"][0]
-    assert (data.uid, data.gid, data.isdir()) == (65532, 65532, True), "/data is not the service's own"
+    assert (data.uid, data.gid, data.isdir()) == (65532, 65532, True), "/data does not belong to the service"
     program, tar = members[PROGRAM]
     assert (program.uid, program.mode & 0o022) == (0, 0), "the service could replace its own program"
     assert {"urlshort", "axum", "sqlx"} <= dependencies(tar.extractfile(program).read())

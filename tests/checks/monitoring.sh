@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The rules, their unit tests and the routing of alerts, by the tools of Prometheus and Alertmanager themselves.
+# Checks alert rules and routing with promtool and amtool.
 #
 #   tests/checks/monitoring.sh rules      syntax and unit tests of the rules
-#   tests/checks/monitoring.sh routing    who is told of which alert
+#   tests/checks/monitoring.sh routing    the receiver of each kind of alert
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../infra/monitoring"
 
@@ -10,13 +10,13 @@ rules() {
   promtool check rules --lint-fatal rules/*.yml
   promtool check config --lint-fatal prometheus.yml
   promtool test rules tests/*.yml
-  # What was tested, for whoever reads the figure.
+  # The figure of the check.
   grep -c -e '- alert:' rules/*.yml | awk -F : '{ alerts += $2 } END { printf "%d alerts, ", alerts }' >&3
   grep -c -e '- name:' tests/*.yml | awk -F : '{ tests += $2 } END { printf "%d unit tests\n", tests }' >&3
 }
 
-# told RECEIVER LABEL…: an alert with these labels reaches this receiver alone.
-told() {
+# routed_to RECEIVER LABEL…: checks that an alert with these labels reaches only this receiver.
+routed_to() {
   local receiver=$1
   shift
   amtool config routes test --config.file=alertmanager.yml --verify.receivers="$receiver" "$@"
@@ -24,12 +24,12 @@ told() {
 
 routing() {
   amtool check-config alertmanager.yml
-  told page severity=page alertname=ErrorBudgetBurn1h subject=redirects job=urlshort
-  told page severity=page alertname=StoreDown subject=store job=urlshort
-  told ticket severity=ticket alertname=ErrorBudgetBurn3d subject=redirects job=urlshort
-  told ticket severity=ticket alertname=ClicksDropped subject=clicks job=urlshort
-  # What nobody has thought of waits for a working day, but is not lost.
-  told ticket alertname=Unknown
+  routed_to page severity=page alertname=ErrorBudgetBurn1h subject=redirects job=urlshort
+  routed_to page severity=page alertname=StoreDown subject=store job=urlshort
+  routed_to ticket severity=ticket alertname=ErrorBudgetBurn3d subject=redirects job=urlshort
+  routed_to ticket severity=ticket alertname=ClicksDropped subject=clicks job=urlshort
+  # An alert without a severity becomes a ticket and is not lost.
+  routed_to ticket alertname=Unknown
 }
 
 { : >&3; } 2> /dev/null || exec 3>&1

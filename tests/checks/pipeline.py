@@ -1,8 +1,8 @@
-"""The pipeline's promises, asserted from the parsed workflows and from running their scripts.
+"""Checks the pipeline by parsing the workflows and running their scripts.
 
-Every action is pinned by its full commit, no job has a permission that it was not given here, and no script contains text
-from outside. With a red job, an image without a valid signature or a private one, nothing reaches `terraform apply`. It all
-works under another repository's name.
+Every action is pinned by its full commit, no job has a permission that is not listed here, and no script contains
+untrusted text. If a job fails, or the image is private or has no valid signature, nothing reaches `terraform apply`. A fork
+under another name works too.
 """
 
 import os
@@ -23,7 +23,7 @@ WANTED = f"{ON_MAIN} && needs.changes.outputs.shipped == 'true' && vars.AWS_DEPL
 # A fork, whose owner has capitals.
 REPOSITORY = "Some-Org/short-links"
 IMAGE = "ghcr.io/some-org/short-links"
-# Every permission to write; the reason is beside it in the workflow.
+# All write permissions. The workflow gives the reason for each.
 MAY_WRITE = {
     ("ci.yml", "publish"): {"packages", "id-token", "attestations"},
     ("ci.yml", "deploy"): {"actions", "id-token"},
@@ -36,7 +36,7 @@ MAY_WRITE = {
     ("release.yml", "publish"): {"contents"},
     ("scheduled.yml", "base-images"): {"contents", "pull-requests", "actions"},
 }
-# What must have succeeded before anything is deployed.
+# The jobs that must succeed before anything is deployed.
 GATES = {"changes", "test", "image", "scan", "publish"}
 
 
@@ -62,7 +62,7 @@ def needs(job):
 
 
 def actions_are_pinned():
-    """By full commit, with the version as a comment; the same one everywhere; known to be real, where pins are listed."""
+    """Pins have the full commit and the version, are the same everywhere, and are known if PINS lists them."""
     known = Path(os.environ["PINS"]).read_text() if os.environ.get("PINS") else None
     versions = {}
     for file, text in TEXTS.items():
@@ -78,19 +78,19 @@ def actions_are_pinned():
     assert versions
 
 
-def permissions_are_the_least():
+def permissions_are_minimal():
     for file, workflow in WORKFLOW.items():
-        assert workflow["permissions"] == {}, f"{file}: permissions at the top"
+        assert workflow["permissions"] == {}, f"{file}: permissions at the top level"
     for file, name, job in JOBS:
-        assert isinstance(job.get("permissions"), dict), f"{file}: {name} does not say its permissions"
+        assert isinstance(job.get("permissions"), dict), f"{file}: {name} does not list its permissions"
         writes = {scope for scope, access in job["permissions"].items() if access != "read"}
         assert writes == MAY_WRITE.get((file, name), set()), f"{file}: {name} writes {writes}"
-        # A called workflow's jobs have limits of their own.
+        # The jobs of a called workflow have their own limits.
         assert "uses" in job or job.get("timeout-minutes"), f"{file}: {name} has no time limit"
 
 
-def nothing_from_outside_runs():
-    """No expression in a script, no trigger that gives a fork's code this repository's rights, no secret to steal."""
+def nothing_untrusted_runs():
+    """No expression in a script, no trigger that gives a fork's code our permissions, no secret to steal."""
     for file, workflow in WORKFLOW.items():
         assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(workflow["on"]), file
         assert "secrets." not in TEXTS[file], f"{file}: a long-lived secret"
@@ -101,7 +101,7 @@ def nothing_from_outside_runs():
                 assert step["with"]["persist-credentials"] is False, f"{file}: {name} leaves its token behind"
 
 
-def scanner_holds_nothing():
+def scanners_have_no_credentials():
     for file, name, job in JOBS:
         if any("trivy" in step.get("uses", "") for step in job.get("steps", [])):
             assert set(job["permissions"]) <= {"packages"}, f"{file}: {name}"
@@ -109,11 +109,11 @@ def scanner_holds_nothing():
 
 
 def runs(name, red):
-    """Whether a job of ci.yml would run on a push to main where the jobs in `red` fail, by GitHub's own rules."""
+    """Returns whether GitHub would run a job of ci.yml on a push to main if the jobs in `red` failed."""
     job = CI[name]
     condition = job.get("if", ON_MAIN)
-    # Any status function would replace the implied success(): none is accepted here.
-    assert condition in (ON_MAIN, WANTED), f"{name}: a condition that was not looked at: {condition}"
+    # A status function would replace the implied success(), so only reviewed conditions are accepted.
+    assert condition in (ON_MAIN, WANTED), f"{name}: a condition that was not reviewed: {condition}"
     return all(need not in red and runs(need, red) for need in needs(job))
 
 
@@ -127,8 +127,8 @@ def red_jobs_stop_the_deployment():
         if file == "deploy.yml" or name in GATES:
             assert "continue-on-error" not in job, name
             assert not any("continue-on-error" in step for step in job["steps"]), name
-            assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be left out"
-    # Off main the jobs that write are left out.
+            assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be skipped"
+    # On other branches, the jobs that write are skipped.
     assert CI["publish"]["if"] == ON_MAIN and CI["deploy"]["if"] == WANTED
     assert DEPLOY["verify"]["if"] == "github.ref == 'refs/heads/main'"
     assert needs(DEPLOY["plan"]) == {"verify"} and needs(DEPLOY["apply"]) == {"verify", "plan"}
@@ -143,7 +143,7 @@ def both_architectures_are_built_natively_and_scanned():
     assert set(CI["scan"]["strategy"]["matrix"]["architecture"]) == set(built)
     push = next(step["run"] for step in CI["publish"]["steps"] if step.get("id") == "push")
     assert "imagetools create" in push and all(f"@$(< {architecture})" in push for architecture in built), push
-    # Each job takes the artifacts that it names: `merge-multiple` without a pattern would take all.
+    # Each job downloads only the artifacts that it names: `merge-multiple` without a pattern would download all.
     for file, name, job in JOBS:
         for step in job.get("steps", []):
             if "download-artifact" in step.get("uses", ""):
@@ -172,7 +172,7 @@ def only_apply_applies():
 
 
 def the_plan_that_was_approved_is_the_one_applied():
-    """The job behind the approval makes no plan: it takes the file that was there to be looked at."""
+    """The job after the approval makes no new plan, but applies the file that was reviewed."""
     upload = next(step["with"] for step in DEPLOY["plan"]["steps"] if "upload-artifact" in step.get("uses", ""))
     download = next(step["with"] for step in DEPLOY["apply"]["steps"] if "download-artifact" in step.get("uses", ""))
     assert "infra/plan.bin" in upload["path"] and upload["name"] == download["name"] and download["path"] == "infra"
@@ -185,8 +185,8 @@ def the_plan_that_was_approved_is_the_one_applied():
     assert "-out=plan.bin" in planned[0] and applied[0].endswith(" plan.bin"), calls
 
 
-def an_apply_has_time_enough():
-    """The job, the role's session and what AWS grants at most are as long as each other."""
+def an_apply_has_enough_time():
+    """The job's timeout, the role session and AWS's limit on the session are the same."""
     credentials = next(step["with"] for step in DEPLOY["apply"]["steps"] if "configure-aws-credentials" in step.get("uses", ""))
     (session,) = re.findall(r"max_session_duration = (\d+)", (ROOT / "infra/bootstrap/github.tf").read_text())
     assert DEPLOY["apply"]["timeout-minutes"] * 60 == credentials["role-duration-seconds"] == int(session)
@@ -209,7 +209,7 @@ def a_repository_without_aws_is_green():
 
 
 def script_text(run):
-    """A step's script, with those of the repository that it calls."""
+    """Returns a step's script, followed by the repository's scripts that it calls."""
     files = re.findall(r"\.github/scripts/[\w-]+\.sh", run)
     return "\n".join([run, *((ROOT / file).read_text() for file in files)])
 
@@ -225,7 +225,7 @@ case "${0##*/} $*" in
   *"output -raw cluster_name"*) [[ -z $FIRST ]] || grep -q ' apply ' "$CALLS" && printf 'urlshort' ;;
   *"output -raw"*) printf 'urlshort' ;;
   *list-service-deployments*IN_PROGRESS*) printf 'None' ;;
-  # An apply lasts longer than it takes to ask for its deployment.
+  # An apply takes longer than the first request for its deployment.
   *" apply "*) until [[ -n $FIRST ]] || grep -q IN_PROGRESS "$CALLS"; do sleep 0.05; done ;;
   *list-service-deployments*) printf '%s' "$STATUS" ;;
   *describe-task-definition*) printf '%s' "$RUNNING" ;;
@@ -234,7 +234,7 @@ esac
 
 
 def rehearse(digest=DIGEST, cosign=0, attestation=0, private=0, tfvars="", first="", status="SUCCESSFUL", running=None):
-    """Runs the scripts of deploy.yml's jobs in order, as the runner would, with every outside program a recording stub."""
+    """Runs the scripts of deploy.yml's jobs in order, with recording stubs for all external programs."""
     values = {
         "inputs.digest": digest, "github.token": "token", "vars.STATE_BUCKET": "bucket", "vars.TFVARS": tfvars, "vars.PRESET": "small",
     }
@@ -286,7 +286,7 @@ def only_a_verified_digest_is_applied():
         f"skopeo inspect --no-creds --raw docker://{image}",
     ):
         assert text in verification, calls
-    # Older deployments that wait for approval are cancelled, newer ones are not.
+    # Older deployments that are waiting for approval are cancelled, newer ones are not.
     assert "gh run cancel 7 " in calls and "gh run cancel 12 " not in calls, calls
 
     for name, refused in {
@@ -305,7 +305,7 @@ def only_a_verified_digest_is_applied():
     assert not any("aws-actions" in step.get("uses", "") for step in DEPLOY["verify"]["steps"])
 
 
-def a_first_apply_asks_no_canary():
+def a_first_apply_checks_no_canary():
     green, calls = rehearse(first="yes")
     assert green, calls
     assert "IN_PROGRESS" not in calls and " apply " in calls, calls
@@ -323,7 +323,7 @@ def a_rollback_is_a_failure():
 
 
 def only_shipped_changes_are_deployed():
-    """In a repository of its own: what a commit has to touch."""
+    """Runs shipped-changes.sh on commits in a temporary repository."""
     script = ROOT / ".github/scripts/shipped-changes.sh"
     with tempfile.TemporaryDirectory() as directory:
         def git(*arguments):
@@ -355,7 +355,7 @@ def only_shipped_changes_are_deployed():
 
 
 def versions_agree():
-    """The image is built with a Rust that the manifest allows, and every workflow has the same Terraform."""
+    """The image's Rust is at least the manifest's rust-version, and every workflow has the same Terraform."""
     (rust,) = re.findall(r'^rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)
     builder = subprocess.run([".github/scripts/rust-version.sh"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     parts = lambda version: [int(part) for part in version.split(".")]
@@ -365,18 +365,18 @@ def versions_agree():
     for file, name, job in JOBS:
         for step in job.get("steps", []):
             if "rustup default" in step.get("run", ""):
-                assert "rust-version.sh" in step["run"], f"{file}: {name} has a version of its own"
+                assert "rust-version.sh" in step["run"], f"{file}: {name} has its own version"
 
 
 CHECKS = [
-    actions_are_pinned, permissions_are_the_least, nothing_from_outside_runs, scanner_holds_nothing,
+    actions_are_pinned, permissions_are_minimal, nothing_untrusted_runs, scanners_have_no_credentials,
     red_jobs_stop_the_deployment, both_architectures_are_built_natively_and_scanned, only_apply_applies,
-    the_plan_that_was_approved_is_the_one_applied, an_apply_has_time_enough, commits_do_not_wait_for_each_other,
-    a_repository_without_aws_is_green, only_a_verified_digest_is_applied, a_first_apply_asks_no_canary, a_rollback_is_a_failure,
-    only_shipped_changes_are_deployed, versions_agree,
+    the_plan_that_was_approved_is_the_one_applied, an_apply_has_enough_time, commits_do_not_wait_for_each_other,
+    a_repository_without_aws_is_green, only_a_verified_digest_is_applied, a_first_apply_checks_no_canary,
+    a_rollback_is_a_failure, only_shipped_changes_are_deployed, versions_agree,
 ]
 
 if __name__ == "__main__":
     if not os.environ.get("PINS"):
-        print("PINS names no list of known pins: commits were not compared with one")
+        print("PINS is not set: the pinned commits were not compared with a list of known ones")
     keep(CHECKS)

@@ -1,10 +1,10 @@
-"""Runs checks that are functions, each named for what it promises."""
+"""Runs checks: functions that are named for what they promise."""
 
 import sys
 
 
 def keep(checks):
-    """Runs all checks, says which fail and how many hold, and ends the program."""
+    """Runs all checks, prints the failures and a summary, and exits."""
     failed = 0
     for check in checks:
         try:

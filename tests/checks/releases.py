@@ -1,4 +1,4 @@
-"""A release, rehearsed on made-up tags: what is refused, and what is published of an image."""
+"""Rehearses a release on test tags: which tags are refused, and what is published from an image."""
 
 import io
 import json
@@ -23,7 +23,7 @@ JOBS = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["job
 
 
 class Repository:
-    """A clone with only what the scripts read, at version 7.8.9."""
+    """A clone at version 7.8.9 with only the files that the scripts read."""
 
     def __init__(self, directory):
         self.path = Path(directory, "clone")
@@ -69,7 +69,7 @@ def in_a_repository(check):
 
 
 @in_a_repository
-def a_tag_that_does_not_fit_is_refused(repository):
+def a_tag_that_does_not_match_is_refused(repository):
     flaws = {
         "has a different version": lambda: repository.write("Cargo.toml", lambda text: text.replace('"7.8.9"', '"7.8.8"', 1)),
         "Cargo.lock": lambda: repository.write("Cargo.lock", lambda text: text.replace('"7.8.9"', '"7.8.8"')),
@@ -78,8 +78,8 @@ def a_tag_that_does_not_fit_is_refused(repository):
         "kubernetes.yaml": lambda: repository.write("infra/examples/kubernetes.yaml", lambda text: text.replace(":7.8.9", ":7.8.8")),
     }
     repository.git("tag", "v7.8.9")
-    fit = repository.run("release-check", "v7.8.9")
-    assert fit.returncode == 0, fit.stderr
+    accepted = repository.run("release-check", "v7.8.9")
+    assert accepted.returncode == 0, accepted.stderr
     for reason, spoil in flaws.items():
         spoil()
         result = repository.run("release-check", "v7.8.9")
@@ -100,13 +100,13 @@ def a_tag_that_does_not_fit_is_refused(repository):
 def the_notes_are_the_section_of_the_version(repository):
     result = repository.run("release-notes", "7.8.9")
     assert result.stdout.rstrip("\n") + "\n" == NOTES, result.stdout
-    # A dot is a dot, and what is unreleased has no notes.
+    # A dot in a version matches only a dot, and unreleased changes have no notes.
     for version in ("7x8x9", "Unreleased", "7.8.1", ""):
         assert repository.run("release-notes", version).returncode != 0, version
 
 
 def program(version, machine, linked="-static"):
-    """An executable that says its version; `machine` is the number of an architecture in its head."""
+    """Builds an executable that prints its version. `machine` is the ELF number of its architecture."""
     with tempfile.TemporaryDirectory() as directory:
         source = f'#include <stdio.h>\nint main() {{ puts("urlshort {version}"); return 0; }}\n'
         subprocess.run(["cc", linked, "-x", "c", "-", "-o", f"{directory}/program"], input=source, text=True, check=True)
@@ -120,7 +120,7 @@ AMD64, ARM64 = 62, 183
 
 
 def image(directory, programs):
-    """An image for both architectures on disk, as skopeo reads it; each with a layer below that lacks the program."""
+    """Writes a multi-architecture image for skopeo. Each has a lower layer without the program."""
     blobs = Path(directory, "blobs/sha256")
     blobs.mkdir(parents=True)
 
@@ -155,7 +155,7 @@ def image(directory, programs):
 
 
 @in_a_repository
-def the_programs_are_those_of_the_image(repository):
+def the_binaries_are_those_of_the_image(repository):
     good = {"amd64": program("7.8.9", AMD64), "arm64": program("7.8.9", ARM64)}
     work = repository.path.parent
     source = image(work / "good", good)
@@ -168,7 +168,7 @@ def the_programs_are_those_of_the_image(repository):
     for name, content in archives.items():
         packed = (work / f"first/{name}.tar.gz").read_bytes()
         assert sums[f"{name}.tar.gz"] == sha256(packed).hexdigest()
-        assert packed == (work / f"second/{name}.tar.gz").read_bytes(), "a second packing made other bytes"
+        assert packed == (work / f"second/{name}.tar.gz").read_bytes(), "packing again gave different bytes"
         with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
             assert archive.extractfile(f"{name}/urlshort").read() == content
             assert archive.getmember(f"{name}/urlshort").mode == 0o755
@@ -198,7 +198,7 @@ OTHER = f"sha256:{'0' * 64}"
 
 
 def stubbed(repository, script, *arguments, tags=""):
-    """Runs a script with every outside program a recording stub; returns its result and what it called."""
+    """Runs a script with recording stubs for all external programs. Returns its result and its calls."""
     programs, calls = repository.path.parent / "bin", repository.path.parent / "calls"
     programs.mkdir(exist_ok=True)
     calls.write_text("")
@@ -222,7 +222,7 @@ def a_version_never_moves_to_another_image(repository):
 
 
 @in_a_repository
-def what_is_published_is_whole(repository):
+def a_release_is_complete(repository):
     release = repository.path / "release"
     release.mkdir()
     (release / "a.tar.gz").write_bytes(b"program")
@@ -236,7 +236,7 @@ def what_is_published_is_whole(repository):
 
 
 def nothing_is_published_before_everything_is_checked():
-    """Each job that writes has, among all that it waits for, the checks and the signed programs."""
+    """Each job that writes waits, directly or not, for the checks and the signed binaries."""
     def before(name):
         direct = JOBS[name].get("needs", [])
         return set(direct).union(*(before(need) for need in direct))
@@ -250,13 +250,13 @@ def nothing_is_published_before_everything_is_checked():
         if {"packages", "contents"} & {scope for scope, access in job["permissions"].items() if access == "write"}:
             assert {"check", "binaries", "attest"} <= before(name), f"{name} waits for {before(name)}"
     assert "image" in before("publish")
-    # The job that can sign runs nothing of the repository.
+    # The job that can sign runs no code from the repository.
     assert not any("run" in step or "checkout" in step.get("uses", "") for step in JOBS["attest"]["steps"])
 
 
 CHECKS = [
-    a_tag_that_does_not_fit_is_refused, the_notes_are_the_section_of_the_version, the_programs_are_those_of_the_image,
-    a_version_never_moves_to_another_image, what_is_published_is_whole, nothing_is_published_before_everything_is_checked,
+    a_tag_that_does_not_match_is_refused, the_notes_are_the_section_of_the_version, the_binaries_are_those_of_the_image,
+    a_version_never_moves_to_another_image, a_release_is_complete, nothing_is_published_before_everything_is_checked,
 ]
 
 if __name__ == "__main__":

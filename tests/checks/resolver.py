@@ -1,6 +1,6 @@
-"""resolver.py COMMAND…: whether the command looks a host up by DNS and connects to port 5432 there.
+"""resolver.py COMMAND…: checks that the command looks up a host by DNS and connects to its port 5432.
 
-To be run in a network namespace of its own, where it is the name server on 127.0.0.1 and answers each name with that.
+Run it in a separate network namespace. It is the name server on 127.0.0.1, and resolves every name to that address.
 """
 
 import socket
@@ -31,6 +31,6 @@ command = subprocess.Popen(sys.argv[1:])
 try:
     database.accept()
 except TimeoutError:
-    sys.exit("no connection to the host that was looked up")
+    sys.exit("the command did not connect to the host")
 finally:
     command.kill()

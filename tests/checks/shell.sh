@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every shell script is clean to shellcheck, and every file that says it is a program can be run.
+# Lints every shell script with shellcheck, and checks that each is executable.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -9,5 +9,5 @@ mapfile -t scripts < <(git ls-files -z --cached --others --exclude-standard | xa
 ((${#scripts[@]} > 0))
 shellcheck --external-sources --severity=warning "${scripts[@]}" tests/checks/tools.sh
 for script in "${scripts[@]}"; do
-  [[ -x $script ]] || { printf '%s can not be run\n' "$script"; exit 1; }
+  [[ -x $script ]] || { printf '%s is not executable\n' "$script"; exit 1; }
 done

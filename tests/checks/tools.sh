@@ -1,9 +1,9 @@
-# Sourced by the checks beside it: puts the programs that they take on the PATH, in the version named. What is not there
-# is installed below $cache, once, and said so.
+# Sourced by the checks in this directory: puts the tools that they need on the PATH, in the given version. Missing
+# tools are installed once, below $cache.
 # shellcheck shell=bash
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/urlshort-checks
 
-# install_once DIRECTORY COMMAND…: runs the command unless it has been run to its end before.
+# install_once DIRECTORY COMMAND…: runs the command unless it has succeeded before.
 install_once() {
   local directory=$1
   shift
@@ -13,7 +13,7 @@ install_once() {
   "$@" && touch "$directory/.complete"
 }
 
-# python_tool PACKAGE==VERSION…: from PyPI, in an environment of their own, named by the first.
+# python_tool PACKAGE==VERSION…: installs from PyPI into a virtual environment named after the first package.
 python_tool() {
   local home=$cache/$1
   # shellcheck disable=SC2016 # the inner shell expands them
@@ -44,5 +44,5 @@ debian_tool() {
   "${as_root[@]}" apt-get update -q > /dev/null && "${as_root[@]}" apt-get install -y -q --no-install-recommends "$2" > /dev/null
 }
 
-# figure TEXT: what tests/run.sh shows beside the check's name.
+# figure TEXT: reports the text that tests/run.sh shows beside the check's name.
 figure() { { printf '%s\n' "$*" >&3; } 2> /dev/null || printf '%s\n' "$*"; }

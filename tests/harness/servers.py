@@ -1,4 +1,4 @@
-"""Store servers of our own: on a free loopback port, in a given directory, stopped by their own process ids."""
+"""Private store servers: on a free loopback port, in a given directory, stopped by process id."""
 
 import glob
 import os
@@ -23,7 +23,7 @@ def unprivileged():
 
 
 class StoreServer:
-    """A server that can be killed, frozen and brought back."""
+    """A server that can be killed, frozen and restarted."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -48,7 +48,7 @@ class StoreServer:
             time.sleep(0.05)
 
     def signal(self, number):
-        """Signals the server and its children; PostgreSQL puts each of its own into another process group."""
+        """Signals the server and its children. Each child of PostgreSQL has its own process group."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
             processes = [self.process.pid, *map(int, children.read().split())]
         for process in processes:
@@ -76,20 +76,20 @@ class StoreServer:
 
 class Postgres(StoreServer):
     def prepare(self):
-        # Debian keeps the programs of each version apart.
+        # Debian has a directory for the programs of each version.
         versions = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         self.programs = versions[-1] if versions else os.path.dirname(shutil.which("initdb"))
         initdb = [f"{self.programs}/initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(initdb, cwd=self.directory, check=True, stdout=subprocess.DEVNULL, **unprivileged())
 
     def command(self):
-        # Killing processes loses nothing that the operating system has; only a crash of the machine would need fsync.
+        # A killed process loses nothing that the kernel has; fsync only matters if the machine crashes.
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
         options = [part for setting in settings for part in ("-c", setting)]
         return [f"{self.programs}/postgres", "-D", "data", "-p", str(self.port), *options]
 
     def start(self):
-        # After a kill, another process may have the number in the old lock file.
+        # After a kill, another process may have the process id in the old lock file.
         lock = f"{self.directory}/data/postmaster.pid"
         if os.path.exists(lock):
             os.remove(lock)

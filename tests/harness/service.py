@@ -1,4 +1,4 @@
-"""The real program as a process: start it, watch its memory, descriptors and log, and stop it."""
+"""The real program as a process: starts it, watches its memory, descriptors and log, and stops it."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Service:
         raise RuntimeError(f"the service did not start: {b' | '.join(self.log_lines()).decode(errors='replace')}")
 
     def log_lines(self):
-        """The complete lines that this process has logged so far."""
+        """Returns the complete lines that this process has logged so far."""
         with open(self.log_path, "rb") as log:
             log.seek(self.log_start)
             return log.read().split(b"\n")[:-1]
@@ -47,7 +47,7 @@ class Service:
         return self.process.poll() is None
 
     def resident_bytes(self):
-        """Memory in use, as `ps` shows it."""
+        """Returns the resident memory, as `ps` shows it."""
         with open(f"/proc/{self.process.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -65,7 +65,7 @@ class Service:
 
 
 def flaws_in_log(lines):
-    """Yields a sentence for each line that is not clean JSON or that reports a panic."""
+    """Yields a message for each line that is not clean JSON or reports a panic."""
     for line in lines:
         try:
             entry = json.loads(line)
@@ -79,12 +79,12 @@ def flaws_in_log(lines):
 
 
 def is_control(character):
-    """C0, DEL and C1: what a terminal could obey."""
+    """Returns whether a terminal could interpret the character: C0, DEL and C1."""
     return character < " " or "\x7f" <= character <= "\x9f"
 
 
 def eventually(seconds, probe):
-    """Polls `probe` until it returns true; returns its last value."""
+    """Polls `probe` until it returns a true value or the time is over. Returns its last value."""
     deadline = time.monotonic() + seconds
     while not (value := probe()) and time.monotonic() < deadline:
         time.sleep(0.05)

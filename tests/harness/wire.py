@@ -1,4 +1,4 @@
-"""One connection without a client library around it: raw bytes out, answers back."""
+"""One raw client connection, without a client library: sends bytes and reads responses."""
 
 import asyncio
 import json
@@ -6,18 +6,18 @@ import re
 import socket
 import struct
 
-# Far longer than any answer takes, so that a timeout means silence.
+# Seconds. Far longer than any response takes, so that a timeout means silence.
 PATIENCE = 20
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) [ -~]*\r\n")
 HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t -~\x80-\xff]*)\r\n")
 
 
 class Malformed(Exception):
-    """The service sent bytes that are no HTTP answer."""
+    """The service sent bytes that are not an HTTP response."""
 
 
-class Answer:
-    """One answer; header names are in lower case."""
+class Response:
+    """One response, with header names in lower case."""
 
     def __init__(self, status, headers):
         self.status = status
@@ -29,7 +29,7 @@ class Answer:
 
 
 class Connection:
-    """A client's end, without any protection from itself."""
+    """The client's end of a connection. It sends anything, valid or not."""
 
     def __init__(self, sock):
         self.sock = sock
@@ -45,7 +45,7 @@ class Connection:
         return cls(sock)
 
     async def send(self, data):
-        """Sends as much as the service takes; it may close early, and its answer is still to be read."""
+        """Sends as much as the service accepts. It may close early and still leave a response to read."""
         try:
             await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.sock, data), PATIENCE)
         except (ConnectionError, TimeoutError):
@@ -58,13 +58,13 @@ class Connection:
             self.is_closed_by_peer = True
 
     def close(self, abruptly=False):
-        """Closes the connection, `abruptly` by a reset."""
+        """Closes the connection, with a reset if `abruptly`."""
         if abruptly:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     async def _fill(self, patience):
-        """Reads more; false at the end of the stream."""
+        """Reads more bytes. Returns false at the end of the stream."""
         if self.is_closed_by_peer:
             return False
         try:
@@ -76,44 +76,44 @@ class Connection:
         return bool(data)
 
     async def is_closed(self, patience=PATIENCE):
-        """Reads to the end of the stream; false if the service keeps the connection or sends more than is due."""
+        """Returns whether the service closes the connection without sending more."""
         try:
             await self._fill(patience)
         except TimeoutError:
             return False
         return self.is_closed_by_peer and not self.buffer
 
-    async def answer(self, method=b"GET", patience=PATIENCE):
-        """The next final answer, or None at the end of the stream."""
+    async def read_response(self, method=b"GET", patience=PATIENCE):
+        """Returns the next final response, or None at the end of the stream."""
         while True:
             while b"\r\n\r\n" not in self.buffer:
                 if not await self._fill(patience):
                     if self.buffer:
-                        raise Malformed(f"half an answer: {self.buffer!r}")
+                        raise Malformed(f"half a response: {self.buffer!r}")
                     return None
             head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-            answer = parse_head(head + b"\r\n")
-            if answer.status >= 200:
+            response = parse_head(head + b"\r\n")
+            if response.status >= 200:
                 break
-        answer.body = await self._body(method, answer, patience)
-        return answer
+        response.body = await self._body(method, response, patience)
+        return response
 
-    async def _body(self, method, answer, patience):
-        if method == b"HEAD" or answer.status in (204, 304):
+    async def _body(self, method, response, patience):
+        if method == b"HEAD" or response.status in (204, 304):
             return b""
-        lengths = answer.headers.get(b"content-length", [])
+        lengths = response.headers.get(b"content-length", [])
         if len(lengths) != 1 or not lengths[0].isdigit():
-            raise Malformed(f"{answer.status} with content-length {lengths!r}")
+            raise Malformed(f"{response.status} with content-length {lengths!r}")
         length = int(lengths[0])
         while len(self.buffer) < length:
             if not await self._fill(patience):
-                raise Malformed(f"{answer.status} ends {length - len(self.buffer)} bytes early")
+                raise Malformed(f"{response.status} ends {length - len(self.buffer)} bytes early")
         body, self.buffer = self.buffer[:length], self.buffer[length:]
         return body
 
 
 def parse_head(head):
-    """Reads the head of an answer strictly: an answer with a stray byte could be split in two by a proxy."""
+    """Parses the head of a response strictly: a stray byte could make a proxy split the response in two."""
     line = STATUS_LINE.match(head)
     if not line:
         raise Malformed(f"no status line: {head!r}")
@@ -124,4 +124,4 @@ def parse_head(head):
             raise Malformed(f"no header: {head[position:]!r}")
         headers.setdefault(header[1].lower(), []).append(header[2])
         position = header.end()
-    return Answer(int(line[1]), headers)
+    return Response(int(line[1]), headers)

@@ -1,4 +1,4 @@
-"""Runs a mixed load with hang-ups, outages and restarts, and checks that no acknowledged change is lost."""
+"""Runs a mixed load with disconnects, outages and restarts, and checks that no acknowledged change is lost."""
 
 import argparse
 import asyncio
@@ -17,10 +17,10 @@ from .client import TOKEN, Client, Outages, Stats
 from .ledger import Ledger
 
 STORES = ["sqlite", "postgres", "redis"]
-# Part of the run before the service itself is restarted for the first time: memory is compared within one process.
+# Fraction of the run before the first restart of the service, because memory is compared within one process.
 FIRST_LIFE = 0.6
 VERIFIERS = 32
-# Descriptors of a service without clients: its own, files of the store, and 8 connections to a server.
+# Descriptors of a service without clients: its own, store files, and 8 connections to the store server.
 IDLE_DESCRIPTORS = 40
 SETTLING = 30
 VARIABLES = {
@@ -34,7 +34,7 @@ VARIABLES = {
 
 
 class Run:
-    """The soak of one store."""
+    """The soak test of one store."""
 
     def __init__(self, store, binary, directory, seconds, start):
         self.store = store
@@ -58,18 +58,18 @@ class Run:
 
     async def probe(self):
         client = self.client(Stats())
-        answer = await client.request("GET", "/readyz")
+        response = await client.request("GET", "/readyz")
         client.close()
-        return answer.status if answer else None
+        return response.status if response else None
 
     async def soak(self):
-        """The load and the outages, and then the judgement: with a warm cache, and after a last restart."""
+        """Runs the load and the outages, then verifies all links with a warm cache and again after a restart."""
         tasks = [asyncio.create_task(self.behave(behaviour)) for behaviour in load.behaviours()]
         tasks.append(asyncio.create_task(self.sample()))
         deadline = time.monotonic() + self.seconds
         await self.fail(deadline)
         self.is_stopping = True
-        # A coroutine that fails is a mistake in the soak itself.
+        # A failed coroutine is a bug in the soak test itself.
         await asyncio.gather(*tasks)
         await self.verify()
         await self.check_descriptors()
@@ -85,7 +85,7 @@ class Run:
         client.close()
 
     async def sample(self):
-        """A row a minute, or at least ten of them."""
+        """Prints a row every minute, and at least ten per run."""
         while not self.is_stopping:
             self.samples.append(report.Sample(self))
             print(self.samples[-1].row(), flush=True)
@@ -94,7 +94,7 @@ class Run:
                 await asyncio.sleep(0.1)
 
     async def fail(self, deadline):
-        """One outage after another with calm between them: first of the store alone, later also of the service."""
+        """Causes outages with calm between them: first only of the store, later also of the service."""
         length = max(1, min(5, self.seconds / 20))
         later = self.chaos.store_outages() + self.chaos.service_outages()
         first_end = deadline - self.seconds * (1 - FIRST_LIFE)
@@ -108,7 +108,7 @@ class Run:
                 await self.chaos.run(outages[number % len(outages)], length)
 
     async def verify(self):
-        """Follows every link."""
+        """Follows every link and compares it with what was acknowledged."""
         links = iter(list(self.ledger.links))
 
         async def worker():
@@ -120,14 +120,14 @@ class Run:
         await asyncio.gather(*[worker() for _ in range(VERIFIERS)])
 
     async def check_descriptors(self):
-        """Without clients, only the store's connections are left."""
+        """Checks that without clients only the service's own descriptors are open."""
         service = self.chaos.service
         if not await asyncio.to_thread(eventually, SETTLING, lambda: service.descriptors() <= IDLE_DESCRIPTORS):
-            self.chaos.flaws.append(f"{service.descriptors()} descriptors are open without any client")
+            self.chaos.flaws.append(f"{service.descriptors()} descriptors are open without clients")
 
 
 def open_store(store, directory):
-    """Returns the server, if the store has one, and the store's URL."""
+    """Starts the store's server, if it has one. Returns the server and the store URL."""
     if store == "sqlite":
         return None, f"sqlite:{directory}/links.db"
     home = f"{directory}/{store}"
@@ -138,7 +138,7 @@ def open_store(store, directory):
 
 def soak(store, binary, seconds, start):
     with tempfile.TemporaryDirectory() as directory:
-        # The store's server may run as another user.
+        # The store server may run as another user.
         os.chmod(directory, 0o755)
         run = Run(store, binary, directory, seconds, start)
         try:

@@ -1,19 +1,19 @@
-"""Outages of the store and of the service, each announced, and each followed by a recovery with a deadline."""
+"""Outages of the store and of the service. Each is announced, and must be followed by a recovery before a deadline."""
 
 import asyncio
 import time
 
 from harness.service import Service
 
-# From the moment that the store is back until /readyz says so.
+# Seconds from the return of the store until /readyz must report it.
 RECOVERY = 15
-# DRAIN_DELAY, DRAIN_TIMEOUT, and what a busy machine adds.
+# The limit on a shutdown is both of these, plus a margin for a busy machine.
 DRAIN_DELAY, DRAIN_TIMEOUT = 1, 5
 SHUTDOWN = DRAIN_DELAY + DRAIN_TIMEOUT + 10
 
 
 class Chaos:
-    """The service and its store, and what is done to them."""
+    """The service and its store, with the outages that they can have."""
 
     def __init__(self, binary, variables, log_path, server, outages, probe):
         self.binary = binary
@@ -21,12 +21,12 @@ class Chaos:
         self.log_path = log_path
         self.server = server
         self.outages = outages
-        # Asks for /readyz and returns its status, or None.
+        # Requests /readyz and returns the status, or None.
         self.probe = probe
         self.flaws = []
         self.last = "start"
         self.service = Service(binary, variables, log_path)
-        # A restarted service listens where its clients expect it.
+        # A restarted service must listen on the same port.
         self.variables = variables | {"PORT": str(self.service.address[1])}
 
     def store_outages(self):
@@ -36,7 +36,7 @@ class Chaos:
         return [self.restart, self.crash, *([self.restart_while_store_is_frozen] if self.server else [])]
 
     async def run(self, outage, seconds):
-        """Makes something fail for a time, and waits for the recovery."""
+        """Causes the outage for some seconds, and waits for the recovery."""
         self.last = outage.__name__.replace("_", " ")
         self.outages.begin()
         await outage(seconds)

@@ -1,4 +1,4 @@
-"""A client that keeps its connection, counts what goes wrong, and knows when that was announced."""
+"""A client that keeps its connection and counts failures, inside and outside announced outages."""
 
 import asyncio
 import collections
@@ -8,7 +8,7 @@ import time
 from harness import wire
 
 TOKEN = "soak-token-0123456789"
-# Longer than the service's own REQUEST_TIMEOUT.
+# Seconds. Longer than the service's REQUEST_TIMEOUT.
 PATIENCE = 15
 
 
@@ -28,7 +28,7 @@ class Stats:
 
 
 class Outages:
-    """Tells whether a failure at this time has been announced."""
+    """Records whether an outage is announced, so that failures are expected."""
 
     def __init__(self):
         self.is_announced = False
@@ -51,27 +51,27 @@ class Client:
         self.stats = stats
         self.outages = outages
         self.connection = None
-        # The number of outages that there had been when the connection was opened.
+        # The number of outages before the connection was opened.
         self.connected_after = 0
 
-    async def request(self, method, path, body=None, headers=None, allowed=()):
-        """Returns the answer, or None where there was none. A 5xx that is not allowed counts as a failure."""
+    async def request(self, method, path, body=None, headers=None):
+        """Returns the response, or None if there was none. A 5xx counts as a failure."""
         is_inside = self.outages.is_announced
         outages = self.connected_after if self.connection else self.outages.count
         start = time.monotonic()
         self.stats.requests += 1
-        answer, reason = await self._exchange(raw_request(method, path, body, headers), method)
-        failure = reason or (failure_of(answer) if answer.status >= 500 else None)
+        response, reason = await self._exchange(raw_request(method, path, body, headers), method)
+        failure = reason or (failure_of(response) if response.status >= 500 else None)
         if failure:
             is_inside = is_inside or self.outages.is_announced or outages != self.outages.count
-            # Nothing explains these.
+            # No outage explains these.
             is_inside = is_inside and not failure.startswith(("500", "malformed"))
             (self.stats.inside if is_inside else self.stats.outside)[failure] += 1
             if not is_inside:
                 self.stats.examples.append(f"{time.strftime('%H:%M:%S')} {method} {path}: {failure}")
         elif not self.outages.is_announced:
             self.stats.slowest = max(self.stats.slowest, time.monotonic() - start)
-        return answer
+        return response
 
     async def _exchange(self, raw, method):
         try:
@@ -79,10 +79,10 @@ class Client:
                 self.connected_after = self.outages.count
                 self.connection = await wire.Connection.open(self.service().address)
             await self.connection.send(raw)
-            answer = await self.connection.answer(method.encode(), PATIENCE)
+            response = await self.connection.read_response(method.encode(), PATIENCE)
         except TimeoutError:
             self.close()
-            return None, "no answer in time"
+            return None, "timeout"
         except OSError as error:
             self.close()
             await asyncio.sleep(0.2)
@@ -92,15 +92,15 @@ class Client:
             return None, (
                 "connection: cut off" if "early" in str(error) or "half" in str(error) else f"malformed: {error}"
             )
-        if answer is None:
+        if response is None:
             self.close()
             return None, "connection: closed"
-        if answer.headers.get(b"connection") == [b"close"]:
+        if response.headers.get(b"connection") == [b"close"]:
             self.close()
-        return answer, None
+        return response, None
 
     async def hang_up(self, raw, pause=0.0):
-        """Sends bytes on a connection of their own, and resets it after a pause without reading."""
+        """Sends bytes on a new connection, and resets it after a pause without reading."""
         self.stats.hang_ups += 1
         try:
             connection = await wire.Connection.open(self.service().address)
@@ -118,12 +118,12 @@ class Client:
             self.connection = None
 
 
-def failure_of(answer):
-    """Such as `503 store_unavailable`."""
+def failure_of(response):
+    """Describes a failed response, such as `503 store_unavailable`."""
     try:
-        return f"{answer.status} {answer.json()['code']}"
+        return f"{response.status} {response.json()['code']}"
     except (ValueError, KeyError):
-        return f"{answer.status}"
+        return f"{response.status}"
 
 
 def raw_request(method, path, body=None, headers=None):

@@ -1,4 +1,4 @@
-"""Remembers what the service has acknowledged, and judges what it shows later."""
+"""Records what the service acknowledged, and compares it with later responses."""
 
 import random
 import time
@@ -7,30 +7,30 @@ ABSENT, GONE = "absent", "gone"
 
 
 class Timed(list):
-    """Sentences with the time at which each was added."""
+    """Messages, each with the time at which it was added."""
 
-    def append(self, sentence):
-        super().append(f"{time.strftime('%H:%M:%S')} {sentence}")
+    def append(self, message):
+        super().append(f"{time.strftime('%H:%M:%S')} {message}")
 
 
 class Link:
     """A link and the states that it may be in.
 
-    A change that was acknowledged leaves one state. After one whose answer was lost, both are possible, and the change
-    may even take effect later: then only the same change is tried again, and none follows it.
+    An acknowledged change leaves one state. If the response is lost, both states are possible, and the change may even
+    take effect later. Then only the same change is retried, and no other follows it.
     """
 
     def __init__(self, key, states):
         self.key = key
         self.states = frozenset(states)
-        # Odd while a change is under way.
+        # Odd while a change is in progress.
         self.changes = 0
         self.is_uncertain = len(self.states) > 1
         self.history = Timed()
 
     def begin(self, state):
         self.changes += 1
-        self.history.append(f"asked for {state}")
+        self.history.append(f"requested {state}")
 
     def finish(self, state, is_acknowledged):
         self.changes += 1
@@ -46,7 +46,7 @@ class Ledger:
         self.links = []
         self.acknowledged_links = 0
         self.acknowledged_ends = 0
-        # Sentences about promises that were broken.
+        # Messages about broken promises.
         self.lost = Timed()
         self.redirecting = Timed()
         self.wrong = Timed()
@@ -60,28 +60,28 @@ class Ledger:
         return self.add(key, {target})
 
     def sample(self):
-        """Any link, or None."""
+        """Returns a random link, or None if there is none."""
         return random.choice(self.links) if self.links else None
 
-    def observe(self, link, changes, answer):
-        """Judges an answer to GET /KEY, unless a change was under way between the request, at `changes`, and now."""
+    def observe(self, link, changes, response):
+        """Checks a response to GET /KEY, unless the link changed since the request, which was at `changes`."""
         if changes % 2 or link.changes != changes:
             return
-        state = observed(answer)
+        state = observed(response)
         if state is None or state in link.states:
             return
         expected, history = " or ".join(sorted(link.states)), ", ".join(link.history)
-        sentence = f"{link.key}: {state}, expected {expected} ({history})"
+        message = f"{link.key}: {state}, expected {expected} ({history})"
         if state == ABSENT:
-            self.lost.append(sentence)
+            self.lost.append(message)
         elif state != GONE and link.states <= {ABSENT, GONE}:
-            self.redirecting.append(sentence)
+            self.redirecting.append(message)
         else:
-            self.wrong.append(sentence)
+            self.wrong.append(message)
 
 
-def observed(answer):
-    """The state that an answer shows; None for one that shows nothing."""
-    if answer.status in (301, 302, 307, 308):
-        return answer.headers[b"location"][0].decode()
-    return {404: ABSENT, 410: GONE}.get(answer.status)
+def observed(response):
+    """Returns the state that a response shows, or None if it shows no state."""
+    if response.status in (301, 302, 307, 308):
+        return response.headers[b"location"][0].decode()
+    return {404: ABSENT, 410: GONE}.get(response.status)

@@ -1,4 +1,4 @@
-"""The clients of a soak: each coroutine behaves in one way until it is told to stop."""
+"""The clients of the soak test. Each runs one kind of behaviour until it is told to stop."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ numbers = itertools.count()
 
 
 def behaviours():
-    """Every client of the mixed load."""
+    """Returns the behaviour of each client of the mixed load."""
     return (
         [write] * WRITERS
         + [read_hot] * HOT_READERS
@@ -37,7 +37,7 @@ async def pause(longest):
 
 
 async def write(client, ledger):
-    """Makes a link and leads it through its life, one change at a time."""
+    """Creates a link and makes one change to it after another."""
     link = await create(client, ledger)
     for change in random.choice([[], [], [edit], [take_down], [edit, take_down], [take_down, restore], [remove]]):
         if not link or link.is_uncertain:
@@ -48,40 +48,40 @@ async def write(client, ledger):
 
 
 async def create(client, ledger):
-    """POST /shorten: JSON or a form, with or without a key. Returns the link if it is acknowledged."""
+    """Creates a link with JSON or a form, with or without a key. Returns the link if it is acknowledged."""
     target, key = fresh_target(), fresh_key() if random.random() < 0.5 else None
     fields = {"url": target} | ({"key": key} if key else {})
     if random.random() < 0.3:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await client.request("POST", "/shorten", urlencode(fields).encode(), form)
+        response = await client.request("POST", "/shorten", urlencode(fields).encode(), form)
     else:
-        answer = await client.request("POST", "/shorten", fields)
-    if answer and answer.status == 201:
-        location = answer.headers[b"location"][0].decode()
+        response = await client.request("POST", "/shorten", fields)
+    if response and response.status == 201:
+        location = response.headers[b"location"][0].decode()
         return ledger.created(location.rsplit("/", 1)[1], target)
-    if answer and answer.status < 500:
-        ledger.wrong.append(f"POST /shorten was answered {answer.status}")
+    if response and response.status < 500:
+        ledger.wrong.append(f"POST /shorten returned {response.status}")
     elif key:
         ledger.add(key, {ABSENT, target})
     return None
 
 
 async def change(client, ledger, link, method, path, state, body=None, is_cut=False):
-    """Changes a link, repeating the change until it is answered; `is_cut` hangs up on the first attempt."""
+    """Changes a link, retrying until there is a response. With `is_cut`, hangs up on the first attempt."""
     link.begin(state)
     if is_cut:
         await client.hang_up(raw_request(method, path, body), random.choice([0, 0, 0.001, 0.01]))
         link.is_uncertain = True
         link.history.append("hung up")
     while True:
-        answer = await client.request(method, path, body)
-        if answer and answer.status in (200, 204):
+        response = await client.request(method, path, body)
+        if response and response.status in (200, 204):
             break
-        if answer and answer.status == 404 and state == ABSENT and link.is_uncertain:
+        if response and response.status == 404 and state == ABSENT and link.is_uncertain:
             break
-        link.history.append(f"{answer.status if answer else 'no answer'}")
-        if answer and answer.status < 500:
-            ledger.wrong.append(f"{method} {path} was answered {answer.status}, it was {', '.join(link.states)}")
+        link.history.append(f"{response.status if response else 'no response'}")
+        if response and response.status < 500:
+            ledger.wrong.append(f"{method} {path} returned {response.status}, state before: {', '.join(link.states)}")
         link.is_uncertain = True
         if client.is_stopping():
             link.finish(state, is_acknowledged=False)
@@ -113,11 +113,11 @@ async def remove(client, ledger, link, is_cut=False):
 
 
 async def read(client, ledger, link):
-    """Follows a link and compares what it shows with what was acknowledged."""
+    """Follows a link and compares the response with what was acknowledged."""
     changes = link.changes
-    answer = await client.request("GET", f"/{link.key}")
-    if answer:
-        ledger.observe(link, changes, answer)
+    response = await client.request("GET", f"/{link.key}")
+    if response:
+        ledger.observe(link, changes, response)
 
 
 async def read_hot(client, ledger):
@@ -134,14 +134,14 @@ async def read_cold(client, ledger):
     if link and random.random() < 0.8:
         await read(client, ledger, link)
     else:
-        answer = await client.request("GET", f"/no-such-{random.getrandbits(40):x}")
-        if answer and answer.status not in (404, 503, 504):
-            ledger.wrong.append(f"an unknown key was answered {answer.status}")
+        response = await client.request("GET", f"/no-such-{random.getrandbits(40):x}")
+        if response and response.status not in (404, 503, 504):
+            ledger.wrong.append(f"an unknown key returned {response.status}")
     await pause(0.05)
 
 
 async def sabotage(client, ledger):
-    """Hangs up in one of many ways, also in the middle of a change that is then repeated."""
+    """Hangs up in one of many ways, including in the middle of a change that is then repeated."""
     kind = random.randrange(7)
     if kind == 0:
         await client.hang_up(b"GET /healthz HTT", pause=random.choice([0, 2]))
@@ -155,21 +155,21 @@ async def sabotage(client, ledger):
     else:
         link = await create(client, ledger)
         if link:
-            # A link that was followed is in the cache, where a change that was cut off must not leave it.
+            # Following the link caches it. The interrupted change must not leave the old link in the cache.
             await read(client, ledger, link)
             await random.choice([take_down, remove, edit])(client, ledger, link, is_cut=True)
     await pause(0.5)
 
 
 async def batch(client, ledger):
-    """Makes many links at once; the same request is sent again until it is answered."""
+    """Creates many links in one request, and repeats the request until all are created."""
     targets = [fresh_target() for _ in range(random.choice([1, 10, 50]))]
     body, headers = {"links": [{"url": target} for target in targets]}, {"Idempotency-Key": fresh_key()}
     missing = dict(enumerate(targets))
     while missing and not client.is_stopping():
-        answer = await client.request("POST", "/api/v1/links/batch", body, headers)
-        if answer and answer.status == 200:
-            for number, result in enumerate(answer.json()["results"]):
+        response = await client.request("POST", "/api/v1/links/batch", body, headers)
+        if response and response.status == 200:
+            for number, result in enumerate(response.json()["results"]):
                 if number in missing and result["status"] in (200, 201):
                     ledger.created(result["link"]["key"], missing.pop(number))
         await pause(0.5)
@@ -180,10 +180,10 @@ async def browse(client, ledger):
     """Lists a few pages, and shows a link with its counts."""
     cursor = ""
     for _ in range(random.choice([1, 1, 5])):
-        answer = await client.request("GET", f"/api/v1/links?limit=100{cursor}")
-        if not answer or answer.status != 200 or not answer.json()["next"]:
+        response = await client.request("GET", f"/api/v1/links?limit=100{cursor}")
+        if not response or response.status != 200 or not response.json()["next"]:
             break
-        cursor = f"&cursor={answer.json()['next']}"
+        cursor = f"&cursor={response.json()['next']}"
     link = ledger.sample()
     if link:
         await client.request("GET", f"/api/v1/links/{link.key}")
@@ -192,7 +192,7 @@ async def browse(client, ledger):
 
 
 async def draw(client, ledger):
-    """Asks for QR codes and previews."""
+    """Requests QR codes and previews."""
     link = ledger.sample()
     if link:
         await client.request("GET", f"/{link.key}/qr?format={random.choice(['png', 'svg'])}&size=512")
@@ -201,16 +201,16 @@ async def draw(client, ledger):
 
 
 async def unlock(client, ledger):
-    """Makes a link with a password and tries it, right and wrong, each time as another client."""
+    """Creates a link with a password, and tries right and wrong passwords, each time as another client."""
     key, target = fresh_key(), fresh_target()
-    answer = await client.request("POST", "/shorten", {"url": target, "key": key, "password": PASSWORD})
-    if not answer or answer.status != 201:
+    response = await client.request("POST", "/shorten", {"url": target, "key": key, "password": PASSWORD})
+    if not response or response.status != 201:
         return
     for password, expected in [(PASSWORD, 303), ("wrong", 403), (PASSWORD, 303)]:
         form = {"Content-Type": "application/x-www-form-urlencoded", "X-Forwarded-For": address()}
-        answer = await client.request("POST", f"/{key}", urlencode({"password": password}).encode(), form)
-        if answer and answer.status not in (expected, 429, 503, 504):
-            ledger.wrong.append(f"the password of {key} was answered {answer.status} instead of {expected}")
+        response = await client.request("POST", f"/{key}", urlencode({"password": password}).encode(), form)
+        if response and response.status not in (expected, 429, 503, 504):
+            ledger.wrong.append(f"the password of {key} returned {response.status} instead of {expected}")
     await pause(2)
 
 

@@ -11,7 +11,7 @@ HEADINGS = ("minute", "store", "requests", "hang-ups", "announced", "failures", 
 
 
 class Sample:
-    """One row of the table."""
+    """One row of the table of samples."""
 
     def __init__(self, run):
         self.minute = (time.monotonic() - run.start) / 60
@@ -41,7 +41,7 @@ class Sample:
 
 
 def growth(samples):
-    """Yields a sentence for each process whose memory or descriptors kept growing.
+    """Yields a message for each process whose memory or descriptors kept growing.
 
     The first third of a process's life fills caches and pools; after it, the end is compared with the middle.
     """
@@ -61,12 +61,12 @@ def growth(samples):
 
 
 def verdict(run):
-    """Yields a sentence for each promise that was broken."""
+    """Yields a message for each broken promise."""
     ledger = run.ledger
-    yield from (f"{run.store}: acknowledged, but lost: {sentence}" for sentence in ledger.lost[:5])
-    yield from (f"{run.store}: redirects after its acknowledged end: {sentence}" for sentence in ledger.redirecting[:5])
-    yield from (f"{run.store}: wrong answer: {sentence}" for sentence in ledger.wrong[:5])
-    yield from (f"{run.store}: {kind} outside of outages: {count}" for kind, count in run.stats.outside.items())
+    yield from (f"{run.store}: acknowledged, but lost: {message}" for message in ledger.lost[:5])
+    yield from (f"{run.store}: redirects after its acknowledged end: {message}" for message in ledger.redirecting[:5])
+    yield from (f"{run.store}: wrong response: {message}" for message in ledger.wrong[:5])
+    yield from (f"{run.store}: {kind} outside outages: {count}" for kind, count in run.stats.outside.items())
     yield from (f"{run.store}: e.g. {example}" for example in run.stats.examples[:5])
     yield from (f"{run.store}: {flaw}" for flaw in run.chaos.flaws)
     yield from (f"{run.store}: log: {flaw}" for flaw in run.log_flaws[:5])
@@ -74,14 +74,14 @@ def verdict(run):
 
 
 def summary(run):
-    """A paragraph about one store."""
+    """Returns the summary of one store."""
     ledger, stats = run.ledger, run.stats
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(stats.inside.items())) or "none"
     others = ", ".join(f"{count} {kind}" for kind, count in sorted(stats.outside.items())) or "none"
     return (
-        f"{run.store}: {stats.requests} requests, {stats.hang_ups} hang-ups, slowest answer {stats.slowest:.2f} s\n"
+        f"{run.store}: {stats.requests} requests, {stats.hang_ups} hang-ups, slowest response {stats.slowest:.2f} s\n"
         f"  failures during announced outages: {kinds}\n"
         f"  failures otherwise: {others}\n"
         f"  acknowledged links {ledger.acknowledged_links}, lost {len(ledger.lost)}; acknowledged deletes and "
-        f"take-downs {ledger.acknowledged_ends}, redirecting {len(ledger.redirecting)}; wrong answers {len(ledger.wrong)}"
+        f"take-downs {ledger.acknowledged_ends}, redirecting {len(ledger.redirecting)}; wrong {len(ledger.wrong)}"
     )

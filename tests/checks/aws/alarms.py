@@ -1,9 +1,8 @@
-"""alarms.py RESOURCES: what a deployment does in made-up minutes, by the expressions of the rendered alarms.
+"""alarms.py RESOURCES: simulates deployments minute by minute with the expressions of the rendered alarms.
 
-A minute says how many requests each version gets and what becomes of them. From that follow the metrics that the load
-balancer and the access log would have, from these the states of the alarms, and from those what ECS does: it goes on, or
-back to the old version. An alarm that is on when a deployment starts makes ECS ignore the alarms, so that a broken service
-can be mended.
+A minute has the requests to each version and their outcomes. They give the metrics of the load balancer and the access log,
+which give the states of the alarms, which decide whether ECS continues or rolls back. If an alarm is already on when a
+deployment starts, ECS ignores the alarms, so that a broken service can be fixed.
 """
 
 import ast
@@ -13,10 +12,10 @@ import sys
 from pathlib import Path
 
 REQUESTS = 600
-# Minutes before the deployment, of the canary's bake and of the last one.
+# Minutes before the deployment, of the canary bake and of the final bake.
 BEFORE, CANARY, BAKE = 5, 10, 10
 CANARY_SHARE = 0.1
-# The load balancer waits for an answer as long as its idle timeout.
+# The load balancer waits for a response as long as its idle timeout.
 HANG_MINUTES = 1
 
 RESOURCES = json.loads(Path(sys.argv[1]).read_text())
@@ -33,7 +32,7 @@ FILTERS = {
 
 
 def metric_math(expression, metrics):
-    """CloudWatch's metric math, as far as the alarms use it. A missing value makes a sum or a quotient missing."""
+    """Evaluates the subset of CloudWatch metric math that the alarms use. Missing values propagate."""
 
     def value(node):
         match node:
@@ -55,25 +54,25 @@ def metric_math(expression, metrics):
             case ast.Compare(ops=[ast.GtE()], comparators=[other]):
                 left = value(node.left)
                 return left is not None and left >= value(other)
-        raise ValueError(f"unknown in metric math: {ast.dump(node)}")
+        raise ValueError(f"unsupported metric math: {ast.dump(node)}")
 
     return value(ast.parse(expression, mode="eval").body)
 
 
 def matches(pattern, line):
-    """CloudWatch's filter pattern on a JSON log line, as far as the filters use it."""
+    """Evaluates the subset of CloudWatch filter patterns for JSON lines that the filters use."""
     python = re.sub(r"\$\.(\w+)", r'line.get("\1", -1)', pattern.strip("{} "))
     python = re.sub(r"(?<![<>=!])=(?!=)", "==", python).replace("&&", " and ").replace("||", " or ")
     return bool(eval(python, {"line": line}))
 
 
 def version(requests, five_xx=0.0, resets=0.0, hangs=0.0, refused=0.0, slow=0.0, redirects=1.0):
-    """A version's minute: its requests, the share of each kind of failure, and the share of requests that are redirects."""
+    """One minute of a version: its requests, the share of each kind of failure, and the share of redirects."""
     return {"requests": requests, "five_xx": five_xx, "resets": resets, "hangs": hangs, "refused": refused, "slow": slow, "redirects": redirects}
 
 
 def metrics_of(minutes, number, counts_refused):
-    """What CloudWatch has of a minute, by metric and target group. Nothing that happened is no value, not zero."""
+    """Returns CloudWatch's values for a minute, by metric and target group. No events means no value, not zero."""
     minute = minutes[number]
     hung = minutes[number - HANG_MINUTES] if number >= HANG_MINUTES else {}
     data = {}
@@ -84,33 +83,33 @@ def metrics_of(minutes, number, counts_refused):
                 data[metric, where] = data.get((metric, where), 0) + round(amount)
 
     lines = []
-    for group, asked in minute.items():
-        total = asked["requests"]
-        refused, resets, hangs = (total * asked[kind] for kind in ("refused", "resets", "hangs"))
+    for group, load in minute.items():
+        total = load["requests"]
+        refused, resets, hangs = (total * load[kind] for kind in ("refused", "resets", "hangs"))
         answered = total - refused - resets - hangs
-        # The documentation leaves open whether a request whose connection failed counts as one.
+        # The documentation doesn't say whether RequestCount includes requests whose connection failed.
         add("RequestCount", group, total if counts_refused else total - refused)
         add("TargetConnectionErrorCount", group, refused)
-        add("HTTPCode_Target_5XX_Count", group, answered * asked["five_xx"])
+        add("HTTPCode_Target_5XX_Count", group, answered * load["five_xx"])
         data["HTTPCode_ELB_5XX_Count", None] = data.get(("HTTPCode_ELB_5XX_Count", None), 0) + round(refused + resets)
-        redirects = answered * asked["redirects"]
+        redirects = answered * load["redirects"]
         for amount, status, duration in (
-            (redirects * asked["five_xx"], 503, 1.0),
-            (redirects * asked["slow"], 302, 300.0),
-            (redirects * (1 - asked["five_xx"] - asked["slow"]), 302, 0.5),
+            (redirects * load["five_xx"], 503, 1.0),
+            (redirects * load["slow"], 302, 300.0),
+            (redirects * (1 - load["five_xx"] - load["slow"]), 302, 0.5),
         ):
             lines.append((amount, {"msg": "request", "route": "/{key}", "status": status, "duration_ms": duration}))
         lines.append((answered * 0.2, {"msg": "request", "route": "/{key}", "status": 404, "duration_ms": 300.0}))
         lines.append((answered - redirects, {"msg": "request", "route": "/api/v1/links", "status": 200, "duration_ms": 5.0}))
-    for asked in hung.values():
-        data["HTTPCode_ELB_5XX_Count", None] = data.get(("HTTPCode_ELB_5XX_Count", None), 0) + round(asked["requests"] * asked["hangs"])
+    for load in hung.values():
+        data["HTTPCode_ELB_5XX_Count", None] = data.get(("HTTPCode_ELB_5XX_Count", None), 0) + round(load["requests"] * load["hangs"])
     for name, pattern in FILTERS.items():
         data[name, None] = round(sum(amount for amount, line in lines if matches(pattern, line)))
     return {key: amount for key, amount in data.items() if amount > 0}
 
 
 def firing(alarm, minutes, number, counts_refused, groups):
-    """Whether the alarm is on after a minute: enough of its last minutes are over the threshold."""
+    """Returns whether the alarm is on after a minute: enough of the last minutes are over the threshold."""
     queries = alarm["metric_query"]
     (expression,) = [query["expression"] for query in queries if query["return_data"]]
     over = 0
@@ -126,7 +125,7 @@ def firing(alarm, minutes, number, counts_refused, groups):
     return over >= int(alarm["datapoints_to_alarm"])
 
 
-# A mocked provider gives each group a made-up suffix: its alarm tells whose it is.
+# The mocked provider gives each target group a random suffix. Its alarm shows which group it is.
 GROUPS = {
     metric["dimensions"]["TargetGroup"]: name.removeprefix("errors-")
     for name, alarm in ALARMS.items() if name.startswith("errors-")
@@ -135,7 +134,7 @@ GROUPS = {
 
 
 def deploy(old, new, requests, counts_refused, after_shift=None):
-    """Plays a deployment from blue to green. Returns what became of it, when, and which alarms were on."""
+    """Simulates a deployment from blue to green. Returns the outcome, the minute and the alarms that were on."""
     minutes = [{"blue": version(requests, **old)} for _ in range(BEFORE)]
     ignored = [name for name, alarm in ALARMS.items() if firing(alarm, minutes, BEFORE - 1, counts_refused, GROUPS)]
     for minute in range(CANARY + BAKE):
@@ -149,8 +148,8 @@ def deploy(old, new, requests, counts_refused, after_shift=None):
 
 
 HEALTHY = {}
-COURSES = [
-    # what happens, old version, new version, requests a minute, what must come of it, within minutes
+SCENARIOS = [
+    # scenario, old version, new version, requests per minute, expected outcome, latest minute
     ("healthy", HEALTHY, HEALTHY, REQUESTS, "promoted", None),
     ("one request in a thousand fails", {"five_xx": 0.001}, {"five_xx": 0.001}, REQUESTS, "promoted", None),
     ("no traffic", HEALTHY, HEALTHY, 0, "promoted", None),
@@ -161,20 +160,20 @@ COURSES = [
     ("new version hangs", HEALTHY, {"hangs": 1.0}, REQUESTS, "rolled back", 4),
     ("new version accepts no connection", HEALTHY, {"refused": 1.0}, REQUESTS, "rolled back", 3),
     ("new version's redirects are slow", HEALTHY, {"slow": 1.0}, REQUESTS, "rolled back", 3),
-    # More than 99 % of its requests are fast, so that a percentile over all routes would not show it.
+    # More than 99 % of its requests are fast, so a percentile over all routes would not show it.
     ("few of the new version's requests are redirects, all slow", {"redirects": 0.009}, {"redirects": 0.009, "slow": 1.0}, 6000, "rolled back", 3),
     ("little traffic, new version answers 5xx", HEALTHY, {"five_xx": 1.0}, 60, "rolled back", 3),
-    ("fails only under all requests", HEALTHY, HEALTHY, REQUESTS, "rolled back", CANARY + 3),
-    ("old version fails, new one is well", {"five_xx": 0.5}, HEALTHY, REQUESTS, "promoted", None),
-    ("old version resets connections, new one is well", {"resets": 0.5}, HEALTHY, REQUESTS, "promoted", None),
-    # No alarm can see it: verify-canary.sh asks the test listener instead.
+    ("fails only under full load", HEALTHY, HEALTHY, REQUESTS, "rolled back", CANARY + 3),
+    ("old version fails, new one is healthy", {"five_xx": 0.5}, HEALTHY, REQUESTS, "promoted", None),
+    ("old version resets connections, new one is healthy", {"resets": 0.5}, HEALTHY, REQUESTS, "promoted", None),
+    # No alarm can detect it. verify-canary.sh sends requests to the test listener instead.
     ("no traffic, new version answers 5xx", HEALTHY, {"five_xx": 1.0}, 0, "promoted", None),
 ]
 
 wrong, results, seen = 0, {"promoted": 0, "rolled back": 0}, set()
-assert len(ALARMS) == 4 and len(FILTERS) == 2, "not the alarms of a deployment"
+assert len(ALARMS) == 4 and len(FILTERS) == 2, "unexpected number of deployment alarms or log filters"
 for counts_refused in (True, False):
-    for what, old, new, requests, expected, within in COURSES:
+    for what, old, new, requests, expected, within in SCENARIOS:
         after = {"five_xx": 0.5} if what.startswith("fails only") else None
         outcome, minute, alarms = deploy(old, new, requests, counts_refused, after)
         right = outcome == expected and (within is None or minute <= within)
@@ -186,5 +185,5 @@ silent = set(ALARMS) - seen - {"errors-blue"}
 if silent:
     wrong += 1
     print(f"never on: {silent}")
-print(f"{results['promoted']} promoted, {results['rolled back']} rolled back, {wrong} otherwise than expected")
+print(f"{results['promoted']} promoted, {results['rolled back']} rolled back, {wrong} unexpected")
 sys.exit(wrong > 0)

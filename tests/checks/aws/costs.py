@@ -1,7 +1,7 @@
-"""costs.py DIRECTORY: what each preset makes, and what that costs while nobody uses it. The table of infra/README.md has to
-say the same.
+"""costs.py DIRECTORY: counts the resources of each preset and their monthly cost without traffic.
 
-List prices of us-east-1 in US dollars, 2025. A month has 730 hours.
+The table in infra/README.md must have the same figures. Prices are list prices of us-east-1 in US dollars, 2025. A month
+has 730 hours.
 """
 
 import json
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HOURS = 730
-# The most that "small" may cost, and the least gap that the budget leaves above a preset's cost.
+# US dollars. The preset small must cost less.
 SMALL_LIMIT = 75
 
 
@@ -50,14 +50,14 @@ def database(preset):
 
 
 def addresses(preset):
-    """Public IPv4 addresses: the load balancer's in two zones, the NAT gateways' and the tasks'."""
+    """Public IPv4 addresses: of the load balancer in two zones, the NAT gateways and the tasks."""
     service = preset.one("aws_ecs_service")
     tasks = service["desired_count"] if service["network_configuration"][0]["assign_public_ip"] else 0
     return HOURS * 0.005 * (2 + preset.count("aws_eip") + tasks)
 
 
 def alarms(preset):
-    """An alarm costs by the metrics that it reads; made-up metrics of the log cost a little each."""
+    """Alarms are priced by the metrics that they read. Custom metrics from the log are charged too."""
     read = sum(max(1, sum(len(query["metric"]) for query in alarm["metric_query"] or [])) for alarm in preset.all("aws_cloudwatch_metric_alarm"))
     scaling = 2 * preset.count("aws_appautoscaling_policy")
     return 0.10 * (read + scaling) + 0.30 * preset.count("aws_cloudwatch_log_metric_filter")
@@ -69,12 +69,12 @@ def insights(preset):
 
 
 def prometheus(preset):
-    """300 series from each of two tasks every 15 seconds, at 0.90 for ten million samples, and the rules' own queries."""
+    """300 series from each of two tasks every 15 seconds, at 0.90 per ten million samples."""
     return preset.count("aws_prometheus_workspace") * (2 * 300 * 4 * 60 * HOURS / 1e7 * 0.90)
 
 
 def keys_and_secrets(preset):
-    """Both keys and the token's secret of bootstrap/, the database's secret, a hosted zone, and its reads twice a minute."""
+    """Two keys, the secrets of the token and the database, a hosted zone, and secret reads twice a minute per task."""
     return 2 * 1.0 + 2 * 0.40 + 0.50 + 2 * 2 * 60 * HOURS / 10000 * 0.05
 
 
@@ -89,7 +89,7 @@ LINES = {
     "Container Insights": insights,
     "Managed Prometheus": prometheus,
     "keys, secrets, hosted zone": keys_and_secrets,
-    # Half a GB a month of the service's, the database's and the network's own lines.
+    # Half a GB of logs per month from the service, the database and the network.
     "logs": lambda preset: 0.5 * 0.50 + 0.5 * 0.03,
 }
 
@@ -109,7 +109,7 @@ for line, row in rows.items():
     cells = " | ".join(f"**{row[name]:.0f}**" if line.startswith("*") else f"{row[name]:.0f}" for name in presets)
     print(f"| {line} | {cells} |")
     if not re.search(rf"^\| {re.escape(line)}[^|]*\| {re.escape(cells)} \|$", readme, re.M):
-        wrong.append(f"infra/README.md has another figure for: {line}")
+        wrong.append(f"infra/README.md has a different figure for: {line}")
 for name in presets:
     if f"{counts[name]} resources" not in readme:
         wrong.append(f"infra/README.md does not say that {name} has {counts[name]} resources")

@@ -1,7 +1,7 @@
-"""graph.py GRAPH: the service starts after everything that its first tasks need, by Terraform's own graph.
+"""graph.py GRAPH: checks in Terraform's graph that the service starts after everything that its first tasks need.
 
 Without one of these, tasks exit or stay unhealthy, the circuit breaker ends the first deployment, and there is no earlier
-one to go back to.
+one to roll back to.
 """
 
 import re
@@ -9,27 +9,27 @@ import sys
 from pathlib import Path
 
 NEEDS = {
-    "a database that answers": ["aws_rds_cluster_instance.main", "aws_db_instance.main"],
+    "a running database": ["aws_rds_cluster_instance.main", "aws_db_instance.main"],
     "its address and password": ["aws_rds_cluster.main", "data.aws_secretsmanager_secret.api_tokens"],
-    "a way to the registry, Secrets Manager and CloudWatch": [
+    "a route to the registry, Secrets Manager and CloudWatch": [
         "aws_nat_gateway.main", "aws_internet_gateway.main", "aws_route_table.private", "aws_route_table.public",
         "aws_route_table_association.private", "aws_route_table_association.public",
         "aws_vpc_security_group_egress_rule.tasks_to_apis",
     ],
-    "a way to the database": [
+    "a route to the database": [
         "aws_vpc_security_group_egress_rule.tasks_to_database", "aws_vpc_security_group_ingress_rule.database_from_tasks",
     ],
     "health checks by the load balancer": [
         "aws_vpc_security_group_egress_rule.alb_to_tasks", "aws_vpc_security_group_ingress_rule.tasks_from_alb",
         "aws_lb_listener_rule.service", "aws_lb_listener.https", "aws_lb_target_group.service",
     ],
-    "policies of the roles that start, run and shift it": [
+    "policies of the roles that start tasks, run them and shift requests": [
         "aws_iam_role_policy.execution", "aws_iam_role_policy.task", "aws_iam_role_policy_attachment.infrastructure",
     ],
     "a log group": ["aws_cloudwatch_log_group.service"],
     "the alarms that roll it back": ["aws_cloudwatch_metric_alarm.deployment"],
 }
-# Other pairs that AWS refuses in the wrong order.
+# Other pairs that must be in this order for AWS to accept them: the first needs the second.
 BEFORE = [
     ("aws_rds_cluster_instance.main", "aws_iam_role_policy_attachment.database_monitoring"),
     ("aws_rds_cluster.main", "aws_cloudwatch_log_group.database"),
@@ -60,6 +60,6 @@ before = everything_before("aws_ecs_service.main")
 missing = [f"{what}: {resource}" for what, resources in NEEDS.items() for resource in resources if resource not in before]
 missing += [f"{later} needs {earlier}" for later, earlier in BEFORE if earlier not in everything_before(later)]
 for line in missing:
-    print(f"not waited for: {line}")
-print(f"{sum(map(len, NEEDS.values())) + len(BEFORE) - len(missing)} orders held")
+    print(f"not a dependency: {line}")
+print(f"{sum(map(len, NEEDS.values())) + len(BEFORE) - len(missing)} dependencies in order")
 sys.exit(bool(missing))

@@ -1,4 +1,4 @@
-"""lint.py DIRECTORY: parliament finds nothing in the rendered policies that was not accepted here, with a reason."""
+"""lint.py DIRECTORY: lints the rendered policies with parliament. Findings must be accepted here, with a reason."""
 
 import json
 import sys
@@ -7,19 +7,19 @@ from pathlib import Path
 import parliament
 
 ACCEPTED = {
-    # Reading and a ceiling: most of these calls take no ARN.
+    # Reads, and the permissions boundary: most of these calls support no ARN.
     ('aws_iam_policy.github["plan-read"]', "RESOURCE_STAR"),
     ('aws_iam_policy.github["deploy-read"]', "RESOURCE_STAR"),
     ("aws_iam_policy.boundary", "RESOURCE_STAR"),
-    # An action on several types of resource has a statement for each; the simulation shows that together they suffice.
+    # An action on several resource types has a statement for each. The simulation shows that they suffice together.
     ('aws_iam_policy.github["deploy-network"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-compute"]', "RESOURCE_MISMATCH"),
-    # The bucket of the load balancer's logs, which a deployment makes and so may open.
+    # The bucket of the load balancer's logs: a deployment creates it, so it can also change its policy.
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
-    # Not every call has the key: the condition is StringEqualsIfExists.
+    # Not every call has the condition key, so the condition is StringEqualsIfExists.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_CONDITION_FOR_ACTION"),
-    # Newer than the linter: ecs:StopServiceDeployment. The simulation knows it.
+    # ecs:StopServiceDeployment is newer than the linter. The simulation knows it.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_ACTION"),
     # An ARN without wildcards.
     ('aws_iam_policy.github["deploy-roles"]', "MISMATCHED_TYPE_BUT_USABLE"),
@@ -39,6 +39,6 @@ unknown = {key for key, details in found.items() if key not in ACCEPTED} | {
 for address, issue in sorted(unknown):
     print(f"{address}: {issue}: {found.get((address, issue))}")
 for address, issue in sorted(ACCEPTED - set(found)):
-    print(f"accepted in vain: {address}: {issue}")
+    print(f"accepted, but no longer found: {address}: {issue}")
 print(f"{policies} policies, {len(found)} findings accepted")
 sys.exit(bool(unknown or ACCEPTED - set(found)))

@@ -1,15 +1,15 @@
-# Sourced by the checks beside it: Terraform's own view of the configuration, on a mocked provider.
+# Sourced by tests/checks/aws.sh: renders the Terraform configuration with a mocked provider.
 # shellcheck shell=bash
 
 export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color
 
-# render DIRECTORY: what an apply would make, as production.json, small.json and bootstrap.json, each a list of resources
-# with their values, and the order of it as graph.dot.
+# render DIRECTORY: writes production.json, small.json and bootstrap.json, the resources that an apply would create with
+# their values, and graph.dot, their order.
 render() {
   command -v terraform > /dev/null || { printf 'needs terraform 1.11 or newer\n'; return 1; }
   cp -r infra "$1/infra"
   find "$1/infra" -name .terraform -prune -exec rm -rf {} +
-  # The graph needs a backend that is there.
+  # `terraform graph` needs a backend that is available.
   printf 'terraform {\n  backend "local" {}\n}\n' > "$1/infra/backend_override.tf"
   # shellcheck disable=SC2016 # the inner shell expands them
   ${TERRAFORM_SCHEMA:-} sh -ec '
@@ -21,7 +21,7 @@ render() {
     cd bootstrap
     terraform init -input=false > /dev/null
     terraform test -json -verbose > "$0/bootstrap.log"' "$1"
-  # The state after the first run of each file, which has the default settings.
+  # The state after the first test of each file, which has the default settings.
   python3 - "$1" << 'PYTHON'
 import json, sys
 from pathlib import Path

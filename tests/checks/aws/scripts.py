@@ -1,9 +1,10 @@
-"""The scripts of a deployment against a mocked AWS: a first apply, a bad version that is rolled back, a good one, and a
-rollback by digest.
+"""Runs the deployment scripts against a mocked AWS.
 
-moto has ECS's services and task definitions, but no service deployments. These are answered here: an update of the service
-starts one, which goes through ECS's stages and ends well, or by StopServiceDeployment with the task definition before.
-Terraform is a stand-in that registers the image and waits, as the provider does, until the deployment is over.
+It plays a first apply, a bad version that is rolled back, a good one, and a rollback by digest.
+
+moto mocks ECS services and task definitions, but no service deployments. This module adds them: updating the service starts
+a deployment, which goes through ECS's stages and succeeds, unless StopServiceDeployment restores the previous task
+definition. Terraform is a stub that registers the image and waits for the end of the deployment, as the provider does.
 """
 
 import json
@@ -25,7 +26,7 @@ IMAGE = "ghcr.io/some-org/short-links"
 DIGEST = {name: "sha256:" + character * 64 for name, character in {"first": "1", "bad": "b", "good": "2"}.items()}
 TARGET = "AmazonEC2ContainerServiceV20141113."
 STAGES = ["PRE_SCALE_UP", "SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME"]
-# How long a deployment takes that nobody stops, from the moment that the test listener reaches the new version.
+# The duration of a deployment, from the moment that the test listener reaches the new version.
 BAKE_SECONDS = 10
 PATIENCE = 240
 
@@ -39,12 +40,12 @@ def free_port():
 def eventually(what, condition):
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, f"waited in vain for: {what}"
+        assert time.monotonic() < end, f"timed out waiting for: {what}"
         time.sleep(0.05)
 
 
 class Deployments:
-    """ECS's service deployments: the newest is the last."""
+    """ECS's service deployments, the newest last."""
 
     def __init__(self, moto):
         self.all, self.lock = [], threading.Lock()
@@ -63,7 +64,7 @@ class Deployments:
             })
 
     def advance(self):
-        """A stage for each question, then the bake."""
+        """Moves each running deployment one stage on, or ends its bake. Called for each request."""
         for deployment in self.all:
             if deployment["status"] == "IN_PROGRESS":
                 number = STAGES.index(deployment["lifecycleStage"])
@@ -73,7 +74,7 @@ class Deployments:
                 elif time.monotonic() - deployment["baking"] > BAKE_SECONDS:
                     deployment["status"] = "SUCCESSFUL"
 
-    def answer(self, operation, request):
+    def handle(self, operation, request):
         with self.lock:
             self.advance()
             public = lambda deployment: {key: value for key, value in deployment.items() if key not in ("before", "baking")}
@@ -85,7 +86,7 @@ class Deployments:
             if operation == "DescribeServiceDeployments":
                 return {"serviceDeployments": [public(deployment) for deployment in found], "failures": []}
             assert operation == "StopServiceDeployment" and request["stopType"] == "ROLLBACK", (operation, request)
-            assert found[0]["status"] == "IN_PROGRESS", "ECS refuses to stop a deployment that is over"
+            assert found[0]["status"] == "IN_PROGRESS", "ECS refuses to stop a deployment that has ended"
             found[0]["status"] = "ROLLBACK_SUCCESSFUL"
             self.ecs.update_service(cluster="urlshort", service="urlshort", taskDefinition=found[0]["before"])
             return {"serviceDeploymentArn": arns[0]}
@@ -97,19 +98,19 @@ def aws_server(moto, deployments):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             operation = self.headers.get("X-Amz-Target", "").removeprefix(TARGET)
             if operation.endswith(("ServiceDeployments", "ServiceDeployment")):
-                answer, status = json.dumps(deployments.answer(operation, json.loads(body))).encode(), 200
+                content, status = json.dumps(deployments.handle(operation, json.loads(body))).encode(), 200
             else:
                 before = deployments.running() if operation == "UpdateService" else None
                 request = urllib.request.Request(moto, body, dict(self.headers))
                 with urllib.request.urlopen(request) as response:
-                    answer, status = response.read(), response.status
+                    content, status = response.read(), response.status
                 if before:
                     deployments.start(before)
             self.send_response(status)
             self.send_header("Content-Type", "application/x-amz-json-1.1")
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(content)
 
         def log_message(self, *_):
             pass
@@ -118,7 +119,7 @@ def aws_server(moto, deployments):
 
 
 def test_listener(fault):
-    """What the test listener reaches. `fault` is a list with the new version's way to fail, so that it can change."""
+    """Starts the new version behind the test listener. `fault` is a list, so that the kind of failure can change."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -144,7 +145,7 @@ def serve(handler):
     return f"http://127.0.0.1:{server.server_port}"
 
 
-# What the configuration does for a deployment, without the rest.
+# Does only the part of the Terraform configuration that deploys.
 TERRAFORM = """#!/usr/bin/env bash
 set -euo pipefail
 case "$*" in
@@ -224,7 +225,7 @@ def main():
                 assert ("rolled back" in printed) == bool(fails), f"{what}:\n{printed}"
                 print(f"{what}: {'rolled back, runs' if fails else 'runs'} the {runs} image")
                 steps += 1
-            # Ways to fail that leave no status, by the script alone.
+            # Failures without a status code, with verify-canary.sh alone.
             through_proxy = boto3.client(
                 "ecs", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
             )
@@ -235,7 +236,7 @@ def main():
                 assert code == 1 and deployments.all[-1]["status"] == "ROLLBACK_SUCCESSFUL", f"{fails}: {printed}"
                 print(f"a version that {fails}: rolled back")
                 steps += 1
-            # An apply without a deployment ends, and so does the script that waits for one.
+            # An apply without a deployment ends, and so does the script that is waiting for one.
             applied, printed = script("apply", NOTHING_CHANGES="yes")
             assert applied == 0, printed
             steps += 1

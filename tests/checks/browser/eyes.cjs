@@ -1,8 +1,8 @@
-// Looks at pages: accessibility, sizes, the console, and what they load.
+// Checks pages: accessibility, sizes, console messages and failed requests.
 const assert = require("node:assert");
 const axe = require("axe-core");
 
-// WCAG 2.2, 2.5.8.
+// Pixels. WCAG 2.2, 2.5.8.
 const SMALLEST_TARGET = 24;
 
 class Eyes {
@@ -14,17 +14,17 @@ class Eyes {
   watch(page) {
     page.on("pageerror", (error) => this.seen.push(`script: ${error.message}`));
     page.on("console", (message) => {
-      // That a page is an error is for its test to judge; parts of pages are judged below.
+      // The status of a page is up to its test. Subresources are checked below.
       const isStatus = /^Failed to load resource: the server responded with a status of/.test(message.text());
       if (["error", "warning"].includes(message.type()) && !isStatus) this.seen.push(`console: ${message.text()}`);
     });
-    page.on("response", (answer) => {
-      if (answer.status() >= 400 && answer.request().resourceType() !== "document") {
-        this.seen.push(`${answer.status()} ${answer.url()}`);
+    page.on("response", (response) => {
+      if (response.status() >= 400 && response.request().resourceType() !== "document") {
+        this.seen.push(`${response.status()} ${response.url()}`);
       }
     });
     page.on("requestfailed", (request) => {
-      // A download and a page that is left before its end fail like that.
+      // Downloads and abandoned page loads fail like this.
       if (request.failure().errorText !== "net::ERR_ABORTED") this.seen.push(`failed: ${request.url()}`);
     });
   }
@@ -33,7 +33,7 @@ class Eyes {
     assert.deepEqual(this.seen, []);
   }
 
-  // Judges the page as it is now.
+  // Checks the page in its current state.
   async look(page, scripts = true) {
     this.looks += 1;
     const url = page.url();
@@ -52,7 +52,7 @@ class Eyes {
     }, SMALLEST_TARGET);
     assert.ok(sizes.overflow <= 0, `${url} is ${sizes.overflow} px too wide`);
     assert.deepEqual(sizes.small, [], url);
-    // axe needs timers, which stand still without scripts; the markup is the same.
+    // axe needs timers, which don't run without scripts. The markup is the same.
     if (!scripts) return;
     await page.evaluate(axe.source);
     const report = await page.evaluate(() => axe.run());

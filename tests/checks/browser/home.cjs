@@ -1,4 +1,4 @@
-// The first page: what it weighs, and how fast it does its work.
+// The home page: bytes transferred, and key presses to a copied link.
 const assert = require("node:assert");
 
 // Returns the bytes that a first visit transfers.
@@ -9,17 +9,17 @@ async function firstVisit({ context, base }) {
   await page.goto(base, { waitUntil: "networkidle" });
   let bytes = 0;
   for (const request of requests) {
-    assert.ok(request.url().startsWith(base), `another host is asked: ${request.url()}`);
+    assert.ok(request.url().startsWith(base), `request to another host: ${request.url()}`);
     const { responseHeadersSize, responseBodySize } = await request.sizes();
     bytes += responseHeadersSize + responseBodySize;
   }
-  assert.ok(requests.length >= 4, "style, script and icon are counted");
+  assert.ok(requests.length >= 4, "style, script and icon are not counted");
   assert.ok(bytes < 20_000, `a first visit transfers ${bytes} bytes`);
   return bytes;
 }
 
-// Returns the key presses from the open page to a short link in the clipboard. A shortcut such as Ctrl+V is one.
-async function makeWithTheKeyboard({ context, base, target }) {
+// Returns the number of key presses from the open page to a copied short link. A shortcut such as Ctrl+V counts as one.
+async function createWithTheKeyboard({ context, base, target }) {
   const page = await context.newPage();
   await page.goto(base);
   await page.evaluate((text) => navigator.clipboard.writeText(text), target.url);
@@ -41,4 +41,4 @@ async function makeWithTheKeyboard({ context, base, target }) {
   return presses;
 }
 
-module.exports = { firstVisit, makeWithTheKeyboard };
+module.exports = { firstVisit, createWithTheKeyboard };

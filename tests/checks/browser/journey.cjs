@@ -1,4 +1,4 @@
-// The whole job of a link: create, copy, follow, count, edit with a conflict, take down, restore, delete, sign out.
+// The life of a link: create, copy, follow, count, edit with a conflict, take down, restore, delete, sign out.
 const assert = require("node:assert");
 const { WRITE } = require("./service.cjs");
 
@@ -30,7 +30,7 @@ async function create({ base, target, eyes, scripts, key }, page) {
   await page.getByRole("button", { name: "Shorten" }).click();
   const summary = page.getByRole("alert");
   await summary.getByText("Please correct 3 things").waitFor();
-  if (scripts) assert.ok(await summary.evaluate((element) => element === document.activeElement), "the summary has the focus");
+  if (scripts) assert.ok(await summary.evaluate((element) => element === document.activeElement), "the summary does not have the focus");
   await eyes.look(page, scripts);
   await summary.getByRole("link", { name: "Custom key" }).click();
   assert.equal(await page.evaluate(() => document.activeElement.id), "key");
@@ -45,7 +45,7 @@ async function create({ base, target, eyes, scripts, key }, page) {
   assert.equal(page.url(), `${base}/?made=${key}`);
   await eyes.look(page, scripts);
   const copy = page.getByRole("button", { name: "Copy" });
-  assert.equal(await copy.isVisible(), scripts, "there is a button to copy only where it works");
+  assert.equal(await copy.isVisible(), scripts, "the copy button must be visible only with scripts");
   if (scripts) {
     await copy.click();
     await page.getByRole("status").getByText("Copied").waitFor();

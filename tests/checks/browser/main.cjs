@@ -1,21 +1,21 @@
-// Does the whole job in Chromium as a person does: with and without scripts, at three widths, light and dark.
+// Uses the pages in Chromium like a person: with and without scripts, at three widths, light and dark.
 const { chromium } = require("playwright-core");
 const { startService, startTarget } = require("./service.cjs");
 const { Eyes } = require("./eyes.cjs");
-const { makeWithTheKeyboard, firstVisit } = require("./home.cjs");
+const { createWithTheKeyboard, firstVisit } = require("./home.cjs");
 const { journey } = require("./journey.cjs");
 const { pages, password, foreignForm } = require("./pages.cjs");
 
 const WIDTHS = [320, 768, 1280];
 const SCHEMES = ["light", "dark"];
 
-// The usual one of headless Chromium names a bot, and bots are not counted as people.
+// The default user agent of headless Chromium is a bot's, and bots are not counted as people.
 const USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
 
-// No step waits for longer by itself, but a page that stands still would hold up everything.
-function inTime(steps) {
+// Each step has its own timeout. This one keeps a page that hangs from blocking everything.
+function withTimeout(steps) {
   let timer;
-  const late = new Promise((_, reject) => (timer = setTimeout(reject, 120_000, new Error("it takes too long"))));
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, 120_000, new Error("timed out"))));
   return Promise.race([steps, late]).finally(() => clearTimeout(timer));
 }
 
@@ -42,7 +42,7 @@ async function main() {
     context.on("page", (page) => eyes.watch(page));
     runs += 1;
     try {
-      await inTime(steps({ ...world, context, eyes, scripts, width, key: `run-${runs}` }));
+      await withTimeout(steps({ ...world, context, eyes, scripts, width, key: `run-${runs}` }));
     } catch (error) {
       error.message = `${width} px, ${scheme}, scripts ${scripts ? "on" : "off"}: ${error.message}`;
       throw error;
@@ -52,7 +52,7 @@ async function main() {
   };
   try {
     for (const scripts of [true, false]) {
-      // Colours are judged by axe, which needs scripts.
+      // axe checks colours, and needs scripts.
       for (const scheme of scripts ? SCHEMES : ["light"]) {
         for (const width of WIDTHS) {
           await run({ scripts, scheme, width }, journey);
@@ -64,8 +64,8 @@ async function main() {
     await run({}, foreignForm);
     let bytes, presses;
     await run({}, async (place) => (bytes = await firstVisit(place)));
-    await run({}, async (place) => (presses = await makeWithTheKeyboard(place)));
-    console.log(`${eyes.looks} looks, axe found nothing; first visit ${bytes} bytes; ${presses} key presses to a copied link`);
+    await run({}, async (place) => (presses = await createWithTheKeyboard(place)));
+    console.log(`${eyes.looks} pages checked, no findings; first visit ${bytes} bytes; ${presses} key presses to a copied link`);
   } finally {
     await browser.close();
     service.stop();

@@ -1,4 +1,4 @@
-// Pages beside the usual way: hostile text, errors, previews, passwords, and another website.
+// Pages outside the usual journey: hostile text, errors, previews, passwords, and another website.
 const assert = require("node:assert");
 const { READ, WRITE } = require("./service.cjs");
 
@@ -14,7 +14,7 @@ async function signIn({ base }, page, token) {
 async function pages(place) {
   const { context, base, service, eyes, scripts, key } = place;
   const page = await context.newPage();
-  page.on("dialog", () => assert.fail("hostile text was run"));
+  page.on("dialog", () => assert.fail("hostile text was executed"));
   const url = `https://x.example/?q=${HOSTILE}`;
   await service.shorten({ url, key, title: HOSTILE, tags: [HOSTILE] });
   await service.shorten({ url, key: `${key}-later`, starts_at: "2090-01-01T00:00:00Z" });
@@ -28,8 +28,8 @@ async function pages(place) {
     ["/ui/sign-out", 405, "Not possible here"],
     [`/?made=${key}`, 200, "Your short link is ready"],
   ]) {
-    const answer = await page.goto(base + path);
-    assert.equal(answer.status(), status, path);
+    const response = await page.goto(base + path);
+    assert.equal(response.status(), status, path);
     assert.equal(await page.locator("h1").innerText(), heading);
     await eyes.look(page, scripts);
   }
@@ -66,10 +66,10 @@ async function pages(place) {
 
   await signIn(place, page, READ);
   await page.goto(`${base}/ui/links/${key}`);
-  assert.equal(await page.locator("main form").count(), 0, "a reader has nothing to press");
+  assert.equal(await page.locator("main form").count(), 0, "a read token must not see forms");
   await eyes.look(page, scripts);
   await page.goto(`${base}/ui/blocked-hosts`);
-  assert.equal(await page.locator("main form").count(), 0, "a reader has nothing to press");
+  assert.equal(await page.locator("main form").count(), 0, "a read token must not see forms");
   await eyes.look(page, scripts);
 }
 
@@ -107,7 +107,7 @@ async function password({ context, service, target, eyes, scripts, key }) {
   assert.equal(await page.title(), "arrived");
 }
 
-// A form of another website changes nothing, although the browser has a session.
+// A form on another website changes nothing, although the browser has a session.
 async function foreignForm(place) {
   const { context, base, service, target, key } = place;
   const page = await context.newPage();
@@ -115,15 +115,15 @@ async function foreignForm(place) {
   await signIn(place, page, WRITE);
   for (const path of [`/ui/links/${key}/take-down`, `/ui/links/${key}/delete`, "/ui/new", "/ui/sign-out"]) {
     await page.goto(`${target.url}attack?to=${encodeURIComponent(base + path)}`);
-    const answer = page.waitForResponse((response) => response.url() === base + path);
+    const response = page.waitForResponse((received) => received.url() === base + path);
     await page.getByRole("button", { name: "Go" }).click();
-    assert.equal((await answer).status(), 403, path);
+    assert.equal((await response).status(), 403, path);
     await page.getByText("Another website sent this form").waitFor();
   }
   const { state, version } = await service.api("GET", `/${key}`);
   assert.deepEqual({ state, version }, { state: "active", version: 1 });
   const links = await page.goto(`${base}/ui/links`);
-  assert.equal(new URL(links.url()).pathname, "/ui/links", "still signed in");
+  assert.equal(new URL(links.url()).pathname, "/ui/links", "no longer signed in");
 }
 
 module.exports = { pages, password, foreignForm };

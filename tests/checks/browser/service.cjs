@@ -1,4 +1,4 @@
-// The program under test, and a page that its links lead to.
+// The program under test, and a website that its links lead to.
 const assert = require("node:assert");
 const { spawn } = require("node:child_process");
 const { createInterface } = require("node:readline");
@@ -37,8 +37,8 @@ class Service {
 
   async api(method, path, body) {
     const headers = { authorization: `Bearer ${WRITE}`, "content-type": "application/json" };
-    const answer = await fetch(`${this.base}/api/v1/links${path}`, { method, headers, body: body && JSON.stringify(body) });
-    return answer.status === 204 ? null : answer.json();
+    const response = await fetch(`${this.base}/api/v1/links${path}`, { method, headers, body: body && JSON.stringify(body) });
+    return response.status === 204 ? null : response.json();
   }
 
   // Returns the short URL.
@@ -53,14 +53,14 @@ class Service {
   }
 }
 
-// A website of somebody else: `/` is a target of links, `/attack?to=URL` sends a form to another website.
+// Another website: `/` is a target of links, and `/attack?to=URL` submits a form to URL.
 async function startTarget() {
-  const server = createServer((request, answer) => {
+  const server = createServer((request, response) => {
     const url = new URL(request.url, "http://localhost");
     const to = url.searchParams.get("to");
-    answer.setHeader("content-type", "text/html");
-    if (!to) return answer.end("<!doctype html><title>arrived</title><link rel=icon href=data:,>");
-    answer.end(`<!doctype html><link rel=icon href=data:,><form method=post action="${to}"><button>Go</button></form>`);
+    response.setHeader("content-type", "text/html");
+    if (!to) return response.end("<!doctype html><title>arrived</title><link rel=icon href=data:,>");
+    response.end(`<!doctype html><link rel=icon href=data:,><form method=post action="${to}"><button>Go</button></form>`);
   });
   server.listen(0, "localhost");
   await once(server, "listening");

@@ -1,4 +1,4 @@
-"""Checks the examples: python3 tests/checks/examples DIRECTORY, which has operator.mjs and its modules."""
+"""Checks the examples: python3 tests/checks/examples DIRECTORY, where DIRECTORY has operator.mjs and its modules."""
 
 import alerts
 import files

@@ -1,4 +1,4 @@
-"""The runbook's way into another Prometheus: its commands, run as they are, and its scrape configuration."""
+"""Imports the rules into another Prometheus, with the runbook's own commands and scrape configuration."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def block(name):
 
 
 def copied(directory, job):
-    """The rules, copied for this job by the runbook's command."""
+    """Copies the rules for a job with the runbook's command. Returns their directory."""
     rules = Path(directory, "rules")
     variables = {"RULES": str(rules), "JOB": job, "GRAFANA": "https://grafana.example.com"}
     run("bash", "-euc", block("copy-rules"), cwd=ROOT, env=os.environ | variables)
@@ -34,12 +34,12 @@ def copied(directory, job):
 
 
 def rules_work_under_another_name():
-    """The unit tests of the rules, whose series get the name as well, pass on the copies."""
+    """The unit tests of the rules pass on the copies, with the job renamed in their series too."""
     with tempfile.TemporaryDirectory() as directory:
         rules = copied(directory, "links")
         tests = Path(directory, "tests")
         tests.mkdir()
-        # Those over days take a minute and a half, and differ by the length of their windows only.
+        # Not those over days: they take a minute and a half, and differ only in the length of the windows.
         for file in (file for file in (MONITORING / "tests").iterdir() if file.name != "slo_long.yml"):
             text = replaced(file.read_text(), {'job="urlshort"': 'job="links"'})
             text = text.replace("job: urlshort", "job: links").replace("http://localhost:3000", "https://grafana.example.com")
@@ -47,7 +47,7 @@ def rules_work_under_another_name():
         run("promtool", "check", "rules", "--lint-fatal", *rules.iterdir())
         run("promtool", "test", "rules", *tests.iterdir())
         for file in rules.iterdir():
-            # Names of files and dashboards have the word as well; labels do not.
+            # File names and dashboards may contain "urlshort", but the job label must not.
             assert not re.search(r"job[=:]\W*urlshort|localhost", file.read_text()), file
 
 
@@ -63,8 +63,8 @@ def rules_are_wrapped_for_the_operator():
     validate_operator(wrapped)
 
 
-def a_scrape_job_of_any_name_gives_the_label():
-    """The runbook's configuration in a real Prometheus, which scrapes the real service."""
+def a_scrape_job_of_any_name_sets_the_label():
+    """A real Prometheus with the runbook's configuration scrapes the real service."""
     with tempfile.TemporaryDirectory() as directory:
         service = Service(BINARY, {"STORE_URL": "memory:", "METRICS_ADDR": f"127.0.0.1:{(port := free_port())}"}, f"{directory}/log")
         config = Path(directory, "prometheus.yml")
@@ -78,8 +78,8 @@ def a_scrape_job_of_any_name_gives_the_label():
 
         def found():
             try:
-                answer = urllib.request.urlopen(f"http://{address}/api/v1/query?query={query}", timeout=PATIENCE)
-                return json.load(answer)["data"]["result"]
+                response = urllib.request.urlopen(f"http://{address}/api/v1/query?query={query}", timeout=PATIENCE)
+                return json.load(response)["data"]["result"]
             except OSError:
                 return []
 
@@ -91,4 +91,4 @@ def a_scrape_job_of_any_name_gives_the_label():
             service.kill()
 
 
-CHECKS = [rules_work_under_another_name, rules_are_wrapped_for_the_operator, a_scrape_job_of_any_name_gives_the_label]
+CHECKS = [rules_work_under_another_name, rules_are_wrapped_for_the_operator, a_scrape_job_of_any_name_sets_the_label]

@@ -1,4 +1,4 @@
-"""Where things are, and what the program says of its options."""
+"""Paths, helpers, and the defaults of the program's options."""
 
 import re
 import subprocess
@@ -18,22 +18,22 @@ def read(name):
 
 
 def run(*command, **options):
-    """Runs a command; returns what it printed. Its error says what went wrong."""
+    """Runs a command and returns its output. A failure shows all of the output."""
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
     assert result.returncode == 0, f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}"
     return result.stdout
 
 
 def replaced(text, changes):
-    """The text with each change made; one that finds nothing to change is an error."""
+    """Returns the text with all changes. Text to change must exist."""
     for old, new in changes.items():
-        assert old in text, f"no longer there: {old}"
+        assert old in text, f"nothing to replace: {old}"
         text = text.replace(old, new)
     return text
 
 
 def defaults():
-    """The default of each option, by its variable; None for one without."""
+    """Returns the default of each option, or None, by its variable."""
     found = {}
     for option in re.split(r"\n +--", run(BINARY, "--help")):
         if variable := re.search(r"\[env: ([A-Z_]+)", option):
@@ -44,7 +44,7 @@ def defaults():
 
 
 def seconds(duration):
-    """A duration such as `30s` or `30`, in seconds."""
+    """Parses a duration such as `30s` or `30`. Returns seconds."""
     match = re.fullmatch(r"(\d+)s?", str(duration))
     assert match, f"not in seconds: {duration}"
     return int(match[1])

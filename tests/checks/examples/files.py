@@ -1,4 +1,4 @@
-"""What the examples say of the service and of each other."""
+"""Checks that the examples agree with the service and with each other."""
 
 import os
 import re
@@ -10,12 +10,12 @@ import yaml
 from common import EXAMPLES, ROOT, defaults, read, run, seconds
 
 DOMAIN = {"DOMAIN": "sho.rt"}
-# Read by the PostgreSQL store, beside the options.
+# Variables that the PostgreSQL store reads and that are not options.
 POSTGRES = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"}
 
 
 def compose():
-    """As Docker Compose understands it, in a folder made as its comment says."""
+    """Returns the services of compose.yaml as Docker Compose parses them, beside the Caddyfile."""
     with tempfile.TemporaryDirectory() as directory:
         for name in ("compose.yaml", "Caddyfile"):
             Path(directory, name).write_text(read(name))
@@ -29,7 +29,7 @@ def deployment():
 
 
 def environments():
-    """The variables that each example gives to the service, and how long it may take to stop."""
+    """Returns the service's variables and the limit on its shutdown in each example."""
     service = compose()["urlshort"]
     pod = deployment()
     variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
@@ -40,7 +40,7 @@ def environments():
     }
 
 
-def stopping_takes_no_longer_than_it_may():
+def shutdown_fits_into_its_limit():
     flush = int(re.search(r"FLUSH_TIMEOUT: Duration = Duration::from_secs\((\d+)\)", (ROOT / "src/app.rs").read_text())[1])
     for name, (variables, limit) in environments().items():
         settings = defaults() | variables
@@ -54,8 +54,8 @@ def each_variable_is_an_option():
         assert variables and not unknown, f"{name}: {unknown}"
 
 
-def what_faces_the_internet_is_closed():
-    """Each example hides the metrics, believes its one proxy, and makes links for holders of a token only."""
+def services_are_closed_to_the_internet():
+    """Each example hides the metrics, trusts one proxy, and requires a token to create links."""
     for name, (variables, _) in environments().items():
         assert variables["PUBLIC_SHORTEN"] == "false" and variables["TRUSTED_PROXIES"] == "1", name
         assert variables["METRICS_ADDR"].endswith(":9000"), name
@@ -82,7 +82,7 @@ def proxies_drop_idle_connections_before_the_service_does():
 
 
 def images_are_pinned():
-    """The service's by the one version that all examples name, others by digest."""
+    """The service's image has the same version in all examples. Other images have a digest."""
     own = run(".github/scripts/image-name.sh", cwd=ROOT, env=os.environ | {"GITHUB_REPOSITORY": "urlshort/urlshort"}).strip()
     versions = set()
     for image in [deployment()["containers"][0]["image"], *(service["image"] for service in compose().values())]:
@@ -91,7 +91,7 @@ def images_are_pinned():
         else:
             assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+[a-z-]*@sha256:[0-9a-f]{64}", image), image
     assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", *versions), versions
-    # The Caddy that the other checks run.
+    # The other checks run the same version of Caddy.
     assert f":{run('caddy', 'version').split()[0].removeprefix('v')}-" in compose()["caddy"]["image"]
 
 
@@ -99,14 +99,14 @@ def containers_are_confined():
     for name, service in compose().items():
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["restart"] == "unless-stopped", name
         assert service["security_opt"] == ["no-new-privileges"] and service["logging"]["options"]["max-size"], name
-    # Replacing the file of tokens is seen by the service: it is not mounted by itself.
+    # The directory of the token file is mounted, so that the service notices when the file is replaced.
     mounts = {volume["target"]: volume for volume in compose()["urlshort"]["volumes"]}
     assert mounts["/etc/urlshort"]["type"] == "bind" and mounts["/etc/urlshort"]["read_only"], mounts
     assert mounts["/data"]["type"] == "volume" and set(mounts) == {"/etc/urlshort", "/data"}, mounts
 
 
 CHECKS = [
-    stopping_takes_no_longer_than_it_may, each_variable_is_an_option, what_faces_the_internet_is_closed,
+    shutdown_fits_into_its_limit, each_variable_is_an_option, services_are_closed_to_the_internet,
     comments_give_the_defaults_that_the_program_has, proxies_drop_idle_connections_before_the_service_does, images_are_pinned,
     containers_are_confined,
 ]

@@ -1,4 +1,4 @@
-"""The manifest: valid for Kubernetes and the Prometheus Operator, its parts fit, and its probes judge the real service."""
+"""Checks the manifest: it is valid and consistent, and its probes work with the real service."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from common import BINARY, PATIENCE, read, run
 from servers import Postgres, free_port
 from service import Service, eventually
 
-# The oldest and the newest that it is meant for.
+# The oldest and the newest supported version of Kubernetes.
 VERSIONS = ["1.31", "1.37"]
 LABELS = {"app.kubernetes.io/name": "urlshort"}
 
@@ -34,7 +34,7 @@ def container():
 
 
 def validate_operator(documents):
-    """Refuses what the Prometheus Operator would not take."""
+    """Fails if the Prometheus Operator would not accept the documents."""
     run("node", f"{sys.argv[1]}/operator.mjs", input=json.dumps(documents))
 
 
@@ -48,7 +48,7 @@ def it_is_valid():
     validate_operator([found["ServiceMonitor"]])
 
 
-def its_parts_fit():
+def its_parts_are_consistent():
     found = resources()
     specs = {kind: document["spec"] for kind, document in found.items()}
     selectors = [
@@ -59,7 +59,7 @@ def its_parts_fit():
     ]
     assert len(selectors) == 7 and all(selector == LABELS for selector in selectors), selectors
     assert specs["Deployment"]["template"]["metadata"]["labels"] == found["Service"]["metadata"]["labels"] == LABELS
-    # The label by which the rules know the service.
+    # The job label that the rules select.
     assert found["Service"]["metadata"]["labels"][specs["ServiceMonitor"]["jobLabel"]] == "urlshort"
     ports = {port["name"] for port in container()["ports"]}
     assert {port["targetPort"] for port in specs["Service"]["ports"]} == ports
@@ -67,7 +67,7 @@ def its_parts_fit():
     assert {port["port"] for rule in specs["NetworkPolicy"]["ingress"] for port in rule["ports"]} == ports
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in pod()["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container()["volumeMounts"]}
-    # Each file that a variable names is in a secret which the comment at the top makes.
+    # Each file that a variable names is in a secret that the commands at the top create.
     secrets = dict(re.findall(r"create secret generic ([\w-]+) -n urlshort (.*)$", read("kubernetes.yaml"), re.M))
     for entry in container()["env"]:
         if entry["value"].startswith("/"):
@@ -86,7 +86,7 @@ def its_pods_are_confined():
 
 
 def its_probes_keep_pods_in_service_without_the_database():
-    """The manifest's own environment on a real PostgreSQL, which is then killed: links in memory redirect, and no probe fails."""
+    """After PostgreSQL is killed, links in memory still redirect and no probe fails."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -96,7 +96,7 @@ def its_probes_keep_pods_in_service_without_the_database():
         run("bash", "-euc", f"{BINARY} token admin | {{ read -r token; cat >> {work}/tokens; }}")
         postgres = Postgres(f"{work}/database")
         ports = {"http": free_port(), "operations": free_port()}
-        # The database here has another name and no TLS.
+        # The database of this test has another name and no TLS.
         here = {
             "PORT": str(ports["http"]), "METRICS_ADDR": f"127.0.0.1:{ports['operations']}", "PGHOST": "127.0.0.1",
             "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "postgres", "PGSSLMODE": "disable",
@@ -107,15 +107,15 @@ def its_probes_keep_pods_in_service_without_the_database():
         service = Service(BINARY, variables, f"{work}/log/urlshort")
         try:
             probes = {name: container()[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")}
-            ask = lambda port, path: status(f"http://127.0.0.1:{ports[port]}{path}")
-            judge = lambda: {name: ask(probe["port"], probe["path"]) for name, probe in probes.items()}
-            assert set(judge().values()) == {200}, judge()
+            get = lambda port, path: status(f"http://127.0.0.1:{ports[port]}{path}")
+            probe_all = lambda: {name: get(probe["port"], probe["path"]) for name, probe in probes.items()}
+            assert set(probe_all().values()) == {200}, probe_all()
             create = f"http://127.0.0.1:{ports['http']}/shorten"
             assert urllib.request.urlopen(create, b"url=https://example.com&key=docs", timeout=PATIENCE).status == 201
-            assert ask("http", "/docs") == 302
+            assert get("http", "/docs") == 302
             postgres.kill()
-            assert eventually(PATIENCE, lambda: ask("operations", "/readyz") == 503), "/readyz does not notice"
-            assert set(judge().values()) == {200} and ask("http", "/docs") == 302, judge()
+            assert eventually(PATIENCE, lambda: get("operations", "/readyz") == 503), "/readyz does not fail"
+            assert set(probe_all().values()) == {200} and get("http", "/docs") == 302, probe_all()
         finally:
             service.kill()
             postgres.stop()
@@ -133,4 +133,4 @@ def status(url):
         return error.code
 
 
-CHECKS = [it_is_valid, its_parts_fit, its_pods_are_confined, its_probes_keep_pods_in_service_without_the_database]
+CHECKS = [it_is_valid, its_parts_are_consistent, its_pods_are_confined, its_probes_keep_pods_in_service_without_the_database]

@@ -1,11 +1,11 @@
-// Checks a JSON array of the Prometheus Operator's resources on standard input against its definitions, and that no field is
-// unknown: an API server drops such a field without a word.
+// Validates a JSON array of Prometheus Operator resources from standard input. Unknown fields are errors, because an
+// API server drops them silently.
 import { readFileSync, readdirSync } from "node:fs";
 
 const folder = new URL("node_modules/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/", import.meta.url);
 const definitions = readdirSync(folder).filter((file) => file.endsWith(".d.ts"));
 const known = new Set(definitions.flatMap((file) => readFileSync(new URL(file, folder), "utf8").match(/"\w+"(?=\??:)/g) ?? []));
-// Their fields are names of labels and of annotations.
+// The fields of these are names of labels and annotations.
 const free = new Set(["labels", "annotations", "matchLabels"]);
 
 function check(value, path) {

@@ -1,14 +1,12 @@
-"""nginx and Caddy as configured, in front of the real service."""
+"""Runs nginx and Caddy with the example configurations in front of the real service."""
 
 import json
 import os
 import re
-import socket
 import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +18,7 @@ from service import Service, eventually
 
 # A client whose address is not the proxy's.
 CLIENT = "127.0.0.2"
-# Requests that must have been answered before, while and after an instance is replaced.
+# The number of requests that must succeed before, during and after the replacement of an instance.
 ENOUGH = 50
 
 
@@ -30,7 +28,7 @@ class Proxy:
     def __init__(self, work, ports, changes=None):
         self.work = work
         self.log = work / "proxy.log"
-        # Somebody else may take a port that was free.
+        # Another process may take a port that was free.
         for _ in range(3):
             self.http, self.https = free_port(), free_port()
             command, environment = self.prepare(ports, changes or {})
@@ -56,13 +54,13 @@ class Proxy:
         context = ssl.create_default_context(cafile=self.authority)
         return HTTPSConnection("localhost", self.https, timeout=40, context=context, source_address=(CLIENT, 0))
 
-    def ask(self, method, path, body=None, headers=None):
+    def request(self, method, path, body=None, headers=None):
         connection = self.connect()
         connection.request(method, path, body, headers or {})
-        answer = connection.getresponse()
-        answer.text = answer.read().decode()
+        response = connection.getresponse()
+        response.text = response.read().decode()
         connection.close()
-        return answer
+        return response
 
 
 class Nginx(Proxy):
@@ -111,7 +109,7 @@ class Caddy(Proxy):
 
 @contextmanager
 def running(kind, changes=None, **options):
-    """A proxy of this kind and its instances, each of which `restart` replaces at its port."""
+    """Starts the instances of the service and a proxy of this kind. `proxy.start(port)` starts an instance again."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -141,51 +139,51 @@ def log_entries(proxy):
     return [json.loads(line) for instance in proxy.instances.values() for line in instance.log_lines()]
 
 
-def a_client_is_known_by_its_own_address_and_scheme(kind):
+def the_client_address_and_scheme_are_forwarded(kind):
     with running(kind) as proxy:
         forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "Content-Type": "application/json"}
-        answer = proxy.ask("POST", "/shorten", json.dumps({"url": "https://example.com", "key": "docs"}), forged)
-        assert answer.status == 201, answer.text
-        # Without BASE_URL a short URL has the scheme and the host that the client used.
-        assert json.loads(answer.text)["short_url"].startswith("https://localhost"), answer.text
-        answer = proxy.ask("GET", "/docs", headers=forged)
-        assert (answer.status, answer.headers["Location"]) == (302, "https://example.com/")
+        response = proxy.request("POST", "/shorten", json.dumps({"url": "https://example.com", "key": "docs"}), forged)
+        assert response.status == 201, response.text
+        # Without BASE_URL, a short URL has the scheme and host that the client used.
+        assert json.loads(response.text)["short_url"].startswith("https://localhost"), response.text
+        response = proxy.request("GET", "/docs", headers=forged)
+        assert (response.status, response.headers["Location"]) == (302, "https://example.com/")
         addresses = lambda: {entry["client_ip"] for entry in log_entries(proxy) if "client_ip" in entry}
         assert eventually(PATIENCE, addresses) == {CLIENT}, addresses()
-        # Over plain HTTP nothing is answered but the way to HTTPS.
+        # Plain HTTP only redirects to HTTPS.
         plain = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: localhost", f"http://127.0.0.1:{proxy.http}/docs")
         assert re.match(r"30[18] https://", plain), plain
 
 
-def the_operators_paths_are_not_public(kind):
-    """Although these instances have no listener of their own for them."""
+def operator_paths_are_not_public(kind):
+    """The proxy blocks them, although these instances have no separate listener for them."""
     with running(kind) as proxy:
         for path in ("/metrics", "/readyz", "/metrics/", "/%6detrics", "//metrics", "/./metrics", "/x/../readyz", "/metrics?x", "/METRICS"):
-            answer = proxy.ask("GET", path)
-            assert answer.status in (404, 308, 301) and "_total" not in answer.text and "ready" not in answer.text, f"{path}: {answer.status} {answer.text}"
-        answer = proxy.ask("GET", "/metrics")
-        assert json.loads(answer.text)["code"] == "not_found" and answer.headers["Content-Type"] == "application/json", answer.text
-        assert answer.headers["X-Request-Id"] is None, "answered by the service"
-        # Keys that look alike are links as any other.
+            response = proxy.request("GET", path)
+            assert response.status in (404, 308, 301) and "_total" not in response.text and "ready" not in response.text, f"{path}: {response.status} {response.text}"
+        response = proxy.request("GET", "/metrics")
+        assert json.loads(response.text)["code"] == "not_found" and response.headers["Content-Type"] == "application/json", response.text
+        assert response.headers["X-Request-Id"] is None, "the request reached the service"
+        # Similar keys are normal links.
         for path in ("/metricsx", "/Metrics"):
-            assert proxy.ask("GET", path).headers["X-Request-Id"], f"{path} is not answered by the service"
+            assert proxy.request("GET", path).headers["X-Request-Id"], f"{path} did not reach the service"
 
 
-def a_large_batch_arrives(kind):
+def a_large_batch_is_accepted(kind):
     with running(kind, API_TOKENS="ci:0123456789abcdef") as proxy:
         links = [{"url": f"https://example.com/{'x' * 1900}/{number}"} for number in range(1000)]
         headers = {"Authorization": "Bearer 0123456789abcdef", "Content-Type": "application/json"}
-        answer = proxy.ask("POST", "/api/v1/links/batch", json.dumps({"links": links}), headers)
-        assert answer.status == 200 and answer.text.count('"short_url"') == 1000, f"{answer.status} {answer.text[:200]}"
+        response = proxy.request("POST", "/api/v1/links/batch", json.dumps({"links": links}), headers)
+        assert response.status == 200 and response.text.count('"short_url"') == 1000, f"{response.status} {response.text[:200]}"
 
 
 def connections_to_the_service_are_kept_and_then_dropped_by_the_proxy(kind):
     setting = {Nginx: ("keepalive_timeout 60s", "keepalive_timeout 1s"), Caddy: ("\tkeepalive 60s", "\tkeepalive 1s")}[kind]
-    # The service itself would keep them for longer than this test waits.
+    # The service itself would keep them longer than this test waits.
     with running(kind, dict([setting]), KEEP_ALIVE="1h") as proxy:
-        # The connection that asks is one of them.
+        # The connection that reads the metric is not counted.
         opened = lambda: sum(open_connections(port) - 1 for port in proxy.instances)
-        proxy.ask("GET", "/healthz")
+        proxy.request("GET", "/healthz")
         assert opened() == 1, "no connection is kept"
         assert eventually(PATIENCE, lambda: opened() == 0), f"{opened()} connections are still open"
 
@@ -196,9 +194,9 @@ def open_connections(port):
 
 
 def a_restart_fails_no_request(kind):
-    """People follow and make links while each instance is replaced, one after the other."""
+    """Clients follow and create links while the instances are replaced one after the other."""
     with running(kind) as proxy:
-        assert proxy.ask("POST", "/shorten", "url=https://example.com&key=docs", {"Content-Type": "application/x-www-form-urlencoded"}).status == 201
+        assert proxy.request("POST", "/shorten", "url=https://example.com&key=docs", {"Content-Type": "application/x-www-form-urlencoded"}).status == 201
         answered, failed, stop = [0], [], threading.Event()
 
         def visit(method, path, body, expected):
@@ -206,9 +204,9 @@ def a_restart_fails_no_request(kind):
             while not stop.is_set():
                 try:
                     connection.request(method, path, body, {"Content-Type": "application/x-www-form-urlencoded"})
-                    answer = connection.getresponse()
-                    text = answer.read()
-                    assert answer.status == expected, f"{method} {answer.status} {text}"
+                    response = connection.getresponse()
+                    text = response.read()
+                    assert response.status == expected, f"{method} {response.status} {text}"
                     answered[0] += 1
                 except Exception as error:
                     failed.append(repr(error))
@@ -219,11 +217,11 @@ def a_restart_fails_no_request(kind):
         for thread in threads:
             thread.start()
         try:
-            goes_on(answered, failed)
+            wait_for_requests(answered, failed)
             for port, old in list(proxy.instances.items()):
                 assert old.terminate() == 0
                 proxy.instances[port] = proxy.start(port)
-                goes_on(answered, failed)
+                wait_for_requests(answered, failed)
         finally:
             stop.set()
             for thread in threads:
@@ -231,7 +229,7 @@ def a_restart_fails_no_request(kind):
         assert not failed, failed[:5]
 
 
-def goes_on(answered, failed):
+def wait_for_requests(answered, failed):
     goal = answered[0] + ENOUGH
     assert eventually(PATIENCE, lambda: failed or answered[0] >= goal), f"{answered[0]} of {goal} requests"
 
@@ -240,7 +238,7 @@ def the_caddyfile_is_formatted():
     assert run("caddy", "fmt", EXAMPLES / "Caddyfile") == read("Caddyfile")
 
 
-def of_each(check):
+def for_each_proxy(check):
     checks = []
     for kind in (Nginx, Caddy):
         def named(kind=kind):
@@ -252,7 +250,7 @@ def of_each(check):
 
 CHECKS = [the_caddyfile_is_formatted] + [
     check for promise in (
-        a_client_is_known_by_its_own_address_and_scheme, the_operators_paths_are_not_public, a_large_batch_arrives,
+        the_client_address_and_scheme_are_forwarded, operator_paths_are_not_public, a_large_batch_is_accepted,
         connections_to_the_service_are_kept_and_then_dropped_by_the_proxy, a_restart_fails_no_request,
-    ) for check in of_each(promise)
+    ) for check in for_each_proxy(promise)
 ]

@@ -1,4 +1,4 @@
-"""README's private shortener, by its own commands in an empty directory."""
+"""Runs the README's commands for a private shortener in an empty directory, and checks its container recipes."""
 
 import json
 import os
@@ -40,13 +40,13 @@ def a_private_shortener_runs():
             token = shell.stdout.readline().strip()
             assert re.fullmatch("urlshort_[A-Za-z0-9_-]{20,}", token), token
             curl = ["curl", "-sS", "--cacert", work / "caddy/pki/authorities/local/root.crt", "--connect-to", f"localhost:443:localhost:{secure}"]
-            ask = lambda *arguments: subprocess.run([*map(str, curl), *arguments], capture_output=True, text=True).stdout
+            fetch = lambda *arguments: subprocess.run([*map(str, curl), *arguments], capture_output=True, text=True).stdout
             address = "https://localhost"
-            assert eventually(PATIENCE, lambda: ask(f"{address}/healthz")), (work / "caddy.log").read_text()
+            assert eventually(PATIENCE, lambda: fetch(f"{address}/healthz")), (work / "caddy.log").read_text()
             form = ["-d", "url=https://example.com", "-d", "key=docs", f"{address}/shorten"]
-            assert json.loads(ask(*form))["code"] == "unauthorized"
-            assert json.loads(ask("-H", f"Authorization: Bearer {token}", *form))["short_url"] == f"{address}/docs"
-            followed = ask("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"{address}/docs")
+            assert json.loads(fetch(*form))["code"] == "unauthorized"
+            assert json.loads(fetch("-H", f"Authorization: Bearer {token}", *form))["short_url"] == f"{address}/docs"
+            followed = fetch("-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", f"{address}/docs")
             assert followed == "302 https://example.com/", followed
             run("urlshort", "export", "--output", "links.jsonl", cwd=work, env=environment)
             assert '"key":"docs"' in (work / "links.jsonl").read_text()
@@ -56,7 +56,7 @@ def a_private_shortener_runs():
             shell.stdout.close()
 
 
-def the_image_is_run_by_its_name():
+def the_docker_command_matches_the_image():
     """The port and the volume are those of the Dockerfile, and the name is the one that the pipeline publishes."""
     words = block("docker").split()
     dockerfile = (ROOT / "Dockerfile").read_text()
@@ -69,9 +69,9 @@ def the_image_is_run_by_its_name():
     assert words[words.index("--volume") + 1].endswith(f":{volume}"), words
 
 
-def the_compose_recipe_copies_what_exists():
+def the_compose_recipe_copies_existing_files():
     for path in re.findall(r"\.\./(infra/\S+)", block("compose")):
         assert (ROOT / path).is_file(), path
 
 
-CHECKS = [a_private_shortener_runs, the_image_is_run_by_its_name, the_compose_recipe_copies_what_exists]
+CHECKS = [a_private_shortener_runs, the_docker_command_matches_the_image, the_compose_recipe_copies_existing_files]

@@ -1,4 +1,4 @@
-"""The systemd unit: valid, confined, and the service can live within its filter of system calls."""
+"""Checks the systemd unit: it is valid and confined, and the service runs within its system call filter."""
 
 import os
 import re
@@ -15,12 +15,12 @@ from common import BINARY, PATIENCE, defaults, read, replaced, run
 from servers import unprivileged
 from service import eventually
 
-# From 0, nothing is permitted, to 100; what remains is mostly the network.
+# From 0 (nothing is permitted) to 100. The remaining exposure is mostly the network.
 EXPOSURE = 15
 
 
 def settings(name):
-    """Every value of a setting, in order."""
+    """Returns all values of a setting, in order."""
     return re.findall(rf"^{name}=(.*)$", read("urlshort.service"), re.M)
 
 
@@ -34,12 +34,12 @@ def environment():
 
 
 def installation():
-    """The commands of the comment at the top."""
+    """Returns the commands of the comment at the top."""
     return re.findall(r"^#   (.+)$", read("urlshort.service"), re.M)
 
 
 def in_directory(directory):
-    """The unit with the program that was just built."""
+    """Writes the unit with the program that was just built. Returns the file."""
     file = Path(directory, "urlshort.service")
     file.write_text(replaced(read("urlshort.service"), {"ExecStart=/usr/local/bin/urlshort": f"ExecStart={BINARY}"}))
     return file
@@ -50,7 +50,7 @@ def it_is_valid():
         result = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", in_directory(directory)], capture_output=True, text=True
         )
-    # A misspelt setting is a warning, and no error.
+    # A misspelt setting is only a warning.
     assert result.returncode == 0 and not result.stderr, result.stderr
 
 
@@ -60,7 +60,7 @@ def it_is_confined():
 
 
 def permitted_calls():
-    """The system calls that the unit lets through, with its groups resolved."""
+    """Returns the system calls that the unit permits, with groups resolved."""
     groups, group = {}, None
     for line in run("systemd-analyze", "syscall-filter", "--no-pager").splitlines():
         if line.startswith("@"):
@@ -77,7 +77,7 @@ def permitted_calls():
 
 
 def it_runs_within_its_filter():
-    """Installed by the commands of its comment, with the unit's own environment, traced from start to stop."""
+    """The service is installed with the comment's commands, runs with the unit's environment, and is traced."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         places = {"/etc/urlshort": f"{work}/etc", "/var/lib/urlshort": f"{work}/state"}
@@ -96,15 +96,15 @@ def it_runs_within_its_filter():
             variables = {name: value.replace(old, new) for name, value in variables.items()}
         calls = serve_and_stop(work, base | variables | {"PORT": "0", "METRICS_ADDR": "127.0.0.1:0"}, token)
     refused = calls - permitted_calls()
-    assert len(calls) > 30 and not refused, f"{len(calls)} calls, and the filter refuses {refused}"
+    assert len(calls) > 30 and not refused, f"{len(calls)} calls, of which the filter refuses {refused}"
 
 
 def serve_and_stop(work, variables, token):
-    """Runs the service under strace, makes and follows a link, and stops it; returns its system calls."""
+    """Runs the service under strace, creates and follows a link, and stops it. Returns its system calls."""
     trace = work / "trace"
     program = shutil.copy(BINARY, work)
     command = ["strace", "-f", "-qq", "-e", "signal=none", "-o", trace, program]
-    # Not as root, which may change the owner of files.
+    # The service does not run as root, which could change the owner of files.
     for path in [work, *work.rglob("*")]:
         path.chmod(0o777)
     log = work / "log"

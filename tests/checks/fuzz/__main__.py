@@ -1,4 +1,4 @@
-"""Sends broken, odd and good requests to the real program and checks that it keeps its promises."""
+"""Sends invalid, odd and valid requests to the real program and checks its responses, log and resources."""
 
 import argparse
 import asyncio
@@ -19,11 +19,11 @@ from . import cases, grammar
 
 FIXED_SEEDS = ["1", "2", "3"]
 CONNECTIONS = 64
-# Share of the time after which memory counts as the base: caches and pools have filled by then.
+# Fraction of the time before memory is measured for the first time: by then caches and pools have filled.
 WARM_UP = 0.2
 MAX_FAILURES = 5
 
-# The allocator keeps some pages of a burst; a leak of one request in ten thousand would show in a few runs.
+# Bytes. The allocator keeps some pages after a burst. A leak of one request in ten thousand shows within a few runs.
 MAX_GROWTH = 16 << 20
 SETTLING = 15
 
@@ -32,7 +32,7 @@ VARIABLES = {
     "TRUSTED_PROXIES": "1",
     "CACHE_BYTES": "1MiB",
     "API_TOKENS": f"fuzz:{grammar.TOKEN.decode()}:write,reader:{grammar.READ_TOKEN.decode()}:read",
-    # Half of it is the time for a body, which cases with a cut body wait for.
+    # Half of it is the timeout for a body. Cases with a truncated body wait for it.
     "REQUEST_TIMEOUT": "6s",
     "STORE_TIMEOUT": "5s",
     "HEADER_TIMEOUT": f"{cases.HEADER_TIMEOUT}s",
@@ -41,16 +41,16 @@ VARIABLES = {
 
 
 class Report:
-    """What has been sent, what came back, and what went wrong."""
+    """The counts of cases and responses, and the failures."""
 
     def __init__(self):
         self.cases = 0
-        self.answers = collections.Counter()
+        self.responses = collections.Counter()
         self.failures = []
 
     def by_class(self):
         classes = collections.Counter()
-        for status, count in self.answers.items():
+        for status, count in self.responses.items():
             classes[f"{status // 100}xx"] += count
         return ", ".join(f"{count} {name}" for name, count in sorted(classes.items()))
 
@@ -58,7 +58,7 @@ class Report:
 async def play(service, seed, iteration, report):
     case = cases.build(seed, iteration)
     try:
-        await case.run(service.address, report.answers)
+        await case.run(service.address, report.responses)
     except (cases.Broken, wire.Malformed, OSError) as error:
         report.failures.append(
             f"{type(error).__name__}: {error}\n  replay: tests/checks/fuzz.sh --replay {seed}:{iteration}\n"
@@ -68,7 +68,7 @@ async def play(service, seed, iteration, report):
 
 
 def escaped(pieces, longest=1500):
-    """The pieces as Python literals, shortened where they are long."""
+    """Returns the pieces as Python literals, shortened to `longest` characters each."""
     return " | ".join(shortened(repr(piece), longest) for piece in pieces)
 
 
@@ -77,7 +77,7 @@ def shortened(text, longest):
 
 
 async def play_many(service, seeds, seconds, report):
-    """Plays cases 0, 1, 2… of each seed on many connections, for a time."""
+    """Plays cases 0, 1, 2… of each seed on many connections for some seconds."""
     deadline = time.monotonic() + seconds
     numbered = ((seed, iteration) for iteration in itertools.count() for seed in seeds)
 
@@ -90,8 +90,8 @@ async def play_many(service, seeds, seconds, report):
     await asyncio.gather(*[worker() for _ in range(CONNECTIONS)])
 
 
-def ask(service, method, path, body=None, token=None):
-    """A plain request; returns the status and the Location."""
+def send(service, method, path, body=None, token=None):
+    """Sends a plain request. Returns the status and the Location."""
     connection = http.client.HTTPConnection(*service.address, timeout=wire.PATIENCE)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token.decode()}"} if token else {})
     connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -105,23 +105,23 @@ def make_links(service):
     target = "https://example.com/target"
     for key, extra in [(grammar.KNOWN, {}), (grammar.GONE, {}), (grammar.LOCKED, {"password": grammar.PASSWORD})]:
         body = {"url": target, "key": key.decode(), **extra}
-        assert ask(service, "POST", "/api/v1/links", body, grammar.TOKEN)[0] == 201
+        assert send(service, "POST", "/api/v1/links", body, grammar.TOKEN)[0] == 201
     gone = f"/api/v1/links/{grammar.GONE.decode()}/take-down"
-    assert ask(service, "POST", gone, token=grammar.TOKEN)[0] == 200
+    assert send(service, "POST", gone, token=grammar.TOKEN)[0] == 200
 
 
 def verify_service(service, base):
-    """Yields what is wrong with the service after all that."""
+    """Yields a message for everything that is wrong with the service after the run."""
     if not service.is_running():
-        yield f"the service ended with status {service.process.returncode}"
+        yield f"the service exited with status {service.process.returncode}"
         return
-    if ask(service, "GET", "/healthz")[0] != 200:
-        yield "/healthz does not answer 200"
-    if ask(service, "GET", f"/{grammar.KNOWN.decode()}") != (302, "https://example.com/target"):
-        yield "the known link does not redirect any more"
+    if send(service, "GET", "/healthz")[0] != 200:
+        yield "/healthz does not return 200"
+    if send(service, "GET", f"/{grammar.KNOWN.decode()}") != (302, "https://example.com/target"):
+        yield "the known link no longer redirects"
     resident, descriptors = base
     if not eventually(SETTLING, lambda: service.descriptors() <= descriptors):
-        yield f"{service.descriptors()} descriptors are open, {descriptors} at first"
+        yield f"{service.descriptors()} descriptors are open, {descriptors} before"
     if not eventually(SETTLING, lambda: service.resident_bytes() <= resident + MAX_GROWTH):
         yield f"memory grew from {resident >> 20} to {service.resident_bytes() >> 20} MiB"
 
@@ -147,8 +147,8 @@ def fuzz(binary, seconds, directory):
         failures = report.failures + list(verify_service(service, base))
         end = service.resident_bytes(), service.descriptors()
         failures += list(verify_log(service))[:MAX_FAILURES]
-        tell(
-            f"{report.cases} connections; answers: {report.by_class()}; "
+        report_figure(
+            f"{report.cases} connections; responses: {report.by_class()}; "
             f"RSS {base[0] / 2**20:.1f} → {end[0] / 2**20:.1f} MiB, descriptors {base[1]} → {end[1]}"
         )
         return failures
@@ -167,7 +167,7 @@ def replay(binary, name, directory):
         case = cases.build(seed, int(iteration))
         print(f"{type(case).__name__}: {escaped(case.pieces, sys.maxsize)}")
         asyncio.run(play(service, seed, int(iteration), report))
-        print("answers:", dict(report.answers))
+        print("responses:", dict(report.responses))
         for line in service.log_lines()[-3:]:
             print("log:", line.decode(errors="backslashreplace"))
         return report.failures
@@ -175,8 +175,8 @@ def replay(binary, name, directory):
         service.kill()
 
 
-def tell(text):
-    """Prints a figure: on descriptor 3, which tests/run.sh shows beside the check's name, or else on standard output."""
+def report_figure(text):
+    """Prints the figure to descriptor 3, for tests/run.sh to show beside the check's name, or to standard output."""
     try:
         os.write(3, f"{text}\n".encode())
     except OSError:

@@ -1,21 +1,21 @@
-"""Requests that break the rules of HTTP/1.1, alone or behind good ones."""
+"""Requests that violate HTTP/1.1, alone or after valid ones."""
 
 from .grammar import CONTROLS, KNOWN, NO_FAULT, REJECTED, Request
 
-# The largest head. A somewhat longer one may pass if it arrives in one piece.
+# The largest head, in bytes. A slightly longer one may pass if it arrives in one piece.
 LIMIT = 16 << 10
 TOO_LONG = [3 * LIMIT, 65_534, 65_536, 200_000]
 
 
 def broken(rng):
-    """A head that must be refused. Nothing may follow it: the service can't know where the next request starts."""
+    """Returns a request that must be refused. After an invalid head, the service can't find the next request."""
     if rng.random() < 0.1:
         return Request(rng.choice(HOSTS)(rng), REJECTED)
     return Request(rng.choice(HEADS)(rng), REJECTED, ends_connection=True)
 
 
 def ambiguous(rng):
-    """Something that a service may take or refuse, but has to answer."""
+    """Returns a request that a service may accept or refuse, but must respond to."""
     raw = rng.choice(ODDITIES)(rng)
     method = raw.lstrip(b"\r\n").split(b" ", 1)[0]
     return Request(raw, NO_FAULT, method)
@@ -75,7 +75,7 @@ HEADS = [
     lambda rng: head(b"G" * rng.choice(TOO_LONG) + b" / HTTP/1.1"),
 ]
 
-# Heads that can be read, but name no single host.
+# Valid heads with no host or several hosts.
 HOSTS = [
     lambda rng: b"GET /%s HTTP/1.1\r\nAccept: */*\r\n\r\n" % KNOWN,
     lambda rng: head(b"GET /%s HTTP/1.1" % KNOWN, b"Host: %s" % rng.choice([b"localhost", b"other.example"])),
@@ -134,7 +134,7 @@ ODDITIES = [
             ]
         ),
     ),
-    # Fields that change how the connection goes on.
+    # Fields that affect the rest of the connection.
     lambda rng: head(
         b"GET / HTTP/1.1",
         b"Connection: %s" % rng.choice([b"close", b"upgrade", b"Host", b"\xff", b"close, keep-alive"]),

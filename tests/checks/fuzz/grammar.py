@@ -1,6 +1,6 @@
-"""Well-formed requests in all their variety, and what each must be answered.
+"""Well-formed requests in all their variety, with the statuses that each may get.
 
-`rng` decides everything, so a case can be built again from its seed and number alone.
+`rng` makes all decisions, so a case can be rebuilt from its seed and number.
 """
 
 import json
@@ -10,11 +10,11 @@ TOKEN = b"fuzz-token-0123456789"
 READ_TOKEN = b"fuzz-reader-0123456789"
 PASSWORD = "correct horse"
 
-# Links that exist from the start and that no request of the fuzzer changes.
+# Links that exist from the start and that the fuzzer's requests don't change.
 KNOWN, GONE, LOCKED = b"fuzz-known", b"fuzz-gone", b"fuzz-locked"
 SCRATCH = [b"scratch-%d" % number for number in range(40)]
 
-# Any answer that does not blame the service.
+# All statuses except server faults.
 NO_FAULT = frozenset(range(200, 500)) | {501, 505}
 REJECTED = frozenset(range(400, 500)) | {501, 505}
 
@@ -23,24 +23,24 @@ CONTROLS = bytes([*range(9), *range(10, 32), 0x7F])
 
 
 class Request:
-    """Bytes of one request, with the answer that is due."""
+    """The bytes of one request, with the expected statuses."""
 
     def __init__(self, raw, expected=NO_FAULT, method=b"GET", marker=None, ends_connection=False):
         self.raw = raw
         self.expected = frozenset(expected)
         self.method = method
-        # Comes back as X-Request-Id, which shows that answers keep the order of requests.
+        # The response repeats it as X-Request-Id, which shows that responses keep the order of requests.
         self.marker = marker
         self.ends_connection = ends_connection
 
 
 def well_formed(rng):
-    """A request that must be answered, with an exact status where its meaning leaves no doubt."""
+    """Returns a request that must get a response, with an exact status if its meaning is clear."""
     return rng.choices([simple, create, manage, odd_meaning], [4, 3, 3, 3])[0](rng)
 
 
 def readable(rng):
-    """A request without a body. The requests that follow it on the connection are answered too."""
+    """Returns a request without a body. Requests after it on the connection get a response too."""
     return rng.choice([simple, simple, simple, listing])(rng)
 
 
@@ -49,7 +49,7 @@ def marker(rng):
 
 
 def build(rng, method, target, expected, fields=(), body=None, noisy=True):
-    """Puts a request together; its framing, spelling and order of fields vary, its meaning does not."""
+    """Builds a request with random framing, spelling and order of fields, but the same meaning."""
     mark = marker(rng)
     fields = [(b"Host", rng.choice([b"localhost", b"sho.rt", b"127.0.0.1:8080", b"[::1]:80"])), *fields]
     fields.append((b"X-Request-Id", mark))
@@ -81,7 +81,7 @@ def padding(rng):
 
 
 def noise(rng):
-    """A header field that means nothing to the service, in any bytes that RFC 9110 allows."""
+    """Returns a header field that the service ignores, with any bytes that RFC 9110 allows."""
     value = rng.randbytes(rng.choice([0, 1, 5, 30, 120])).translate(None, CONTROLS).strip()
     name = rng.choice([b"X-Noise", b"Cookie", b"DNT", b"X-%x" % rng.getrandbits(32), b"!#$%&'*+-.^_`|~0aA"])
     return name, value
@@ -104,7 +104,7 @@ def extension(rng):
 
 def simple(rng):
     method = rng.choice([b"GET", b"GET", b"GET", b"HEAD"])
-    # Codes are drawn one at a time, and slowly by a debug build: too many would wait too long.
+    # QR codes are drawn one at a time, and slowly by a debug build: with too many, requests would wait too long.
     if rng.random() < 0.01:
         return build(rng, method, b"/" + KNOWN + b"/qr", {200})
     target, expected = rng.choice(
@@ -127,7 +127,7 @@ def simple(rng):
 
 
 def link_fields(rng):
-    """Fields of a valid link without a key."""
+    """Returns the fields of a valid link without a key."""
     fields = {"url": f"https://example.com/{rng.getrandbits(64):x}?q={'x' * rng.choice([0, 10, 500])}"}
     optional = {
         "title": rng.choice(["t", "ä\u0085\u2028", "x" * 255]),
@@ -170,7 +170,7 @@ def listing(rng):
 
 
 def manage(rng):
-    """A change of a scratch link, which another case may have made or removed."""
+    """Returns a change to a scratch link, which another case may have created or deleted."""
     link = b"/api/v1/links/" + rng.choice(SCRATCH)
     token = bearer(rng, TOKEN)
     kind = rng.randrange(6)
@@ -195,7 +195,7 @@ def manage(rng):
 
 
 def odd_meaning(rng):
-    """Well-formed bytes that ask for something strange: the answer is open, but must not blame the service."""
+    """Returns a well-formed but strange request. Any response except a server fault is fine."""
     odd_time = rng.choice(["9999-12-30T22:00:00.999Z", "-009999-01-02T01:59:59Z", "0000-01-01T00:00:00Z", "x"])
     odd_span = rng.choice(["0", "-1", "18446744073709551615", "300y", "9999999999999999y", "1ns", "１d", "1d" * 500])
     odd_number = rng.choice([0, -1, 2**32, 2**64, 1e308, "7", None, [], True])

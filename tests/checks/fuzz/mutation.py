@@ -9,7 +9,7 @@ TOKENS = [
 
 
 def damaged(rng, data, donor):
-    """`data` after one to eight changes; `donor` is what pieces are taken from."""
+    """Returns `data` after one to eight changes, some of which insert pieces of `donor`."""
     for _ in range(rng.choice([1, 1, 2, 3, 8])):
         data = rng.choice(CHANGES)(rng, data, donor)
     return data
