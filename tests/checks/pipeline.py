@@ -1,8 +1,8 @@
 """Checks the pipeline by parsing the workflows and running their scripts.
 
 Every action is pinned by its full commit, no job has a permission that is not listed here, and no script contains
-untrusted text. If a job fails, or the image is private or has no valid signature, nothing reaches `terraform apply`. A fork
-under another name works too.
+untrusted text. If a job fails, or the image is private or has no valid signature, nothing reaches `terraform apply`. A
+fork under another name works too.
 """
 
 import os

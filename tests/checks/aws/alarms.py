@@ -1,8 +1,8 @@
 """alarms.py RESOURCES: simulates deployments minute by minute with the expressions of the rendered alarms.
 
-A minute has the requests to each version and their outcomes. They give the metrics of the load balancer and the access log,
-which give the states of the alarms, which decide whether ECS continues or rolls back. If an alarm is already on when a
-deployment starts, ECS ignores the alarms, so that a broken service can be fixed.
+A minute has the requests to each version and their outcomes. They give the metrics of the load balancer and the access
+log, which give the states of the alarms, which decide whether ECS continues or rolls back. If an alarm is already on
+when a deployment starts, ECS ignores the alarms, so that a broken service can be fixed.
 """
 
 import ast

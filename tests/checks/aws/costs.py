@@ -1,7 +1,7 @@
 """costs.py DIRECTORY: counts the resources of each preset and their monthly cost without traffic.
 
-The table in infra/README.md must have the same figures. Prices are list prices of us-east-1 in US dollars, 2025. A month
-has 730 hours.
+The table in infra/README.md must have the same figures. Prices are list prices of us-east-1 in US dollars, 2025. A
+month has 730 hours.
 """
 
 import json

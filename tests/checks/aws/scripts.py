@@ -2,9 +2,10 @@
 
 It plays a first apply, a bad version that is rolled back, a good one, and a rollback by digest.
 
-moto mocks ECS services and task definitions, but no service deployments. This module adds them: updating the service starts
-a deployment, which goes through ECS's stages and succeeds, unless StopServiceDeployment restores the previous task
-definition. Terraform is a stub that registers the image and waits for the end of the deployment, as the provider does.
+moto mocks ECS services and task definitions, but no service deployments. This module adds them: updating the service
+starts a deployment, which goes through ECS's stages and succeeds, unless StopServiceDeployment restores the previous
+task definition. Terraform is a stub that registers the image and waits for the end of the deployment, as the provider
+does.
 """
 
 import json

@@ -133,4 +133,6 @@ def status(url):
         return error.code
 
 
-CHECKS = [it_is_valid, its_parts_are_consistent, its_pods_are_confined, its_probes_keep_pods_in_service_without_the_database]
+CHECKS = [
+    it_is_valid, its_parts_are_consistent, its_pods_are_confined, its_probes_keep_pods_in_service_without_the_database,
+]
