@@ -8,6 +8,6 @@ digest=$1
 if grep -qE '^[[:space:]]*registry_credentials_secret_arn[[:space:]]*=' <<< "$TFVARS"; then
   printf 'private image: tasks pull it with the credentials in registry_credentials_secret_arn\n'
 elif ! skopeo inspect --no-creds --raw "docker://$(.github/scripts/image-name.sh)@$digest" > /dev/null; then
-  printf '::error::The image is not public: make the package public, or set registry_credentials_secret_arn in TFVARS (infra/README.md, step 5)\n'
+  printf '::error::The image is not public: make the package public, or set registry_credentials_secret_arn in TFVARS (infra/README.md, step 4)\n'
   exit 1
 fi
