@@ -194,9 +194,14 @@ fn a_store_that_cannot_be_opened_is_reported_in_one_line() {
 fn a_port_in_use_is_reported_in_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    assert!(refusal(&output(&[], &[("PORT", &port)]), 1).contains("HOST and PORT: 127.0.0.1:"));
+    assert!(
+        refusal(&output(&[], &[("PORT", &port)]), 1).contains("HOST and PORT: can't listen on 127.0.0.1:")
+    );
     let address = format!("127.0.0.1:{port}");
-    assert!(refusal(&output(&[], &[("METRICS_ADDR", &address)]), 1).contains("METRICS_ADDR: 127.0.0.1:"));
+    assert!(
+        refusal(&output(&[], &[("METRICS_ADDR", &address)]), 1)
+            .contains("METRICS_ADDR: can't listen on 127.0.0.1:")
+    );
 }
 
 #[test]

@@ -81,10 +81,7 @@ async fn each_link_of_a_batch_counts_and_a_batch_over_the_limit_creates_none() {
 async fn a_batch_larger_than_the_limit_is_refused_with_the_largest_size() {
     let app = limited("5/h", "0").await;
     let sentence = assert_error(create_batch(&app, 6).await, 400, "invalid_body").await;
-    assert!(
-        sentence.ends_with("the limit of this token ever lets through at once, which is 5"),
-        "{sentence}"
-    );
+    assert!(sentence.ends_with("the rate limit of this token allows at once, which is 5"), "{sentence}");
     assert_eq!(app.metric(r#"rate_limited_total{limit="token"}"#), Some(0.0));
     assert_eq!(create_batch(&app, 5).await.status(), 200, "the refusal used no quota");
 }

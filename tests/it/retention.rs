@@ -158,7 +158,7 @@ fn the_command_refuses_to_run_without_an_option_or_a_store() {
         (&*missing, &[][..], 2, "purge removes nothing without PURGE_EXPIRED_AFTER"),
         (&missing, &["--stats-retention", "0"], 2, "STATS_RETENTION"),
         (&missing, &["--stats-retention", "1"], 1, "there is no file"),
-        ("memory:", &["--stats-retention", "1"], 1, "no links for a command"),
+        ("memory:", &["--stats-retention", "1"], 1, "lives inside the running service"),
     ] {
         let output = purge(url, arguments);
         let line = String::from_utf8(output.stderr).unwrap();

@@ -51,7 +51,7 @@ async fn a_startup_error_of_postgres_is_one_line() {
     assert_store_refused(&server.url(), "needs a program of schema 98 or later");
     sqlx::query("DROP TABLE schema").execute(&mut admin).await.unwrap();
     sqlx::query("CREATE TABLE schema_version (version BIGINT)").execute(&mut admin).await.unwrap();
-    assert_store_refused(&server.url(), "`urlshort import links.jsonl` with this one");
+    assert_store_refused(&server.url(), "`urlshort import links.jsonl` with this version");
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_startup_error_of_redis_is_one_line() {
     assert_store_refused(&right, "needs a program of schema 2 or later");
     admin(&["DEL", "urlshort:schema"]);
     admin(&["SET", "urlshort:schema", "1"]);
-    assert_store_refused(&right, "`urlshort import links.jsonl` with this one");
+    assert_store_refused(&right, "`urlshort import links.jsonl` with this version");
 }
 
 #[test]
