@@ -17,6 +17,7 @@ pub(crate) mod extract {
     pub(crate) mod token;
     pub(crate) mod visitor;
 }
+pub(crate) mod fast_path;
 pub(crate) mod middleware {
     //! Middleware, and the state of the limits that routes share.
     pub(crate) mod access_log;

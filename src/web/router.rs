@@ -16,17 +16,14 @@ use utoipa_axum::{
 };
 
 use super::{
+    fast_path::FastPath,
     middleware::{
         access_log::{AccessLog, Observer},
         in_flight,
         rate_limit::{self, ClientLimit},
     },
     respond::{error::ApiError, page, secure_headers},
-    routes::{
-        blocked_hosts, health, home, links, openapi, qr,
-        redirect::{self, FastPath},
-        shorten, unlock,
-    },
+    routes::{blocked_hosts, health, home, links, openapi, qr, redirect, shorten, unlock},
     state::AppState,
     ui::{self, assets},
 };
@@ -47,7 +44,7 @@ pub fn public(state: &AppState) -> HttpService {
     if state.config.server.metrics_addr.is_none() {
         routes = routes.merge(operations_routes());
     }
-    serve(routes, Some(FastPath::new(state.shortener.clone())), state)
+    serve(routes, Some(FastPath::new(state.clone())), state)
 }
 
 /// Returns the service of the listener for operators.

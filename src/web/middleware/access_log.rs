@@ -17,7 +17,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either, FutureExt};
 use pin_project_lite::pin_project;
 use prometheus::{Histogram, IntCounter};
 use tower::Service;
@@ -34,11 +34,12 @@ use crate::{
             ids::{RequestId, RequestIds, TraceId, X_REQUEST_ID},
             service_url::has_valid_host,
         },
+        fast_path::FastPath,
         respond::{
             error::{ApiError, Failed},
             fallback::FallbackTaken,
         },
-        routes::redirect::{self, FastPath},
+        routes::redirect,
         state::{AppState, Draining},
     },
 };
@@ -65,7 +66,7 @@ pub struct AccessLog<S> {
 /// The part of the access log that all connections share.
 pub(crate) struct Observer {
     /// `None` on the listener for operators.
-    fast_path: Option<FastPath>,
+    fast_path: Option<Arc<FastPath>>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
     draining: Draining,
@@ -91,7 +92,7 @@ impl Observer {
         let redirected = [redirect::ROUTE, "GET", "302"];
         let is_direct = server.trusted_proxies == 0 && fast_path.is_some();
         Self {
-            fast_path,
+            fast_path: fast_path.map(Arc::new),
             unknown_proxy: is_direct.then(UnknownProxy::new),
             redirected: state.metrics.http_requests.with_label_values(&redirected),
             redirected_seconds: state
@@ -211,7 +212,10 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, Observed<S::Future>>;
+    type Future = Either<
+        Ready<Result<Response, Infallible>>,
+        Observed<Either<BoxFuture<'static, Result<Response, Infallible>>, S::Future>>,
+    >;
 
     fn call(&self, mut request: Request<B>) -> Self::Future {
         let (start, observer) = (Instant::now(), &self.observer);
@@ -219,8 +223,10 @@ where
         let client = client_ip(peer, request.headers(), observer.trusted_proxies);
         let request_id = observer.ids.of(request.headers());
         let trace_id = TraceId::of(request.headers());
+        let followed = observer.fast_path.as_ref().zip(FastPath::key(&request));
         let immediate = if has_valid_host(request.version(), request.headers()) {
-            let redirect = observer.fast_path.as_ref().and_then(|fast_path| fast_path.answer(&request));
+            let redirect =
+                followed.as_ref().and_then(|(fast_path, key)| fast_path.try_respond(key, &request));
             redirect.map(|response| (response, redirect::ROUTE))
         } else {
             Some((ApiError::InvalidHost.into_response(), UNMATCHED))
@@ -244,6 +250,7 @@ where
             unknown_proxy.check(peer, request.headers());
         }
         observer.metrics.http_requests_in_flight.inc();
+        let followed = followed.filter(|(fast_path, key)| fast_path.covers(key));
         let exchange = Exchange {
             observer: observer.clone(),
             start,
@@ -253,12 +260,20 @@ where
             request_id: request_id.clone(),
             trace_id,
             client,
+            route: followed.is_some().then_some(redirect::ROUTE),
             ended: false,
         };
         request.extensions_mut().insert(client);
         request.extensions_mut().insert(RequestId(request_id));
-        // A router is always ready, so `poll_ready` is not needed.
-        Either::Right(Observed { response: self.inner.clone().call(request), exchange: Some(exchange) })
+        let response = match followed {
+            Some((fast_path, key)) => {
+                let (fast_path, (parts, _)) = (fast_path.clone(), request.into_parts());
+                Either::Left(async move { Ok(fast_path.respond(key, parts).await) }.boxed())
+            }
+            // A router is always ready, so `poll_ready` is not needed.
+            None => Either::Right(self.inner.clone().call(request)),
+        };
+        Either::Right(Observed { response, exchange: Some(exchange) })
     }
 }
 
@@ -294,6 +309,8 @@ struct Exchange {
     request_id: HeaderValue,
     trace_id: Option<TraceId>,
     client: ClientIp,
+    /// Known in advance on the fast path.
+    route: Option<&'static str>,
     ended: bool,
 }
 
@@ -301,7 +318,7 @@ impl Exchange {
     fn end(mut self, response: &mut Response) {
         self.ended = true;
         let matched = response.extensions_mut().remove::<MatchedPath>();
-        let route = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+        let route = self.route.or(matched.as_ref().map(MatchedPath::as_str)).unwrap_or(UNMATCHED);
         let (status, cause) = (response.status(), take_cause(response));
         let fallback = response.extensions_mut().remove().map(|FallbackTaken(source)| source);
         self.record(route, End { status, error: cause.as_deref(), fallback });

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::web::respond::error::ApiError;
 
@@ -28,6 +28,14 @@ impl InFlight {
     pub fn new(limit: u32) -> Self {
         let slots = Arc::new(Semaphore::new(limit as usize));
         Self { slots, limit, body_bytes: Arc::new(Semaphore::new(BODY_BYTES)) }
+    }
+
+    /// Acquires a slot for a request without a body, until the permit is dropped.
+    ///
+    /// # Errors
+    /// [`ApiError::Overloaded`] if no slot is free.
+    pub(crate) fn acquire(&self) -> Result<SemaphorePermit<'_>, ApiError> {
+        self.slots.try_acquire().map_err(|_| ApiError::Overloaded)
     }
 
     /// Waits until no request is in progress.

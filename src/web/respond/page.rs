@@ -90,13 +90,17 @@ struct PasswordPage {
 /// Middleware: renders errors as pages for browsers, with unchanged status.
 pub(crate) async fn show_errors(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let parts = is_wanted(request.headers()).then(|| head_of(&request));
-    let mut response = next.run(request).await;
+    show_error(next.run(request).await, parts, &state).await
+}
+
+/// Shows the error in a response as a page, if `parts` has the request of a browser.
+pub(crate) async fn show_error(mut response: Response, parts: Option<Parts>, state: &AppState) -> Response {
     let Some(Failed(error)) = response.extensions().get().cloned() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
     let is_page = response.headers().get(header::CONTENT_TYPE) == Some(&HTML);
     if let Some(mut parts) = parts
         && !is_page
-        && let Ok((html, policy)) = render(&error, &mut parts, &state).await
+        && let Ok((html, policy)) = render(&error, &mut parts, state).await
     {
         *response.body_mut() = Body::from(html);
         response.headers_mut().insert(header::CONTENT_TYPE, HTML);

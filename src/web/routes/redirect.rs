@@ -1,23 +1,20 @@
 //! `GET /{key}`: the hot path, follow a short link.
 
-use std::sync::Arc;
-
 use axum::{
     body::Body,
-    extract::{FromRequestParts, RawQuery, State},
+    extract::{FromRequestParts, State},
     http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use jiff::Timestamp;
 use utoipa::IntoResponses;
 
 use crate::{
     base_url::BaseUrl,
-    link::Link,
+    link::{Key, Link},
     shortener::{FollowError, Follower, Shortener},
     web::{
         extract::{
-            ids::X_REQUEST_ID,
             link_key::{LinkKey, ShortPath},
             service_url::ServiceUrl,
             visitor::visitor,
@@ -25,7 +22,7 @@ use crate::{
         respond::{
             error::{ApiError, ErrorBody, ErrorResponses},
             fallback::redirect_to,
-            page, secure_headers,
+            page,
         },
         routes::preview::{PreviewBody, preview},
         state::AppState,
@@ -82,7 +79,6 @@ pub(crate) enum FollowErrors {
 pub(crate) async fn redirect(
     State(state): State<AppState>,
     path: Result<ShortPath, ApiError>,
-    RawQuery(query): RawQuery,
     request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
@@ -92,17 +88,7 @@ pub(crate) async fn redirect(
         _ => Follower::Visitor(visitor(&parts.headers)),
     };
     match path {
-        Ok(ShortPath::Follow(key)) => {
-            let error = match shortener.follow(&key, follower, None).await {
-                Ok(link) => {
-                    let headers = HeaderMap::with_capacity(HEADERS);
-                    return to_target(&link, query.as_deref(), shortener, headers);
-                }
-                Err(error) => error,
-            };
-            let base_url = base_url_for_fallback(&mut parts, &state).await;
-            Ok(redirect_to(StatusCode::FOUND, &shortener.refuse(error, base_url.as_ref())?))
-        }
+        Ok(ShortPath::Follow(key)) => follow(&key, follower, &mut parts, &state).await,
         // The path is not a valid key.
         Err(error) => {
             let base_url = base_url_for_fallback(&mut parts, &state).await;
@@ -114,6 +100,26 @@ pub(crate) async fn redirect(
             let ServiceUrl(base_url) = ServiceUrl::from_request_parts(&mut parts, &state).await?;
             let Ok(frame) = Frame::from_request_parts(&mut parts, &state).await;
             preview(shortener, &base_url, &key, &follower, &parts.headers, frame).await
+        }
+    }
+}
+
+/// Follows a link, or redirects a browser to a fallback.
+///
+/// # Errors
+/// The reason why the link does not redirect, if there is no fallback.
+pub(crate) async fn follow(
+    key: &Key,
+    follower: Follower,
+    parts: &mut Parts,
+    state: &AppState,
+) -> Result<Response, ApiError> {
+    let shortener = &state.shortener;
+    match shortener.follow(key, follower, None).await {
+        Ok(link) => to_target(&link, parts.uri.query(), shortener, HeaderMap::with_capacity(HEADERS)),
+        Err(error) => {
+            let base_url = base_url_for_fallback(parts, state).await;
+            Ok(redirect_to(StatusCode::FOUND, &shortener.refuse(error, base_url.as_ref())?))
         }
     }
 }
@@ -161,83 +167,4 @@ fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     }
     let left = options.expires_at.map_or(PERMANENT, |expiry| expiry.as_second() - now().as_second());
     HeaderValue::from_str(&format!("private, max-age={}", left.clamp(0, PERMANENT))).unwrap_or(NO_STORE)
-}
-
-/// The fast path: follows a cached link without the router.
-///
-/// Most requests are for a cached link without password or visit limit. For those, routing, timeouts and boxed futures
-/// would cost more than the redirect itself. Nothing here awaits, so no timeout is needed. All other requests go to the
-/// router; clients, log and metrics see no difference. Without a socket the fast path takes 1.3 µs and the router 3.4
-/// µs or more (`cargo bench --bench redirect`); `cargo bench --bench cost` compares the service with nginx over
-/// sockets.
-pub(crate) struct FastPath {
-    shortener: Arc<Shortener>,
-    /// All headers of a redirect. Cloning them is cheaper than inserting each.
-    headers: HeaderMap,
-}
-
-impl FastPath {
-    pub(crate) fn new(shortener: Arc<Shortener>) -> Self {
-        let placeholder = HeaderValue::from_static("");
-        let mut headers = HeaderMap::with_capacity(HEADERS);
-        for name in [header::LOCATION, header::CACHE_CONTROL, X_REQUEST_ID] {
-            headers.insert(name, placeholder.clone());
-        }
-        secure_headers(&mut headers);
-        Self { shortener, headers }
-    }
-
-    /// Follows a cached link and counts the visit.
-    ///
-    /// `None` leaves the request to the router.
-    pub(crate) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
-        if request.method() != Method::GET {
-            return None;
-        }
-        let key = request.uri().path().strip_prefix('/')?.parse().ok()?;
-        let headers = request.headers();
-        let link = self.shortener.try_follow(&key, || Follower::Visitor(visitor(headers)))?;
-        let response = to_target(&link, request.uri().query(), &self.shortener, self.headers.clone());
-        Some(response.unwrap_or_else(IntoResponse::into_response))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rand::{SeedableRng, rngs::StdRng};
-
-    use super::*;
-    use crate::{
-        app::{App, Dependencies},
-        clock::Clock,
-        command::Cli,
-        link::Key,
-        observability::metrics::Metrics,
-        store::{History, Store, memory::MemoryStore},
-    };
-
-    /// Calls the fast path directly, because the router returns the same responses.
-    #[tokio::test]
-    async fn the_fast_path_follows_a_cached_link() {
-        let store = Arc::new(MemoryStore::default());
-        let key: Key = "k".parse().unwrap();
-        let link = Link::new(key.clone(), "https://example.com".parse().unwrap(), Clock::system().now());
-        assert!(store.put_if_absent(link, History::default()).await.unwrap());
-        let dependencies = Dependencies {
-            store,
-            metrics: Arc::new(Metrics::new()),
-            clock: Clock::system(),
-            rng: StdRng::seed_from_u64(1),
-        };
-        let config = Cli::read(["urlshort".into()]).unwrap().config;
-        let App { state } = App::new(&config, dependencies).unwrap();
-        let fast_path = FastPath::new(state.shortener);
-        let answers = |request: axum::http::request::Builder| {
-            fast_path.answer(&request.body(()).unwrap()).map(|response| response.status())
-        };
-        assert_eq!(answers(Request::get("/k")), None, "it is not cached yet");
-        state.links.find(&key).await.unwrap();
-        assert_eq!(answers(Request::get("/k")), Some(StatusCode::FOUND));
-        assert_eq!(answers(Request::head("/k")), None, "only the router answers HEAD");
-    }
 }
