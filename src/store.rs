@@ -53,6 +53,11 @@ pub trait Store: Send + Sync {
     /// Returns the current link with this key, with its counts.
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
+    /// Returns the current link with this key. Redirects don't need the counts.
+    async fn find(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
+        Ok(self.get(key).await?.map(|record| record.link))
+    }
+
     /// Replaces the link with the same key and creation time.
     ///
     /// Reports a conflict unless its version is `expected`.

@@ -8,6 +8,7 @@ use std::{
     collections::HashMap,
     io,
     mem::size_of,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use std::{
 
 use futures_util::{
     FutureExt,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, WeakShared},
 };
 use parking_lot::Mutex;
 use quick_cache::{Weighter, sync};
@@ -51,7 +52,7 @@ pub(super) struct Cache {
     health: Arc<Health>,
     blocked: Arc<Copy>,
     entries: sync::Cache<Key, Entry, ByBytes>,
-    fetches: Mutex<HashMap<Key, Fetch>>,
+    fetches: Mutex<HashMap<Key, Pending>>,
     next_fetch: AtomicU64,
     lifetime: Duration,
     /// The zero of `fetched_at`.
@@ -112,12 +113,27 @@ enum Freshness {
     Stale,
 }
 
-/// A fetch in progress, which many callers can await.
-#[derive(Clone)]
+/// A fetch in progress, as its callers hold it. It ends early if all of them leave.
 struct Fetch {
-    number: u64,
+    is_new: bool,
     start: Instant,
     answer: Shared<BoxFuture<'static, Found>>,
+}
+
+impl Fetch {
+    /// Runs the fetch to its end, even if every caller leaves.
+    fn detach(&self) {
+        if self.is_new {
+            tokio::spawn(self.answer.clone());
+        }
+    }
+}
+
+/// A fetch in progress, as later callers find it.
+struct Pending {
+    number: u64,
+    start: Instant,
+    answer: WeakShared<BoxFuture<'static, Found>>,
 }
 
 #[derive(Clone)]
@@ -193,7 +209,7 @@ impl Cache {
             && freshness != Freshness::Stale
         {
             if freshness == Freshness::Ageing && !self.health.is_failing() {
-                drop(self.fetch(key));
+                self.fetch(key).detach();
             }
             self.count(if entry.link.is_some() { "hit" } else { "negative" });
             return Ok(entry.link.clone());
@@ -207,6 +223,7 @@ impl Cache {
             return Ok(Some(stale));
         }
         let fetch = self.fetch(key);
+        fetch.detach();
         match timeout_at(fetch.start + PATIENCE, fetch.answer).await {
             Ok(answer @ (Ok(_) | Err(StoreError::Corrupt(_)))) => {
                 self.count("miss");
@@ -285,13 +302,14 @@ impl Cache {
     /// Fetches a link, or joins a fetch in progress.
     fn fetch(self: &Arc<Self>, key: &Key) -> Fetch {
         let mut fetches = self.fetches.lock();
-        if let Some(fetch) = fetches.get(key) {
-            return fetch.clone();
+        let pending =
+            fetches.get(key).and_then(|Pending { start, answer, .. }| Some((*start, answer.upgrade()?)));
+        if let Some((start, answer)) = pending {
+            return Fetch { is_new: false, start, answer };
         }
-        let number = self.next_fetch.fetch_add(1, Ordering::Relaxed);
+        let (number, start) = (self.next_fetch.fetch_add(1, Ordering::Relaxed), Instant::now());
         let registration = Registration { cache: self.clone(), key: key.clone(), number };
-        // A separate task runs to its end, even if every caller stops waiting.
-        let task = tokio::spawn(async move {
+        let answer = async move {
             let Registration { cache, key, .. } = &registration;
             let fetched_at = cache.now();
             let answer = cache.health.look_up(key).await;
@@ -301,11 +319,16 @@ impl Cache {
                 registration.keep(Entry::new(key, link.clone(), fetched_at, verdict));
             }
             answer
-        });
-        let answer = task.map(|answer| answer.unwrap_or_else(|error| Err(StoreError::unavailable(error))));
-        let fetch = Fetch { number, start: Instant::now(), answer: answer.boxed().shared() };
-        fetches.insert(key.clone(), fetch.clone());
-        fetch
+        };
+        // A panic must not reach the other callers.
+        let answer = AssertUnwindSafe(answer).catch_unwind();
+        let answer =
+            answer.map(|answer| answer.unwrap_or_else(|_| Err(StoreError::unavailable("a lookup panicked"))));
+        let answer = answer.boxed().shared();
+        if let Some(answer) = answer.downgrade() {
+            fetches.insert(key.clone(), Pending { number, start, answer });
+        }
+        Fetch { is_new: true, start, answer }
     }
 
     fn count(&self, result: &str) {

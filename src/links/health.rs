@@ -134,9 +134,9 @@ impl Health {
             self.status()?;
         }
         let recoveries = self.recoveries.load(Ordering::Relaxed);
-        let record = self.run("get", self.store.get(key)).await;
-        self.note_damage_of(key, &record);
-        let failure = match &record {
+        let found = self.run("get", self.store.find(key)).await;
+        self.note_damage_of(key, &found);
+        let failure = match &found {
             Ok(_) | Err(StoreError::Corrupt(_)) => None,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Timeout(_))) => Some(error),
         };
@@ -145,7 +145,7 @@ impl Health {
         if let Some(error) = failure.filter(|_| most_fail) {
             self.open_circuit(error);
         }
-        Ok(record?.map(|record| record.link))
+        found
     }
 
     /// Probes the store, and opens or closes the circuit breaker.

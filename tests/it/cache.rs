@@ -5,7 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytesize::ByteSize;
 use futures_util::future::join_all;
 use proptest::prelude::*;
-use tokio::time::{advance, sleep};
+use tokio::{
+    task::yield_now,
+    time::{advance, sleep},
+};
 use urlshort::{
     config::CacheOptions,
     link::{Link, Revision},
@@ -48,6 +51,8 @@ fn setup() -> Setup {
 impl Setup {
     /// Looks up a key through the cache and returns its target.
     async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
+        // A lookup may not wait at all, and the tasks of `setup_with` must have their turn.
+        yield_now().await;
         Ok(self.links.find(&key(text)).await?.map(|link| link.doc.target.to_string()))
     }
 
@@ -272,6 +277,27 @@ async fn a_panicking_fetch_is_an_error_and_can_be_repeated() {
     for _ in 0..2 {
         assert!(matches!(setup.target("panic").await, Err(StoreError::Unavailable(_))));
     }
+    assert_eq!(setup.store.reads(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_every_caller_abandons_is_repeated_by_the_next() {
+    let setup = Arc::new(setup());
+    setup.change_elsewhere("k", "https://one.example").await;
+    setup.store.hold_lookups(true);
+    let callers = [(); 2].map(|()| {
+        let setup = setup.clone();
+        tokio::spawn(async move { setup.target("k").await })
+    });
+    eventually(SOON, async || if setup.store.held_lookups() > 0 { Ok(()) } else { Err("nothing is held") })
+        .await;
+    assert_eq!(setup.store.reads(), 1, "both callers share a read");
+    for caller in callers {
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+    }
+    setup.store.hold_lookups(false);
+    assert_eq!(setup.target("k").await.unwrap(), some("one.example"));
     assert_eq!(setup.store.reads(), 2);
 }
 
