@@ -101,7 +101,8 @@ impl BlockedHosts {
     /// Returns whether an entry blocks a target.
     pub fn blocks(&self, target: &Target) -> bool {
         let sources = self.sources.read();
-        sources.file.contains(target.host()) || sources.store.contains(target.host())
+        let contains = |set: &HostSet| !set.is_empty() && set.contains(target.host());
+        contains(&sources.file) || contains(&sources.store)
     }
 
     /// Decides about a target.

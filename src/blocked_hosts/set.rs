@@ -66,9 +66,6 @@ impl HostSet {
 
     /// Returns whether a pattern matches the host of a target.
     pub fn contains(&self, host: &str) -> bool {
-        if self.is_empty() {
-            return false;
-        }
         let host = canonical(host);
         self.hosts.contains(&*host) || self.suffix_of(&host).is_some()
     }
