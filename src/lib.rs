@@ -17,7 +17,7 @@
 //!
 //! 1. The start: `main.rs`, `command.rs`, `config.rs`, `command/serve.rs`, `app.rs`.
 //! 2. A connection: `server.rs`, `server/connection.rs`.
-//! 3. A request: `web.rs`, `web/state.rs`, `web/router.rs`, `web/middleware/access_log.rs`.
+//! 3. A request: `web.rs`, `web/state.rs`, `web/router.rs`, `web/middleware/access_log.rs`, `web/fast_path.rs`.
 //! 4. Two routes: `web/routes/redirect.rs`, `web/routes/shorten.rs`, `web/respond/error.rs`.
 //! 5. The use cases and their values: `shortener.rs`, `shortener/follow.rs`, `link.rs`, `link/document.rs`,
 //!    `link/options.rs`, `keygen.rs`, `keygen/random.rs`.
@@ -53,6 +53,7 @@ pub mod links;
 pub mod observability;
 pub mod password;
 pub mod policy;
+mod priority;
 pub mod retention;
 pub mod server;
 pub mod shortener;

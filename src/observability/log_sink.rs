@@ -14,6 +14,8 @@ use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::priority::run_in_background;
+
 /// Bytes that may wait for the reader; past it lines are dropped.
 const CAPACITY: usize = 4 << 20;
 
@@ -52,7 +54,10 @@ impl LogSink {
     pub fn start(output: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
         let sink = Self { shared: shared.clone() };
-        thread::Builder::new().name("log".into()).spawn(move || shared.write_to(output))?;
+        thread::Builder::new().name("log".into()).spawn(move || {
+            run_in_background();
+            shared.write_to(output);
+        })?;
         Ok(sink)
     }
 

@@ -18,7 +18,8 @@ use std::{
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -39,6 +40,18 @@ use crate::{
 
 /// Reader threads. With more than one, a slow disk read does not delay every other look-up.
 const READERS: usize = 2;
+
+/// Tallies between two pauses of the writer, a few tenths of a millisecond of work.
+///
+/// Requests on the same core are served in the pauses. Without them, the scheduler would let the writer run for
+/// milliseconds.
+const SLICE: usize = 20;
+
+/// The pause of the writer after each slice.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The limit on the pauses in one call. On a busy core each takes longer, and the writer must keep up.
+const MAX_PAUSES: Duration = Duration::from_millis(5);
 
 /// The time that SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -182,6 +195,11 @@ impl Store for SqliteStore {
         self.reader.call(move |db| rows::get(db, &key)).await
     }
 
+    async fn find(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
+        let key = key.clone();
+        self.reader.call(move |db| rows::find(db, &key)).await
+    }
+
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
         let (key, doc) = (link.key.clone(), row::encode(&link.doc)?);
         self.change(key, move |db| rows::update(db, &link, &doc, expected)).await
@@ -225,7 +243,19 @@ impl Store for SqliteStore {
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
-        let add = move |db: &Connection| tallies.iter().try_for_each(|tally| rows::add(db, tally));
+        let add = move |db: &Connection| {
+            let mut adder = rows::Adder::new(db)?;
+            let mut paused = Duration::ZERO;
+            for slice in tallies.chunks(SLICE) {
+                slice.iter().try_for_each(|tally| adder.add(tally))?;
+                if paused < MAX_PAUSES {
+                    let start = Instant::now();
+                    thread::sleep(PAUSE);
+                    paused += start.elapsed();
+                }
+            }
+            Ok(())
+        };
         self.writer.call(add).await?;
         Ok(Vec::new())
     }

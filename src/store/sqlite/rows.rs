@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::civil::Date;
-use rusqlite::{Connection, OptionalExtension, Row, types::Type};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, types::Type};
 
 use crate::{
     clicks::{DayCounts, Tally},
@@ -34,8 +34,9 @@ pub(super) fn insert(db: &Connection, link: &Link, doc: &str, history: &History)
         let mut counts =
             db.prepare_cached("INSERT INTO counts (key, created_at, clicks, visits) VALUES (?, ?, ?, ?)")?;
         counts.execute((key, created_at, signed(history.clicks()), signed(history.visits)))?;
+        let mut upsert = prepare_add_day(db)?;
         for (day, counts) in &history.days {
-            add_day(db, &link.key, *day, counts)?;
+            add_day(&mut upsert, key, *day, counts)?;
         }
     }
     Ok(true)
@@ -48,6 +49,11 @@ pub(super) fn get(db: &Connection, key: &Key) -> rusqlite::Result<Option<Record>
         " FROM links LEFT JOIN counts USING (key, created_at) WHERE links.key = ?"
     ))?;
     statement.query_row([key.as_str()], read).optional()
+}
+
+pub(super) fn find(db: &Connection, key: &Key) -> rusqlite::Result<Option<Arc<Link>>> {
+    let mut statement = db.prepare_cached("SELECT key, created_at, version, doc FROM links WHERE key = ?")?;
+    statement.query_row([key.as_str()], |row| read_link(row).map(Arc::new)).optional()
 }
 
 /// Returns the link in a row of the table.
@@ -89,9 +95,12 @@ pub(super) fn use_visit(db: &Connection, key: &Key) -> rusqlite::Result<bool> {
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record { link: Arc::new(read_link(row)?), clicks: count(row, 4)?, visits: count(row, 5)? })
+}
+
+fn read_link(row: &Row<'_>) -> rusqlite::Result<Link> {
     let text = |column| row.get_ref(column)?.as_str().map_err(|error| damaged(column, error));
-    let link = row::link(text(0)?, row.get(1)?, row.get(2)?, text(3)?).map_err(|error| damaged(3, error))?;
-    Ok(Record { link: Arc::new(link), clicks: count(row, 4)?, visits: count(row, 5)? })
+    row::link(text(0)?, row.get(1)?, row.get(2)?, text(3)?).map_err(|error| damaged(3, error))
 }
 
 fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -105,73 +114,88 @@ pub(super) fn damaged(
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
-/// Adds to the counts of a link, unless the link is gone.
-pub(super) fn add(db: &Connection, tally: &Tally) -> rusqlite::Result<()> {
-    let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
-    let people = signed(tally.counts.people);
-    let is_counted = if people == 0 {
-        // Visits only by bots change neither the row nor its index.
-        let mut select = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
-        select.exists((key, created_at))?
-    } else {
-        // On overflow, SQLite returns a floating-point number, which `min` replaces by the largest integer.
-        let mut update = db.prepare_cached(
-            "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
-        )?;
-        update.execute((people, key, created_at))? > 0
-    };
-    if !is_counted {
-        let mut insert = db.prepare_cached(
-            "INSERT INTO counts (key, created_at, clicks, visits)
-             SELECT key, created_at, ?, 0 FROM links WHERE key = ? AND created_at = ?",
-        )?;
-        if insert.execute((people, key, created_at))? == 0 {
-            return Ok(());
-        }
-    }
-    // The upsert adds everything but referrers.
-    if tally.counts.referrers.is_empty() {
-        return add_day(db, &tally.key, tally.day, &tally.counts);
-    }
-    let mut select = db.prepare_cached("SELECT referrers FROM days WHERE key = ? AND day = ?")?;
-    let stored = select.query_row((key, day_number(tally.day)), |row| row.get::<_, Option<String>>(0));
-    let mut counts = tally.counts.clone();
-    if let Some(stored) = stored.optional()?.flatten() {
-        let referrers = serde_json::from_str(&stored).map_err(|error| damaged(0, error))?;
-        counts.add(DayCounts { referrers, ..DayCounts::default() });
-    }
-    add_day(db, &tally.key, tally.day, &counts)
+/// The statements that add tallies, prepared once for many of them.
+pub(super) struct Adder<'db> {
+    select_counts: CachedStatement<'db>,
+    update_counts: CachedStatement<'db>,
+    insert_counts: CachedStatement<'db>,
+    select_referrers: CachedStatement<'db>,
+    add_day: CachedStatement<'db>,
 }
 
-/// Adds to the counts of a day.
-///
-/// It replaces the counts by referrer if `counts` has any.
-fn add_day(db: &Connection, key: &Key, day: Date, counts: &DayCounts) -> rusqlite::Result<()> {
+impl<'db> Adder<'db> {
+    pub(super) fn new(db: &'db Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            select_counts: db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?,
+            // On overflow, SQLite returns a floating-point number, which `min` replaces by the largest integer.
+            update_counts: db.prepare_cached(
+                "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
+            )?,
+            insert_counts: db.prepare_cached(
+                "INSERT INTO counts (key, created_at, clicks, visits)
+                 SELECT key, created_at, ?, 0 FROM links WHERE key = ? AND created_at = ?",
+            )?,
+            select_referrers: db.prepare_cached("SELECT referrers FROM days WHERE key = ? AND day = ?")?,
+            add_day: prepare_add_day(db)?,
+        })
+    }
+
+    /// Adds to the counts of a link, unless the link is gone.
+    pub(super) fn add(&mut self, tally: &Tally) -> rusqlite::Result<()> {
+        let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
+        let people = signed(tally.counts.people);
+        let is_counted = if people == 0 {
+            // Visits only by bots change neither the row nor its index.
+            self.select_counts.exists((key, created_at))?
+        } else {
+            self.update_counts.execute((people, key, created_at))? > 0
+        };
+        if !is_counted && self.insert_counts.execute((people, key, created_at))? == 0 {
+            return Ok(());
+        }
+        // The upsert adds everything but referrers.
+        if tally.counts.referrers.is_empty() {
+            return add_day(&mut self.add_day, key, tally.day, &tally.counts);
+        }
+        let row = (key, day_number(tally.day));
+        let stored = self.select_referrers.query_row(row, |row| row.get::<_, Option<String>>(0));
+        let mut counts = tally.counts.clone();
+        if let Some(stored) = stored.optional()?.flatten() {
+            let referrers = serde_json::from_str(&stored).map_err(|error| damaged(0, error))?;
+            counts.add(DayCounts { referrers, ..DayCounts::default() });
+        }
+        add_day(&mut self.add_day, key, tally.day, &counts)
+    }
+}
+
+/// Prepares the statement of [`add_day`].
+fn prepare_add_day(db: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
     macro_rules! sum {
         ($($column:literal)*) => {
             concat!($($column, " = min(", $column, " + excluded.", $column, ", 9223372036854775807), "),*)
         };
     }
-    let columns = DayColumns::try_from(counts).map_err(|error| damaged(8, error))?;
-    let mut upsert = db.prepare_cached(concat!(
+    db.prepare_cached(concat!(
         "INSERT INTO days (key, day, people, bots, desktop, mobile, tablet, other, referrers)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (key, day) DO UPDATE SET ",
         sum!("people" "bots" "desktop" "mobile" "tablet" "other"),
         "referrers = ifnull(excluded.referrers, referrers)"
-    ))?;
+    ))
+}
+
+/// Adds to the counts of a day.
+///
+/// It replaces the counts by referrer if `counts` has any.
+fn add_day(
+    upsert: &mut CachedStatement<'_>,
+    key: &str,
+    day: Date,
+    counts: &DayCounts,
+) -> rusqlite::Result<()> {
+    let columns = DayColumns::try_from(counts).map_err(|error| damaged(8, error))?;
     let DayColumns { people, bots, desktop, mobile, tablet, other, referrers } = columns;
-    upsert.execute((
-        key.as_str(),
-        day_number(day),
-        people,
-        bots,
-        desktop,
-        mobile,
-        tablet,
-        other,
-        referrers,
-    ))?;
+    upsert.execute((key, day_number(day), people, bots, desktop, mobile, tablet, other, referrers))?;
     Ok(())
 }
 

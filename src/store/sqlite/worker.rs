@@ -1,11 +1,11 @@
 //! Threads that own SQLite connections, and group commit.
 //!
-//! The writer takes all queued calls, runs them in one transaction, and answers them after the commit. While a commit
-//! waits for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay. Each
-//! read has its own transaction.
+//! The writer takes all queued calls, runs them in one transaction, and sends their results after the commit. While a
+//! commit waits for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay.
+//! A reader runs the calls that are queued when its transaction begins, which then share its locks.
 
 use std::{
-    io,
+    io, iter,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -16,13 +16,16 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{DatabaseFile, is_damage};
-use crate::store::StoreError;
+use crate::{priority::run_in_background, store::StoreError};
 
 /// The queue limit. A longer queue could not be served in time, so further calls fail at once.
 const QUEUE: usize = 4096;
 
 /// The limit on calls per transaction. It bounds the latency of the first call.
 const BATCH: usize = 512;
+
+/// The limit on reads per transaction. Other readers take the rest of the queue.
+const READS: usize = 16;
 
 /// The time to wait for as many calls as in the previous batch.
 ///
@@ -35,23 +38,6 @@ pub(super) enum Mode {
     Read,
     /// Writes, as long as the file is still at its path.
     Write(DatabaseFile),
-}
-
-impl Mode {
-    fn behavior(&self) -> TransactionBehavior {
-        match self {
-            Self::Read => TransactionBehavior::Deferred,
-            Self::Write(_) => TransactionBehavior::Immediate,
-        }
-    }
-
-    /// Checks that committed data will be found after a restart.
-    fn check(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Read => Ok(()),
-            Self::Write(file) => file.check(),
-        }
-    }
 }
 
 /// Threads that serve one queue, each with its own connection.
@@ -148,28 +134,57 @@ where
 }
 
 fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: &Mode) {
+    match mode {
+        Mode::Read => serve_reads(connection, calls),
+        Mode::Write(file) => serve_writes(connection, calls, file),
+    }
+}
+
+/// Runs reads, several of them in one transaction.
+///
+/// It takes them from the queue before the transaction begins. The snapshot then has everything that was committed
+/// before they were queued.
+fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
+    while let Ok(first) = calls.recv() {
+        let batch: Vec<_> = iter::once(first).chain(calls.try_iter().take(READS - 1)).collect();
+        match Transaction::new_unchecked(connection, TransactionBehavior::Deferred) {
+            Ok(transaction) => {
+                for mut call in batch {
+                    let result = call.run(&transaction);
+                    call.answer(result.map_err(StoreError::from));
+                }
+            }
+            Err(error) => answer_all(batch, &Err(StoreError::from(error))),
+        }
+    }
+}
+
+fn serve_writes(connection: &Connection, calls: &Receiver<Box<dyn Call>>, file: &DatabaseFile) {
+    run_in_background();
     let mut last_size = 0;
     while let Ok(first) = calls.recv() {
-        if let Err(error) = mode.check() {
+        // Otherwise a restart would not find what is committed.
+        if let Err(error) = file.check() {
             first.answer(Err(error));
             continue;
         }
         let mut batch = vec![first];
-        let committed = fill_and_commit(connection, &mut batch, calls, mode, last_size);
+        let committed = fill_and_commit(connection, &mut batch, calls, last_size);
         last_size = batch.len();
         match committed {
             Err(error) if batch.len() > 1 && concerns_one_call(&error) => {
                 for mut call in batch {
-                    let committed = commit_alone(connection, &mut *call, mode);
+                    let committed = commit_alone(connection, &mut *call);
                     call.answer(committed.map_err(StoreError::from));
                 }
             }
-            committed => {
-                let committed = committed.map_err(StoreError::from);
-                batch.into_iter().for_each(|call| call.answer(committed.clone()));
-            }
+            committed => answer_all(batch, &committed.map_err(StoreError::from)),
         }
     }
+}
+
+fn answer_all(batch: Vec<Box<dyn Call>>, result: &Result<(), StoreError>) {
+    batch.into_iter().for_each(|call| call.answer(result.clone()));
 }
 
 /// Runs the call in `batch` and the queued calls in one transaction.
@@ -179,20 +194,16 @@ fn fill_and_commit(
     connection: &Connection,
     batch: &mut Vec<Box<dyn Call>>,
     calls: &Receiver<Box<dyn Call>>,
-    mode: &Mode,
     last_size: usize,
 ) -> rusqlite::Result<()> {
     let deadline = Instant::now() + GATHER;
-    let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     while let Some(call) = batch.last_mut() {
         call.run(&transaction)?;
-        // A read transaction sees a snapshot from its first read, which is too old for a later call.
-        let next = if batch.len() == BATCH || matches!(mode, Mode::Read) {
-            None
-        } else if matches!(mode, Mode::Write(_)) && batch.len() < last_size {
-            calls.recv_deadline(deadline).ok()
-        } else {
-            calls.try_recv().ok()
+        let next = match batch.len() {
+            BATCH.. => None,
+            size if size < last_size => calls.recv_deadline(deadline).ok(),
+            _ => calls.try_recv().ok(),
         };
         match next {
             Some(call) => batch.push(call),
@@ -202,8 +213,8 @@ fn fill_and_commit(
     transaction.commit()
 }
 
-fn commit_alone(connection: &Connection, call: &mut dyn Call, mode: &Mode) -> rusqlite::Result<()> {
-    let transaction = Transaction::new_unchecked(connection, mode.behavior())?;
+fn commit_alone(connection: &Connection, call: &mut dyn Call) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(connection, TransactionBehavior::Immediate)?;
     call.run(&transaction)?;
     transaction.commit()
 }
