@@ -18,7 +18,7 @@ use ahash::RandomState;
 use jiff::{Timestamp, civil::Date};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{DayCounts, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
@@ -35,6 +35,9 @@ const CAPACITY: usize = 100_000;
 
 /// Entries per write. A larger batch would delay the store's other work.
 const BATCH: usize = 1000;
+
+/// The longest time over which a regular flush is spread. It delays a stop by as much.
+const MAX_SPREAD: Duration = Duration::from_millis(750);
 
 /// A buffer of visits that are not in the store yet.
 pub struct Clicks {
@@ -102,11 +105,12 @@ impl Clicks {
         stop: impl Future<Output = ()>,
     ) {
         let mut stop = pin!(stop);
+        let spread = (interval * 3 / 4).min(MAX_SPREAD);
         let mut ticks = interval_at(Instant::now() + interval, interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticks.tick() => self.flush(&links).await,
+                _ = ticks.tick() => self.flush_over(spread, &links).await,
                 () = &mut stop => return,
             }
         }
@@ -116,17 +120,25 @@ impl Clicks {
     ///
     /// If the store is unavailable, they stay for the next flush.
     pub async fn flush(&self, links: &Links) {
-        let mut waiting: Vec<_> = std::mem::take(&mut *self.waiting.lock()).into_iter().collect();
+        self.flush_over(Duration::ZERO, links).await;
+    }
+
+    /// Writes all visits in the buffer, in batches spread over `time`.
+    async fn flush_over(&self, time: Duration, links: &Links) {
+        let start = Instant::now();
+        let mut waiting: Vec<_> = self.take_waiting().into_iter().collect();
+        let pause = time / u32::try_from(waiting.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         self.in_flush.store(sum(&waiting), Ordering::Relaxed);
         // Neighbouring keys share database pages. A common order of the locks keeps two instances from a deadlock.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
         let mut waiting = waiting.into_iter();
         let (mut halves, mut kept) = (Vec::new(), Vec::new());
-        loop {
+        for number in 0.. {
             let mut batch: Batch = halves.pop().unwrap_or_else(|| waiting.by_ref().take(BATCH).collect());
             if batch.is_empty() {
                 break;
             }
+            sleep_until(start + pause * number).await;
             match links.add_clicks(self.tallies(&batch)).await {
                 Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
                 // One damaged row must not keep the others from being counted.
@@ -153,6 +165,13 @@ impl Clicks {
             self.add(visit, count);
         }
         self.in_flush.store(0, Ordering::Relaxed);
+    }
+
+    fn take_waiting(&self) -> HashMap<Visit, u64, RandomState> {
+        let mut waiting = self.waiting.lock();
+        // The next interval is likely to need as many entries. Growing in steps would make requests wait.
+        let empty = HashMap::with_capacity_and_hasher(waiting.len(), RandomState::new());
+        std::mem::replace(&mut waiting, empty)
     }
 
     /// Returns the visits to retry, for which the store was unavailable.
