@@ -114,7 +114,8 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
     let ready = prepare(&server, contender);
     let idle = server.resident();
-    load::run(&server.base, contender, directory, 1);
+    // The cache needs about as long to fill as a round takes.
+    load::run(&server.base, contender, directory, seconds);
     let before = server.cpu();
     let answers = load::run(&server.base, contender, directory, seconds);
     let cpu = (server.cpu() - before) / answers.count * 1e6;
