@@ -145,7 +145,7 @@ async fn each_alert_has_a_description_a_dashboard_and_a_section_of_the_runbook()
 
 #[test]
 fn each_section_about_an_alert_is_complete() {
-    const PARTS: [&str; 5] = ["**Users see**", "**Confirm**", "**Likely causes**", "**Do**", "**Undo**"];
+    const PARTS: [&str; 5] = ["**Users see:**", "**Confirm:**", "**Likely causes:**", "**Do:**", "**Undo:**"];
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
     for section in runbook.split("\n### ").skip(1) {
         for part in PARTS {

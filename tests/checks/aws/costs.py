@@ -103,7 +103,7 @@ for name, preset in presets.items():
 if totals["small"] >= SMALL_LIMIT:
     wrong.append(f"small costs {totals['small']:.2f}, not under {SMALL_LIMIT}")
 
-rows["**together**"] = totals
+rows["**total**"] = totals
 readme = (Path(__file__).resolve().parents[3] / "infra/README.md").read_text()
 for line, row in rows.items():
     cells = " | ".join(f"**{row[name]:.0f}**" if line.startswith("*") else f"{row[name]:.0f}" for name in presets)

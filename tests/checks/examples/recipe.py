@@ -26,10 +26,11 @@ def a_private_shortener_runs():
         options = f"{{\n\thttp_port {plain}\n\thttps_port {secure}\n\tadmin off\n\tskip_install_trust\n}}\n"
         (work / "Caddyfile").write_text(options + read("Caddyfile"))
         commands = replaced(block("private"), {
-            "PORT=8080": f"PORT={port}", "127.0.0.1:9000": f"127.0.0.1:{operations}", "infra/examples/Caddyfile": "Caddyfile",
+            "DOMAIN=sho.rt": "DOMAIN=localhost", "PORT=8080": f"PORT={port}", "127.0.0.1:9000": f"127.0.0.1:{operations}",
+            "infra/examples/Caddyfile": "Caddyfile",
         })
         environment = os.environ | {
-            "PATH": f"{BINARY.parent}:{os.environ['PATH']}", "DOMAIN": "localhost", "UPSTREAM": f"127.0.0.1:{port}",
+            "PATH": f"{BINARY.parent}:{os.environ['PATH']}", "UPSTREAM": f"127.0.0.1:{port}",
             "HOME": directory, "XDG_DATA_HOME": directory, "XDG_CONFIG_HOME": directory,
         }
         shell = subprocess.Popen(
