@@ -53,7 +53,6 @@ pub mod links;
 pub mod observability;
 pub mod password;
 pub mod policy;
-mod priority;
 pub mod retention;
 pub mod server;
 pub mod shortener;

@@ -12,9 +12,8 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
+use rustix::process::setpriority_process;
 use tracing_subscriber::fmt::MakeWriter;
-
-use crate::priority::run_in_background;
 
 /// Bytes that may wait for the reader; past it lines are dropped.
 const CAPACITY: usize = 4 << 20;
@@ -24,6 +23,9 @@ const FULL_WRITE: usize = 64 << 10;
 
 /// The longest time that the writer waits for further lines before it writes fewer bytes.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// The nice value of the thread, see setpriority(2).
+const NICE: i32 = 3;
 
 /// The sending end, cheap to clone.
 #[derive(Clone)]
@@ -55,7 +57,8 @@ impl LogSink {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
         let sink = Self { shared: shared.clone() };
         thread::Builder::new().name("log".into()).spawn(move || {
-            run_in_background();
+            // Lines wait in memory, requests don't. On Linux, the nice value belongs to the thread.
+            let _ = setpriority_process(None, NICE);
             shared.write_to(output);
         })?;
         Ok(sink)

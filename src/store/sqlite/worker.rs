@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{DatabaseFile, is_damage};
-use crate::{priority::run_in_background, store::StoreError};
+use crate::store::StoreError;
 
 /// The queue limit. A longer queue could not be served in time, so further calls fail at once.
 const QUEUE: usize = 4096;
@@ -160,7 +160,6 @@ fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
 }
 
 fn serve_writes(connection: &Connection, calls: &Receiver<Box<dyn Call>>, file: &DatabaseFile) {
-    run_in_background();
     let mut last_size = 0;
     while let Ok(first) = calls.recv() {
         // Otherwise a restart would not find what is committed.
