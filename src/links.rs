@@ -1,7 +1,8 @@
-//! The links behind a cache, with deadlines, metrics and a circuit breaker.
+//! Access to links through a cache, with deadlines, metrics and a circuit breaker.
 //!
-//! Use cases call [`Links`] and never a [`Store`]. A change runs to its end even if its caller stops waiting. The cache
-//! then drops the link even after a failure, because the store may have made the change.
+//! Use cases call [`Links`], and never call a [`Store`] directly. A change runs to completion even if its caller stops
+//! waiting. When it has ended, the cache drops the link even if the change failed, because the store may have applied
+//! it.
 
 mod blocked;
 mod cache;
@@ -27,13 +28,13 @@ use crate::{
     },
 };
 
-/// Searches that may wait. Most take a few milliseconds.
+/// The maximum number of waiting searches. Most searches take a few milliseconds.
 const WAITING_SEARCHES: usize = 64;
 
-/// The time that a search may wait for those before it.
+/// How long a search may wait for earlier searches.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(1200);
 
-/// The links of one store, with this instance's cache.
+/// The links in a store, with this instance's cache.
 pub struct Links {
     health: Arc<Health>,
     cache: Arc<Cache>,
@@ -41,10 +42,10 @@ pub struct Links {
     searches: Gate,
 }
 
-/// The error of a listing.
+/// The error for listing links or purging counts.
 #[derive(Debug, Error)]
 pub enum ListError {
-    /// Other searches took too long, or too many are waiting.
+    /// Earlier searches took too long, or too many searches are waiting.
     #[error("too many searches")]
     Busy,
     #[error(transparent)]
@@ -65,60 +66,61 @@ impl Links {
         Self { health, cache, blocked, searches: Gate::new(1, WAITING_SEARCHES) }
     }
 
-    /// Returns the name of the store's technology, such as `sqlite`.
+    /// Returns the name of the store's backend, such as `sqlite`.
     pub fn store_name(&self) -> &'static str {
         self.health.store().name()
     }
 
-    /// Returns a link that is cached, fresh and not blocked, without waiting.
+    /// Returns a link if it is cached, fresh and not blocked.
     ///
-    /// On `None`, the link may still exist. The caller counts the hit once it has used the link.
+    /// This never waits. If it returns `None`, the link may still exist. The caller must count the cache hit once it
+    /// has used the link.
     pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         self.cache.peek(key)
     }
 
-    /// Returns a link from the cache, or else from the store.
+    /// Returns a link from the cache or, failing that, the store.
     ///
     /// # Errors
-    /// Those of the store, if the link is not cached.
+    /// Any [`StoreError`], if the link is not cached.
     pub async fn find(&self, key: &Key) -> Found {
         self.cache.find(key).await
     }
 
-    /// Returns a link with its counts from the store.
+    /// Returns a link with its counts, from the store.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
         let record = self.health.run("record", self.health.store().get(key)).await;
         self.health.note_damage_of(key, &record);
         record
     }
 
-    /// Adds a link and its history, unless its key is taken.
+    /// Adds a link and its history, unless the key is taken.
     ///
     /// See [`Store::put_if_absent`].
     ///
     /// # Errors
-    /// Those of the store. The link may have been added.
+    /// Any [`StoreError`]. The link may have been added.
     pub async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError> {
         let key = link.key.clone();
         self.change("put", key, |store| async move { store.put_if_absent(link, history).await }).await
     }
 
-    /// Replaces a link that still has the version `expected`. See [`Store::update`].
+    /// Replaces a link if its version is still `expected`. See [`Store::update`].
     ///
     /// # Errors
-    /// Those of the store. The link may have been replaced.
+    /// Any [`StoreError`]. The link may have been replaced.
     pub async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError> {
         let key = link.key.clone();
         self.change("update", key, |store| async move { store.update(link, expected).await }).await
     }
 
-    /// Removes a link that is still in the state `expected`. See [`Store::delete`].
+    /// Removes a link if its revision is still `expected`. See [`Store::delete`].
     ///
     /// # Errors
-    /// Those of the store. The link may have been removed.
+    /// Any [`StoreError`]. The link may have been removed.
     pub async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError> {
         let deleted = key.clone();
         let delete = |store: Arc<dyn Store>| async move { store.delete(&deleted, expected).await };
@@ -152,14 +154,14 @@ impl Links {
     /// Uses up one of a link's visits. See [`Store::use_visit`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn use_visit(&self, key: &Key) -> Result<bool, StoreError> {
         self.health.run("use_visit", self.health.store().use_visit(key)).await
     }
 
     /// Returns a page of links. See [`Store::list`].
     ///
-    /// A search waits for those before it, as a store runs one at a time.
+    /// A search waits for earlier searches, so that the store runs only one at a time.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -181,9 +183,9 @@ impl Links {
         turn.map_err(|_| ListError::Busy)?.map_err(|Full| ListError::Busy)
     }
 
-    /// Removes counts of old days, in one part of the store. See [`Store::purge_days`].
+    /// Removes old daily counts from one part of the store. See [`Store::purge_days`].
     ///
-    /// It takes its turn among the searches.
+    /// The removal waits in the same queue as searches.
     ///
     /// # Errors
     /// See [`ListError`].
@@ -195,7 +197,7 @@ impl Links {
     /// Takes numbers from the store's counter. See [`Store::take_numbers`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError> {
         self.health.run("take_numbers", self.health.store().take_numbers(count)).await
     }
@@ -203,25 +205,25 @@ impl Links {
     /// Returns the secret that all instances share. See [`Store::secret`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError> {
         self.health.run("secret", self.health.store().secret(proposed)).await
     }
 
-    /// Adds clicks, and returns the links for which that failed.
+    /// Adds clicks, and returns the links whose clicks could not be added.
     ///
     /// See [`Store::add_clicks`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
         self.health.run("add_clicks", self.health.store().add_clicks(tallies)).await
     }
 
-    /// Returns the counts of a link by day, from `first` to `last` inclusive.
+    /// Returns the daily counts of a link from `first` to `last`, inclusive.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn day_counts(
         &self,
         key: &Key,
@@ -231,10 +233,10 @@ impl Links {
         self.health.run("day_counts", self.health.store().day_counts(key, first, last)).await
     }
 
-    /// Returns the result of the last probe of the store, without a call.
+    /// Returns the result of the last probe, without calling the store.
     ///
     /// # Errors
-    /// The error of the probe, or of the look-ups that opened the circuit breaker since.
+    /// The error of the last probe, or of the lookups that have opened the circuit breaker since then.
     pub fn status(&self) -> Result<(), StoreError> {
         self.health.status()
     }
@@ -244,12 +246,12 @@ impl Links {
         self.health.probe_regularly().await;
     }
 
-    /// Applies the changes that other instances make. Never returns.
+    /// Applies changes by other instances to the cache. Never returns.
     pub async fn watch_regularly(&self) {
         self.cache.watch_regularly().await;
     }
 
-    /// Closes the store. Every later call fails.
+    /// Closes the store. All later calls fail.
     pub async fn close(&self) {
         self.health.store().close().await;
     }

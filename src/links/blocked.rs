@@ -1,4 +1,4 @@
-//! The blocked hosts of the store, and their copy in this instance.
+//! The store's blocked hosts, and this instance's copy of them.
 
 use std::{mem, ops::Bound, sync::Arc, time::Duration};
 
@@ -16,43 +16,43 @@ use crate::{
     store::{Moment, Store, StoreError},
 };
 
-/// The interval between checks for changes by other instances. The change feed reports most of them earlier.
+/// How often to check for changes by other instances. The change feed reports most changes earlier.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The minimum pause between two loads. Many changes at a time then cost few loads.
+/// The minimum pause between two loads. It keeps a burst of changes from causing a load for each change.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Entries in one call of the store.
+/// The maximum number of entries to load per store call.
 const PAGE: usize = 5000;
 
-/// The copy of the store's blocked hosts, and its revision.
+/// A copy of the store's blocked hosts, with its revision.
 #[derive(Default)]
 pub(super) struct Copy {
     pub(super) hosts: Arc<BlockedHosts>,
-    /// The revision of the store from before the last load; `None` before the first one.
+    /// The store's revision just before the last load, or `None` before the first load.
     revision: Mutex<Option<u64>>,
     /// Notified when the change feed reports a change.
     pub(super) reported: Notify,
 }
 
 impl Links {
-    /// Returns the blocked hosts as this instance knows them.
+    /// Returns the blocked hosts known to this instance.
     pub fn blocked_hosts(&self) -> &Arc<BlockedHosts> {
         &self.blocked.hosts
     }
 
-    /// Returns the moment `now`, for the states of links.
+    /// Returns a [`Moment`] for evaluating the states of links at `now`.
     pub fn moment(&self, now: Timestamp) -> Moment {
         Moment { now, blocked: self.blocked.hosts.clone() }
     }
 
-    /// Adds a blocked host, or replaces the entry with the same host.
+    /// Adds a blocked host, or replaces its existing entry.
     ///
-    /// Returns false, and changes nothing, if there are [`MAX_BLOCKED_HOSTS`] others. On return the host is blocked on this
-    /// instance. Other instances follow within two seconds.
+    /// Returns false without changing anything if there are [`MAX_BLOCKED_HOSTS`] other entries. When it returns true,
+    /// the host is blocked on this instance. Other instances block it within two seconds.
     ///
     /// # Errors
-    /// Those of the store. The host may have been added.
+    /// Any [`StoreError`]. The host may have been added.
     pub async fn block_host(&self, entry: BlockedHost) -> Result<bool, StoreError> {
         let (store, copy) = (self.health.store().clone(), self.blocked.clone());
         let block = async move {
@@ -66,10 +66,10 @@ impl Links {
         self.health.run_to_end("block_host", block).await
     }
 
-    /// Removes a blocked host, and returns whether there was an entry.
+    /// Removes a blocked host, and returns whether it had an entry.
     ///
     /// # Errors
-    /// Those of the store. The host may have been removed.
+    /// Any [`StoreError`]. The host may have been removed.
     pub async fn unblock_host(&self, host: HostPattern) -> Result<bool, StoreError> {
         let (store, copy) = (self.health.store().clone(), self.blocked.clone());
         let unblock = async move {
@@ -80,10 +80,10 @@ impl Links {
         self.health.run_to_end("unblock_host", unblock).await
     }
 
-    /// Returns blocked hosts of the store in order. See [`Store::blocked_hosts`].
+    /// Returns the store's blocked hosts in order. See [`Store::blocked_hosts`].
     ///
     /// # Errors
-    /// Those of the store.
+    /// Any [`StoreError`].
     pub async fn list_blocked_hosts(
         &self,
         from: Bound<&HostPattern>,
@@ -92,21 +92,21 @@ impl Links {
         self.health.run("blocked_hosts", self.health.store().blocked_hosts(from, limit)).await
     }
 
-    /// Loads the blocked hosts of the store, unless they are as they were at the last load.
+    /// Loads the store's blocked hosts if they have changed since the last load.
     ///
     /// # Errors
-    /// Those of the store. The list stays as it was.
+    /// Any [`StoreError`]. This instance then keeps its current copy.
     pub async fn load_blocked_hosts(&self) -> Result<(), StoreError> {
         self.blocked.load(&self.health).await
     }
 
-    /// Follows the changes of the store's blocked hosts. Never returns.
+    /// Follows changes to the store's blocked hosts. Never returns.
     ///
-    /// While the store can't be read, the list stays as it is.
+    /// While the store can't be read, this instance keeps its current copy.
     pub async fn follow_blocked_hosts(&self) {
         let mut has_failed = false;
         loop {
-            // Either way it is time to look.
+            // Check the store after a notification as well as after the interval.
             let _ = timeout(INTERVAL, self.blocked.reported.notified()).await;
             if self.health.is_failing() {
                 continue;
@@ -127,7 +127,7 @@ impl Links {
 impl Copy {
     async fn load(&self, health: &Health) -> Result<(), StoreError> {
         let store = &**health.store();
-        // It is read first: a change during the load makes another load follow.
+        // Read the revision first, so that a change during the load causes another load.
         let revision = health.run("blocked_hosts_revision", store.blocked_hosts_revision()).await?;
         if *self.revision.lock() == Some(revision) {
             return Ok(());
@@ -143,10 +143,10 @@ impl Copy {
     }
 }
 
-/// Returns all blocked hosts of a store.
+/// Returns all blocked hosts in a store.
 ///
 /// # Errors
-/// Those of the store.
+/// Any [`StoreError`].
 pub async fn all_blocked_hosts(store: &dyn Store) -> Result<HostSet, StoreError> {
     all(|last| async move {
         let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -155,7 +155,9 @@ pub async fn all_blocked_hosts(store: &dyn Store) -> Result<HostSet, StoreError>
     .await
 }
 
-/// Collects the pages that `page` returns. It gets the last host of the previous page.
+/// Collects all pages of blocked hosts.
+///
+/// `page` receives the last host of the previous page, and returns the next one.
 async fn all<F>(page: impl Fn(Option<HostPattern>) -> F) -> Result<HostSet, StoreError>
 where
     F: Future<Output = Result<Vec<BlockedHost>, StoreError>>,

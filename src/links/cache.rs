@@ -1,8 +1,9 @@
 //! A cache of links.
 //!
-//! With it, most redirects do not wait for the store. An edit or a removal shows at once on the instance that made it.
-//! Other instances see it when the store reports it, or after `lifetime` at the latest. Concurrent requests for a link
-//! share one fetch. While the store fails, cached links keep redirecting. The size of the cache is limited in bytes.
+//! With the cache, most redirects do not wait for the store. An edit or a removal takes effect immediately on the
+//! instance that made it. Other instances notice it when the store reports it, or after `lifetime` at the latest.
+//! Concurrent requests for the same link share one fetch. While the store is failing, cached links keep redirecting.
+//! The size of the cache is limited in bytes.
 
 use std::{
     collections::HashMap,
@@ -33,18 +34,18 @@ use crate::{
     store::{Changed, StoreError},
 };
 
-/// The result of a look-up.
+/// The result of a lookup.
 pub type Found = Result<Option<Arc<Link>>, StoreError>;
 
-/// Lifetime of a negative entry.
+/// The lifetime of a negative entry.
 ///
 /// It is short, because another instance may create the link at any time.
 const MISSING_LIFETIME: Duration = Duration::from_secs(1);
 
-/// The time to wait for a refresh before serving a stale link.
+/// How long to wait for a refresh before serving a stale link.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Pause before the cache subscribes to the change feed again.
+/// How long to wait before resubscribing to the change feed.
 const WATCH_PAUSE: Duration = Duration::from_millis(500);
 
 /// A cache of links and of unknown keys.
@@ -55,20 +56,21 @@ pub(super) struct Cache {
     fetches: Mutex<HashMap<Key, Pending>>,
     next_fetch: AtomicU64,
     lifetime: Duration,
-    /// The zero of `fetched_at`.
+    /// The point in time from which `fetched_at` is measured.
     start: Instant,
-    /// Older entries may have missed a change. In milliseconds since `start`.
+    /// Entries fetched before this time may have missed a change. In milliseconds since `start`.
     maybe_stale_before: AtomicU64,
     metrics: Arc<Metrics>,
 }
 
-/// A cache entry; without a link, a negative one.
+/// A cache entry. If it has no link, it is a negative entry.
 #[derive(Clone)]
 struct Entry {
     link: Option<Arc<Link>>,
     /// In milliseconds since [`Cache::start`].
     fetched_at: u64,
-    /// The decision about the host of the target. It is renewed at the first request after the list has changed.
+    /// The decision on whether the target's host is blocked. The first request after a change to the list of blocked
+    /// hosts renews it.
     verdict: Verdict,
     /// In bytes.
     weight: usize,
@@ -76,7 +78,7 @@ struct Entry {
 
 impl Entry {
     fn new(key: &Key, link: Option<Arc<Link>>, fetched_at: u64, verdict: Verdict) -> Self {
-        /// The slot in the cache, and the reference counts of the `Arc`.
+        /// The size of a slot in the cache, plus the reference counts of the `Arc`.
         const SLOT: usize = 2 * size_of::<Key>() + size_of::<Entry>() + 48;
         let document = link.as_ref().map_or(0, |link| size_of::<Link>() + length(&link.doc));
         Self { link, fetched_at, verdict, weight: SLOT + 2 * key.heap_size() + document }
@@ -104,16 +106,18 @@ fn length(doc: &Document) -> usize {
     length.0
 }
 
-/// Freshness of a cache entry.
+/// The freshness of a cache entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Fresh,
-    /// Fresh, but due for a refresh in the background. A popular link then never waits for the store.
+    /// Still fresh, but due for a background refresh, so that requests for a popular link never wait for the store.
     Ageing,
     Stale,
 }
 
-/// A fetch in progress, as its callers hold it. It ends early if all of them leave.
+/// A caller's handle to a fetch in progress.
+///
+/// Unless it is detached, the fetch is cancelled when all callers have dropped their handles.
 struct Fetch {
     is_new: bool,
     start: Instant,
@@ -121,7 +125,7 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// Runs the fetch to its end, even if every caller leaves.
+    /// Runs the fetch to completion, even if all callers drop their handles.
     fn detach(&self) {
         if self.is_new {
             tokio::spawn(self.answer.clone());
@@ -129,7 +133,7 @@ impl Fetch {
     }
 }
 
-/// A fetch in progress, as later callers find it.
+/// A fetch in progress that later callers can join.
 struct Pending {
     number: u64,
     start: Instant,
@@ -169,9 +173,9 @@ impl Cache {
         }
     }
 
-    /// Returns a link that is fresh, needs no refresh, and is not blocked.
+    /// Returns a link if it is fresh, needs no refresh and is not blocked.
     ///
-    /// It does not count the hit, because the caller may still have to call [`Self::find`].
+    /// The hit is not counted here, because the caller may still have to call [`Self::find`].
     pub(super) fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         let entry = self.entries.get(key)?;
         if self.freshness(&entry) != Freshness::Fresh {
@@ -183,7 +187,7 @@ impl Cache {
         entry.link
     }
 
-    /// Returns the current verdict about an entry, and keeps it.
+    /// Returns the current verdict on an entry, and caches it.
     #[cold]
     fn renew_verdict(&self, key: &Key, entry: &Entry) -> Verdict {
         let Some(link) = &entry.link else { return entry.verdict };
@@ -191,7 +195,7 @@ impl Cache {
             return entry.verdict;
         }
         let verdict = self.blocked.hosts.judge(&link.doc.target);
-        // Entries are replaced under this lock, so a newer one can't be lost.
+        // All entries are inserted under this lock, so this can't overwrite a newer entry.
         let _fetches = self.fetches.lock();
         if let Some(current) = self.entries.peek(key)
             && current.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link))
@@ -201,7 +205,7 @@ impl Cache {
         verdict
     }
 
-    /// Returns a link from the cache, or else from the store.
+    /// Returns a link from the cache or, failing that, the store.
     pub(super) async fn find(self: &Arc<Self>, key: &Key) -> Found {
         let entry = self.entries.get(key);
         let freshness = entry.as_ref().map_or(Freshness::Stale, |entry| self.freshness(entry));
@@ -238,7 +242,7 @@ impl Cache {
 
     /// Applies changes by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
-        // Attempts to subscribe again leave no log line until one succeeds.
+        // Failed attempts to resubscribe are not logged.
         let is_lost = AtomicBool::new(false);
         loop {
             let apply = |changed| {
@@ -270,7 +274,7 @@ impl Cache {
         }
     }
 
-    /// Drops a link and its fetch in progress, which may be outdated.
+    /// Drops a link and any fetch in progress, whose result may be outdated.
     pub(super) fn forget(&self, key: &Key) {
         let mut fetches = self.fetches.lock();
         fetches.remove(key);
@@ -278,7 +282,7 @@ impl Cache {
         self.weigh();
     }
 
-    /// Returns a guard that drops a link from the cache on drop.
+    /// Returns a guard that, when dropped, removes a link from the cache.
     pub(super) fn forget_on_drop(self: &Arc<Self>, key: Key) -> ForgetOnDrop {
         ForgetOnDrop { cache: self.clone(), key }
     }
@@ -320,7 +324,7 @@ impl Cache {
             }
             answer
         };
-        // A panic must not reach the other callers.
+        // Convert a panic into an error, so that it does not reach the other callers.
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer =
             answer.map(|answer| answer.unwrap_or_else(|_| Err(StoreError::unavailable("a lookup panicked"))));
@@ -340,7 +344,7 @@ impl Cache {
     }
 }
 
-/// A guard that drops a link from the cache on drop.
+/// A guard that, when dropped, removes a link from the cache.
 pub(super) struct ForgetOnDrop {
     cache: Arc<Cache>,
     key: Key,
@@ -352,7 +356,7 @@ impl Drop for ForgetOnDrop {
     }
 }
 
-/// A guard that removes a fetch from `Cache::fetches` on drop.
+/// A guard that, when dropped, removes a fetch from `Cache::fetches`.
 struct Registration {
     cache: Arc<Cache>,
     key: Key,
@@ -360,7 +364,7 @@ struct Registration {
 }
 
 impl Registration {
-    /// Caches a result, unless the link has changed since the fetch began.
+    /// Caches an entry, unless the link has changed since the fetch began.
     fn keep(&self, entry: Entry) {
         let fetches = self.cache.fetches.lock();
         if fetches.get(&self.key).is_some_and(|fetch| fetch.number == self.number) {

@@ -1,4 +1,4 @@
-//! The deadlines, metrics and circuit breaker of a store.
+//! Deadlines, metrics and a circuit breaker for a store.
 
 use std::{
     collections::HashSet,
@@ -24,30 +24,31 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Pause between two probes while the circuit breaker is closed.
+/// How long to wait between two probes while the circuit breaker is closed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause between two probes while the circuit breaker is open.
+/// How long to wait between two probes while the circuit breaker is open.
 const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The limit on damaged links that are logged. A metric counts all of them.
+/// The maximum number of damaged links to log. A metric counts every read of a damaged link.
 const LOGGED_DAMAGE: usize = 1000;
 
 /// A store with a deadline, metrics and a circuit breaker for its calls.
 ///
-/// While the circuit breaker is open, look-ups fail at once instead of waiting for the deadline. A failed probe opens
-/// it, and so do look-ups of which at least half fail. A single failure does not: it may be a bad sector under one
-/// link. The next probe that succeeds closes it. Other calls are always tried, because a full disk, for example, fails
-/// only writes.
+/// While the circuit breaker is open, lookups fail immediately instead of waiting for the deadline. The circuit breaker
+/// opens when a probe fails, or when at least half of the recent lookups have failed. A single failed lookup does not
+/// open it, because the cause may be a bad sector under one link. The next successful probe closes the circuit breaker.
+/// Other calls are always tried, because some failures, such as a full disk, affect only writes.
 pub(super) struct Health {
     store: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
-    /// The last failure, while the circuit breaker is open.
+    /// The last error, while the circuit breaker is open.
     cause: Mutex<Option<StoreError>>,
-    /// Whether there is a cause, for callers that must not wait for the lock.
+    /// Set while there is a `cause`, for callers that must not wait for its lock.
     failing: AtomicBool,
-    /// Counts how often the circuit breaker closed. The result of a look-up from before that does not count.
+    /// The number of times the circuit breaker has closed. The result of a lookup that began before the last time is
+    /// ignored.
     recoveries: AtomicU64,
     look_ups: Window,
     damaged: Mutex<HashSet<String>>,
@@ -80,7 +81,7 @@ impl Health {
         self.failing.load(Ordering::Relaxed)
     }
 
-    /// Returns the result of the last probe, without a call.
+    /// Returns the result of the last probe, without calling the store.
     pub(super) fn status(&self) -> Result<(), StoreError> {
         self.cause.lock().clone().map_or(Ok(()), Err)
     }
@@ -93,7 +94,7 @@ impl Health {
         }
     }
 
-    /// Runs a call within the deadline, and records its metrics.
+    /// Runs a call with the deadline, and records its metrics.
     pub(super) async fn run<T>(
         &self,
         operation: &'static str,
@@ -102,9 +103,10 @@ impl Health {
         self.meter.run(operation, call).await
     }
 
-    /// Runs a change to its end, even if its caller leaves or times out.
+    /// Runs a change to completion, even if its caller leaves or times out.
     ///
-    /// The store may still make a change whose future is dropped, and then nothing would drop the link from the cache.
+    /// If the change's future were dropped early, the store could still apply the change, and nothing would drop the
+    /// link from the cache afterwards.
     pub(super) async fn run_to_end<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -119,7 +121,7 @@ impl Health {
             let is_late = in_time.is_err();
             let result = in_time.unwrap_or(Err(StoreError::Timeout(meter.deadline)));
             meter.observe(operation, start, &result);
-            // The caller may have left.
+            // The send fails only if the caller has stopped waiting.
             let _ = reply.send(result);
             if is_late {
                 let _ = change.await;
@@ -128,7 +130,7 @@ impl Health {
         answer.await.unwrap_or_else(|error| Err(StoreError::unavailable(error)))
     }
 
-    /// Looks up a link. Fails at once while the circuit breaker is open.
+    /// Looks up a link. Fails immediately while the circuit breaker is open.
     pub(super) async fn look_up(&self, key: &Key) -> Found {
         if self.is_failing() {
             self.status()?;
@@ -164,7 +166,7 @@ impl Health {
             tracing::error!(store = self.store.name(), error = %Chain(error.cause()), "store unavailable");
         }
         *cause = Some(match error {
-            // It is about the store, while look-ups report one about a link.
+            // A probe's error concerns the whole store, but `Corrupt` would say that one link is damaged.
             StoreError::Corrupt(source) => StoreError::Unavailable(source.clone()),
             error => error.clone(),
         });
@@ -181,7 +183,7 @@ impl Health {
         }
     }
 
-    /// Counts a damaged link, and logs it once.
+    /// Counts a read of a damaged link, and logs each link once.
     pub(super) fn note_damage(&self, key: &str, error: &StoreError) {
         self.meter.metrics.store_corrupt_links.inc();
         let mut damaged = self.damaged.lock();
@@ -197,7 +199,7 @@ impl Health {
     }
 }
 
-/// The deadline and the metrics of a store's calls.
+/// The deadline and the metrics for calls to a store.
 #[derive(Clone)]
 struct Meter {
     store: &'static str,
@@ -227,19 +229,21 @@ impl Meter {
     }
 }
 
-/// The results of the last 32 look-ups.
+/// The results of the last 32 lookups.
 ///
-/// The lower 32 bits have a one for each failure. The upper bits have the number of results.
+/// Each of the lower 32 bits is one if a lookup failed. The upper bits hold the number of results.
 #[derive(Default)]
 struct Window(AtomicU64);
 
 impl Window {
     const SIZE: u32 = 32;
 
-    /// The number of results below which the failure rate means nothing.
+    /// The minimum number of results for a meaningful failure rate.
     const MIN_RESULTS: u32 = 8;
 
-    /// Adds a result, and returns whether at least half have failed.
+    /// Adds a result, and returns whether the circuit breaker must open.
+    ///
+    /// It must open if there are at least [`Self::MIN_RESULTS`] results and at least half of them are failures.
     fn add(&self, failed: bool) -> bool {
         let add = |window: u64| {
             let count = ((window >> Self::SIZE) + 1).min(u64::from(Self::SIZE));
@@ -261,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_opens_the_circuit_when_half_of_its_look_ups_fail() {
+    fn a_window_opens_the_circuit_when_half_of_its_lookups_fail() {
         let window = Window::default();
         assert!((0..7).all(|_| !window.add(true)), "a few failures say nothing yet");
         assert!(window.add(true));
