@@ -1,7 +1,7 @@
 //! A store in one SQLite file, for one machine.
 //!
-//! It uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the writer. One
-//! thread does all writes, and commits all queued calls as one transaction (group commit), see [`worker`].
+//! The database uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the
+//! writer. One thread does all writes. It commits all queued calls in one transaction (group commit), see [`worker`].
 
 mod access;
 mod blocked;
@@ -38,25 +38,27 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// Reader threads. With more than one, a slow disk read does not delay every other look-up.
+/// The number of reader threads. With only one, a slow disk read would delay all other lookups.
 const READERS: usize = 2;
 
-/// Tallies between two pauses of the writer, a few tenths of a millisecond of work.
+/// The maximum number of tallies to add before the writer pauses.
 ///
-/// Requests on the same core are served in the pauses. Without them, the scheduler would let the writer run for
-/// milliseconds.
+/// A slice takes a few tenths of a millisecond. During the pauses, other threads on the same core serve requests.
+/// Without pauses, the scheduler would let the writer run for milliseconds.
 const SLICE: usize = 20;
 
-/// The pause of the writer after each slice.
+/// How long the writer pauses after each slice.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// The limit on the pauses in one call. On a busy core each takes longer, and the writer must keep up.
+/// The maximum total time of the pauses in one call.
+///
+/// On a busy core, a pause takes longer than [`PAUSE`], and the writer must still keep up.
 const MAX_PAUSES: Duration = Duration::from_millis(5);
 
-/// The time that SQLite waits for another process's lock on the file.
+/// How long SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The interval between checks for writes by other processes, such as an import.
+/// How often to check for writes by other processes, such as an import.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A store in one SQLite file.
@@ -64,7 +66,7 @@ pub(super) struct SqliteStore {
     file: DatabaseFile,
     writer: Worker,
     reader: Worker,
-    /// Searches take long, and look-ups must not wait for them.
+    /// Runs searches, because they are slow and lookups must not wait for them.
     searcher: Worker,
 }
 
@@ -72,8 +74,7 @@ impl SqliteStore {
     /// Opens or creates the file at `path`, and migrates its schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the file is not a database of this service, has a newer schema, or can't be
-    /// opened.
+    /// [`StoreError::Unavailable`] if the file belongs to another application, has a newer schema, or can't be opened.
     pub(super) async fn open(path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let open = move || {
@@ -86,19 +87,20 @@ impl SqliteStore {
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
         DatabaseFile::make_private(path);
         let to_read = || connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-        // Check before writing anything. A file that can't be read at this point is checked again below.
+        // Write nothing to another application's database. If the file can't be read yet, `prepare` checks it.
         if let Ok(true) = to_read().and_then(|connection| schema::is_foreign(&connection)) {
             return Err(schema::foreign());
         }
         let mut writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        // Instead of failing, SQLite opens a file that it may not write for reading alone.
+        // SQLite opens a file without write permission as read-only instead of returning an error.
         if writer.is_readonly(MAIN_DB)? {
             return Err(StoreError::unavailable("the database file can't be written"));
         }
         schema::prepare(&mut writer)?;
         let reader = || {
             let reader = to_read()?;
-            // A connection opens the WAL at its first look-up, and later there may be no file descriptor left.
+            // A connection opens the WAL on its first query. Run one now, because the process may have no file
+            // descriptors left later.
             probe(&reader)?;
             Ok(reader)
         };
@@ -112,7 +114,9 @@ impl SqliteStore {
         })
     }
 
-    /// Runs a change of one link, which returns the number of changed rows.
+    /// Runs `change`, which changes the link with this key.
+    ///
+    /// `change` returns the number of changed rows.
     async fn change<F>(&self, key: Key, change: F) -> Result<Change, StoreError>
     where
         F: Fn(&Connection) -> rusqlite::Result<usize> + Send + 'static,
@@ -131,19 +135,19 @@ impl SqliteStore {
 fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    // A temporary file would need a file descriptor, and there may be none left.
+    // A temporary file would need a file descriptor, and the process may have none left.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
 
 /// Reads only the first page of the file.
 ///
-/// Damage to any other page does not concern the whole store.
+/// Damage to any other page does not affect the whole store.
 fn probe(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("SELECT count(*) FROM sqlite_schema", (), |_| Ok(()))
 }
 
-/// The open database file: its path and its identity.
+/// The path and the identity of the open database file.
 #[derive(Clone, Debug)]
 struct DatabaseFile {
     path: Arc<PathBuf>,
@@ -152,9 +156,9 @@ struct DatabaseFile {
 }
 
 impl DatabaseFile {
-    /// Creates a missing file with access only for its owner.
+    /// Creates a missing file that only its owner can access.
     ///
-    /// SQLite gives the WAL the same mode. It ignores errors, because SQLite then fails with a better one.
+    /// SQLite gives the WAL the same mode. Errors are ignored here, because SQLite then returns a better one.
     fn make_private(path: &Path) {
         let _ = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     }
@@ -165,9 +169,9 @@ impl DatabaseFile {
         Ok(Self { path: Arc::new(path.to_owned()), device: metadata.dev(), inode: metadata.ino() })
     }
 
-    /// Checks that the open file is still the one at its path.
+    /// Checks that the path still refers to the open file.
     ///
-    /// Otherwise, links written to it would be lost when the process ends.
+    /// If it does not, links written to the open file would be lost when the process ends.
     fn check(&self) -> Result<(), StoreError> {
         match fs::metadata(&*self.path) {
             Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => Ok(()),
@@ -312,7 +316,7 @@ impl Store for SqliteStore {
     }
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
-        // On the writer's connection, the version changes only with the commits of other processes.
+        // On the writer's connection, only commits by other processes change `data_version`.
         let version =
             || self.writer.call(|db| db.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)));
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
@@ -330,7 +334,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
-        // The last connection checkpoints and removes the WAL, which a read-only connection can't do.
+        // Stop the writer last: the last connection checkpoints and removes the WAL, which a read-only one can't do.
         self.reader.stop().await;
         self.searcher.stop().await;
         self.writer.stop().await;
@@ -349,9 +353,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Returns whether part of the file is damaged or unreadable.
+/// Returns whether an error means that part of the file is damaged.
 ///
-/// Other parts may be intact.
+/// A part that can't be read counts as damaged. Other parts may be intact.
 fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| {
         matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)

@@ -1,22 +1,22 @@
--- Times are milliseconds since the Unix epoch.
+-- Timestamps are in milliseconds since the Unix epoch.
 CREATE TABLE links (
     key TEXT PRIMARY KEY,
     created_at INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    -- JSON with everything else.
+    -- JSON with all other fields of the link.
     doc TEXT NOT NULL
 ) STRICT;
 CREATE INDEX links_by_creation ON links (created_at, key);
 
--- A row appears with the first visit. It names the creation time of its link, so a later link with the same key gets
--- none of its counts, and a flush of clicks has no need to look at the link.
+-- The first visit to a link inserts its row. The row contains the link's creation time, so that a later link with the
+-- same key does not inherit the counts, and a flush of clicks can update the row without reading the link.
 CREATE TABLE counts (
     key TEXT PRIMARY KEY,
     created_at INTEGER NOT NULL,
     clicks INTEGER NOT NULL,
     visits INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
--- It has all columns, so that a listing by clicks reads neighbouring pages.
+-- The index covers all columns, so that a listing by clicks reads the counts from neighbouring pages.
 CREATE INDEX counts_by_clicks ON counts (clicks, key, created_at, visits) WHERE clicks > 0;
 
 CREATE TABLE days (
@@ -25,16 +25,16 @@ CREATE TABLE days (
     day INTEGER NOT NULL,
     people INTEGER NOT NULL,
     bots INTEGER NOT NULL,
-    -- People by their device.
+    -- Visits by people, per device.
     desktop INTEGER NOT NULL,
     mobile INTEGER NOT NULL,
     tablet INTEGER NOT NULL,
     other INTEGER NOT NULL,
-    -- JSON of people by referrer, or null.
+    -- Visits by people per referrer as JSON, or null.
     referrers TEXT,
     PRIMARY KEY (key, day)
 ) STRICT, WITHOUT ROWID;
 
--- The counter that keys are made of starts at FIRST_NUMBER.
+-- The counter for generated keys starts at FIRST_NUMBER.
 CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
 INSERT INTO counters (name, next) VALUES ('key', 1000);

@@ -1,4 +1,4 @@
--- Hosts that no link may lead to. The counter changes with each change of the table.
+-- Hosts that links must not lead to. Each change to the table increments the counter.
 CREATE TABLE blocked_hosts (
     host TEXT PRIMARY KEY,
     reason TEXT,

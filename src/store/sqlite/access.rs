@@ -1,6 +1,6 @@
-//! Why the file system keeps the process from a database file.
+//! Explains why the process can't access a database file.
 //!
-//! SQLite itself says no more than "unable to open database file", without the user and the way to mend it.
+//! SQLite itself reports only "unable to open database file". It names neither the user nor a fix.
 
 use std::{
     ffi::OsString,
@@ -15,7 +15,7 @@ use rustix::{
     process::geteuid,
 };
 
-/// Returns the first obstacle on the way to the database at `path`, or `None` if there is none.
+/// Returns the first obstacle to opening the database at `path`, or `None`.
 pub(super) fn obstacle(path: &Path) -> Option<String> {
     if path.is_dir() {
         return Some(format!("{} is a directory, not a file", path.display()));
@@ -26,7 +26,7 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     };
     let mut ancestors: Vec<_> = directory.ancestors().filter(|path| *path != Path::new("")).collect();
     ancestors.reverse();
-    // SQLite keeps a log and its index beside the file.
+    // SQLite keeps the WAL and its index next to the file.
     let files = ["", "-wal", "-shm"].map(|suffix| {
         let mut name = OsString::from(path);
         name.push(suffix);

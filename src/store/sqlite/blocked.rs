@@ -1,4 +1,4 @@
-//! The blocked hosts.
+//! SQL statements for blocked hosts.
 
 use std::ops::Bound;
 
@@ -10,7 +10,9 @@ use crate::{
     store::row::{self, unsigned},
 };
 
-/// Adds or replaces an entry, unless there are `max` others. Returns whether it did.
+/// Adds or replaces an entry, and returns whether it did.
+///
+/// It does nothing if there are already `max` entries and none of them is for this host.
 pub(super) fn put(db: &Connection, entry: &BlockedHost, max: u32) -> rusqlite::Result<bool> {
     let mut upsert = db.prepare_cached(
         "INSERT INTO blocked_hosts (host, reason, blocked_by, blocked_at) SELECT ?1, ?2, ?3, ?4
@@ -24,7 +26,7 @@ pub(super) fn put(db: &Connection, entry: &BlockedHost, max: u32) -> rusqlite::R
     count_change(db, upsert.execute(row)?)
 }
 
-/// Removes an entry, and returns whether there was one.
+/// Removes an entry, and returns whether it existed.
 pub(super) fn delete(db: &Connection, host: &HostPattern) -> rusqlite::Result<bool> {
     let deleted = db.prepare_cached("DELETE FROM blocked_hosts WHERE host = ?")?.execute([host.as_str()])?;
     count_change(db, deleted)
@@ -37,7 +39,7 @@ fn count_change(db: &Connection, changed_rows: usize) -> rusqlite::Result<bool> 
     Ok(changed_rows > 0)
 }
 
-/// Returns entries in order.
+/// Returns at most `limit` entries starting at `from`, sorted by host.
 pub(super) fn list(
     db: &Connection,
     from: &Bound<HostPattern>,
@@ -51,7 +53,7 @@ pub(super) fn list(
     statement.query_map((start, limit), read)?.collect()
 }
 
-/// Returns the number of changes.
+/// Returns the number of changes made to the table so far.
 pub(super) fn revision(db: &Connection) -> rusqlite::Result<u64> {
     let mut statement = db.prepare_cached("SELECT next FROM counters WHERE name = 'blocked_hosts'")?;
     statement.query_row((), |row| unsigned(row.get(0)?).map_err(|error| damaged(0, error)))

@@ -1,4 +1,4 @@
-//! Listings: statements that read links in order until a page is full or the time is up.
+//! Listings: queries that read links in order until the page is full or the time is up.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Links between two looks at the clock.
+/// The number of links to read between two checks of the clock.
 const LINKS_PER_CHECK: u64 = 128;
 
-/// The target of a link, exactly as the index spells it.
+/// The SQL expression for a link's target, spelled exactly as in the index.
 const TARGET: &str = "CASE WHEN json_valid(doc) THEN doc ->> 'target' END";
 
 pub(super) fn list(db: &Connection, listing: &Listing) -> rusqlite::Result<Page> {
@@ -54,10 +54,10 @@ pub(super) fn list(db: &Connection, listing: &Listing) -> rusqlite::Result<Page>
     Ok(page)
 }
 
-/// Returns the statement and its parameters.
+/// Returns the SQL statement for a listing, and its parameters.
 ///
-/// It returns a row for every link after the cursor, so that the caller knows how far it has come: the position, the
-/// key, whether the link may meet the filter, and the row id.
+/// The statement returns a row for every link after the cursor, so that the caller knows how far it has read. The
+/// columns are the position, the key, whether the link is a candidate for the filter, and the row id.
 fn statement(listing: &Listing) -> (String, Vec<Value>) {
     let Listing { order, after, filter, .. } = listing;
     let mut parameters = Vec::new();
@@ -85,7 +85,7 @@ fn statement(listing: &Listing) -> (String, Vec<Value>) {
             "SELECT created_at, key, {is_candidate}, rowid FROM links
              WHERE {has_target} (created_at, key) > ({position}, {key}) ORDER BY created_at, key"
         ),
-        // The plus keeps SQLite from using the index on creation time, which would be slower.
+        // The unary plus keeps SQLite from using the index on `created_at`, which would be slower.
         Order::MostClicked => format!(
             "SELECT clicks, counts.key, {is_candidate}, links.rowid FROM counts
              JOIN links ON links.key = counts.key AND +links.created_at = counts.created_at
@@ -96,10 +96,11 @@ fn statement(listing: &Listing) -> (String, Vec<Value>) {
     (sql, parameters)
 }
 
-/// Returns an expression that is true for all links that meet the filter, its target aside, and for few others.
+/// Returns an SQL expression that selects the candidates for a filter.
 ///
-/// It compares the text of the document, which is several times as fast as to parse it. A member such as `"tags":` can't
-/// be part of a string, because quotes in strings are escaped. [`Filter::matches`] decides about the candidates.
+/// Candidates are all links that match the filter, and a few that don't; [`Filter::matches`] makes the decision. The
+/// expression ignores the filter's target. It searches the text of the document, which is several times as fast as
+/// parsing it. A member name such as `"tags":` can't be part of a string, because quotes in strings are escaped.
 fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String {
     let Filter { search, tag, created_by, state, host, target: _ } = filter;
     let contains = |text: String| format!("instr(doc, {text}) > 0");
@@ -109,7 +110,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
         let literal = search.literal().replace('%', "\\%").replace('_', "\\_");
         let pattern = bind(format!("%{literal}%").into());
         let is_in = |text: &str| format!("{text} LIKE {pattern} ESCAPE '\\'");
-        // Most documents do not contain the text at all, and are not parsed.
+        // Search the raw text first: most documents don't contain the search text, and need no parsing.
         conditions.push(format!(
             "({} OR {} AND json_valid(doc) AND ({} OR {}))",
             is_in("links.key"),
@@ -134,7 +135,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
         None => {}
     }
     if let Some((state, Moment { now, .. })) = state {
-        // Timestamps in documents sort as text.
+        // Timestamps in documents can be compared as text.
         let mut is = |name: &str, comparison: &str| {
             let now = bind(format!("{now:.3}").into());
             format!("({} AND json_valid(doc) AND doc ->> '{name}' {comparison} {now})", has(name))
@@ -144,7 +145,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
             LinkState::Expired => is("expires_at", "<="),
             LinkState::Scheduled => is("starts_at", ">"),
             LinkState::UsedUp => has("max_visits"),
-            // The list can be longer than a statement may be.
+            // The list of blocked hosts may be too long for a statement, so `Filter::matches` checks it.
             LinkState::Blocked => format!("NOT {}", has("taken_down_at")),
             LinkState::Active => format!(
                 "NOT ({} OR {} OR {})",
@@ -157,11 +158,11 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
     if conditions.is_empty() {
         return "1".into();
     }
-    // Outside CASE, SQLite evaluates both sides of AND.
+    // Use CASE, because outside of it SQLite evaluates both sides of AND.
     format!("CASE WHEN {} THEN 1 ELSE 0 END", conditions.join(" AND "))
 }
 
-/// Returns a string as it is written in a document.
+/// Returns a string as JSON, with the same escapes as in documents.
 fn json(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

@@ -1,15 +1,15 @@
-//! The removal of old counts by day.
+//! Removal of old daily counts.
 
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::store::{DayCursor, DayPurge, PURGED_DAYS, PURGED_LINKS, listing::LAST_KEY, row::day_number};
 
-/// A day of a link, by its key and number.
+/// A link's key, and a day as the number of days since 1970-01-01.
 type KeyAndDay = (String, i32);
 
-/// Returns old days of the next links that have counts, and the cursor behind them.
+/// Returns the next batch of old days, and the cursor to continue from.
 ///
-/// It only reads, so that the writer is not kept busy by links without old days.
+/// This only reads, so that links without old days don't keep the writer busy.
 pub(super) fn old_days(
     db: &Connection,
     purge: &DayPurge,
@@ -19,7 +19,7 @@ pub(super) fn old_days(
         db.prepare_cached("SELECT key FROM counts WHERE key >= ? ORDER BY key LIMIT 1 OFFSET ?")?;
     let last = select.query_row((key, PURGED_LINKS - 1), |row| row.get::<_, String>(0)).optional()?;
     let end = last.as_deref().unwrap_or(LAST_KEY);
-    // CROSS JOIN keeps the order of the loops: each link is one look-up in the table of days.
+    // CROSS JOIN fixes the order of the loops, so that SQLite does one lookup in `days` per link.
     let mut select = db.prepare_cached(
         "SELECT days.key, day FROM counts CROSS JOIN days ON days.key = counts.key AND day < ?1
          WHERE counts.key BETWEEN ?2 AND ?3 AND (counts.key > ?2 OR day > ?4)
@@ -35,7 +35,7 @@ pub(super) fn old_days(
     Ok((days, next))
 }
 
-/// Removes days, and returns how many were still there.
+/// Deletes the counts of days, and returns the number of deleted rows.
 pub(super) fn remove_days(db: &Connection, days: &[KeyAndDay]) -> rusqlite::Result<u64> {
     let mut delete = db.prepare_cached("DELETE FROM days WHERE key = ? AND day = ?")?;
     days.iter().try_fold(0, |sum, (key, day)| Ok(sum + delete.execute((key, day))? as u64))

@@ -1,4 +1,4 @@
-//! The SQL statements, and the conversion of their rows.
+//! SQL statements for links and counts, and the conversion of their rows.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// The columns of a link with its counts, in the order of [`read`].
+/// The columns of a link with its counts, in the order that [`read`] expects.
 macro_rules! columns {
     () => {
         "links.key, links.created_at, version, doc, ifnull(clicks, 0), ifnull(visits, 0)"
@@ -56,7 +56,7 @@ pub(super) fn find(db: &Connection, key: &Key) -> rusqlite::Result<Option<Arc<Li
     statement.query_row([key.as_str()], |row| read_link(row).map(Arc::new)).optional()
 }
 
-/// Returns the link in a row of the table.
+/// Returns the link with this row id, with its counts.
 pub(super) fn get_by_row_id(db: &Connection, row_id: i64) -> rusqlite::Result<Record> {
     let mut statement = db.prepare_cached(concat!(
         "SELECT ",
@@ -114,7 +114,7 @@ pub(super) fn damaged(
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
 }
 
-/// The statements that add tallies, prepared once for many of them.
+/// Prepared statements for adding many tallies.
 pub(super) struct Adder<'db> {
     select_counts: CachedStatement<'db>,
     update_counts: CachedStatement<'db>,
@@ -127,7 +127,7 @@ impl<'db> Adder<'db> {
     pub(super) fn new(db: &'db Connection) -> rusqlite::Result<Self> {
         Ok(Self {
             select_counts: db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?,
-            // On overflow, SQLite returns a floating-point number, which `min` replaces by the largest integer.
+            // On overflow, SQLite returns a floating-point number, which `min` replaces with the largest integer.
             update_counts: db.prepare_cached(
                 "UPDATE counts SET clicks = min(clicks + ?, 9223372036854775807) WHERE key = ? AND created_at = ?",
             )?,
@@ -140,12 +140,12 @@ impl<'db> Adder<'db> {
         })
     }
 
-    /// Adds to the counts of a link, unless the link is gone.
+    /// Adds a tally to its link's counts. Tallies of removed links are ignored.
     pub(super) fn add(&mut self, tally: &Tally) -> rusqlite::Result<()> {
         let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
         let people = signed(tally.counts.people);
         let is_counted = if people == 0 {
-            // Visits only by bots change neither the row nor its index.
+            // Bot visits change neither the row nor its index, so only check that the row exists.
             self.select_counts.exists((key, created_at))?
         } else {
             self.update_counts.execute((people, key, created_at))? > 0
@@ -153,7 +153,7 @@ impl<'db> Adder<'db> {
         if !is_counted && self.insert_counts.execute((people, key, created_at))? == 0 {
             return Ok(());
         }
-        // The upsert adds everything but referrers.
+        // The upsert adds all counts except those per referrer.
         if tally.counts.referrers.is_empty() {
             return add_day(&mut self.add_day, key, tally.day, &tally.counts);
         }
@@ -168,7 +168,7 @@ impl<'db> Adder<'db> {
     }
 }
 
-/// Prepares the statement of [`add_day`].
+/// Prepares the statement for [`add_day`].
 fn prepare_add_day(db: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
     macro_rules! sum {
         ($($column:literal)*) => {
@@ -184,9 +184,9 @@ fn prepare_add_day(db: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
     ))
 }
 
-/// Adds to the counts of a day.
+/// Adds `counts` to the stored counts of a day.
 ///
-/// It replaces the counts by referrer if `counts` has any.
+/// If `counts` has counts per referrer, they replace the stored ones.
 fn add_day(
     upsert: &mut CachedStatement<'_>,
     key: &str,

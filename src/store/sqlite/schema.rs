@@ -1,4 +1,4 @@
-//! The schema of the file, and its migrations.
+//! The database schema, and its migrations.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -10,18 +10,18 @@ use crate::store::{
 /// The `PRAGMA application_id` of this service: `urls` in ASCII.
 const APPLICATION_ID: i32 = 0x7572_6c73;
 
-/// Pages in the WAL that trigger a checkpoint.
+/// The number of pages in the WAL that triggers a checkpoint.
 ///
-/// A checkpoint writes each changed page once. Four times SQLite's default saves a third of a busy writer's time, at
-/// the cost of a WAL of 16 MiB.
+/// A checkpoint writes each changed page once, so rarer checkpoints write fewer pages. Four times SQLite's default
+/// saves a third of a busy writer's time, at the cost of a WAL of 16 MiB.
 const CHECKPOINT_PAGES: u32 = 4000;
 
-/// The writer's page cache, in KiB.
+/// The size of the writer's page cache, in KiB.
 ///
-/// New keys are spread over the whole index, so most of the index should fit.
+/// New keys are spread over the whole index, so most of the index should fit into the cache.
 const WRITER_CACHE_KIB: i32 = 8000;
 
-/// The migrations in order, each with its new `readable_from`.
+/// The migrations in order, each with the `readable_from` that it sets.
 const MIGRATIONS: &[(&str, u32)] = &[
     (include_str!("001.sql"), 1),
     (include_str!("002.sql"), 1),
@@ -31,14 +31,14 @@ const MIGRATIONS: &[(&str, u32)] = &[
 
 /// Returns whether the file belongs to another application.
 ///
-/// Such a file has tables, but not the application id of this service.
+/// A foreign file has tables, but not the application id of this service.
 pub(super) fn is_foreign(connection: &Connection) -> rusqlite::Result<bool> {
     let application: i32 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
     let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
     Ok(application != APPLICATION_ID && tables > 0)
 }
 
-/// Returns the error for a file of another application.
+/// Returns the error for another application's file.
 pub(super) fn foreign() -> StoreError {
     StoreError::unavailable("the file is the database of another application")
 }
@@ -46,7 +46,7 @@ pub(super) fn foreign() -> StoreError {
 /// Turns on WAL and migrates the schema.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the file is foreign, has a newer schema, or can't be written.
+/// [`StoreError::Unavailable`] if the file belongs to another application, has a newer schema, or can't be written.
 pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     let journal: String = connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
     if journal != "wal" {
@@ -59,18 +59,18 @@ pub(super) fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     migrate(connection, MIGRATIONS)
 }
 
-/// Applies the missing migrations, in one transaction.
+/// Applies the missing migrations in one transaction.
 fn migrate(connection: &mut Connection, migrations: &[(&str, u32)]) -> Result<(), StoreError> {
     let migration = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if is_foreign(&migration)? {
         return Err(foreign());
     }
-    // Early builds kept their schema version here.
+    // Early builds kept their schema version in `user_version`.
     let early: u32 = migration.query_row("PRAGMA user_version", (), |row| row.get(0))?;
     if early > 0 {
         return Err(written_before_schema_1());
     }
-    // Avoid needless writes: each commit invalidates the caches of other processes.
+    // Avoid unnecessary writes: each commit invalidates the caches of other processes.
     if !migration.table_exists(None, "schema")? {
         migration.pragma_update(None, "application_id", APPLICATION_ID)?;
         migration.execute_batch(

@@ -1,8 +1,8 @@
 //! Threads that own SQLite connections, and group commit.
 //!
 //! The writer takes all queued calls, runs them in one transaction, and sends their results after the commit. While a
-//! commit waits for the disk, the next batch builds up: concurrent calls share an fsync, and a lone call has no delay.
-//! A reader runs the calls that are queued when its transaction begins, which then share its locks.
+//! commit waits for the disk, the next batch builds up. Concurrent calls therefore share an fsync, and a single call is
+//! not delayed. A reader also runs several queued calls in one transaction, so that they share its locks.
 
 use std::{
     io, iter,
@@ -18,25 +18,25 @@ use tokio::sync::oneshot;
 use super::{DatabaseFile, is_damage};
 use crate::store::StoreError;
 
-/// The queue limit. A longer queue could not be served in time, so further calls fail at once.
+/// The maximum number of queued calls. More could not be served in time, so further calls fail immediately.
 const QUEUE: usize = 4096;
 
-/// The limit on calls per transaction. It bounds the latency of the first call.
+/// The maximum number of writes per transaction. It bounds the latency of the first write.
 const BATCH: usize = 512;
 
-/// The limit on reads per transaction. Other readers take the rest of the queue.
+/// The maximum number of reads per transaction. It leaves the rest of the queue to other readers.
 const READS: usize = 16;
 
-/// The time to wait for as many calls as in the previous batch.
+/// How long to wait for a batch to reach the size of the previous one.
 ///
-/// Without this wait, clients split into two groups that take turns, with twice the fsyncs.
+/// Without this wait, clients split into two groups that take turns, which doubles the number of fsyncs.
 const GATHER: Duration = Duration::from_micros(100);
 
-/// The kind of transactions that a worker runs.
+/// The kind of transaction that a worker runs.
 #[derive(Clone, Debug)]
 pub(super) enum Mode {
     Read,
-    /// Writes, as long as the file is still at its path.
+    /// Write, as long as the path still refers to the open file.
     Write(DatabaseFile),
 }
 
@@ -64,7 +64,7 @@ impl Worker {
 
     /// Runs `function` in a transaction, and returns its result after the commit.
     ///
-    /// `function` runs again if another call breaks the shared transaction.
+    /// If another call makes the shared transaction fail, `function` runs a second time.
     pub(super) async fn call<T, F>(&self, function: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -98,9 +98,9 @@ impl Worker {
     }
 }
 
-/// A type-erased call, so that calls with different results share a queue.
+/// A type-erased call, so that calls with different result types can share a queue.
 trait Call: Send {
-    /// Runs the call and keeps its result, unless the caller has left.
+    /// Runs the call and keeps its result, unless the caller has stopped waiting.
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     /// Sends the result or the error to the caller.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
@@ -128,7 +128,7 @@ where
         let Self { result, reply, .. } = *self;
         let answer =
             committed.and_then(|()| result.ok_or_else(|| StoreError::unavailable("the call did not run")));
-        // The send fails only if the caller has left.
+        // The send fails only if the caller has stopped waiting.
         let _ = reply.send(answer);
     }
 }
@@ -140,10 +140,10 @@ fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: &Mode) 
     }
 }
 
-/// Runs reads, several of them in one transaction.
+/// Runs reads in batches, with one transaction per batch.
 ///
-/// It takes them from the queue before the transaction begins. The snapshot then has everything that was committed
-/// before they were queued.
+/// A batch is taken from the queue before its transaction begins. The snapshot therefore includes everything that was
+/// committed before the reads were queued.
 fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
     while let Ok(first) = calls.recv() {
         let batch: Vec<_> = iter::once(first).chain(calls.try_iter().take(READS - 1)).collect();
@@ -162,7 +162,7 @@ fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
 fn serve_writes(connection: &Connection, calls: &Receiver<Box<dyn Call>>, file: &DatabaseFile) {
     let mut last_size = 0;
     while let Ok(first) = calls.recv() {
-        // Otherwise a restart would not find what is committed.
+        // Don't commit to a file that a restarted process would not find at its path.
         if let Err(error) = file.check() {
             first.answer(Err(error));
             continue;
@@ -186,9 +186,10 @@ fn answer_all(batch: Vec<Box<dyn Call>>, result: &Result<(), StoreError>) {
     batch.into_iter().for_each(|call| call.answer(result.clone()));
 }
 
-/// Runs the call in `batch` and the queued calls in one transaction.
+/// Runs the call in `batch` and further queued calls in one transaction.
 ///
-/// If a call fails, all of them are rolled back. The writer waits up to [`GATHER`] for a batch of the previous size.
+/// If one call fails, the whole transaction is rolled back. The writer waits up to [`GATHER`] for the batch to reach
+/// the size of the previous one.
 fn fill_and_commit(
     connection: &Connection,
     batch: &mut Vec<Box<dyn Call>>,
@@ -220,7 +221,7 @@ fn commit_alone(connection: &Connection, call: &mut dyn Call) -> rusqlite::Resul
 
 /// Returns whether an error concerns one call or page, not the whole file.
 ///
-/// If it concerns the file or the disk, the other calls would fail as well.
+/// If the error concerns the whole file or the disk, the other calls in the batch would fail as well.
 fn concerns_one_call(error: &rusqlite::Error) -> bool {
     match error.sqlite_error_code() {
         Some(code) => {
@@ -243,7 +244,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_read_sees_what_was_committed_before_it_was_asked_for() {
+    async fn a_read_sees_everything_committed_before_it_was_queued() {
         let directory = tempfile::tempdir().unwrap();
         let open = || Connection::open(directory.path().join("file.db")).unwrap();
         let writer = open();
