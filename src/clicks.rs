@@ -18,7 +18,7 @@ use crate::{
     link::{Key, parsed},
 };
 
-/// The class of client behind one visit.
+/// The kind of client behind a visit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Visitor {
     /// Any client that does not look like a bot.
@@ -54,14 +54,14 @@ impl Device {
     }
 }
 
-/// The host of the page that led to a link.
+/// The host of the page with the followed link, from the `Referer` header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Referrer(CompactString);
 
 impl Referrer {
-    /// The length limit of a DNS name, in bytes.
+    /// The maximum length of a host, in bytes.
     ///
-    /// RFC 1035, section 2.3.4, without the length octets.
+    /// RFC 1035, section 2.3.4, limits DNS names to 255 octets on the wire, which is 253 characters as text.
     pub const MAX_LEN: usize = 253;
 
     /// Returns the host in lower case.
@@ -70,7 +70,7 @@ impl Referrer {
     }
 }
 
-/// The error for a string that is not a referrer's host.
+/// The error for an invalid referrer host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a referrer is the host of a page: 1 to {} visible ASCII characters", Referrer::MAX_LEN)]
 pub struct InvalidReferrer;
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for Referrer {
     }
 }
 
-/// Visits to one link on one day (UTC).
+/// Visit counts for one link and one day (UTC).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DayCounts {
@@ -101,16 +101,16 @@ pub struct DayCounts {
     pub people: u64,
     #[serde(skip_serializing_if = "is_default")]
     pub bots: u64,
-    /// Visits by people. Bots are not broken down.
+    /// Visits by people, per device. Bot visits are not broken down.
     #[serde(skip_serializing_if = "is_default")]
     pub devices: BTreeMap<Device, u64>,
-    /// Visits by people. A visit without a referrer has no entry.
+    /// Visits by people, per referrer. Visits without a referrer are not included.
     #[serde(skip_serializing_if = "is_default", deserialize_with = "summed")]
     pub referrers: BTreeMap<Referrer, u64>,
 }
 
 impl DayCounts {
-    /// Adds `count` visits by `visitor`. Sums stop at [`MAX_COUNT`].
+    /// Adds `count` visits by `visitor`. Sums saturate at [`MAX_COUNT`].
     pub fn count(&mut self, visitor: Visitor, count: u64) {
         match visitor {
             Visitor::Bot => increase(&mut self.bots, count),
@@ -124,7 +124,7 @@ impl DayCounts {
         }
     }
 
-    /// Adds the counts of another day or flush. Sums stop at [`MAX_COUNT`].
+    /// Adds the counts of another day or flush. Sums saturate at [`MAX_COUNT`].
     pub fn add(&mut self, other: Self) {
         increase(&mut self.people, other.people);
         increase(&mut self.bots, other.bots);
@@ -137,15 +137,15 @@ impl DayCounts {
     }
 }
 
-/// The largest count that every store can hold, as a signed 64-bit integer.
+/// The maximum count. Stores keep counts as signed 64-bit integers.
 pub const MAX_COUNT: u64 = i64::MAX.unsigned_abs();
 
-/// Adds to a count, stopping at [`MAX_COUNT`].
+/// Adds `by` to `count`, saturating at [`MAX_COUNT`].
 pub(crate) fn increase(count: &mut u64, by: u64) {
     *count = count.saturating_add(by).min(MAX_COUNT);
 }
 
-/// Reads counts by referrer, and merges hosts that differ only in case.
+/// Deserializes counts per referrer, merging hosts that differ only in case.
 fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referrer, u64>, D::Error> {
     struct Summed;
 
@@ -168,11 +168,11 @@ fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referre
     deserializer.deserialize_map(Summed)
 }
 
-/// Visits to one link on one day, ready to be written.
+/// Visit counts for one link and day, to be written to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     pub key: Key,
-    /// The link's creation time. A later link with the same key gets none of the visits.
+    /// The link's creation time, so that the visits do not count for a later link with the same key.
     pub created_at: Timestamp,
     /// In UTC.
     pub day: Date,
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_counted_is_refused() {
+    fn unknown_fields_and_invalid_values_are_refused() {
         for text in [
             r#"{"devices":{"toaster":1}}"#,
             r#"{"referrers":{"a b":1}}"#,

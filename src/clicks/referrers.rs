@@ -1,11 +1,11 @@
 //! A limit on distinct referrers per link and day.
 //!
-//! Clients can send any `Referer`, so without a limit they could fill the store with invented hosts.
+//! Clients can send any `Referer` header, so without a limit they could fill the store with made-up hosts.
 //!
-//! The hosts seen today are kept as hashes in a fixed amount of memory. When it is full, the links that were not
-//! followed recently are evicted, and a bit in a Bloom filter marks each of them. A marked link gets no new referrers
-//! for the rest of the day, because its number of referrers is no longer known: its visits count without one. The limit
-//! therefore always holds, and an attack costs only the referrers of rarely used links.
+//! Hashes of the hosts seen today are kept in a fixed amount of memory. When that memory is full, the links that were
+//! not followed recently are evicted, and a Bloom filter records each evicted link. For the rest of the day, visits to
+//! an evicted link count without a referrer, because the number of referrers it already had is no longer known. The
+//! limit therefore always holds, and an attack costs only the referrers of rarely followed links.
 
 use std::collections::HashMap;
 
@@ -15,22 +15,24 @@ use jiff::civil::Date;
 use super::Referrer;
 use crate::link::Key;
 
-/// The limit for one link and day, per run of an instance.
+/// The maximum number of referrers per link and day.
+///
+/// Each instance counts separately, and starts again from zero after a restart.
 const PER_LINK: usize = 100;
 
-/// Memory for the hashes, in bytes.
+/// The maximum memory for the hashes, in bytes.
 ///
 /// Enough for 80,000 links with one referrer each, or 7,000 links at the limit.
 const BYTES: usize = 8 << 20;
 
-/// Bits in the filter of evicted links.
+/// The size of the Bloom filter of evicted links, in bits.
 ///
 /// After 100,000 evictions, the false positive rate for a new link is 1 in 84.
 const EVICTED_BITS: usize = 8 << 20;
 
-/// Overhead of a set besides its hashes, in bytes.
+/// The memory that a set needs in addition to its hashes, in bytes.
 ///
-/// It covers the slot in a table that has just grown, and the allocator's rounding.
+/// This includes the set's slot in a table that has just grown, and the allocator's rounding.
 const PER_SET: usize = 96;
 
 /// The referrers seen today, by link.
@@ -42,7 +44,7 @@ pub(super) struct KnownReferrers {
     evicted: Evicted,
 }
 
-/// Links followed in the same period, with the hashes of their referrers.
+/// The links followed in one period, with the hashes of their referrers.
 #[derive(Default)]
 struct Generation {
     sets: HashMap<u64, Vec<u64>>,
@@ -79,7 +81,8 @@ impl KnownReferrers {
         if !self.recent.sets.contains_key(&link) {
             let hosts = match self.earlier.take(link) {
                 Some(hosts) => hosts,
-                // The first flush of a day still has visits of the day before.
+                // The first flush of a day can still contain visits from the day before. Evictions on that day are
+                // forgotten, so an unknown link gets no referrers.
                 None if day < self.today || self.evicted.contains(link) => return false,
                 None => Vec::new(),
             };
@@ -120,7 +123,7 @@ impl Generation {
     }
 }
 
-/// Returns the size of a set in bytes, with its overhead.
+/// Returns the size of a set in bytes, including its overhead.
 fn cost(hosts: &Vec<u64>) -> usize {
     PER_SET + hosts.capacity() * size_of::<u64>()
 }
@@ -163,10 +166,10 @@ mod tests {
         hosts.filter(|number| known.admit(&key(link), day, &host(*number))).count()
     }
 
-    /// Returns the memory that the tables and sets really take.
+    /// Returns the memory that the tables, sets and filter actually use.
     fn bytes(known: &KnownReferrers) -> usize {
         let generation = |generation: &Generation| {
-            // A table has a control byte for each of its slots, and fills at most seven in eight.
+            // A table has one control byte per slot, and at most seven eighths of its slots are used.
             let slots = generation.sets.capacity() * 8 / 7 * (size_of::<(u64, Vec<u64>)>() + 1);
             slots + generation.sets.values().map(|hosts| hosts.capacity() * size_of::<u64>()).sum::<usize>()
         };
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_has_so_many_referrers_a_day_and_no_more() {
+    fn the_number_of_referrers_per_link_and_day_is_limited() {
         let mut known = KnownReferrers::default();
         for day in [DAY, DAY.tomorrow().unwrap()] {
             assert_eq!(admitted(&mut known, 0, day, 0..PER_LINK + 5), PER_LINK);
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn invented_referrers_take_a_bounded_amount_of_memory() {
+    fn made_up_referrers_use_a_bounded_amount_of_memory() {
         let mut known = KnownReferrers::default();
         for link in 0..100_000 {
             admitted(&mut known, link, DAY, 0..1);

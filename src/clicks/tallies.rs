@@ -1,8 +1,8 @@
-//! A write-behind buffer of visits, so that no redirect waits for the store.
+//! A write-behind buffer for visits, so that no redirect waits for the store.
 //!
-//! A visit adds to a count in memory, which is flushed to the store after each `FLUSH_INTERVAL`. A crash loses the counts
-//! since then; a clean stop loses nothing. The buffer is bounded: when it is full, a visit that needs a new entry is
-//! dropped, and a metric counts it.
+//! Each visit increments a count in memory, and the counts are flushed to the store every `FLUSH_INTERVAL`. A crash
+//! loses the visits since the last flush; a clean shutdown loses none. The buffer is bounded: when it is full, a visit
+//! that would need a new entry is dropped, and a metric counts the dropped visits.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -28,41 +28,41 @@ use crate::{
     store::StoreError,
 };
 
-/// Entries in the buffer.
+/// The maximum number of entries in the buffer.
 ///
-/// They take about 160 bytes each, so 16 MB in all, and at most 51 MB with the longest keys and referrers.
+/// An entry takes about 160 bytes, so a full buffer takes 16 MB, or at most 51 MB with the longest keys and referrers.
 const CAPACITY: usize = 100_000;
 
-/// Entries per write. A larger batch would delay the store's other work.
+/// The maximum number of entries per write. A larger batch would delay other calls to the store.
 const BATCH: usize = 1000;
 
-/// The longest time over which a regular flush is spread. It delays a stop by as much.
+/// The maximum time over which a periodic flush is spread. It can delay a shutdown by that much.
 const MAX_SPREAD: Duration = Duration::from_millis(750);
 
-/// A buffer of visits that are not in the store yet.
+/// A buffer of visits that have not been written to the store yet.
 pub struct Clicks {
     waiting: Mutex<HashMap<Visit, u64, RandomState>>,
     referrers: Mutex<KnownReferrers>,
     pending: IntGauge,
     written: IntCounter,
     dropped: IntCounter,
-    /// Clicks that the flush in progress has taken out of the buffer.
+    /// The number of clicks that the current flush has taken from the buffer, and not yet written or dropped.
     in_flush: AtomicU64,
-    /// Whether the last flush failed.
+    /// Set while flushes fail because the store is unavailable.
     is_delayed: AtomicBool,
 }
 
-/// A visit without its time of day.
+/// The properties of a visit that are counted. The time of day is not kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Visit {
     key: Key,
-    /// A later link with the same key gets none of the visits.
+    /// The link's creation time, so that the visit does not count for a later link with the same key.
     created_at: Timestamp,
     day: Date,
     visitor: Visitor,
 }
 
-/// Visits, each with how often it happened.
+/// Distinct visits, each with its number of occurrences.
 type Batch = Vec<(Visit, u64)>;
 
 impl Clicks {
@@ -97,7 +97,9 @@ impl Clicks {
         }
     }
 
-    /// Flushes the buffer after each `interval` until `stop`. A flush in progress completes.
+    /// Flushes the buffer every `interval` until `stop` is ready.
+    ///
+    /// A flush in progress at that time is completed.
     pub async fn write_regularly(
         self: Arc<Self>,
         links: Arc<Links>,
@@ -118,7 +120,7 @@ impl Clicks {
 
     /// Writes all visits in the buffer.
     ///
-    /// If the store is unavailable, they stay for the next flush.
+    /// If the store is unavailable, the visits stay in the buffer until the next flush.
     pub async fn flush(&self, links: &Links) {
         self.flush_over(Duration::ZERO, links).await;
     }
@@ -129,7 +131,8 @@ impl Clicks {
         let mut waiting: Vec<_> = self.take_waiting().into_iter().collect();
         let pause = time / u32::try_from(waiting.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         self.in_flush.store(sum(&waiting), Ordering::Relaxed);
-        // Neighbouring keys share database pages. A common order of the locks keeps two instances from a deadlock.
+        // Sort by key: neighbouring keys share database pages, and instances that lock rows in the same order can't
+        // deadlock.
         waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
         let mut waiting = waiting.into_iter();
         let (mut halves, mut kept) = (Vec::new(), Vec::new());
@@ -141,14 +144,14 @@ impl Clicks {
             sleep_until(start + pause * number).await;
             match links.add_clicks(self.tallies(&batch)).await {
                 Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
-                // One damaged row must not keep the others from being counted.
+                // One damaged row must not keep the other visits from being counted, so retry each half separately.
                 Err(StoreError::Corrupt(_)) if batch.len() > 1 => {
                     let second = batch.split_off(batch.len() / 2);
                     halves.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
-                // The store may or may not have written the batch. Undercounting, with a metric, is better than
-                // overcounting.
+                // The store may have written the batch, so don't retry it. Undercounting, which a metric shows, is
+                // better than overcounting.
                 Err(error @ StoreError::Timeout(_)) => {
                     self.lose(&batch, &error);
                     break;
@@ -169,12 +172,15 @@ impl Clicks {
 
     fn take_waiting(&self) -> HashMap<Visit, u64, RandomState> {
         let mut waiting = self.waiting.lock();
-        // The next interval is likely to need as many entries. Growing in steps would make requests wait.
+        // Reserve the same capacity, because the next interval probably needs it. Growing the table step by step would
+        // delay requests.
         let empty = HashMap::with_capacity_and_hasher(waiting.len(), RandomState::new());
         std::mem::replace(&mut waiting, empty)
     }
 
-    /// Returns the visits to retry, for which the store was unavailable.
+    /// Accounts for a batch that was written in part, and returns the visits to retry.
+    ///
+    /// A failed visit is retried if the store was unavailable for its link. Otherwise, it is dropped.
     fn keep_failed(&self, batch: Batch, failed: &HashMap<Key, StoreError>) -> Batch {
         let (failures, written): (Batch, Batch) =
             batch.into_iter().partition(|(visit, _)| failed.contains_key(&visit.key));
@@ -193,7 +199,7 @@ impl Clicks {
         kept
     }
 
-    /// Logs a failed flush, unless the one before failed too.
+    /// Logs a failed flush, unless the previous flush failed too.
     fn note_delay(&self, error: &StoreError) {
         if !self.is_delayed.swap(true, Ordering::Relaxed) {
             tracing::warn!(error = %Chain(error.cause()), "clicks are not being written; they wait in memory");
@@ -214,7 +220,7 @@ impl Clicks {
         tracing::error!(first_key, count, error = %Chain(error), "clicks lost");
     }
 
-    /// Takes visits off the flush in progress, and returns their clicks.
+    /// Subtracts visits from `in_flush`, and returns their number of clicks.
     fn finish(&self, visits: &[(Visit, u64)]) -> u64 {
         let count = sum(visits);
         self.in_flush.fetch_sub(count, Ordering::Relaxed);
@@ -223,14 +229,14 @@ impl Clicks {
 
     /// Drops the remaining visits, and counts them as dropped.
     ///
-    /// For use at exit, after the last flush or its timeout.
+    /// Call this at exit, after the last flush has completed or timed out.
     pub fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());
         self.pending.set(0);
         self.dropped.inc_by(rest.values().sum::<u64>() + self.in_flush.swap(0, Ordering::Relaxed));
     }
 
-    /// Sums visits by link and day, in the order of the keys.
+    /// Sums up visits by link and day, sorted by key.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
         let mut known = self.referrers.lock();
         let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();
@@ -294,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn visits_add_up_over_flushes() {
+    async fn visits_add_up_across_flushes() {
         let (link, clicks) = (link("a"), clicks());
         let links = links_with(link.clone()).await;
         for _ in 0..3 {
@@ -312,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_capacity_visits_are_dropped_and_counted() {
+    fn visits_beyond_the_capacity_are_dropped_and_counted() {
         let clicks = clicks();
         for number in 0..CAPACITY + 5 {
             clicks.record(&link(&number.to_string()), DAY, Visitor::Bot);
