@@ -27,30 +27,30 @@ use crate::{
     web::{HttpService, extract::client::client_network},
 };
 
-/// A listening socket, with the kind of its clients.
+/// A listening socket, and how clients connect to it.
 pub struct Listener {
     pub socket: TcpListener,
-    /// Clients connect directly, not through proxies. Each gets only a share of the connections, and at the limit a
-    /// new connection replaces the longest idle one.
+    /// Says that clients connect directly, not through proxies. Each client then gets only a share of the connections,
+    /// and at the limit a new connection replaces the longest idle one.
     pub is_direct: bool,
 }
 
-/// The pause after `accept` failed for lack of descriptors or memory.
+/// How long to pause after `accept` fails because file descriptors or memory have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The limit on refusals in progress. Further connections are closed without a response.
+/// The maximum number of refusals in progress. Further connections are closed without a response.
 const REFUSALS: usize = 64;
 
-/// The time for a refused client to read the response.
+/// How long to wait for a refused client to read the response.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json\r\n\
     cache-control: no-store\r\nretry-after: 1\r\ncontent-length: 71\r\n\r\n\
     {\"error\":\"the service is busy, try again shortly\",\"code\":\"overloaded\"}\n";
 
-/// Serves until `stop` is ready, then drains.
+/// Serves connections until `stop` is ready, then drains them.
 ///
-/// While it drains, each connection may finish its request, within `drain_timeout`.
+/// During the drain, each connection can finish its current request within `drain_timeout`.
 pub async fn run(
     listener: Listener,
     service: HttpService,
@@ -82,7 +82,7 @@ pub async fn run(
             },
         }
     }
-    // These clients have completed the TCP handshake already.
+    // Also serve the clients that have already completed the TCP handshake.
     while let Some(Ok((stream, _))) = socket.accept().now_or_never() {
         server.serve(stream);
     }
@@ -146,7 +146,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Responds with 503, and discards what the client sends.
+/// Responds with 503, and discards the client's input.
 ///
 /// Closing a socket with unread input resets the connection, and the client may lose the response.
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
@@ -157,7 +157,7 @@ async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Nothing is left to do if the client does not receive the response.
+    // If the client does not receive the response, nothing more can be done.
     let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }
 
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_refusal_is_as_long_as_it_says() {
+    fn the_refusal_has_the_right_content_length() {
         let (head, body) = REFUSAL.split_once("\r\n\r\n").unwrap();
         assert!(head.ends_with(&format!("content-length: {}", body.len())));
     }

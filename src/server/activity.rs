@@ -1,4 +1,4 @@
-//! The activity of a connection: requests in progress and idle time.
+//! A connection's activity: its requests in progress, and its idle time.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -8,12 +8,12 @@ use std::{
 /// The request activity of one connection.
 pub(super) struct Activity {
     opened_at: Instant,
-    /// Counts the beginnings and ends of requests: odd while one is in progress. Only the connection's own thread
-    /// writes, so a load and a store are enough.
+    /// The number of times that a request has begun or ended. It is odd while a request is in progress. Only the
+    /// connection's own thread changes it, so a load and a store are enough.
     changes: AtomicU64,
     /// The end of the last request, in microseconds since `opened_at`.
     idle_since: AtomicU64,
-    /// The last request had a body. The client may still be sending an unread part of it.
+    /// Set if the last request had a body. The client may still be sending an unread part of that body.
     has_body: AtomicBool,
 }
 
@@ -27,32 +27,32 @@ impl Activity {
         }
     }
 
-    /// Begins a request, which ends when the guard is dropped.
+    /// Marks the beginning of a request. Dropping the guard marks its end.
     pub(super) fn begin(&self, has_body: bool) -> InProgress<'_> {
         self.has_body.store(has_body, Ordering::Relaxed);
         self.count_change();
         InProgress(self)
     }
 
-    /// Returns whether the connection has had a request.
+    /// Returns whether the connection has received a request.
     pub(super) fn has_begun(&self) -> bool {
         self.changes.load(Ordering::Relaxed) > 0
     }
 
-    /// Returns whether the client may still be sending its last body.
+    /// Returns whether the client may still be sending its last request body.
     pub(super) fn may_be_sending(&self) -> bool {
         self.has_body.load(Ordering::Relaxed)
     }
 
-    /// Returns the start of the idle time, or `None` during a request.
+    /// Returns when the connection became idle, or `None` during a request.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.changes.load(Ordering::Relaxed).is_multiple_of(2);
         is_idle.then(|| self.opened_at + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
     }
 
-    /// Returns whether a request is or was in progress since `seen`.
+    /// Returns whether a request has been in progress since the last call.
     ///
-    /// It then updates `seen`.
+    /// `seen` keeps the state between calls.
     pub(super) fn progress_since(&self, seen: &mut u64) -> bool {
         let now = self.changes.load(Ordering::Relaxed);
         let progress = now % 2 == 1 || now != *seen;

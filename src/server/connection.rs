@@ -1,4 +1,4 @@
-//! The life of one connection: requests, timeouts and shutdown.
+//! The lifecycle of a connection: requests, timeouts and shutdown.
 
 use std::time::Duration;
 
@@ -19,33 +19,34 @@ use tokio::{
 use super::{activity::Activity, sliced::Sliced, socket::Socket};
 use crate::{config::LimitOptions, web::HttpService};
 
-/// The limit on a request head, and on buffered output, in bytes.
+/// The maximum size of a request head, and of buffered output, in bytes.
 const BUFFER: usize = 16 << 10;
 
-/// The response to the HTTP/2 preface, to which hyper does not respond.
+/// The response to an HTTP/2 connection preface. hyper sends no response itself.
 const HTTP_2_REFUSAL: &str =
     "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The time for a client to receive that response.
+/// How long to wait for a client to receive [`HTTP_2_REFUSAL`].
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The time for a new connection to send its first request once the server drains.
+/// How long to wait for a new connection's first request during the drain.
 const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The phase of the server's life.
+/// The stage in the server's lifecycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Serve,
     /// Finish the request in progress, then close.
     Drain,
-    /// Close at once.
+    /// Close immediately.
     Abort,
 }
 
 /// Serves requests until the client leaves, a deadline passes, or the server stops.
 ///
-/// The first request must arrive within `header_timeout`, and each further one within `keep_alive`. One coarse timer
-/// checks both deadlines, which is cheaper than a timer per request. Sending a head byte by byte does not extend them.
+/// The first request must arrive within `header_timeout`, and each further request within `keep_alive`. One coarse
+/// timer checks both deadlines, which is cheaper than one timer per request. A client can't extend the deadlines by
+/// sending a request head byte by byte.
 pub(super) async fn serve_connection(
     stream: TcpStream,
     service: HttpService,
@@ -53,7 +54,7 @@ pub(super) async fn serve_connection(
     limits: LimitOptions,
     mut stage: watch::Receiver<Stage>,
 ) {
-    // With Nagle's algorithm, a small response may wait for the acknowledgement of the previous one.
+    // Disable Nagle's algorithm: it can hold back a small response until the client acknowledges the previous one.
     let _ = stream.set_nodelay(true);
     let tracked = service_fn(|request: hyper::Request<Incoming>| {
         let request_in_progress = activity.begin(!request.body().is_end_stream());
@@ -67,7 +68,7 @@ pub(super) async fn serve_connection(
     let mut connection = http1::Builder::new()
         .max_buf_size(BUFFER)
         .header_read_timeout(None)
-        // Responses are small: one buffer and a plain write cost less than a list of buffers.
+        // Responses are small, so one buffer and a plain write cost less than a vectored write.
         .writev(false)
         .serve_connection(TokioIo::new(Socket::new(stream, activity, limits.request_timeout)), tracked);
     let mut deadline = std::pin::pin!(sleep_until(Instant::now() + limits.header_timeout));
@@ -86,8 +87,8 @@ pub(super) async fn serve_connection(
             _ = stage.changed() => match *stage.borrow_and_update() {
                 Stage::Serve => {}
                 Stage::Drain if activity.has_begun() => Pin::new(&mut connection).graceful_shutdown(),
-                // hyper would close at once, although the first request may be on its way. Its response closes the
-                // connection, as all responses do by now.
+                // `graceful_shutdown` would close the connection immediately, although its first request may be in
+                // transit. Wait for that request: during the drain, every response closes its connection.
                 Stage::Drain => deadline.as_mut().reset(Instant::now() + FIRST_REQUEST_TIMEOUT),
                 Stage::Abort => return,
             },
@@ -99,7 +100,7 @@ pub(super) async fn serve_connection(
     }
     let mut socket = connection.into_parts().io.into_inner();
     let status = if socket.is_shut_down() {
-        // hyper has sent a response.
+        // hyper has already sent an error response.
         if error.is_parse_too_large() {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
         } else {
@@ -110,7 +111,8 @@ pub(super) async fn serve_connection(
         StatusCode::HTTP_VERSION_NOT_SUPPORTED
     };
     service.record_malformed(status, &error);
-    // The rest of the head may still be in transit, and a reset would discard earlier responses.
+    // The rest of the request head may still be in transit. Closing the socket before it arrives would reset the
+    // connection, and the client could lose earlier responses.
     socket.linger().await;
 }
 
@@ -119,6 +121,6 @@ async fn refuse_http_2(socket: &mut Socket<'_>) {
         socket.write_all(HTTP_2_REFUSAL.as_bytes()).await?;
         socket.shutdown().await
     };
-    // Nothing is left to do if the client does not receive the response.
+    // If the client does not receive the response, nothing more can be done.
     let _ = timeout(REFUSAL_TIMEOUT, refusal).await;
 }

@@ -1,8 +1,8 @@
 //! The limit on open connections, and the eviction of idle ones.
 //!
-//! If clients connect directly, one client can't lock the others out: it gets only a share of the connections, and at
-//! the limit a new connection replaces the one that has been idle longest. Behind proxies neither rule applies: their
-//! connections carry everybody's requests, and closing an idle one races with its next request.
+//! If clients connect directly, one client can't lock out the others: each client gets only a share of the connections,
+//! and at the limit a new connection replaces the longest idle one. Behind proxies, neither rule applies: a proxy's
+//! connections carry requests from many clients, and closing an idle connection could race with its next request.
 
 use std::{
     collections::HashMap,
@@ -17,21 +17,21 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use super::activity::Activity;
 
-/// The divisor that turns the limit into one client's share.
+/// The divisor for calculating one client's share of the limit.
 const CLIENTS: usize = 4;
 
-/// Idle connections that one search remembers.
+/// The maximum number of idle connections to keep from one search.
 ///
-/// During a flood of new connections, only one admission in this many searches all of them.
+/// During a flood of new connections, only one admission in this many has to search all connections.
 const CANDIDATES: usize = 64;
 
-/// The open connections of one listener.
+/// A listener's open connections.
 pub(super) struct Connections {
     limit: usize,
-    /// The limit for one client; `None` if all connect through proxies.
+    /// The maximum number of connections per client, or `None` if clients connect through proxies.
     share: Option<usize>,
     open: Arc<Open>,
-    /// Has one receiver per connection.
+    /// Has one receiver per open connection.
     alive: watch::Sender<()>,
 }
 
@@ -45,14 +45,14 @@ struct State {
     next_id: u64,
     all: HashMap<u64, Arc<Entry>>,
     per_client: HashMap<IpAddr, usize>,
-    /// The connections to evict next, with the longest idle one last.
+    /// The next connections to evict. The longest idle connection comes last.
     candidates: Vec<Candidate>,
 }
 
 struct Entry {
     client: IpAddr,
     activity: Activity,
-    /// The task that serves the connection; unset until it runs.
+    /// The task that serves the connection. Not set until the task has been spawned.
     task: OnceLock<AbortHandle>,
 }
 
@@ -61,7 +61,7 @@ struct Candidate {
     idle_since: Instant,
 }
 
-/// A slot among the open connections, released on drop.
+/// An open connection's slot, released on drop.
 pub(super) struct Slot {
     id: u64,
     entry: Arc<Entry>,
@@ -72,7 +72,7 @@ pub(super) struct Slot {
 impl Connections {
     /// Creates an empty set of at most `limit` connections.
     ///
-    /// With `is_direct`, clients connect without proxies.
+    /// `is_direct` says that clients connect directly, not through proxies.
     pub(super) fn new(limit: usize, is_direct: bool, gauge: IntGauge) -> Self {
         let share = is_direct.then(|| limit.div_ceil(CLIENTS));
         Self {
@@ -115,7 +115,7 @@ impl Connections {
 }
 
 impl State {
-    /// Evicts the connection that has been idle longest. Returns false if none is idle.
+    /// Evicts the longest idle connection. Returns false if no connection is idle.
     fn close_longest_idle(&mut self, gauge: &IntGauge) -> bool {
         self.close_candidate(gauge) || {
             self.find_candidates();
@@ -165,13 +165,13 @@ impl Slot {
         &self.entry.activity
     }
 
-    /// Returns the setter of the task to abort on eviction.
+    /// Returns a handle for setting the task to abort on eviction.
     pub(super) fn eviction(&self) -> Eviction {
         Eviction(self.entry.clone())
     }
 }
 
-/// A handle that sets the task to abort on eviction.
+/// A handle for setting the task to abort on eviction.
 pub(super) struct Eviction(Arc<Entry>);
 
 impl Eviction {
@@ -203,7 +203,7 @@ mod tests {
         [192, 0, 2, number].into()
     }
 
-    /// Returns a slot, and a task that only an eviction ends.
+    /// Returns a slot, and a task that runs until the connection is evicted.
     fn serve(connections: &Connections, number: u8) -> Option<(Slot, JoinHandle<()>)> {
         let slot = connections.admit(client(number))?;
         let task = tokio::spawn(std::future::pending());
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn one_client_has_a_share_of_the_connections() {
+    fn one_client_gets_only_a_share_of_the_connections() {
         let connections = connections(8, true);
         let first = [connections.admit(client(1)).unwrap(), connections.admit(client(1)).unwrap()];
         assert!(connections.admit(client(1)).is_none());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_the_limit_the_longest_idle_connection_makes_room() {
+    async fn at_the_limit_the_longest_idle_connection_is_evicted() {
         let connections = connections(3, true);
         let slots = [1, 2, 3].map(|number| serve(&connections, number).unwrap());
         let in_progress = slots[0].0.activity().begin(false);
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn behind_proxies_no_connection_makes_room() {
+    async fn behind_proxies_no_connection_is_evicted() {
         let connections = connections(2, false);
         let slots = [1, 1].map(|number| serve(&connections, number).unwrap());
         assert!(serve(&connections, 1).is_none());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_wait_for_all_ends_with_the_last() {
+    async fn wait_for_all_returns_when_the_last_connection_closes() {
         let connections = Arc::new(connections(2, false));
         let slot = connections.admit(client(1)).unwrap();
         let waiting = {

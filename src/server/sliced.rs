@@ -1,6 +1,6 @@
-//! Response bodies in slices.
+//! Response bodies that are sent in slices.
 //!
-//! The buffer of a slow client holds one slice instead of a copy of the whole body.
+//! For a slow client, the write buffer then holds one slice instead of a copy of the whole body.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ const SLICE: usize = 16 << 10;
 /// A body whose data frames hold at most [`SLICE`] bytes.
 pub(super) struct Sliced {
     body: Body,
-    /// The rest of a larger frame.
+    /// The rest of a frame that is larger than a slice.
     rest: Bytes,
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_comes_in_slices_of_the_same_total() {
+    fn a_body_is_sliced_without_changing_its_length() {
         for length in [0, 1, SLICE, SLICE + 1, 3 * SLICE] {
             let mut body = Sliced::new(vec![7_u8; length].into());
             assert_eq!(body.size_hint().exact(), Some(length as u64));

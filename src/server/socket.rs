@@ -1,4 +1,4 @@
-//! A client's socket that limits what the server buffers for it.
+//! A client socket that limits how much output the server buffers for the client.
 
 use std::{
     future::poll_fn,
@@ -16,29 +16,29 @@ use tokio::{
 
 use super::activity::Activity;
 
-/// The time for a client to stop sending on a closing connection.
+/// How long a client may keep sending on a closing connection.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// The limit on discarded input while a connection closes, in bytes.
+/// The maximum number of input bytes to discard while a connection closes.
 const LINGER_BYTES: usize = 1 << 20;
 
 /// A TCP stream that stops reading while a write is blocked.
 ///
 /// hyper keeps reading pipelined requests while their responses pile up in its write buffer. This stream bounds that
-/// buffer: it reads no further request until the write continues. A write that stays blocked for `stall_timeout` fails
-/// and ends the connection.
+/// buffer: it reads no further requests until the blocked write continues. A write that stays blocked for
+/// `stall_timeout` fails, which ends the connection.
 pub(super) struct Socket<'a> {
     stream: TcpStream,
     activity: &'a Activity,
     stall_timeout: Duration,
-    /// Runs while a write is blocked.
+    /// The stall timer. It runs while a write is blocked.
     stalled: Option<Pin<Box<Sleep>>>,
     read_is_waiting: bool,
     is_shut_down: bool,
     linger: Option<Linger>,
 }
 
-/// The allowance of a client that still sends on a closing connection.
+/// The remaining allowance for a client that keeps sending on a closing connection.
 struct Linger {
     deadline: Pin<Box<Sleep>>,
     bytes: usize,
@@ -61,7 +61,7 @@ impl<'a> Socket<'a> {
         self.is_shut_down
     }
 
-    /// Discards input until the client closes or its allowance runs out.
+    /// Discards input until the client closes the connection or exceeds its allowance.
     pub(super) async fn linger(mut self) {
         poll_fn(|context| self.poll_discard(context, true)).await;
     }
@@ -73,9 +73,9 @@ impl<'a> Socket<'a> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Discards input as [`Self::linger`] does.
+    /// Discards input, see [`Self::linger`].
     ///
-    /// A client that is not sending gets no allowance, because closing at once loses nothing.
+    /// A client that is not sending gets no allowance, because closing its connection immediately loses nothing.
     fn poll_discard(&mut self, context: &mut Context<'_>, may_be_sending: bool) -> Poll<()> {
         let mut buffer = [0; 4096];
         loop {
@@ -135,7 +135,7 @@ impl AsyncWrite for Socket<'_> {
         Pin::new(&mut self.get_mut().stream).poll_flush(context)
     }
 
-    /// Closes the writing side, then discards what the client still sends.
+    /// Shuts down the write side, then discards further input.
     ///
     /// Closing a socket with unread input resets the connection, and the client may lose the response (RFC 9112,
     /// section 9.6).

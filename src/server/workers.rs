@@ -1,8 +1,8 @@
 //! Worker threads that serve connections.
 //!
-//! Each thread has its own single-threaded runtime, and a connection stays on one thread. A hand-over between threads
-//! costs more than a redirect itself (`cargo bench --bench cost`). The connections of a thread therefore wait for each
-//! other, so long computations must run elsewhere.
+//! Each thread has its own single-threaded runtime, and a connection stays on one thread. Handing a request over to
+//! another thread would cost more than the redirect itself (`cargo bench --bench cost`). Connections on the same thread
+//! wait for each other, so long computations must run on other threads.
 
 use std::{io, sync::Arc, thread};
 
@@ -13,9 +13,9 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// The limit on blocking calls per worker.
+/// The maximum number of concurrent blocking calls per worker.
 ///
-/// Password hashes, QR codes and the decoding of bodies make such calls.
+/// Blocking calls hash passwords, create QR codes and decode request bodies.
 const BLOCKING_THREADS: usize = 8;
 
 /// The runtimes that serve connections.
@@ -24,11 +24,11 @@ pub struct Workers(Arc<[Worker]>);
 
 struct Worker {
     runtime: Handle,
-    /// Cloned for each connection; the reference count is the number of connections.
+    /// Cloned for each connection, so that the reference count grows with the number of connections.
     connections: Arc<()>,
 }
 
-/// The worker threads. On drop, they stop and close their connections.
+/// The worker threads. When dropped, they stop and close their connections.
 pub struct Threads {
     workers: Workers,
     _stops: Vec<oneshot::Sender<()>>,
@@ -38,7 +38,7 @@ impl Threads {
     /// Starts `count` threads.
     ///
     /// # Errors
-    /// The I/O error of starting a thread or a runtime.
+    /// An I/O error if a thread or its runtime can't be started.
     pub fn start(count: usize) -> io::Result<Self> {
         let (mut runtimes, mut stops) = (Vec::new(), Vec::new());
         for number in 0..count {
@@ -48,7 +48,7 @@ impl Threads {
             runtimes.push(runtime.handle().clone());
             stops.push(stop);
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                // The stop signal is the drop of the sender.
+                // Dropping the sender is the stop signal.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();
             })?;
@@ -56,7 +56,7 @@ impl Threads {
         Ok(Self { workers: Workers::on(runtimes), _stops: stops })
     }
 
-    /// Returns the runtimes of the threads.
+    /// Returns the threads' runtimes.
     pub fn workers(&self) -> Workers {
         self.workers.clone()
     }
@@ -70,7 +70,7 @@ impl Workers {
 
     /// Serves `stream` on the worker with the fewest connections.
     ///
-    /// Returns a handle that aborts it.
+    /// Returns a handle that aborts the connection.
     pub(super) fn serve<F>(
         &self,
         stream: TcpStream,
@@ -81,7 +81,7 @@ impl Workers {
     {
         let worker = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections))?;
         let counted = worker.connections.clone();
-        // A socket belongs to the reactor of one runtime, so it must be registered again on the worker's.
+        // A socket belongs to the reactor of one runtime, so register it again with the worker's runtime.
         let stream = stream.into_std().ok()?;
         let task = worker.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn connections_go_where_there_are_the_fewest() {
+    async fn a_connection_goes_to_the_worker_with_the_fewest_connections() {
         let threads = Threads::start(2).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (names, named) = channel();
@@ -113,7 +113,7 @@ mod tests {
             let names = names.clone();
             threads.workers().serve(stream, |mut stream| async move {
                 names.send(thread::current().name().unwrap().to_owned()).unwrap();
-                // Stays until its client leaves.
+                // Keep the connection open until the client closes it.
                 let _ = stream.read(&mut [0]).await;
             });
         }
