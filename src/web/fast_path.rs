@@ -1,9 +1,10 @@
 //! The fast path: follows short links without the router.
 //!
-//! Most requests follow a short link. For those, routing and layers would cost more than the redirect itself. A cached
-//! link without password and visit limit needs nothing else. For all other links, [`FastPath::respond`] applies the
-//! bounds of the router: a slot, a timeout, and a response after a panic. Clients, log and metrics see no difference.
-//! `cargo bench --bench redirect` compares the paths without a socket, `cargo bench --bench cost` the service with nginx.
+//! Most requests follow a short link. For them, routing and middleware layers would cost more than the redirect itself.
+//! A cached link that has no password and no visit limit needs neither. For all other links, [`FastPath::respond`]
+//! applies the same limits as the router: a slot among the requests in progress, a timeout, and a response after a
+//! panic. The responses, the log and the metrics are the same on both paths. `cargo bench --bench redirect` compares
+//! the paths without a socket, and `cargo bench --bench cost` compares the service with nginx.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -26,11 +27,11 @@ use super::{
 };
 use crate::{link::Key, shortener::Follower};
 
-/// Follows short links.
+/// A handler that follows short links.
 pub(crate) struct FastPath {
     state: AppState,
     request_timeout: Duration,
-    /// All headers of a redirect. Cloning them is cheaper than inserting each.
+    /// All headers of a redirect. Cloning the map is cheaper than inserting each header.
     headers: HeaderMap,
 }
 
@@ -45,7 +46,7 @@ impl FastPath {
         Self { request_timeout: state.config.limits.request_timeout, state, headers }
     }
 
-    /// Returns the key in a request to follow a link.
+    /// Returns the key if the request follows a short link.
     pub(crate) fn key<B>(request: &Request<B>) -> Option<Key> {
         if request.method() != Method::GET {
             return None;
@@ -53,14 +54,14 @@ impl FastPath {
         request.uri().path().strip_prefix('/')?.parse().ok()
     }
 
-    /// Returns whether a key can be the key of a link. Other routes have reserved keys.
+    /// Returns whether a link can have this key. Reserved keys belong to other routes.
     pub(crate) fn covers(&self, key: &Key) -> bool {
         !self.state.shortener.reserved.contains(key.as_str())
     }
 
     /// Follows a cached link and counts the visit, without waiting.
     ///
-    /// On `None`, call [`Self::respond`] for a key that it [covers](Self::covers).
+    /// If this returns `None` and the fast path [covers](Self::covers) the key, call [`Self::respond`].
     pub(crate) fn try_respond<B>(&self, key: &Key, request: &Request<B>) -> Option<Response> {
         let shortener = &self.state.shortener;
         let link = shortener.try_follow(key, || Follower::Visitor(visitor(request.headers())))?;
@@ -68,7 +69,7 @@ impl FastPath {
         Some(response.unwrap_or_else(IntoResponse::into_response))
     }
 
-    /// Follows a link, or returns the reason why it does not redirect.
+    /// Follows a link, or responds with the reason why it can't be followed.
     pub(crate) async fn respond(&self, key: Key, mut parts: Parts) -> Response {
         let mut response = match self.follow(&key, &mut parts).await {
             Ok(redirect) => redirect,
@@ -109,7 +110,7 @@ mod tests {
         store::{History, Store, memory::MemoryStore},
     };
 
-    /// Calls the fast path directly, because the router returns the same responses.
+    /// Calls the fast path directly, because the router would return the same responses.
     #[tokio::test]
     async fn the_fast_path_follows_a_cached_link() {
         let store = Arc::new(MemoryStore::default());
