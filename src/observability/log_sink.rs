@@ -1,7 +1,7 @@
-//! A way to standard output that never makes anyone wait.
+//! A log sink for standard output that never blocks the threads that log.
 //!
-//! Lines gather in memory, and a thread of the sink's own writes what has gathered in one go. A reader that is slow or
-//! has stopped costs lines, which are counted, and never time.
+//! Lines are buffered in memory, and a separate thread writes them in batches. If the reader of standard output is slow
+//! or has stopped, lines are dropped and counted, but no other thread waits for the reader.
 
 use std::{
     io::{self, Write},
@@ -15,19 +15,19 @@ use prometheus::IntCounter;
 use rustix::process::setpriority_process;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Bytes that may wait for the reader; past it lines are dropped.
+/// The maximum number of buffered bytes. Lines that do not fit are dropped.
 const CAPACITY: usize = 4 << 20;
 
-/// With this many bytes waiting, they are written at once.
+/// The number of buffered bytes that are written without waiting for more.
 const FULL_WRITE: usize = 64 << 10;
 
-/// The longest time that the writer waits for further lines before it writes fewer bytes.
+/// How long the writer waits for further lines before it writes a smaller batch.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The nice value of the thread, see setpriority(2).
+/// The nice value of the log thread, see setpriority(2).
 const NICE: i32 = 3;
 
-/// The sending end, cheap to clone.
+/// The sending end of a log sink. It is cheap to clone.
 #[derive(Clone)]
 pub struct LogSink {
     shared: Arc<Shared>,
@@ -42,29 +42,30 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// Set once; the writer ends when nothing waits any more.
+    /// Never unset. Once it is set, the writer exits as soon as the queue is empty.
     closed: bool,
-    /// The writer has written everything and ended.
+    /// Set when the writer has written all lines and is about to exit.
     finished: bool,
 }
 
 impl LogSink {
-    /// Starts a thread that writes to `output`. Lines that are given up add to `dropped`.
+    /// Starts a thread that writes to `output`. `dropped` counts dropped lines.
     ///
     /// # Errors
-    /// The reason why the thread can't be started.
+    /// An I/O error if the thread can't be started.
     pub fn start(output: impl Write + Send + 'static, dropped: IntCounter) -> io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
         let sink = Self { shared: shared.clone() };
         thread::Builder::new().name("log".into()).spawn(move || {
-            // Lines wait in memory, requests don't. On Linux, the nice value belongs to the thread.
+            // Run at a lower priority, because log lines can wait in memory, but requests can't. On Linux, each
+            // thread has its own nice value.
             let _ = setpriority_process(None, NICE);
             shared.write_to(output);
         })?;
         Ok(sink)
     }
 
-    /// Takes one line, its line feed included, or drops and counts it.
+    /// Appends one line, including its line feed, or drops and counts it.
     pub fn append(&self, line: &[u8]) {
         let mut queue = self.shared.queue.lock();
         if queue.closed || queue.bytes.len() + line.len() > CAPACITY {
@@ -81,7 +82,9 @@ impl LogSink {
         }
     }
 
-    /// Takes no more lines and waits for those it has to be written, but no longer than `patience`.
+    /// Stops accepting lines, and waits until the buffered lines are written.
+    ///
+    /// Waits no longer than `patience`.
     pub fn close(&self, patience: Duration) {
         let mut queue = self.shared.queue.lock();
         queue.closed = true;
@@ -94,7 +97,7 @@ impl Shared {
     fn write_to(&self, mut output: impl Write) {
         let mut batch = Vec::new();
         while self.next_batch(&mut batch) {
-            // A closed standard output has no reader left.
+            // Writing fails if the reader has closed standard output. Count the lines as dropped.
             if output.write_all(&batch).and_then(|()| output.flush()).is_err() {
                 let lines = batch.iter().filter(|byte| **byte == b'\n').count();
                 self.dropped.inc_by(lines as u64);
@@ -102,7 +105,9 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and moves them into `batch`; false once the sink is closed and empty.
+    /// Waits for lines, and moves them into `batch`.
+    ///
+    /// Returns false once the sink is closed and empty.
     fn next_batch(&self, batch: &mut Vec<u8>) -> bool {
         batch.clear();
         let idle = |queue: &mut Queue| queue.bytes.is_empty() && !queue.closed;
@@ -119,7 +124,7 @@ impl Shared {
     }
 }
 
-/// For the formatters of `tracing-subscriber`, which write each event in one call.
+/// Used by the formatters of `tracing-subscriber`, which write each event in one call.
 impl Write for LogSink {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.append(line);
@@ -145,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    /// Hands each write over to a test.
+    /// A writer that passes each write on to the test.
     struct Outlet(mpsc::SyncSender<Vec<u8>>);
 
     impl Write for Outlet {
@@ -164,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_writes_what_was_taken_and_takes_no_more() {
+    fn closing_writes_buffered_lines_and_drops_later_ones() {
         let (writes, written) = mpsc::sync_channel(100);
         let dropped = counter();
         let sink = LogSink::start(Outlet(writes), dropped.clone()).unwrap();
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_stopped_costs_lines_that_are_counted_and_no_time() {
+    fn a_stopped_reader_causes_dropped_lines_and_no_waiting() {
         let (writes, _stopped) = mpsc::sync_channel(0);
         let dropped = counter();
         let sink = LogSink::start(Outlet(writes), dropped.clone()).unwrap();
@@ -185,7 +190,7 @@ mod tests {
         for _ in 0..20 {
             sink.append(&line);
         }
-        // One batch is stuck in the writer, another fills the queue.
+        // One batch is stuck in the writer, and another one fills the queue.
         assert!((12..20).contains(&dropped.get()), "{}", dropped.get());
         sink.close(Duration::ZERO);
     }

@@ -1,4 +1,4 @@
-//! Log lines: one JSON object each, `{"ts","level","msg",…}`, or text for a person.
+//! Logging, with one JSON object per line, `{"ts","level","msg",…}`, or as human-readable text.
 
 use std::{
     cell::RefCell,
@@ -34,7 +34,9 @@ pub fn subscriber(options: &LogOptions, sink: LogSink) -> Box<dyn Subscriber + S
     Box::new(tracing_subscriber::registry().with(layer.with_filter(filter)))
 }
 
-/// Logs a panic as one line, wherever it happens, instead of the text that the standard library would print.
+/// Installs a panic hook that logs each panic as one line.
+///
+/// It replaces the hook of the standard library, which prints several lines of text.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
@@ -43,19 +45,21 @@ pub fn log_panics() {
     }));
 }
 
-/// Writes each event as one JSON object.
+/// A layer that writes each event as one JSON object.
 pub(super) struct JsonLines {
     sink: LogSink,
     filter: Targets,
 }
 
 impl JsonLines {
-    /// Returns whether the log takes events from `target` at `level`.
+    /// Returns whether events from `target` at `level` are logged.
     pub(super) fn takes(&self, target: &str, level: Level) -> bool {
         self.filter.would_enable(target, &level)
     }
 
-    /// Writes a line with a message and the fields of `object`, which must be a struct with at least one field.
+    /// Writes a line with a message and the fields of `object`.
+    ///
+    /// `object` must be a struct with at least one field.
     pub(super) fn append_object(&self, level: Level, message: &'static str, object: &impl Serialize) {
         self.append(level, |line| {
             line.extend_from_slice(br#","msg":""#);
@@ -63,13 +67,14 @@ impl JsonLines {
             line.push(b'"');
             let start = line.len();
             write_json(line, object);
-            // The object goes on with the one that the line has begun, and ends with it.
+            // Merge the fields into the line's own object: replace `{` with a comma, and remove `}`, which `append`
+            // writes.
             line[start] = b',';
             line.pop();
         });
     }
 
-    /// Writes a line, to which `write_fields` adds fields after the time and the level.
+    /// Writes a line: the time, the level, then whatever `write_fields` appends.
     fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static BUFFERS: RefCell<(Vec<u8>, Stamp)> = RefCell::new((Vec::with_capacity(1024), Stamp::default()));
@@ -88,11 +93,11 @@ impl JsonLines {
     }
 }
 
-/// Writes timestamps, of which it keeps the part that all of a second share.
+/// A timestamp writer that caches the text of the current second.
 #[derive(Default)]
 struct Stamp {
     second: u64,
-    /// The time up to the second, without an ending.
+    /// The timestamp up to the second, without the final `Z`.
     text: String,
 }
 
@@ -178,7 +183,9 @@ impl Visit for JsonFields<'_> {
     }
 }
 
-/// Escapes DEL and the C1 control characters, which JSON allows as they are.
+/// A formatter that escapes DEL and the C1 control characters.
+///
+/// JSON allows them without an escape.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -193,22 +200,25 @@ impl Formatter for Escaping {
     }
 }
 
-/// Writes `value` as JSON without control characters, so that a log line can't drive the terminal that shows it.
+/// Writes `value` as JSON without control characters.
 ///
-/// JSON can't represent some values, such as a NaN. They become null.
+/// Without them, a log line can't control the terminal that displays it. Values that JSON can't represent, such as NaN,
+/// become null.
 pub(super) fn write_json(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
     let start = line.len();
     // Writing to memory can't fail, and all keys in the log are strings.
     let _ = serde_json::to_writer(&mut *line, value);
-    // In UTF-8, C1 characters begin with the byte C2. A formatter that looked at each string would cost more than this
-    // one look at what is written.
+    // In UTF-8, C1 control characters begin with the byte C2. Searching the output once costs less than using a
+    // formatter that checks every string.
     if memchr2(0x7f, 0xc2, &line[start..]).is_some() {
         line.truncate(start);
         let _ = value.serialize(&mut serde_json::Serializer::with_formatter(line, Escaping));
     }
 }
 
-/// An error and its causes, outermost first, without repeating a cause that the error before it includes.
+/// An error and its causes, outermost first.
+///
+/// A cause is omitted if the text of the error before it already ends with the cause's text.
 pub struct Chain<'a>(pub &'a dyn std::error::Error);
 
 impl fmt::Display for Chain<'_> {
@@ -233,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_character_comes_back_from_its_string_and_no_control_character_stays() {
+    fn every_character_survives_a_round_trip_and_no_control_character_is_written() {
         for character in (0..0x250).filter_map(char::from_u32) {
             let (mut line, text) = (Vec::new(), format!("a{character}b"));
             write_json(&mut line, &text);

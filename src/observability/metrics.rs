@@ -1,24 +1,27 @@
-//! Every metric of the service, in a registry of its own.
+//! All metrics of the service, in their own registry.
 //!
-//! No label takes its value from a client: routes are templates, methods and outcomes are closed sets.
+//! No label value comes from a client: routes are templates, and methods and outcomes are closed sets.
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
-/// Upper bounds of the request histogram, in seconds. 0.2 is the threshold of the service level indicator, so it has
-/// to be a bound itself.
+/// The bucket bounds of the request histogram, in seconds.
+///
+/// 0.2 must be one of them, because it is the threshold of the service level indicator.
 const REQUEST_SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
-/// Upper bounds of the store histogram, in seconds.
+/// The bucket bounds of the store histogram, in seconds.
 const STORE_SECONDS: &[f64] = &[
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
-/// The metrics, each with its meaning in its help text; see `infra/monitoring/REFERENCE.md`.
+/// The metrics of the service.
+///
+/// Their help texts explain them, see `infra/monitoring/REFERENCE.md`.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -30,7 +33,7 @@ pub struct Metrics {
     pub http_connections_limit: IntGauge,
     pub connections_rejected: IntCounter,
     pub redirects: IntCounterVec,
-    /// The most frequent child of `redirects`, looked up once.
+    /// The most frequently used child of `redirects`, looked up once.
     pub redirected: IntCounter,
     pub links_created: IntCounterVec,
     pub key_collisions: IntCounter,
@@ -39,7 +42,7 @@ pub struct Metrics {
     pub store_corrupt_links: IntCounter,
     pub store_up: IntGaugeVec,
     pub cache_requests: IntCounterVec,
-    /// The most frequent child of `cache_requests`, looked up once.
+    /// The most frequently used child of `cache_requests`, looked up once.
     pub cache_hits: IntCounter,
     pub cache_bytes: IntGauge,
     pub rate_limited: IntCounterVec,
@@ -55,11 +58,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers every metric, those of the process included.
+    /// Registers all metrics, including the process metrics.
     ///
     /// # Panics
-    /// If two metrics have one name, which a test would see.
-    #[expect(clippy::new_without_default, reason = "a registry is made on purpose, never by default")]
+    /// If two metrics have the same name. A test would detect that.
+    #[expect(clippy::new_without_default, reason = "a registry is created explicitly, never by default")]
     pub fn new() -> Self {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self())).expect(VALID);
@@ -188,10 +191,10 @@ impl Metrics {
         }
     }
 
-    /// All metrics in Prometheus' text format, version 0.0.4.
+    /// Returns all metrics in the Prometheus text format, version 0.0.4.
     ///
     /// # Errors
-    /// If a collector yields a value that the format can't hold.
+    /// If a collector returns a value that the format can't represent.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -200,7 +203,7 @@ impl Metrics {
 /// The version of this program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The source revision that the program was built from, where the build was told.
+/// The source revision of this build, or `unknown` if the build did not set it.
 pub const REVISION: &str = match option_env!("URLSHORT_REVISION") {
     Some(revision) => revision,
     None => "unknown",
@@ -219,10 +222,11 @@ mod tests {
 
     use super::*;
 
-    /// Returns all metrics, with a sample for each.
+    /// Returns all metrics, with at least one sample each.
     fn gather() -> Vec<MetricFamily> {
         let metrics = Metrics::new();
-        // A new metric with labels does not compile without a line here, because nothing else would give it a sample.
+        // List every field, so that this does not compile without a new metric. A metric with labels needs a sample
+        // below.
         let Metrics {
             registry,
             http_requests,

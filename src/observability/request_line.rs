@@ -1,7 +1,8 @@
-//! The line that each request leaves in the log.
+//! The access-log line of a request.
 //!
-//! Every redirect writes one, so as JSON it does not pass through `tracing` field by field: that would cost as much as all
-//! else that a redirect does in this service (`cargo bench --bench instructions`). It is filtered, and looks, as if it had.
+//! Every redirect writes a line. In JSON format, the line does not pass through `tracing` field by field, because that
+//! would cost as much as everything else that this service does for a redirect (`cargo bench --bench instructions`).
+//! The line is filtered and formatted as if it had passed through `tracing`.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -10,7 +11,7 @@ use tracing::{Level, dispatcher};
 
 use super::logging::JsonLines;
 
-/// Bytes of a method, path or user agent that are logged. The rest is cut off.
+/// The maximum number of bytes to log of a method, path or user agent.
 const MAX_LOGGED: usize = 512;
 
 /// The fields of one access-log line.
@@ -18,13 +19,13 @@ const MAX_LOGGED: usize = 512;
 pub struct RequestLine<'a> {
     #[serde(serialize_with = "cut_off")]
     pub method: &'a str,
-    /// The path without its query, which may have secrets in it.
+    /// The path without the query, because a query may contain secrets.
     #[serde(serialize_with = "cut_off")]
     pub path: &'a str,
-    /// The template of the path.
+    /// The path template of the route.
     pub route: &'a str,
     pub status: u16,
-    /// From the head of the request to that of its answer.
+    /// The time from the request head to the response head.
     #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
     pub duration: Duration,
     pub request_id: &'a str,
@@ -33,10 +34,10 @@ pub struct RequestLine<'a> {
     pub client_ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_off_if_any")]
     pub user_agent: Option<&'a str>,
-    /// The setting that named the page which the client was led to instead.
+    /// The setting with the fallback URL, if the client was redirected to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<&'a str>,
-    /// The cause of a 5xx.
+    /// The cause of a 5xx response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<&'a str>,
 }
@@ -71,7 +72,7 @@ impl RequestLine<'_> {
         }
     }
 
-    /// Returns false if the log is not JSON.
+    /// Logs the line as JSON. Returns false if the log has another format.
     fn log_as_json(&self, level: Level) -> bool {
         dispatcher::get_default(|dispatch| {
             let lines = dispatch.downcast_ref::<JsonLines>();
@@ -96,7 +97,7 @@ fn cut_off_if_any<S: Serializer>(text: &Option<&str>, serializer: S) -> Result<S
     text.map(cut).serialize(serializer)
 }
 
-/// Returns whole microseconds as milliseconds.
+/// Returns a duration in milliseconds, truncated to whole microseconds.
 fn in_milliseconds(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1e3
 }
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_what_is_known() {
+    fn a_line_omits_unknown_fields() {
         let usual = json!({
             "method": "GET", "path": "/q0V8fYz", "route": "/{key}", "status": 302,
             "duration_ms": 12.034, "request_id": "id-1", "client_ip": "192.0.2.255",
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut_between_characters() {
+    fn long_values_are_cut_at_a_character_boundary() {
         let long = format!("/{}", "ä".repeat(600));
         let fields = fields(RequestLine { method: &long, path: &long, user_agent: Some(&long), ..LINE });
         for field in ["method", "path", "user_agent"] {
