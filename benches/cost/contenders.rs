@@ -1,4 +1,4 @@
-//! Who is measured, and with what.
+//! The servers to measure, and the load for each of them.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use super::{
     server,
 };
 
-/// Where every link leads.
+/// The target of every link.
 pub(crate) const TARGET: &str = "https://example.com/some/path";
 
-/// Which cores the server runs on, and which the load generator, as `taskset` takes them.
+/// The cores of the server and of the load generator, in `taskset` syntax.
 #[derive(Clone, Copy)]
 pub(crate) struct Cores {
     server: &'static str,
@@ -25,34 +25,36 @@ pub(crate) struct Cores {
 
 const ONE_EACH: Cores = Cores { server: "0", load: "1" };
 
-/// With both on the same cores, twice as many of these show what the service makes of a second one.
+/// The server and the load generator share one core.
+///
+/// A comparison with [`TWO_SHARED`] shows how much the service gains from a second core.
 const ONE_SHARED: Cores = Cores { server: "0", load: "0" };
 const TWO_SHARED: Cores = Cores { server: "0,1", load: "0,1" };
 
-/// A server, and what it is asked for.
+/// A server, and the load to measure it with.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// The one that all are compared with.
+    /// Set for the contender that all others are compared with.
     pub(crate) is_reference: bool,
     pub(crate) load: Load,
     pub(crate) connections: usize,
-    /// Requests per second of an open loop; `None` for as many as wrk's connections get answered.
+    /// The requests per second of an open loop, or `None` to let wrk send as many as its connections can.
     pub(crate) rate: Option<u32>,
     server: Kind,
     pub(crate) cores: Cores,
-    /// Whether nobody reads what it logs.
+    /// Set if nothing reads the server's log.
     is_unread: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// nginx that answers each request by itself, with or without a log.
+    /// nginx, which sends the redirects itself, with or without a log.
     Nginx { logs: bool },
-    /// Hyper and nothing else: what the protocol itself costs.
+    /// Only hyper, which shows the cost of the protocol itself.
     BareHyper,
-    /// This service with links in memory.
+    /// This service with its links in memory.
     Memory,
-    /// This service with a file of so many links.
+    /// This service with a file that contains `links` links.
     Sqlite { links: u32 },
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn contenders() -> Vec<Contender> {
 }
 
 impl Contender {
-    /// How to start it.
+    /// Returns the command that starts the server.
     pub(crate) fn command(&self, directory: &Path, port: u16) -> Command {
         match self.server {
             Kind::Nginx { logs } => server::nginx(self.cores.server, directory, port, logs),
@@ -119,23 +121,23 @@ impl Contender {
         }
     }
 
-    /// Where it logs to.
+    /// Returns the server's standard output, to which it logs.
     fn log(&self, directory: &Path) -> Stdio {
         if self.is_unread {
             let (reader, writer) = std::io::pipe().expect("a pipe");
-            // Open to the end, so that the pipe fills instead of breaking.
+            // Keep the reader open, so that the pipe fills up instead of breaking.
             std::mem::forget(reader);
             return writer.into();
         }
         fs::File::create(directory.join("access.log")).expect("a log file").into()
     }
 
-    /// Whether it has no answer but for links that somebody made.
+    /// Returns whether the server redirects only links that were created before.
     pub(crate) fn needs_link(&self) -> bool {
         matches!(self.server, Kind::Memory | Kind::Sqlite { .. })
     }
 
-    /// Makes the links that it has from the beginning, once for all rounds.
+    /// Creates the server's initial links, once for all rounds.
     pub(crate) fn fill(&self, directory: &Path) {
         let Kind::Sqlite { links } = self.server else { return };
         let file = directory.join(file_name(links));
@@ -144,13 +146,13 @@ impl Contender {
         }
         let options = StoreOptions::new(store_url(directory, links).parse().expect("a store URL"));
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        // The store itself makes the tables.
+        // Let the store create its tables.
         runtime.block_on(async {
             store::open(&options).await.expect("a store").close().await;
         });
         let mut connection = rusqlite::Connection::open(file).expect("a file");
         let mut keys: Vec<_> = (0..links).map(key).collect();
-        // In the order of the index, ten million take half a minute instead of ten.
+        // In the order of the index, ten million inserts take half a minute instead of ten minutes.
         keys.sort_unstable();
         let filling = connection.transaction().expect("a transaction");
         let mut fill = filling

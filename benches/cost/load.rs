@@ -1,4 +1,4 @@
-//! What servers are asked for, and how: by wrk, on a core of its own.
+//! The loads, and how wrk generates them.
 
 use std::{
     fs,
@@ -16,21 +16,21 @@ use super::{
     server::Server,
 };
 
-/// The key of the one link, with the length of random keys.
+/// The key for [`Load::OneLink`]. It is as long as a random key.
 pub(crate) const KEY: &str = "q0V8fYz";
 
-/// The browser that clients claim to be. Visits by bots would not be counted in full.
+/// The user agent of a browser. Visits by bots would not be counted in full.
 pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// The number of keys of seven characters of `A-Z a-z 0-9`.
+/// The number of keys with seven characters from `A-Z a-z 0-9`.
 const KEYS: u64 = 62_u64.pow(7);
 
-/// The factor that spreads numbers over all keys. It has no divisor in common with [`KEYS`].
+/// The factor that spreads numbers over all keys. It is coprime to [`KEYS`].
 ///
-/// Times a number of ten million, it is a whole number of Lua, which has 53 bits.
+/// Multiplied by ten million, it still fits into the 53 bits of an integer in Lua.
 const SPREAD: u64 = 800_000_011;
 
-/// Returns a key that looks random, a different one for each number.
+/// Returns a key that looks random and is different for each number.
 pub(crate) fn key(number: u32) -> String {
     const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut rest = u64::from(number) * SPREAD % KEYS;
@@ -44,20 +44,20 @@ pub(crate) fn key(number: u32) -> String {
 
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Load {
-    /// One link again and again.
+    /// The same link for all requests.
     OneLink,
-    /// One of the first so many links, each as likely.
+    /// One of the first `n` links, all equally likely.
     Uniform(u32),
-    /// One of the first so many links, by Zipf's law with exponent 1: the n-th is n times as rare as the first.
+    /// One of the first `n` links, by Zipf's law with exponent 1: the k-th link is k times as rare as the first.
     Zipf(u32),
-    /// Keys without links.
+    /// Keys that have no link.
     Unknown,
-    /// New links.
+    /// Requests that create links.
     Creates,
 }
 
 impl Load {
-    /// Returns a key to ask for. `random` is uniform in 0..1.
+    /// Returns the key to request. `random` is uniform in 0..1.
     pub(crate) fn key(self, random: f64) -> String {
         match self {
             Self::Uniform(links) => key((random * f64::from(links)) as u32),
@@ -66,12 +66,14 @@ impl Load {
         }
     }
 
-    /// Returns what wrk runs for each request, in Lua; nothing where all requests are the same.
+    /// Returns the Lua script that wrk generates its requests with.
+    ///
+    /// Returns `None` if all requests are the same.
     fn script(self) -> Option<String> {
         let request = match self {
             Self::OneLink => return None,
             Self::Uniform(links) => get("", &format!("math.floor(math.random() * {links})")),
-            // With this law, the logarithm of the rank is uniform.
+            // By Zipf's law, the logarithm of the rank is uniformly distributed.
             Self::Zipf(links) => get("", &format!("math.floor({links} ^ math.random()) - 1")),
             Self::Unknown => get("x", "math.floor(math.random() * 1e7)"),
             Self::Creates => format!(
@@ -83,7 +85,7 @@ impl Load {
     }
 }
 
-/// Returns Lua that asks for the key of a number, as [`key`] makes it.
+/// Returns Lua code that requests the key that [`key`] returns for `number`.
 fn get(prefix: &str, number: &str) -> String {
     format!(
         "local rest, digits, set = ({number}) * {SPREAD} % {KEYS}, {{}}, \
@@ -97,8 +99,9 @@ fn get(prefix: &str, number: &str) -> String {
     )
 }
 
-/// Waits for the server, and makes the link that all ask for, where it needs one. Returns the milliseconds from the
-/// start of the server to its first answer.
+/// Waits for the server, and creates the link for [`Load::OneLink`] if needed.
+///
+/// Returns the time from the server's start to its first response, in milliseconds.
 pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
     let base = &server.base;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -107,20 +110,20 @@ pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         while client.get(format!("{base}/healthz")).send().await.is_err() {
             assert!(server.start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
-            // It may need the core.
+            // Leave the core to the server, because both may run on the same one.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let ready = server.start.elapsed();
         if contender.needs_link() && contender.load == Load::OneLink {
             let link = json!({ "url": TARGET, "key": KEY });
-            // The store keeps it from one round to the next.
+            // Ignore the status: after the first round, the store already has the link.
             client.post(format!("{base}/shorten")).json(&link).send().await.expect("an answer");
         }
         ready.as_secs_f64() * 1e3
     })
 }
 
-/// What wrk has seen. Times in microseconds.
+/// The results of a load. Times are in microseconds.
 #[derive(Default)]
 pub(crate) struct Answers {
     pub(crate) count: f64,
@@ -130,7 +133,7 @@ pub(crate) struct Answers {
     pub(crate) p99: f64,
 }
 
-/// Asks for so many seconds.
+/// Generates the contender's load for `seconds`.
 pub(crate) fn run(base: &str, contender: &Contender, directory: &Path, seconds: u32) -> Answers {
     if let Some(rate) = contender.rate {
         return open_loop::run(base, contender.load, rate, contender.cores.load, seconds);
@@ -168,7 +171,7 @@ fn give_up(line: &str) {
     std::process::exit(1);
 }
 
-/// A time as wrk writes it, such as `1.23ms`.
+/// Parses a time in wrk's format, such as `1.23ms`, into microseconds.
 fn micros(text: &str) -> f64 {
     let digits = text.trim_end_matches(|character: char| character.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {

@@ -1,13 +1,15 @@
-//! What a redirect costs on a socket, side by side with nginx: CPU time per request, as the system accounts it.
+//! Measures the CPU time of a redirect over a socket, as the system reports it, and compares it with nginx.
 //!
-//! `cargo bench --bench cost` needs nginx and wrk (Debian packages of these names) and two cores: the server has one to
-//! itself, the load generator the other. Contenders take turns, five rounds of each, and medians are shown. The service
-//! has everything on: its store, a JSON access log to a file, metrics, click counting, request ids, limits, timeouts.
-//! `target/cost.json` has the same figures. `SECONDS=1 ROUNDS=1` makes it a short run, `ONLY=nginx,sqlite` leaves out
-//! contenders with none of these words in their names, except nginx with its log and the one link, the two references.
-//! Keys and their order are the same in each run. Rows with a rate are an open loop, see [`open_loop`].
+//! `cargo bench --bench cost` needs nginx and wrk (Debian packages with these names) and two cores: one for the server,
+//! and one for the load generator. The contenders take turns for five rounds, and the medians are printed. The service
+//! runs with everything turned on: its store, a JSON access log to a file, metrics, click counting, request ids, limits
+//! and timeouts. `target/cost.json` contains the same figures. Keys and their order are the same in every run. Rows
+//! with a rate use an open loop, see [`open_loop`].
+//!
+//! `SECONDS=1 ROUNDS=1` makes a short run. `ONLY=nginx,sqlite` skips contenders whose names contain none of these
+//! words, except for the two references: nginx with a log, and the service with one link.
 
-#![expect(clippy::cast_possible_truncation, reason = "no number here is large")]
+#![expect(clippy::cast_possible_truncation, reason = "all numbers here are small")]
 
 mod contenders;
 mod load;
@@ -24,7 +26,7 @@ use self::{
     server::{Server, bare_hyper},
 };
 
-#[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
+#[expect(clippy::print_stdout, reason = "the table is the output of the benchmark")]
 fn main() {
     if let Some(port) = env::var_os("BARE_HYPER") {
         return bare_hyper(&port);
@@ -78,10 +80,12 @@ fn main() {
     fs::write(file, Value::from(report).to_string()).expect("a report");
 }
 
-/// The contender that loads of many links are compared with.
+/// The contender with one link, to which contenders with many links are compared.
 const ONE_LINK: &str = "urlshort, sqlite";
 
-/// What one round has shown. Times in microseconds, but for the milliseconds until a server answers; memory in megabytes.
+/// The measurements of one round.
+///
+/// Times are in microseconds, except for `ready`, which is in milliseconds. Memory is in megabytes.
 #[derive(Clone)]
 struct Sample {
     cpu: f64,
@@ -114,7 +118,7 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
     let ready = prepare(&server, contender);
     let idle = server.resident();
-    // The cache needs about as long to fill as a round takes.
+    // Warm up the cache, which takes about as long to fill as a measurement takes.
     load::run(&server.base, contender, directory, seconds);
     let before = server.cpu();
     let answers = load::run(&server.base, contender, directory, seconds);

@@ -1,7 +1,7 @@
-//! An open-loop load generator: requests are due at fixed times, whether or not earlier ones were answered.
+//! An open-loop load generator: requests are due at fixed times, even if earlier requests have no response yet.
 //!
-//! A closed loop, such as wrk's, sends its next request only after an answer, so a stall of the server delays few of its
-//! requests ("coordinated omission"). Here the time of a request counts from when it was due.
+//! A closed loop, such as wrk's, sends its next request only after a response, so a stalled server delays only a few
+//! requests ("coordinated omission"). Here, the latency of a request is measured from the time at which it was due.
 
 use std::{
     cell::RefCell,
@@ -23,10 +23,10 @@ use tokio::{
 
 use super::load::{Answers, Load, USER_AGENT};
 
-/// The variable with the address, the load and the rate, as [`run`] passes them.
+/// The environment variable in which [`run`] passes its arguments to [`generate`].
 pub(crate) const VARIABLE: &str = "OPEN_LOOP";
 
-/// Requests that are due and not sent yet.
+/// Requests that are due but have not been sent yet.
 #[derive(Default)]
 struct Due {
     times: RefCell<VecDeque<Instant>>,
@@ -44,7 +44,7 @@ impl Due {
     }
 }
 
-/// Sends `rate` requests per second from a process on the core of the load.
+/// Sends `rate` requests per second from a separate process on `cores`.
 pub(crate) fn run(base: &str, load: Load, rate: u32, cores: &str, seconds: u32) -> Answers {
     let address = base.strip_prefix("http://").expect("a base URL");
     let this = env::current_exe().expect("this program");
@@ -59,14 +59,14 @@ pub(crate) fn run(base: &str, load: Load, rate: u32, cores: &str, seconds: u32) 
     Answers { count, rate, p50, p99 }
 }
 
-/// Generates the load that the variable describes, and prints what [`run`] reads.
+/// Generates the load in `description`, and prints the results for [`run`].
 pub(crate) fn generate(description: &str) {
     let words: Vec<_> = description.split(' ').collect();
     let [address, links, rate, seconds] = words.try_into().expect("what `run` has written");
     let number = |word: &str| word.parse::<u32>().expect("a number");
     let load = if number(links) == 0 { Load::OneLink } else { Load::Uniform(number(links)) };
     let (rate, length) = (number(rate), Duration::from_secs(number(seconds).into()));
-    // I/O is polled between any two tasks: the task that keeps the time never sleeps.
+    // Poll I/O after every task, because the task that schedules the requests never sleeps.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
     let times = Rc::new(RefCell::new(Vec::new()));
     let local = LocalSet::new();
@@ -99,7 +99,7 @@ pub(crate) fn generate(description: &str) {
     std::io::stdout().write_all(line.as_bytes()).expect("a reader");
 }
 
-/// Sends what is due, one request at a time.
+/// Sends due requests over one connection, one at a time.
 async fn connection(
     mut stream: TcpStream,
     load: Load,
@@ -125,7 +125,7 @@ async fn connection(
     }
 }
 
-/// Returns whether a response is there with its body.
+/// Returns whether a response is complete, including its body.
 fn is_complete(response: &[u8]) -> bool {
     let Some(head) = response.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let text = String::from_utf8_lossy(&response[..head]).to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Servers in processes of their own, and what the system says of these.
+//! Server processes, and their use of CPU time and memory.
 
 use std::{
     env,
@@ -12,19 +12,19 @@ use std::{
 
 use super::contenders::TARGET;
 
-/// Clock ticks per second in `/proc/PID/stat` (`USER_HZ`, the same on every Linux that matters).
+/// Clock ticks per second in `/proc/PID/stat` (`USER_HZ`, which is 100 on all common Linux platforms).
 const TICKS: f64 = 100.0;
 
-/// A server that ends with its round.
+/// A server process that is stopped on drop.
 pub(crate) struct Server {
     process: Child,
     pub(crate) start: Instant,
-    /// What its URLs begin with.
+    /// The base of the server's URLs.
     pub(crate) base: String,
 }
 
 impl Server {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let start = Instant::now();
@@ -32,7 +32,9 @@ impl Server {
         Self { process, start, base: format!("http://127.0.0.1:{port}") }
     }
 
-    /// Seconds of user and system time that it has used (proc(5), fields 14 and 15 of `stat`).
+    /// Returns the user and system time used so far, in seconds.
+    ///
+    /// They are fields 14 and 15 of `stat`, see proc(5).
     pub(crate) fn cpu(&self) -> f64 {
         let stat =
             fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("the process lives");
@@ -40,7 +42,7 @@ impl Server {
         fields.skip(11).take(2).map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / TICKS
     }
 
-    /// Its resident memory, in megabytes.
+    /// Returns the resident memory, in megabytes.
     pub(crate) fn resident(&self) -> f64 {
         let status =
             fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("the process lives");
@@ -52,7 +54,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // nginx and the service end cleanly on the same signal.
+        // SIGTERM shuts down both nginx and the service cleanly.
         let pid = rustix::process::Pid::from_child(&self.process);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.process.wait();
@@ -65,7 +67,7 @@ fn on_cores(cores: &str) -> Command {
     command
 }
 
-/// nginx with one worker, which redirects whatever is asked for.
+/// Returns the command for nginx, with one worker that redirects every request.
 pub(crate) fn nginx(cores: &str, directory: &Path, port: u16, logs: bool) -> Command {
     let log = if logs {
         format!("{}/nginx.log json buffer=64k flush=1s", directory.display())
@@ -91,7 +93,7 @@ pub(crate) fn nginx(cores: &str, directory: &Path, port: u16, logs: bool) -> Com
     command
 }
 
-/// This service, with everything on but the limit of how often one client may shorten.
+/// Returns the command for this service, with everything on except the rate limit.
 pub(crate) fn urlshort(cores: &str, log: Stdio, port: u16, store: &str) -> Command {
     let mut command = on_cores(cores);
     command.arg(env!("CARGO_BIN_EXE_urlshort")).env_clear();
@@ -105,7 +107,7 @@ pub(crate) fn urlshort(cores: &str, log: Stdio, port: u16, store: &str) -> Comma
     command
 }
 
-/// This benchmark itself, as a server.
+/// Returns the command that runs this benchmark itself as a server.
 pub(crate) fn bare_hyper_command(cores: &str, port: u16) -> Command {
     let mut command = on_cores(cores);
     command.arg(env::current_exe().expect("this program"));
@@ -113,7 +115,7 @@ pub(crate) fn bare_hyper_command(cores: &str, port: u16) -> Command {
     command
 }
 
-/// Hyper on one thread, with the answer that nginx gives.
+/// Runs hyper on one thread, with the same response as nginx.
 pub(crate) fn bare_hyper(port: &OsString) {
     use hyper::{Response, body::Bytes, service::service_fn};
     let address = format!("127.0.0.1:{}", port.to_string_lossy());
@@ -128,7 +130,7 @@ pub(crate) fn bare_hyper(port: &OsString) {
                     let answer = Response::builder().status(302).header("location", TARGET);
                     answer.body(axum::body::Body::from(Bytes::new()))
                 });
-                // A connection that the load generator cuts is no error here.
+                // Ignore errors, because the load generator may close a connection at any time.
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
                     .await;
