@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs every check of this repository, after installing what they need and the machine lacks:
+# Installs the tools that are missing on this machine, then runs all checks of this repository:
 #
 #   tests/run.sh          everything
-#   tests/run.sh quick    the inner loop: format, lints, and the tests that start no servers
+#   tests/run.sh quick    for use during development: format, lints, and the tests that start no servers
 #
-# Debian or Ubuntu with Rust and a C compiler. One line per check; what a failing check printed comes last.
+# Needs Debian or Ubuntu with Rust and a C compiler. Prints one line per check, then the output of the failed checks.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# check NAME COMMAND…: runs the command, its output in a file, and prints how it went, with what the command wrote to
-# descriptor 3: a figure worth seeing.
+# check NAME COMMAND…: runs the command with its output in a file, and prints the result. A command can write a figure
+# for that line to file descriptor 3.
 check() {
   local name=$1 start=$SECONDS verdict=ok
   shift
@@ -33,7 +33,7 @@ finish() {
   exit $((${#failed[@]} > 0))
 }
 
-# missing COMMAND WHAT: whether the command is not there; says what is about to be installed.
+# missing COMMAND NAME: succeeds if the command is missing, after printing that NAME will be installed.
 missing() {
   ! command -v "$1" > /dev/null && printf 'installing %s\n' "$2"
 }
@@ -42,7 +42,7 @@ as_root() {
   if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
-# apt PACKAGE…: installs Debian packages, quietly unless that fails.
+# apt PACKAGE…: installs Debian packages, and prints apt-get's output only if it fails.
 apt() {
   { as_root apt-get update -q && as_root apt-get install -y -q --no-install-recommends "$@"; } > "$logs/apt" 2>&1 ||
     { cat "$logs/apt"; exit 1; }
@@ -52,7 +52,7 @@ cargo_install() {
   cargo install --locked -q "$@" > "$logs/cargo-install" 2>&1 || { cat "$logs/cargo-install"; exit 1; }
 }
 
-# The LLVM tools that read rustc's coverage data: rustup's own where they are, else Debian's of the same LLVM.
+# Finds the LLVM tools for rustc's coverage data: rustup's if installed, otherwise Debian's for the same LLVM version.
 find_llvm_tools() {
   local llvm bundled
   bundled=$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin
@@ -64,7 +64,7 @@ find_llvm_tools() {
 
 lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
-# A test that starts a server fails here; its module belongs into this list.
+# With NO_SERVERS, a test that starts a server fails. Add the modules of such tests to this list.
 tests_without_servers() {
   local module skipped=()
   for module in alerting canary causes clients crash damage hostile instances monitoring outage pooler promotion restore \
@@ -96,7 +96,7 @@ if [[ ${1:-} == quick ]]; then
 fi
 
 missing curl curl && apt curl ca-certificates
-# The suite starts servers of its own; those that Debian starts on installation are never used.
+# The tests start their own servers. They never use the ones that Debian starts on installation.
 [[ -d /usr/lib/postgresql ]] || { missing initdb 'postgresql (a store)' && apt postgresql; }
 missing redis-server 'redis-server (a store)' && apt redis-server
 missing promtool 'prometheus (rules)' && apt prometheus
@@ -116,8 +116,8 @@ check pages tests/checks/browser.sh
 check examples tests/checks/examples.sh
 check shell tests/checks/shell.sh
 check workflows tests/checks/workflows.sh
-# The link step of the image takes minutes on one core. The checks beside it depend on no timing, and install no Debian
-# packages, which only one process can do.
+# Linking the image's binary takes minutes on one core, so the image check runs in the background. The checks that run
+# at the same time don't depend on timing, and install no Debian packages, which only one process at a time can do.
 check image tests/checks/image.sh &
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing

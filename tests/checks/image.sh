@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The image is what it should be, builds the same twice, and works as uid 65532 on a read-only root:
+# Checks the contents of the image, that it builds reproducibly, and that it works as uid 65532 on a read-only root:
 #
-#   tests/checks/image.sh              builds it twice, from scratch
-#   tests/checks/image.sh ARCHIVE      checks an image that was built already, as `docker save` writes it
+#   tests/checks/image.sh              builds the image twice from scratch
+#   tests/checks/image.sh ARCHIVE      checks an existing image, in the format of `docker save`
 #
-# Builds and runs with docker or podman. Where BUILD_IMAGE names a program, `$BUILD_IMAGE CONTEXT TAG ARCHIVE` builds
-# instead, and the image runs in a chroot, which takes root and buildah: for machines without a container engine.
+# Builds and runs the image with docker or podman. On a machine without a container engine, set BUILD_IMAGE to a
+# program: `$BUILD_IMAGE CONTEXT TAG ARCHIVE` then builds the image, and the image runs in a chroot. This needs root and
+# buildah.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -27,7 +28,7 @@ fail() {
   exit 1
 }
 
-# wait_for SECONDS COMMAND…: tries again until the command succeeds.
+# wait_for SECONDS COMMAND…: retries the command until it succeeds, and fails after SECONDS.
 wait_for() {
   local end=$((SECONDS + $1))
   shift
@@ -48,7 +49,7 @@ else
 fi
 [[ $engine != chroot ]] || debian_tool ip iproute2
 
-# build CONTEXT ARCHIVE: from scratch, with every time stamp set to the epoch.
+# build CONTEXT ARCHIVE: builds the image from scratch, with every timestamp set to the Unix epoch.
 build() {
   case $engine in
     chroot) "$BUILD_IMAGE" "$1" localhost/urlshort:check "$2" ;;
@@ -61,21 +62,22 @@ build() {
   esac
 }
 
-# own_layers ARCHIVE: without the base's, which BUILD_IMAGE makes anew each time; else the base is pinned by digest.
+# own_layers ARCHIVE: prints the layers to compare. BUILD_IMAGE builds a new base layer each time, so that layer is left
+# out. With a container engine, the base is pinned by digest.
 own_layers() { python3 tests/checks/image.py "$1" --layers | if [[ $engine == chroot ]]; then tail -n +2; else cat; fi; }
 
-# start, address, execute, stop: the service in the image, which sees the image's environment and no other.
+# start, address, execute, stop: control the service in the image, which does not inherit this script's environment.
 start_chroot() {
   local command root
   container=$(buildah from -q --pull-never "docker-archive:$archive")
   root=$(buildah mount "$container")
-  # The base has no libraries, its stand-in does.
+  # The stand-in for the base image has libraries, but the real base image has none.
   rm -rf "$root/usr/lib" "$root/usr/lib64"
   mkdir -p "$root/proc" "$root/dev"
   printf 'nameserver 127.0.0.1\n' > "$root/etc/resolv.conf"
   cp -a "$root/data" "$work/data"
   mapfile -t command < <(python3 tests/checks/image.py "$archive" --command)
-  # "${enter[@]}" NAME=VALUE… "${program[@]}" ARGUMENT…: the program, on a read-only root.
+  # "${enter[@]}" NAME=VALUE… "${program[@]}" ARGUMENT…: runs the program on a read-only root.
   # shellcheck disable=SC2016 # the inner shell expands them
   enter=(unshare --mount sh -ec 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
     mount --bind "$1" "$0/data"; mount --rbind /proc "$0/proc"; mount --rbind /dev "$0/dev"
@@ -108,7 +110,7 @@ call() { if [[ $engine == chroot ]]; then "$1_chroot" "${@:2}"; else "$1_engine"
 
 archive=${1:-$work/first.tar}
 if [[ $# -eq 0 ]]; then
-  # From a copy, too: neither the place of the sources nor their time stamps may count.
+  # Build from a copy as well: neither the location nor the timestamps of the sources may affect the image.
   mkdir "$work/copy"
   tar --exclude ./target --exclude ./.git -cf - . | tar -C "$work/copy" -xmf -
   build . "$archive"
@@ -128,7 +130,7 @@ target=$(curl -fsS -o /dev/null -w '%{http_code} %{redirect_url}' "http://$addre
 call execute healthcheck || fail 'the health check does not pass'
 call stop || fail 'SIGTERM did not end it with exit status 0'
 if [[ $engine == chroot ]]; then
-  # Its own libc might want files for that which the image does not have.
+  # Check name resolution, because the program's libc might need files for it that the image does not have.
   # shellcheck disable=SC2016 # the inner shell expands it
   unshare --net sh -ec 'ip link set lo up; exec python3 "$@"' sh tests/checks/resolver.py \
     "${enter[@]}" STORE_URL=postgres://user@database.test/links "${program[@]}" || fail 'host names are not looked up'

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Builds the version that a rollback would bring back, and prints the path of its binary. A second run finds it built.
+# Builds the version that a rollback would restore, and prints the path of its binary. Later runs reuse the binary.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# Before the first release: the last commit that did not know `starts_at`.
+# Until the first release, this is the last commit before `starts_at` was added.
 previous=64926fea7cf546f2571102c0b5749ad1b5c66f33
 
 binary=target/previous/$previous/urlshort
 if [[ ! -x $binary ]]; then
-  # What instruments the tests of this version is not for that one.
+  # Don't instrument the previous version for coverage, as the tests of this version may be.
   unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_DIR RUSTC_WRAPPER RUSTC_WORKSPACE_WRAPPER LLVM_PROFILE_FILE
   source=$(mktemp -d)
   trap 'rm -rf "$source"' EXIT
   git cat-file -e "$previous^{commit}" || git fetch -q --depth 1 origin "$previous"
   git archive "$previous" | tar -x -C "$source"
-  # A name of its own lets it share the built dependencies, and keeps it from replacing the binary under test.
+  # With a different package name, the build can share compiled dependencies without replacing the binary under test.
   sed -i 's/^name = "urlshort"$/name = "urlshort-previous"/; /^default-run/d' "$source"/Cargo.{toml,lock}
   printf '\n[lib]\nname = "urlshort"\n' >> "$source/Cargo.toml"
   cargo build -q --locked --manifest-path "$source/Cargo.toml" --bin urlshort-previous --target-dir target

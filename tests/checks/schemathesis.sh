@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# schemathesis asks the real program whatever /openapi.json lets it ask, and checks every answer against it. SEED takes
-# another way through all that can be asked.
+# Schemathesis generates requests from /openapi.json, sends them to the running program, and checks every response
+# against the document. Set SEED to generate other requests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -18,6 +18,6 @@ until address=$(sed -n '/"msg":"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$w
 done
 PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=tests/checks/schemathesis_hooks.py schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
   --checks all --exclude-checks allow_header_conformance --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
-# Nothing that it sends may be the service's own fault.
+# No request may make the service log an error.
 if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi
 figure "$(grep -om1 '[0-9]\+ generated' "$work/report") requests"

@@ -1,6 +1,7 @@
-"""Sends each request from another client address, because a client that sends many wrong tokens gets 429 instead of 401.
+"""Sends each request from a different client address, because a client with many wrong tokens gets 429 instead of 401.
 
-The transport adds it. Schemathesis would treat a header added by one of its own hooks as part of the test case.
+The HTTP transport adds the X-Forwarded-For header. Schemathesis would treat a header that one of its own hooks adds as
+part of the test case.
 """
 
 import itertools
