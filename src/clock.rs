@@ -1,4 +1,4 @@
-//! The wall clock, injected so that a test can set the time.
+//! The wall clock, injected so that tests can set the time.
 
 use std::{fmt, sync::Arc};
 
@@ -16,7 +16,7 @@ impl Clock {
         Self::new(Timestamp::now)
     }
 
-    /// Creates a clock that returns the result of `now`.
+    /// Creates a clock that calls `now` for the time.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
