@@ -40,7 +40,7 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The maximum number of connections to the second listener.
 pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
-/// The dependencies that tests replace.
+/// Dependencies that tests can replace.
 pub struct Dependencies {
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,

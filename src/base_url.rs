@@ -19,7 +19,6 @@ pub struct BaseUrl(Url);
 pub struct InvalidBaseUrl;
 
 impl BaseUrl {
-    /// Returns the short URL of `key`.
     pub fn short_url(&self, key: &Key) -> String {
         format!("{}{key}", self.0)
     }

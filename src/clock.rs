@@ -11,7 +11,6 @@ use crate::link::time::whole_milliseconds;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// Returns the system clock.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }

@@ -116,7 +116,6 @@ impl Key {
     /// The maximum length, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

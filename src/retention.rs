@@ -83,7 +83,7 @@ impl Sweep<'_> {
     /// An error from the store. `purged` then has the counts so far.
     pub async fn run(&self, purged: &mut Purged, mut found: impl FnMut(&Link)) -> Result<(), StoreError> {
         if let Some(kept) = self.options.purge_expired_after {
-            // No link expired before the earliest timestamp.
+            // Skip this if the time goes back beyond the earliest timestamp: no link can have expired before that.
             let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             if let Ok(expired_by) = self.now.checked_sub(kept) {
                 self.purge_links(expired_by, purged, &mut found).await?;
@@ -132,7 +132,7 @@ impl Sweep<'_> {
 
     async fn purge_days(&self, days: u32, purged: &mut Purged) -> Result<(), StoreError> {
         let today = self.now.to_zoned(TimeZone::UTC).date();
-        // There are no counts before the first day.
+        // If that is before the first possible day, there is nothing to remove.
         let Ok(before) = today.checked_sub((i64::from(days) - 1).days()) else { return Ok(()) };
         let mut purge = DayPurge { before, after: None, dry_run: self.dry_run };
         loop {

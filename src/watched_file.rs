@@ -89,7 +89,6 @@ impl<T> WatchedFile<T> {
         })
     }
 
-    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.value.read().clone()
     }

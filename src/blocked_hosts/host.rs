@@ -31,7 +31,6 @@ impl HostPattern {
     /// The maximum length of a DNS name, in bytes, without the leading dot.
     pub const MAX_LEN: usize = 253;
 
-    /// Returns the pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

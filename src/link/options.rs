@@ -113,7 +113,6 @@ pub enum RedirectStatus {
 pub struct InvalidRedirectStatus;
 
 impl RedirectStatus {
-    /// Returns the status code.
     pub fn code(self) -> u16 {
         match self {
             Self::MovedPermanently => 301,
@@ -247,7 +246,6 @@ impl Tags {
         if tags.len() > Self::MAX { Err(InvalidTags::TooMany) } else { Ok(Self(tags.into())) }
     }
 
-    /// Returns the tags in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
         self.0.iter()
     }
@@ -298,7 +296,6 @@ impl PasswordHash {
         Self(phc.into())
     }
 
-    /// Returns the PHC string.
     pub fn as_phc(&self) -> &str {
         &self.0
     }

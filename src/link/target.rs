@@ -64,7 +64,6 @@ impl Target {
         url.into()
     }
 
-    /// Returns the parsed URL.
     pub fn to_url(&self) -> Url {
         Url::parse(&self.0).expect("a target is a URL by construction")
     }

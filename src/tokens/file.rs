@@ -6,7 +6,6 @@ use thiserror::Error;
 
 use super::{Ambiguous, InvalidName, Scope, Token, Tokens, parse_name};
 
-/// The prefix of a digest.
 const SHA256: &str = "sha256:";
 
 /// The error for an invalid line in a token file.

@@ -37,7 +37,6 @@ const COLUMNS: [&str; 10] = [
 
 static OPTION_NAMES: LazyLock<&[&str]> = LazyLock::new(field_names::<Options>);
 
-/// Returns the names of all columns.
 pub(super) fn header() -> impl Iterator<Item = &'static str> {
     COLUMNS.into_iter().chain(OPTION_NAMES.iter().copied())
 }

@@ -169,7 +169,6 @@ impl Connection {
         self.wait_replicas
     }
 
-    /// Returns the deadline of a call.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }

@@ -97,7 +97,6 @@ fn bucket_of(key: &Key) -> u32 {
     hash % BUCKETS
 }
 
-/// Returns all buckets.
 pub(super) fn buckets() -> impl Iterator<Item = u32> {
     0..BUCKETS
 }

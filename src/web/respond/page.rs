@@ -167,7 +167,7 @@ async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -
     let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
     let (root, form) = (&frame.root, &frame.form);
     match state.links.find(&key).await {
-        // The link is scheduled.
+        // The link is scheduled, so visitors get a 404.
         Ok(Some(_)) => {
             Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link with this key".into() })
         }

@@ -41,7 +41,7 @@ const PERMANENT: i64 = 24 * 60 * 60;
 /// The route, as named in metrics and logs.
 pub(crate) const ROUTE: &str = "/{key}";
 
-/// The number of headers on a complete redirect, so that they are allocated only once.
+/// The number of headers on a complete redirect, so that space for them is allocated only once.
 pub(crate) const HEADERS: usize = 8;
 
 /// The errors that clients must distinguish, for the OpenAPI document.
