@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// The rate of failures per client that are logged and get a 401.
+/// The maximum rate of failures per client. Failures within it are logged and get a 401.
 const PER_CLIENT: Rate =
     Rate { requests: NonZeroU32::new(10).expect("10 is not 0"), period: Duration::from_mins(1) };
 
-/// Failed token authentication of all clients.
+/// The limit on failed token authentication, per client.
 ///
 /// The token is checked before the limit, so that a client with a valid token gets in even if others behind its address
 /// keep failing. So it isn't the limit that slows guessing down, but the length of tokens: at a million guesses a
