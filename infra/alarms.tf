@@ -2,10 +2,10 @@
 # exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated minutes.
 
 locals {
-  # With fewer requests in a minute, the share means little.
+  # With fewer requests in a minute, the share says little.
   min_requests = 20
 
-  # Connections that the load balancer could not open to a task have their own metric.
+  # Connections that the load balancer could not open to a task have a separate metric.
   group_alarms = {
     for color, group in aws_lb_target_group.service : "errors-${color}" => {
       description = "More than ${var.max_error_percent} % of the requests to the ${color} tasks get a 5xx or reach no task"
@@ -18,7 +18,7 @@ locals {
   }
 
   deployment_alarms = merge(local.group_alarms, {
-    # A task that resets connections causes 502, one that hangs causes 504. Neither is in its target group's metrics.
+    # A task that resets connections causes a 502, and one that hangs a 504. Neither is in the target group's metrics.
     balancer-errors = {
       description = "The load balancer answers more than ${var.max_error_percent} % of the requests with 5xx: tasks reset connections, hang or can't be reached"
       limit       = var.max_error_percent
@@ -27,7 +27,7 @@ locals {
       metrics     = { requests = "RequestCount", failed = "HTTPCode_ELB_5XX_Count" }
       dimensions  = { LoadBalancer = aws_lb.main.arn_suffix }
     }
-    # The SLO: redirects in under 200 ms, counted from the access log, because the load balancer doesn't know the
+    # The SLO: redirects in under 200 ms. They are counted from the access log, because the load balancer doesn't know
     # routes.
     redirects = {
       description = "More than ${var.max_bad_redirects_percent} % of the redirects fail or take more than 200 ms"
@@ -39,7 +39,7 @@ locals {
     }
   })
 
-  # Alarms on one metric. They fire if it is beyond the threshold for the given number of minutes.
+  # Alarms on a single metric. They fire if it's beyond the threshold for the given number of minutes.
   resource_alarms = merge(
     {
       for cluster in aws_rds_cluster.main : "database-capacity" => {
@@ -163,7 +163,7 @@ resource "aws_cloudwatch_metric_alarm" "healthy_tasks" {
   }
 }
 
-# Access log lines of requests for links, without client errors (4xx), and those of them that miss the SLO.
+# Access log lines of link requests without client errors (4xx), and the subset that misses the SLO.
 resource "aws_cloudwatch_log_metric_filter" "redirects" {
   for_each = {
     Redirects    = "{ $.msg = \"request\" && $.route = \"/{key}\" && ($.status < 400 || $.status >= 500) }"

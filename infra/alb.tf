@@ -1,5 +1,5 @@
-# HTTPS only. The production listener serves clients; the test listener reaches the new version before clients do. A
-# rule for each listener forwards to two target groups, and a deployment shifts their weights.
+# HTTPS only. The production listener serves clients; the test listener reaches the new version before clients do. Each
+# listener has a rule that forwards to two target groups, and a deployment shifts their weights.
 
 resource "aws_lb" "main" {
   #checkov:skip=CKV2_AWS_28: waf.tf attaches a web ACL, unless waf is false
@@ -10,7 +10,8 @@ resource "aws_lb" "main" {
   subnets            = local.public_subnet_ids
 
   drop_invalid_header_fields = true
-  # Shorter than the service's KEEP_ALIVE: otherwise requests go to connections that the service has just closed.
+  # Shorter than the service's KEEP_ALIVE. Otherwise, requests would be sent on connections that the service has just
+  # closed.
   idle_timeout               = 60
   enable_deletion_protection = var.deletion_protection
 
@@ -34,7 +35,8 @@ resource "aws_lb_target_group" "service" {
   deregistration_delay = 30
 
   health_check {
-    # Not /readyz: without the database, all tasks would go out of service, although they still redirect from memory.
+    # Not /readyz: if the database were down, all tasks would go out of service, although they still redirect from
+    # memory.
     path                = "/healthz"
     matcher             = "200"
     interval            = 15
@@ -119,7 +121,7 @@ resource "aws_lb_listener_rule" "service" {
     }
   }
 
-  # Only forward: ECS refuses a rule with mixed actions.
+  # Only forward, because ECS refuses a rule with mixed actions.
   action {
     type = "forward"
 
@@ -137,7 +139,7 @@ resource "aws_lb_listener_rule" "service" {
   }
 
   lifecycle {
-    # ECS sets the weights: resetting them would undo a deployment.
+    # ECS sets the weights. Resetting them would undo a deployment.
     ignore_changes = [action]
   }
 }

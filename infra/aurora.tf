@@ -64,7 +64,7 @@ resource "aws_rds_cluster_instance" "main" {
   engine             = aws_rds_cluster.main[0].engine
   engine_version     = aws_rds_cluster.main[0].engine_version
   instance_class     = "db.serverless"
-  # In tiers 0 and 1, the reader scales with the writer, whose load it may take over at any time.
+  # In tiers 0 and 1, the reader scales with the writer, because it may have to take over the writer's load at any time.
   promotion_tier = count.index
 
   publicly_accessible        = false
@@ -77,6 +77,6 @@ resource "aws_rds_cluster_instance" "main" {
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.database_monitoring[0].arn
 
-  # RDS refuses the role without its policy.
+  # RDS refuses a role without its policy.
   depends_on = [aws_iam_role_policy_attachment.database_monitoring]
 }

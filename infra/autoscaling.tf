@@ -24,7 +24,7 @@ resource "aws_appautoscaling_policy" "cpu" {
   }
 }
 
-# The predefined ALBRequestCountPerTarget covers one target group, but requests can go to either or both.
+# The predefined metric ALBRequestCountPerTarget covers only one target group, but requests can go to either or both.
 resource "aws_appautoscaling_policy" "requests" {
   name               = "${var.name}-requests"
   policy_type        = "TargetTrackingScaling"

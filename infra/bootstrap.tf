@@ -1,10 +1,10 @@
-# Resources that bootstrap/ created, looked up by name.
+# Resources created by bootstrap/, looked up by name.
 
 data "aws_kms_key" "main" {
   key_id = "alias/${var.name}"
 }
 
-# The id is the ARN. A deployment never reads the value.
+# The id is the ARN. Deployments never read the value.
 data "aws_secretsmanager_secret" "api_tokens" {
   name = "${var.name}/api-tokens"
 }

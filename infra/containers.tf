@@ -4,7 +4,7 @@ locals {
   port         = 8080
   metrics_port = 9090
 
-  # Options of the service: see the table in the README.
+  # Options of the service, listed in the README's table.
   settings = merge(
     {
       HOST            = "0.0.0.0"
@@ -18,20 +18,20 @@ locals {
       PGDATABASE      = local.database.name
       PGUSER          = local.database.user
       PGSSLMODE       = "verify-full"
-      # A file that local.password_container keeps up to date.
+      # local.password_container keeps this file up to date.
       PGPASSWORD_FILE = "${local.password_directory}/password"
-      # In the image, because no public CA signs RDS certificates.
+      # Included in the image, because no public CA signs RDS certificates.
       PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem"
-      # Creating links requires a token: an open shortener on the internet is used for phishing within days.
+      # Require a token for creating links: phishers find an open shortener on the internet within days.
       PUBLIC_SHORTEN = "false"
-      # After ECS sends SIGTERM, some load balancer nodes still send requests.
+      # Some load balancer nodes still send requests after ECS has sent SIGTERM.
       DRAIN_DELAY   = "10s"
       DRAIN_TIMEOUT = "30s"
     },
     var.settings,
   )
 
-  # By reference: ECS reads them with the execution role when a task starts.
+  # References only: ECS reads the secrets with the execution role when a task starts.
   secrets = {
     PGPASSWORD = "${local.database.secret}:password::"
     API_TOKENS = data.aws_secretsmanager_secret.api_tokens.id
@@ -53,7 +53,7 @@ locals {
       # Longer than DRAIN_DELAY plus DRAIN_TIMEOUT.
       stopTimeout = 60
 
-      # ECS ignores the image's health check.
+      # ECS ignores the health check in the image.
       healthCheck = {
         command     = ["CMD", "/usr/local/bin/urlshort", "healthcheck"]
         interval    = 10
@@ -68,7 +68,7 @@ locals {
           awslogs-group         = aws_cloudwatch_log_group.service.name
           awslogs-region        = var.region
           awslogs-stream-prefix = "task"
-          # The service must not block if logs can't be delivered.
+          # The service must not block when logs can't be delivered.
           mode            = "non-blocking"
           max-buffer-size = "4m"
         }
@@ -79,16 +79,16 @@ locals {
     },
   )
 
-  # RDS rotates the password every week. ECS reads secrets only when a task starts, so this container polls the secret
-  # and writes it to a file, which the service reads whenever it connects.
+  # RDS rotates the password every week, but ECS reads secrets only when a task starts. So this container polls the
+  # secret and writes it to a file, which the service reads for each new connection.
   password_directory = "/run/database"
   password_container = {
     name  = "password"
     image = var.aws_cli_image
-    # The service starts with PGPASSWORD, and keeps its connections while this container is restarted.
+    # The service starts with PGPASSWORD, and keeps its connections while this container restarts.
     essential     = false
     restartPolicy = { enabled = true, restartAttemptPeriod = 60 }
-    # Volumes on Fargate are owned by root.
+    # On Fargate, volumes are owned by root.
     user                   = "0:0"
     readonlyRootFilesystem = true
     cpu                    = 16

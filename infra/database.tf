@@ -1,5 +1,5 @@
-# PostgreSQL: the common part of the cluster (aurora.tf) and the single instance (database_instance.tf). RDS generates
-# the password, stores it in Secrets Manager and rotates it every week. Terraform never sees it.
+# PostgreSQL: the settings shared by the cluster (aurora.tf) and the single instance (database_instance.tf). RDS
+# generates the password, stores it in Secrets Manager and rotates it every week. Terraform never sees it.
 
 locals {
   is_aurora = var.database == "aurora"
@@ -20,7 +20,7 @@ locals {
 
   database_parameters = {
     "rds.force_ssl" = "1"
-    # Only schema changes and slow statements, because statements contain link targets.
+    # Log only schema changes and slow statements, because statements contain link targets.
     log_statement              = "ddl"
     log_min_duration_statement = "500"
   }

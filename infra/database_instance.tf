@@ -1,5 +1,5 @@
-# One small PostgreSQL server in one zone, for `database = "instance"`. While it restarts, links in the tasks' memory redirect
-# and all others get a 503.
+# One small PostgreSQL server in one zone, for `database = "instance"`. While it restarts, links in the tasks' memory
+# still redirect, and all others get a 503.
 
 resource "aws_db_parameter_group" "main" {
   count = local.is_aurora ? 0 : 1

@@ -1,4 +1,4 @@
-# The DNS name of the service and its certificate, which AWS renews automatically.
+# The service's DNS name and its certificate, which AWS renews automatically.
 
 resource "aws_acm_certificate" "main" {
   domain_name       = var.domain_name
@@ -10,7 +10,7 @@ resource "aws_acm_certificate" "main" {
 }
 
 locals {
-  # One host name, so one record.
+  # There is one host name, and therefore one record.
   validation = one(aws_acm_certificate.main.domain_validation_options)
 }
 

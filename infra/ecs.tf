@@ -1,5 +1,5 @@
 # The service and its canary deployments: a new version first gets a share of the requests, then all of them. If an
-# alarm fires in that time, ECS rolls back to the old version.
+# alarm fires in the meantime, ECS rolls back to the old version.
 
 resource "aws_ecs_cluster" "main" {
   #checkov:skip=CKV_AWS_65: The preset small turns it off
@@ -45,7 +45,7 @@ resource "aws_ecs_service" "main" {
   propagate_tags                    = "SERVICE"
   enable_execute_command            = false
 
-  # An apply waits for the end of the deployment, and an interrupted apply rolls it back.
+  # Wait until the deployment ends. An interrupted apply rolls the deployment back.
   wait_for_steady_state = true
   sigint_rollback       = true
 
@@ -88,25 +88,25 @@ resource "aws_ecs_service" "main" {
     alarm_names = [for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.alarm_name]
   }
 
-  # For tasks that never become healthy: they get no requests, so the alarms don't see them.
+  # Covers tasks that never become healthy. They get no requests, so the alarms can't detect them.
   deployment_circuit_breaker {
     enable   = true
     rollback = true
   }
 
-  # Both bakes, and 20 minutes for tasks to start, become healthy and drain.
+  # Both bakes, plus 20 minutes for tasks to start, become healthy and drain.
   timeouts {
     create = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
     update = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
   }
 
   lifecycle {
-    # Autoscaling sets it.
+    # Autoscaling sets the count.
     ignore_changes = [desired_count]
   }
 
-  # Everything that a task needs at startup but doesn't reference. Without it the tasks exit, and the first deployment
-  # has no earlier one to roll back to. tests/checks/aws/graph.py lists what must come first.
+  # Everything that a task needs at startup but doesn't reference. Without it, the tasks exit, and the first deployment
+  # has no earlier one to roll back to. tests/checks/aws/graph.py lists the resources that must come first.
   depends_on = [
     aws_db_instance.main,
     aws_iam_role_policy.execution,

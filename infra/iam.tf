@@ -1,4 +1,5 @@
-# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can grant them.
+# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can grant to
+# them.
 
 locals {
   principals = merge(
@@ -16,7 +17,8 @@ locals {
       Version = "2012-10-17"
       Statement = [merge(
         { Effect = "Allow", Principal = { Service = service }, Action = "sts:AssumeRole" },
-        # Other accounts can't make the AWS service use the role. ECS names no source account when it shifts requests.
+        # Prevent other accounts from making the AWS service use the role. ECS sends no source account when it shifts
+        # requests.
         role == "infrastructure" ? {} : { Condition = { StringEquals = { "aws:SourceAccount" = local.account_id } } },
       )]
     }
@@ -65,13 +67,13 @@ locals {
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
         Resource = [for group in aws_cloudwatch_log_group.flow : "${group.arn}:*"]
       },
-      # Log delivery looks up its group first. AWS supports no ARN for that action.
+      # Log delivery looks up its group first. AWS doesn't support ARNs for that action.
       { Sid = "Find", Effect = "Allow", Action = "logs:DescribeLogGroups", Resource = "*" },
     ]
   }
 }
 
-# Starts tasks: reads their secrets, writes their logs.
+# Starts tasks: reads their secrets and writes their logs.
 resource "aws_iam_role" "execution" {
   name                 = "${var.name}-execution"
   assume_role_policy   = jsonencode(local.trust.execution)
@@ -84,7 +86,7 @@ resource "aws_iam_role_policy" "execution" {
   policy = jsonencode(local.execution_policy)
 }
 
-# The role of the running task: its sidecars read the database password and forward metrics.
+# The running task's role. The task's sidecars use it to read the database password and forward metrics.
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
   assume_role_policy   = jsonencode(local.trust.task)

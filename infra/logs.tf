@@ -7,7 +7,7 @@ resource "aws_cloudwatch_log_group" "service" {
   kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# RDS dictates the name. Without this group it would create one that keeps logs forever.
+# RDS dictates this name. If the group didn't exist, RDS would create one that keeps logs forever.
 resource "aws_cloudwatch_log_group" "database" {
   #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   name              = "/aws/rds/${local.is_aurora ? "cluster" : "instance"}/${var.name}/postgresql"
@@ -15,7 +15,7 @@ resource "aws_cloudwatch_log_group" "database" {
   kms_key_id        = data.aws_kms_key.main.arn
 }
 
-# WAF only writes to groups whose name starts with aws-waf-logs-.
+# WAF writes only to groups whose name starts with aws-waf-logs-.
 resource "aws_cloudwatch_log_group" "waf" {
   #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
   count = var.waf ? 1 : 0
@@ -56,7 +56,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "access_logs" {
 
   rule {
     apply_server_side_encryption_by_default {
-      # The only algorithm that load balancers can write with.
+      # Load balancers can't write with any other algorithm.
       sse_algorithm = "AES256"
     }
   }

@@ -1,6 +1,6 @@
-# Managed Prometheus, for `managed_prometheus = true`. A scrape through the load balancer would reach a different task each
-# time and mix their counters, so each task has a collector that scrapes its own service and forwards the metrics. Rules and
-# routes come from the same files as in the local Prometheus and Alertmanager.
+# Managed Prometheus, for `managed_prometheus = true`. Scrapes through the load balancer would reach a different task
+# each time and mix up their counters. So each task has a collector that scrapes its own service and forwards the
+# metrics. Rules and routes come from the same files as for the local Prometheus and Alertmanager.
 
 resource "aws_prometheus_workspace" "main" {
   count = var.managed_prometheus ? 1 : 0
@@ -17,7 +17,7 @@ resource "aws_prometheus_rule_group_namespace" "main" {
 }
 
 locals {
-  # The URL of the dashboards in the rule files: that of the local stack.
+  # The URL of the dashboards in the rule files, which is that of the local stack.
   local_dashboards = "http://localhost:3000"
 
   # The SNS topic of each Alertmanager receiver.
@@ -32,7 +32,7 @@ resource "aws_prometheus_alert_manager_definition" "main" {
 
   workspace_id = aws_prometheus_workspace.main[0].id
 
-  # Amazon's format embeds the Alertmanager configuration as a string.
+  # Amazon's format contains the Alertmanager configuration as a string.
   definition = yamlencode({
     alertmanager_config = yamlencode(merge(yamldecode(file("${path.module}/monitoring/alertmanager.yml")), {
       receivers = [for name, topic in local.receivers : {
@@ -85,7 +85,7 @@ locals {
       }
     }
     processors = {
-      # The collector drops metrics instead of being killed for using too much memory.
+      # The collector drops metrics rather than being killed for using too much memory.
       memory_limiter    = { check_interval = "5s", limit_mib = 150, spike_limit_mib = 30 }
       resourcedetection = { detectors = ["ecs"] }
       # Every collector scrapes localhost, so the label `instance` must come from the task.
@@ -114,12 +114,12 @@ locals {
   collector_container = {
     name  = "collector"
     image = var.collector_image
-    # Links redirect without it. If all collectors are down, the alert ServiceDown fires.
+    # Links redirect without the collector. If all collectors are down, the alert ServiceDown fires.
     essential              = false
     restartPolicy          = { enabled = true, restartAttemptPeriod = 60 }
     user                   = "65532:65532"
     readonlyRootFilesystem = true
-    # A small share of the CPU, and unused memory of the task up to a limit that leaves enough for the service.
+    # A small share of the CPU, and otherwise unused memory, up to a limit that leaves enough for the service.
     cpu               = 32
     memoryReservation = 64
     memory            = 192

@@ -1,10 +1,10 @@
-# A small VPC in two zones, unless var.vpc names an existing one. Load balancer and NAT gateways are in public subnets,
-# the database in private ones. Tasks run in private subnets, or in public ones to do without NAT gateways.
+# A small VPC in two zones, unless var.vpc names an existing one. The load balancer and the NAT gateways are in public
+# subnets, and the database is in private ones. Tasks run in private subnets, or in public ones to avoid NAT gateways.
 
 locals {
   own_vpc = var.vpc == null
   zones   = local.own_vpc ? toset([for letter in var.zones : "${var.region}${letter}"]) : toset([])
-  # Numbers the zones, so that each keeps its address range.
+  # Number the zones, so that each keeps its address range.
   zone_numbers = { for number, zone in sort(local.zones) : zone => number }
   nat_count    = var.public_tasks ? 0 : var.nat_gateway_per_zone ? length(local.zones) : min(1, length(local.zones))
   nat_zones    = toset(slice(sort(local.zones), 0, local.nat_count))

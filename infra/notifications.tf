@@ -1,4 +1,4 @@
-# Topics for alarms, tickets and the budget, and which services can publish to them.
+# Topics for alarms, tickets and the budget, and the services that can publish to them.
 
 resource "aws_sns_topic" "alarms" {
   name              = "${var.name}-alarms"
@@ -47,7 +47,7 @@ resource "aws_budgets_budget" "monthly" {
   limit_amount = tostring(var.monthly_budget_usd)
   limit_unit   = "USD"
 
-  # Only the costs of this service. The tag must be activated for billing once: see README.md.
+  # Include only this service's costs. The tag must be activated for billing once; see README.md.
   cost_filter {
     name   = "TagKeyValue"
     values = [format("user:Service$%s", var.name)]

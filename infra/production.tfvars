@@ -1,4 +1,4 @@
-# For a service that people rely on: it survives the loss of any single zone or server.
+# For a service that people rely on. It survives the loss of any single zone or server.
 database           = "aurora"
 public_tasks       = false
 waf                = true

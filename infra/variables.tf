@@ -297,14 +297,14 @@ variable "dashboards_url" {
 }
 
 variable "collector_image" {
-  # Append the digest that `docker buildx imagetools inspect` prints, because a tag can be moved.
+  # Append the digest printed by `docker buildx imagetools inspect`, because tags can be moved.
   description = "Image of the AWS Distro for OpenTelemetry, which scrapes each task's own service"
   type        = string
   default     = "public.ecr.aws/aws-observability/aws-otel-collector:v0.43.1"
 }
 
 variable "aws_cli_image" {
-  # As with collector_image, append the digest.
+  # Append the digest, as for collector_image.
   description = "Image of the AWS CLI, which keeps the database password up to date in each task"
   type        = string
   default     = "public.ecr.aws/aws-cli/aws-cli:2.27.50"

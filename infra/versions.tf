@@ -1,17 +1,17 @@
 terraform {
-  # 1.11 supports lock files in S3 and write-only arguments.
+  # Version 1.11 adds lock files in S3 and write-only arguments.
   required_version = ">= 1.11"
 
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # 6.21 supports canary deployments by ECS itself; the tests use the schema of 6.25.
+      # Version 6.21 adds canary deployments by ECS itself. The tests use the schema of 6.25.
       version = "~> 6.25"
     }
   }
 
-  # terraform init -backend-config=bucket=… -backend-config=region=…; bootstrap/ creates the bucket. Its default
-  # encryption applies: `encrypt = true` without a key would use S3's own key instead of the bucket's.
+  # terraform init -backend-config=bucket=… -backend-config=region=…; bootstrap/ creates the bucket. The bucket's
+  # default encryption applies, because `encrypt = true` without a key would use S3's own key instead.
   backend "s3" {
     key          = "urlshort/terraform.tfstate"
     use_lockfile = true

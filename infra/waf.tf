@@ -1,9 +1,9 @@
 # AWS WAF in front of the load balancer, for `waf = true`. It blocks addresses that send too many requests, addresses
-# that Amazon knows for attacks, and known bad inputs. Amazon's common rule set is left out: it blocks request bodies
-# that contain a URL.
+# that Amazon has seen in attacks, and known bad inputs. Amazon's common rule set is left out, because it blocks request
+# bodies that contain a URL.
 
 locals {
-  # Their priorities, after that of the rate rule.
+  # The priorities of the managed rule groups, which come after that of the rate rule.
   managed_rule_groups = {
     AWSManagedRulesAmazonIpReputationList = 10
     AWSManagedRulesKnownBadInputsRuleSet  = 20

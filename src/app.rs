@@ -34,22 +34,22 @@ use crate::{
     },
 };
 
-/// The time limit for the last flush and the store's close, after the drain.
+/// The time limit for the final flush and closing the store, after the drain.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connection limit of the second listener: a few probes and Prometheus servers.
+/// The maximum number of connections to the second listener.
 pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
-/// The components that tests replace.
+/// Dependencies that tests can replace.
 pub struct Dependencies {
     pub store: Arc<dyn Store>,
     pub metrics: Arc<Metrics>,
     pub clock: Clock,
-    /// The source of keys and ids.
+    /// The random number generator for keys and ids.
     pub rng: StdRng,
 }
 
-/// A service that is ready to serve.
+/// The assembled service, ready to run.
 pub struct App {
     pub(crate) state: AppState,
 }
@@ -58,7 +58,7 @@ impl App {
     /// Assembles the components.
     ///
     /// # Errors
-    /// The option whose file can't be used, with the reason.
+    /// [`InvalidFile`] if a file named by an option can't be used.
     pub fn new(config: &Config, dependencies: Dependencies) -> Result<Self, InvalidFile> {
         let Dependencies { store, metrics, clock, mut rng } = dependencies;
         let invalid = |source| InvalidFile { variable: "API_TOKENS_FILE", source };
@@ -149,13 +149,14 @@ impl App {
             Instant::now() + limits.drain_timeout
         };
         let ((), (), drained_by) = tokio::join!(public, operations, begin_drain);
-        // A change whose client has disconnected no longer has a connection, but still holds its slot.
+        // Requests can outlive their connections: a change continues after its client has disconnected. Wait for those
+        // too.
         if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
             tracing::warn!("drain timed out: changes are still in progress");
         }
         tasks.shutdown().await;
         let flush = async {
-            // A panic has already been logged.
+            // Ignore a panic: it has already been logged.
             let _ = writer.await;
             clicks.flush(links).await;
             clicks.drop_rest();

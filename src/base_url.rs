@@ -7,27 +7,26 @@ use url::Url;
 
 use crate::link::{Key, Target};
 
-/// An `http` or `https` URL that ends with a slash.
+/// An `http` or `https` URL with a trailing slash.
 ///
 /// It has no query, fragment or credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(Url);
 
-/// The error for a string that is not a base URL.
+/// The error for an invalid base URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes an absolute http(s) url without query, fragment or password, such as https://sho.rt")]
 pub struct InvalidBaseUrl;
 
 impl BaseUrl {
-    /// Returns the short URL of `key`.
     pub fn short_url(&self, key: &Key) -> String {
         format!("{}{key}", self.0)
     }
 
     /// Returns whether `target` leads back to this service.
     ///
-    /// It compares only host and path, because several ports can lead to one service. It ignores a trailing dot and the
-    /// prefix `www.`, because operators often redirect one of these names to the other.
+    /// Only the host and path are compared, because one service can be reached on several ports. A trailing dot and the
+    /// `www.` prefix are ignored, because operators often redirect one of these names to the other.
     pub fn covers(&self, target: &Target) -> bool {
         fn name(url: &Url) -> Option<&str> {
             let host = url.host_str()?.trim_end_matches('.');
@@ -37,7 +36,7 @@ impl BaseUrl {
         name(&url) == name(&self.0) && url.path().starts_with(self.0.path())
     }
 
-    /// Returns the path, which ends with a slash.
+    /// Returns the path, with its trailing slash.
     pub fn path(&self) -> &str {
         self.0.path()
     }

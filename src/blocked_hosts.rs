@@ -1,7 +1,8 @@
-//! The hosts that links must not lead to.
+//! Hosts that links must not point to.
 //!
-//! They come from two sources: the store, whose list all instances share, and the file `BLOCKED_HOSTS`. Blocking a host
-//! does not change any link. A link responds as gone while an entry matches its target, and redirects again afterwards.
+//! They come from two sources: the store's list, shared by all instances, and the file named by `BLOCKED_HOSTS`.
+//! Blocking a host does not change any links. A link is reported as gone while an entry matches its target, and
+//! redirects again once no entry does.
 
 mod host;
 mod set;
@@ -23,10 +24,10 @@ pub use self::{
 };
 use crate::link::{Creator, Target, options::printable, parsed};
 
-/// The maximum number of entries in a store.
+/// The maximum number of entries in the store's list.
 pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
 
-/// An entry of the store's list.
+/// An entry in the store's list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedHost {
     /// Unique within a store.
@@ -38,11 +39,11 @@ pub struct BlockedHost {
     pub blocked_at: Timestamp,
 }
 
-/// The reason why a host is blocked, for the people who manage links.
+/// The reason for blocking a host, shown to people who manage links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Reason(Box<str>);
 
-/// The error for a string that is not a reason.
+/// The error for an invalid reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a reason is 1 to {} characters without control characters", Reason::MAX_CHARS)]
 pub struct InvalidReason;
@@ -71,7 +72,7 @@ impl<'de> Deserialize<'de> for Reason {
     }
 }
 
-/// The blocked hosts of both sources, as this instance knows them.
+/// This instance's copy of the blocked hosts from both sources.
 #[derive(Default)]
 pub struct BlockedHosts {
     sources: RwLock<Sources>,
@@ -84,7 +85,7 @@ struct Sources {
     store: HostSet,
 }
 
-/// A decision about a target, with the generation of the list that made it.
+/// A decision on a target, with the generation of the list it's based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     generation: u32,
@@ -92,52 +93,52 @@ pub struct Verdict {
 }
 
 impl BlockedHosts {
-    /// Returns the entry that blocks a target.
+    /// Returns the entry that blocks a target, if any.
     pub fn find(&self, target: &Target) -> Option<HostPattern> {
         let sources = self.sources.read();
         sources.file.find(target.host()).or_else(|| sources.store.find(target.host()))
     }
 
-    /// Returns whether an entry blocks a target.
+    /// Returns whether any entry blocks a target.
     pub fn blocks(&self, target: &Target) -> bool {
         let sources = self.sources.read();
         let contains = |set: &HostSet| !set.is_empty() && set.contains(target.host());
         contains(&sources.file) || contains(&sources.store)
     }
 
-    /// Decides about a target.
+    /// Decides whether a target is blocked.
     pub fn judge(&self, target: &Target) -> Verdict {
-        // If the list changes after this line, the verdict is outdated.
+        // Read the generation first: if the list changes after this line, the verdict is outdated.
         let generation = self.generation.load(Ordering::Acquire);
         Verdict { generation, is_blocked: self.blocks(target) }
     }
 
-    /// Returns the current verdict about a target that is not blocked.
+    /// Returns a current verdict for a target that is not blocked.
     pub fn clear(&self) -> Verdict {
         Verdict { generation: self.generation.load(Ordering::Acquire), is_blocked: false }
     }
 
-    /// Returns whether a verdict comes from the current list.
+    /// Returns whether a verdict is based on the current list.
     pub fn is_current(&self, verdict: Verdict) -> bool {
         verdict.generation == self.generation.load(Ordering::Acquire)
     }
 
-    /// Replaces the hosts of the file.
+    /// Replaces the hosts from the file.
     pub fn set_file(&self, hosts: HostSet) {
         self.change(|sources| sources.file = hosts);
     }
 
-    /// Replaces the hosts of the store.
+    /// Replaces the hosts from the store.
     pub fn set_stored(&self, hosts: HostSet) {
         self.change(|sources| sources.store = hosts);
     }
 
-    /// Adds a host of the store.
+    /// Adds a host to the store's hosts.
     pub fn add_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.insert(host));
     }
 
-    /// Removes a host of the store.
+    /// Removes a host from the store's hosts.
     pub fn remove_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.remove(host));
     }

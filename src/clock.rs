@@ -1,4 +1,4 @@
-//! The wall clock, injected so that a test can set the time.
+//! The wall clock, injected so that tests can set the time.
 
 use std::{fmt, sync::Arc};
 
@@ -11,12 +11,11 @@ use crate::link::time::whole_milliseconds;
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// Returns the system clock.
     pub fn system() -> Self {
         Self::new(Timestamp::now)
     }
 
-    /// Creates a clock that returns the result of `now`.
+    /// Creates a clock that calls `now` for the time.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

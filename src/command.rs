@@ -56,10 +56,10 @@ pub enum Command {
 }
 
 impl Cli {
-    /// Returns the definition of the command line.
+    /// Returns clap's definition of the command line.
     pub fn definition() -> clap::Command {
         let mut command = Config::add_variables(Self::command());
-        // Each command accepts all options of the service, but its help shows only those that it uses.
+        // Each command accepts all of the service's options, but its help shows only the ones it uses.
         command.build();
         let store = names(StoreOptions::augment_args(clap::Command::default()));
         let retention = names(RetentionOptions::augment_args(clap::Command::default()));
@@ -79,7 +79,8 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// As in clap, the output of `--help` and `--version` is an error too. See [`usage::explain`].
+    /// A usage error, or the output of `--help` or `--version`, which clap also returns as errors. See
+    /// [`usage::explain`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;
         let invalid = |reason: String| Self::command().error(ErrorKind::ValueValidation, reason);
@@ -101,7 +102,7 @@ fn names(group: clap::Command) -> Vec<clap::Id> {
     group.get_arguments().map(|option| option.get_id().clone()).collect()
 }
 
-/// Hides the service's options that a command does not use from its help.
+/// Hides the service's options from a command's help, except for `shown`.
 fn hide_all_but(shown: &[clap::Id], command: clap::Command) -> clap::Command {
     command.mut_args(|option| {
         let is_hidden = option.is_global_set() && !shown.contains(option.get_id());

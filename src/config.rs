@@ -1,7 +1,7 @@
-//! The options of the service, in groups that its components take as parameters.
+//! The service's options, in groups that its components take as parameters.
 //!
-//! Nothing else reads the environment. A new option is one field here, which also names its flag and its environment
-//! variable.
+//! Nothing else reads the environment. To add an option, add one field here; it also sets the option's flag and
+//! environment variable.
 
 mod abuse_contact;
 mod fallbacks;
@@ -259,7 +259,7 @@ impl StoreOptions {
 
     /// Returns the deadline of a call on a connection.
     ///
-    /// It is shorter than the caller's timeout, so that the connection of a late call is closed.
+    /// It's shorter than the caller's timeout, so that the connection of a late call is closed.
     pub(crate) fn call_deadline(&self) -> Duration {
         self.store_timeout * 9 / 10
     }
@@ -269,18 +269,18 @@ impl AccessOptions {
     /// Loads the tokens from both sources.
     ///
     /// # Errors
-    /// The reason why the file can't be used.
+    /// [`FileError`] if the file can't be used.
     pub fn load_tokens(&self) -> Result<LiveTokens, FileError> {
         LiveTokens::load(self.api_tokens.clone().unwrap_or_default(), self.api_tokens_file.clone())
     }
 
     /// Checks that the tokens can be loaded.
     ///
-    /// Only the service calls this, at the start. The health check does not: it must not fail when the file breaks
+    /// Only the service calls this, at startup. The health check doesn't, because it must not fail if the file breaks
     /// later.
     ///
     /// # Errors
-    /// A sentence for the operator.
+    /// A message for the operator.
     pub(crate) fn check_tokens(&self) -> Result<(), String> {
         let file = self.api_tokens_file.as_deref().unwrap_or(Path::new(""));
         let sentence =
@@ -294,7 +294,7 @@ impl Config {
     pub(crate) fn add_variables(command: Command) -> Command {
         command.mut_args(|option| {
             let variable = option.get_id().as_str().to_uppercase();
-            // Compose files and task definitions set a variable to the empty string to mean "not set".
+            // Compose files and task definitions use the empty string to mean "not set".
             let is_empty = std::env::var_os(&variable).is_some_and(|value| value.is_empty());
             let option = option.global(true).hide_env_values(true);
             if is_empty { option } else { option.env(variable) }
@@ -304,7 +304,7 @@ impl Config {
     /// Fills in the `PG*` variables, and checks options that depend on each other.
     ///
     /// # Errors
-    /// A sentence for the operator.
+    /// A message for the operator.
     pub(crate) fn complete(&mut self) -> Result<(), String> {
         if let StoreUrl::Postgres(url) = &mut self.store.store_url {
             *url = postgres::complete(url, |name| std::env::var(name).ok())?;
@@ -316,5 +316,5 @@ impl Config {
     }
 }
 
-/// The options whose values error messages don't repeat.
+/// Options whose values must not appear in error messages.
 pub(crate) const SECRETS: [&str; 2] = ["API_TOKENS", "STORE_URL"];

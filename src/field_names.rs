@@ -1,4 +1,4 @@
-//! The names that serde uses for the fields of a struct.
+//! The names that serde uses for a struct's fields.
 
 use serde::{
     Deserialize, Deserializer,

@@ -1,6 +1,6 @@
 //! Admission control for CPU-bound work.
 //!
-//! A few tasks run at a time, a bounded number wait in a queue, and the rest are refused immediately.
+//! A few tasks run at a time, a bounded number wait in a queue, and any others are refused immediately.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Full;
 /// The error for work that a [`Gate`] did not complete.
 #[derive(Debug, Error)]
 pub enum WorkError {
-    /// The work did not begin.
+    /// The work did not start.
     #[error(transparent)]
     Full(#[from] Full),
     #[error("the work panicked")]
@@ -50,7 +50,7 @@ impl Gate {
         }
     }
 
-    /// Waits for a permit, in the order of arrival.
+    /// Waits for a permit, in order of arrival.
     ///
     /// # Errors
     /// [`Full`] if the queue is full.
@@ -62,7 +62,7 @@ impl Gate {
 
     /// Runs `work` on a thread for blocking work.
     ///
-    /// Once begun, the work runs to its end and keeps its permit, even if the caller stops waiting.
+    /// Once started, the work runs to completion and keeps its permit, even if the caller stops waiting.
     ///
     /// # Errors
     /// See [`WorkError`].

@@ -24,10 +24,10 @@ use crate::{
 /// The store decides whether a proposed key is free.
 #[async_trait]
 pub trait KeyStrategy: Send + Sync {
-    /// Returns a key for `target`. `attempt` counts the tries for one request, from 0.
+    /// Returns a key for `target`. `attempt` counts the attempts for one request, starting at 0.
     ///
-    /// Late attempts propose keys that nobody can predict, so a client that takes keys in advance can't make requests
-    /// fail.
+    /// Later attempts propose keys that nobody can predict. Otherwise, a client could make requests fail by taking keys
+    /// in advance.
     ///
     /// # Errors
     /// [`KeygenError::Store`] if the strategy keeps a counter in the store and the store fails.
@@ -35,24 +35,24 @@ pub trait KeyStrategy: Send + Sync {
 
     /// Returns whether an existing link may be returned instead of a new one.
     ///
-    /// It must have the proposed key, the same target and no options.
+    /// The existing link must have the proposed key, the same target and no options.
     fn reuses_links(&self) -> bool {
         false
     }
 }
 
-/// The error for a key that could not be proposed.
+/// The error when no key could be proposed.
 #[derive(Debug, Error)]
 pub enum KeygenError {
     /// The store failed to provide numbers.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The proposed key is too long. All shorter keys are used up.
+    /// The proposed key is too long, because all shorter keys are used up.
     #[error(transparent)]
     Exhausted(#[from] InvalidKey),
 }
 
-/// Creates the strategy that the options name.
+/// Creates the strategy named in the options.
 ///
 /// Random characters come from `rng`, and counter values from the store behind `links`.
 pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn KeyStrategy> {
@@ -64,12 +64,12 @@ pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn
     }
 }
 
-/// Attempts at which a strategy proposes predictable keys.
+/// The number of attempts with predictable keys.
 ///
 /// A client that knows the algorithm can take those keys in advance.
 const PREDICTABLE_ATTEMPTS: u32 = 3;
 
-/// Random characters that later attempts append: 47 bits.
+/// The number of random characters that later attempts append: 47 bits.
 const SUFFIX: usize = 8;
 
 /// The base-62 digits, in the order of their values.

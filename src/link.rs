@@ -25,22 +25,22 @@ pub use self::{
     target::{InvalidTarget, Target},
 };
 
-/// A short link as every store keeps it.
+/// A short link as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Unique within a store.
     pub key: Key,
     /// In whole milliseconds, the precision of every store.
     pub created_at: Timestamp,
-    /// 1 for a new link, and one more with each edit.
+    /// Starts at 1 and increases by 1 with each edit.
     pub version: u32,
     /// The target, the state and the options.
     pub doc: Document,
 }
 
-/// The identity of one state of a link, for conditional changes.
+/// One version of a link, for conditional changes.
 ///
-/// A key can be deleted and used again. Versions start at 1, so the creation time tells the two links apart.
+/// A key can be deleted and reused. Versions start at 1 again, so the creation time tells the two links apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision {
     pub created_at: Timestamp,
@@ -82,12 +82,12 @@ impl Link {
         Self { key, created_at, version: 1, doc: Document::new(target) }
     }
 
-    /// Returns the revision that a conditional change must name.
+    /// Returns the revision for a conditional change.
     pub fn revision(&self) -> Revision {
         Revision { created_at: self.created_at, version: self.version }
     }
 
-    /// Returns the state of the link at `now`, visit limits and blocked hosts aside.
+    /// Returns the link's state at `now`, ignoring visit limits and blocked hosts.
     pub fn state(&self, now: Timestamp) -> LinkState {
         if self.doc.taken_down_at.is_some() {
             LinkState::TakenDown
@@ -107,7 +107,7 @@ impl Link {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(CompactString);
 
-/// The error for a string that is not a key.
+/// The error for an invalid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a key is 1 to {} characters of A-Z a-z 0-9 _ -", Key::MAX_LEN)]
 pub struct InvalidKey;
@@ -116,12 +116,11 @@ impl Key {
     /// The maximum length, in bytes.
     pub const MAX_LEN: usize = 64;
 
-    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the heap allocation in bytes, without the key itself.
+    /// Returns the size of the heap allocation in bytes, excluding the key itself.
     pub fn heap_size(&self) -> usize {
         if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
@@ -143,7 +142,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Deserializes a value from a string with its `FromStr`.
+/// Deserializes a value from a string with its `FromStr` implementation.
 pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: fmt::Display>,

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // If standard output is closed, nothing is left to do.
+            // If standard output is closed, there is nothing left to do.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

@@ -1,4 +1,4 @@
-//! Passwords of links, hashed with Argon2id and limited concurrency.
+//! Password hashing for links, with Argon2id and limited concurrency.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr};
 
@@ -14,47 +14,47 @@ use crate::{
     link::options::PasswordHash,
 };
 
-/// Hashes computed at a time.
+/// The maximum number of concurrent hashes.
 ///
-/// Each takes a core and 19 MiB; an imported hash takes up to [`MAX_MEMORY`].
+/// Each uses one core and 19 MiB; an imported hash uses up to [`MAX_MEMORY`].
 const AT_A_TIME: usize = 2;
 
-/// The queue limit. With more, hashes would take longer than the request timeout.
+/// The maximum number of queued hashes. With more, they would take longer than the request timeout.
 const WAITING: usize = 500;
 
-/// The memory limit of an imported hash, in KiB.
+/// The maximum memory cost of an imported hash, in KiB.
 ///
-/// RFC 9106 recommends this much where memory is constrained.
+/// RFC 9106 recommends this value for memory-constrained environments.
 const MAX_MEMORY: u32 = 64 << 10;
 
-/// The limit on passes of an imported hash.
+/// The maximum number of passes of an imported hash.
 const MAX_PASSES: u32 = 10;
 
-/// The limit on lanes of an imported hash.
+/// The maximum number of lanes of an imported hash.
 const MAX_LANES: u32 = 16;
 
-/// The output length of an imported hash, in bytes. A shorter one invites collisions.
+/// The allowed output lengths of an imported hash, in bytes. A shorter output invites collisions.
 const OUTPUT_LENGTHS: RangeInclusive<usize> = 16..=64;
 
-/// The salt length of an imported hash, in bytes.
+/// The allowed salt lengths of an imported hash, in bytes.
 const SALT_LENGTHS: RangeInclusive<usize> = 8..=48;
 
 /// A plain-text password of 1 to 128 bytes. `Debug` redacts it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(Box<str>);
 
-/// The error for a string that is not a password.
+/// The error for an invalid password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a password is 1 to {} bytes", Password::MAX_LEN)]
 pub struct InvalidPassword;
 
-/// The error for a password that was not hashed or checked.
+/// The error for a password that could not be hashed or checked.
 #[derive(Debug, Error)]
 pub enum HashError {
     /// The queue is full.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// Memory or randomness is missing, or the stored hash is damaged.
+    /// Memory or randomness is unavailable, or the stored hash is damaged.
     #[error("the password could not be hashed: {0}")]
     Failed(String),
 }
@@ -78,7 +78,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A password hasher that works off the request threads.
+/// A password hasher that runs outside the request threads.
 ///
 /// It uses Argon2id with 19 MiB, two passes and one lane, as recommended by
 /// [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html).
@@ -97,7 +97,7 @@ impl Passwords {
     /// Hashes a password with a new random salt.
     ///
     /// # Errors
-    /// [`HashError`] if the queue is full, or if memory or randomness is missing.
+    /// [`HashError`] if the queue is full, or if memory or randomness is unavailable.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashError> {
         self.work(move || {
             let mut salt = [0; 16];
@@ -112,7 +112,7 @@ impl Passwords {
     /// Returns whether `password` matches `hash`.
     ///
     /// # Errors
-    /// [`HashError`] if the queue is full, memory is missing, or `hash` is damaged.
+    /// [`HashError`] if the queue is full, memory is unavailable, or `hash` is damaged.
     pub async fn verify(&self, hash: PasswordHash, password: Password) -> Result<bool, HashError> {
         self.work(move || {
             let hash = argon2::PasswordHash::new(hash.as_phc()).map_err(HashError::failed)?;
@@ -138,7 +138,7 @@ impl Passwords {
 
 /// Accepts a hash that was computed elsewhere.
 ///
-/// Returns `None` unless it is Argon2id and within the limits on cost and length.
+/// Returns `None` unless it's Argon2id and within the limits on cost and length.
 pub fn imported(phc: String) -> Option<PasswordHash> {
     let hash = argon2::PasswordHash::new(&phc).ok()?;
     let params = Params::try_from(&hash).ok()?;

@@ -18,7 +18,7 @@ use crate::{
     watched_file::{InvalidFile, WatchedFile},
 };
 
-/// The reason why a target is refused.
+/// The reason for refusing a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// The target is a URL of this service.
@@ -42,10 +42,10 @@ pub struct TargetPolicy {
 }
 
 impl TargetPolicy {
-    /// Creates the policy from its options. Loads the file of blocked hosts into `blocked`.
+    /// Creates the policy, and loads the file of blocked hosts into `blocked`.
     ///
     /// # Errors
-    /// The reason why the file can't be used.
+    /// [`InvalidFile`] if the file can't be used.
     pub fn new(options: &PolicyOptions, blocked: Arc<BlockedHosts>) -> Result<Self, InvalidFile> {
         let load = |path| WatchedFile::load(path, |text| Ok(HostSet::parse(text)?));
         let file = options.blocked_hosts.clone().map(load).transpose();
@@ -59,15 +59,15 @@ impl TargetPolicy {
     /// Checks a target. `base_url` is the address of this service.
     ///
     /// # Errors
-    /// The first rule that forbids the target.
+    /// The first rule that the target breaks.
     pub fn check(&self, target: &Target, base_url: &BaseUrl) -> Result<(), Refusal> {
         if base_url.covers(target) { Err(Refusal::Loop) } else { self.check_host(target) }
     }
 
-    /// Checks the host of a target, but not for a loop.
+    /// Checks a target's host, but not whether the target is a redirect loop.
     ///
     /// # Errors
-    /// The first rule that forbids the host.
+    /// The first rule that the host breaks.
     pub fn check_host(&self, target: &Target) -> Result<(), Refusal> {
         if self.blocked.blocks(target) {
             Err(Refusal::BlockedHost)
@@ -80,7 +80,7 @@ impl TargetPolicy {
 
     /// Reloads the file of blocked hosts whenever it changes. Never returns.
     ///
-    /// If the file can't be used, the current list stays.
+    /// If the file can't be used, the current list stays in effect.
     pub async fn reload_regularly(&self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;

@@ -1,7 +1,8 @@
-//! Retention: removes links that expired long ago, and statistics of old days.
+//! Retention: removes long-expired links and old statistics.
 //!
-//! Every instance sweeps the whole store periodically. There is no leader, because removals by several instances don't
+//! Every instance periodically sweeps the whole store. No leader is needed, because removals by several instances don't
 //! conflict. A sweep works in small steps with pauses in between, so that it hardly slows redirects down. A delete is
+//! conditional on the version that was read, so a link edited since then stays.
 //! conditional on the version that was read, so a link that was edited since then stays.
 
 use std::{sync::Arc, time::Duration};
@@ -25,7 +26,7 @@ use crate::{
 /// The number of expired links per page.
 const PAGE: usize = 256;
 
-/// The search time per page.
+/// The maximum search time per page.
 const SEARCH_TIME: Duration = Duration::from_millis(20);
 
 /// The maximum interval between sweeps.
@@ -33,31 +34,31 @@ const SEARCH_TIME: Duration = Duration::from_millis(20);
 /// If expired links are kept for less than ten hours, the interval is a tenth of that time.
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The maximum delay of the first sweep. It is short, so that short-lived instances sweep too.
+/// The maximum delay before the first sweep, short enough that short-lived instances sweep too.
 const MAX_FIRST_DELAY: Duration = Duration::from_mins(1);
 
 /// The speed of a sweep.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The number of concurrent deletes, which can share a commit.
+    /// The number of concurrent deletes. Concurrent deletes can share a commit.
     pub at_a_time: usize,
     /// The average pause after each step.
     pub pause: Duration,
 }
 
 impl Pace {
-    /// For a running service: most of the store's time is left to requests.
+    /// For a running service: leaves most of the store's time to requests.
     pub const BACKGROUND: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
 
-    /// For `urlshort purge`: without pauses.
+    /// For `urlshort purge`: no pauses.
     pub const FULL_SPEED: Self = Self { at_a_time: 64, pause: Duration::ZERO };
 }
 
-/// The numbers of links and days that a sweep removed, or would remove.
+/// The number of links and days that a sweep removed, or would remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     pub links: u64,
-    /// Each day of each link counts.
+    /// Counts each day of each link.
     pub day_counts: u64,
 }
 
@@ -65,24 +66,24 @@ pub struct Purged {
 pub struct Sweep<'a> {
     pub links: &'a Links,
     pub options: RetentionOptions,
-    /// The current time. Instances disagree by as much as their clocks differ.
+    /// The current time. It differs between instances by as much as their clocks do.
     pub now: Timestamp,
     pub pace: Pace,
     pub metrics: &'a Metrics,
-    /// Count links and days, and remove nothing.
+    /// Count links and days without removing them.
     pub dry_run: bool,
 }
 
 impl Sweep<'_> {
-    /// Removes expired links and old statistics, and adds their numbers to `purged`.
+    /// Removes expired links and old statistics, and adds the counts to `purged`.
     ///
     /// It calls `found` for each link before removing it.
     ///
     /// # Errors
-    /// Those of the store. `purged` has the numbers so far.
+    /// An error from the store. `purged` then has the counts so far.
     pub async fn run(&self, purged: &mut Purged, mut found: impl FnMut(&Link)) -> Result<(), StoreError> {
         if let Some(kept) = self.options.purge_expired_after {
-            // No link expired before the earliest timestamp.
+            // Skip this if the time goes back beyond the earliest timestamp: no link can have expired before that.
             let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             if let Ok(expired_by) = self.now.checked_sub(kept) {
                 self.purge_links(expired_by, purged, &mut found).await?;
@@ -105,7 +106,7 @@ impl Sweep<'_> {
         let mut listing = Listing { order, limit: PAGE, filter, search_time, after: None };
         loop {
             let Some(page) = self.unless_busy(self.links.list(&listing).await).await? else { continue };
-            // Only a newer program knows what the expiry of such a link means.
+            // Skip unsupported links: only a newer program knows what their expiry means.
             let records = page.records.into_iter().filter(|record| record.link.doc.is_supported());
             let links: Vec<_> = records.map(|record| record.link).collect();
             links.iter().for_each(|link| found(link));
@@ -131,7 +132,7 @@ impl Sweep<'_> {
 
     async fn purge_days(&self, days: u32, purged: &mut Purged) -> Result<(), StoreError> {
         let today = self.now.to_zoned(TimeZone::UTC).date();
-        // There are no counts before the first day.
+        // If that is before the first possible day, there is nothing to remove.
         let Ok(before) = today.checked_sub((i64::from(days) - 1).days()) else { return Ok(()) };
         let mut purge = DayPurge { before, after: None, dry_run: self.dry_run };
         loop {
@@ -148,7 +149,7 @@ impl Sweep<'_> {
         }
     }
 
-    /// Returns `None`, after a pause, if other searches keep the store busy. The caller must retry.
+    /// Returns `None`, after a pause, if other searches keep the store busy. The caller must then retry.
     async fn unless_busy<T>(&self, result: Result<T, ListError>) -> Result<Option<T>, StoreError> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -167,7 +168,7 @@ impl Sweep<'_> {
     }
 }
 
-/// The sweeps of a running service.
+/// The periodic sweeps of a running service.
 pub struct Retention {
     pub options: RetentionOptions,
     pub links: Arc<Links>,
@@ -210,9 +211,9 @@ impl Retention {
     }
 }
 
-/// The numbers of a sweep, which logs them on drop.
+/// The counts of a sweep, logged on drop.
 ///
-/// So they are logged even if the sweep failed or was cancelled.
+/// They are logged even if the sweep failed or was cancelled.
 struct Logged(Purged);
 
 impl Drop for Logged {

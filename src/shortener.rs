@@ -1,7 +1,7 @@
 //! The use cases: create links, and [`follow`] them.
 //!
-//! [`manage`] and [`take_down`] have those of the management API. Use cases know nothing about HTTP: they return values
-//! and errors.
+//! [`manage`] and [`take_down`] contain the use cases of the management API. Use cases know nothing about HTTP: they
+//! return values and errors.
 
 pub mod fallback;
 pub mod follow;
@@ -27,19 +27,19 @@ use crate::{
     store::{History, Moment, StoreError},
 };
 
-/// The limit on proposed keys for one link.
+/// The maximum number of keys proposed for one link.
 const ATTEMPTS: u32 = 5;
 
 /// The service behind the routes: it creates and follows links.
 pub struct Shortener {
     pub links: Arc<Links>,
     pub strategy: Arc<dyn KeyStrategy>,
-    /// A metric label.
+    /// Used as a metric label.
     pub strategy_name: StrategyName,
     pub policy: Arc<TargetPolicy>,
     pub fallbacks: FallbackOptions,
     pub clicks: Arc<Clicks>,
-    /// Keys that would shadow a path of the service.
+    /// Keys that would shadow the service's own paths.
     pub reserved: HashSet<String>,
     pub clock: Clock,
     pub passwords: Passwords,
@@ -50,9 +50,9 @@ pub struct Shortener {
 #[derive(Clone, Debug)]
 pub struct NewLink {
     pub target: Target,
-    /// A custom key; `None` leaves the choice to the strategy.
+    /// A custom key, or `None` to let the strategy choose.
     pub key: Option<Key>,
-    /// The options without a password hash, which comes from `password`.
+    /// The options, except for the password hash, which is computed from `password`.
     pub options: Options,
     pub password: Option<Password>,
 }
@@ -65,25 +65,25 @@ pub enum Shortened {
     Existing(Arc<Link>),
 }
 
-/// The error for a link that was not created or changed.
+/// The error for a link that could not be created or changed.
 #[derive(Debug, Error)]
 pub enum ChangeError {
     #[error("not found")]
     NotFound,
-    /// Concurrent changes kept conflicting with this one.
+    /// This change kept conflicting with concurrent changes.
     #[error("the link was changed by others at the same time")]
     Conflict,
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("gone_url: {0}")]
     GoneUrlRefused(#[source] Refusal),
-    /// Only a client with a token may set the field.
+    /// Only a client with a token may set this field.
     #[error("{0} can only be set with a token")]
     TokenNeeded(&'static str),
-    /// The custom key is a path of the service.
+    /// The custom key matches a path of the service.
     #[error("the key is reserved")]
     KeyReserved,
-    /// Another link has the custom key.
+    /// Another link already has the custom key.
     #[error("the key is taken")]
     KeyTaken,
     /// Every proposed key was taken.
@@ -103,7 +103,7 @@ pub enum ChangeError {
 }
 
 impl Shortener {
-    /// Creates a link, which is durable on return.
+    /// Creates a link. It's durable once this returns.
     ///
     /// `base_url` is the address of this service.
     ///
@@ -140,7 +140,7 @@ impl Shortener {
         }
     }
 
-    /// Refuses an unavailable custom key before the password is hashed.
+    /// Rejects an unavailable custom key before the password is hashed.
     async fn check_key(&self, key: &Key, has_password: bool) -> Result<(), ChangeError> {
         if self.is_reserved(key) {
             return Err(ChangeError::KeyReserved);
@@ -192,7 +192,7 @@ impl Shortener {
         Ok(Some(Arc::new(link)))
     }
 
-    /// Returns the current moment, for the states of links.
+    /// Returns the current time and blocked hosts, which link states depend on.
     pub fn moment(&self) -> Moment {
         self.links.moment(self.clock.now())
     }

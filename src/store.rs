@@ -42,25 +42,25 @@ pub const FIRST_NUMBER: u64 = 1000;
 /// [`StoreError::Corrupt`]. A failed write may or may not have been applied.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Returns the name of the technology, for metrics, logs and `/readyz`.
+    /// Returns the name of the store's technology, for metrics, logs and `/readyz`.
     fn name(&self) -> &'static str;
 
     /// Adds a link and its history atomically, unless its key is taken.
     ///
-    /// Returns whether it was added, once the link is as durable as this store can make it.
+    /// Returns whether the link was added, once it's as durable as this store can make it.
     async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError>;
 
-    /// Returns the current link with this key, with its counts.
+    /// Returns the current link with this key, and its counts.
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
-    /// Returns the current link with this key. Redirects don't need the counts.
+    /// Returns the current link with this key, without counts, which redirects don't need.
     async fn find(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
         Ok(self.get(key).await?.map(|record| record.link))
     }
 
     /// Replaces the link with the same key and creation time.
     ///
-    /// Reports a conflict unless its version is `expected`.
+    /// Reports a conflict unless the stored version is `expected`.
     async fn update(&self, link: Link, expected: u32) -> Result<Change, StoreError>;
 
     /// Removes a link and its counts, if its revision is `expected`.
@@ -68,26 +68,27 @@ pub trait Store: Send + Sync {
 
     /// Uses up one visit of a link atomically.
     ///
-    /// Returns false if no visit is left, or if the link does not exist.
+    /// Returns false if no visits are left or the link does not exist.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
 
     /// Returns a page of links.
     ///
-    /// It has fewer links than its limit only at the end of the listing, or if a search has used up its time. Damaged
+    /// The page has fewer links than its limit only at the end of the listing, or if a search ran out of time. Damaged
     /// links don't count.
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError>;
 
     /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].
     ///
-    /// No number is ever handed out twice, to any instance, even after a crash.
+    /// No number is handed out twice, to any instance, even after a crash.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
-    /// Returns the secret that all instances share.
+    /// Returns the secret shared by all instances.
     ///
-    /// The first call on a new store makes `proposed` the secret. If several instances call it concurrently, one wins.
+    /// The first call on a new store makes `proposed` the secret. If several instances call this concurrently, one
+    /// wins.
     async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError>;
 
-    /// Adds tallies to the counts, and returns the links for which that failed.
+    /// Adds tallies to the counts, and returns the links that failed.
     ///
     /// The caller passes each link and day once, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies of removed
     /// links are ignored. If the call itself fails, no tally is added.
@@ -103,10 +104,10 @@ pub trait Store: Send + Sync {
 
     /// Adds a blocked host, or replaces the entry with the same host.
     ///
-    /// Returns false, and changes nothing, if the store has `max` other entries.
+    /// Returns false, and changes nothing, if the store already has `max` other entries.
     async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError>;
 
-    /// Removes a blocked host, and returns whether there was an entry.
+    /// Removes a blocked host, and returns whether it was on the list.
     async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError>;
 
     /// Returns at most `limit` blocked hosts in byte order.
@@ -116,20 +117,20 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<BlockedHost>, StoreError>;
 
-    /// Returns a number that differs after each change of the blocked hosts.
+    /// Returns a number that differs after each change to the blocked hosts.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
-    /// Removes counts of old days from the next part of the store.
+    /// Removes old counts by day from the next part of the store.
     ///
     /// A call does a bounded amount of work. Links keep their totals.
     async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError>;
 
-    /// Checks with a small query that the store responds.
+    /// Checks that the store responds to a small query.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Reports changes by other instances, and gaps in the feed, until it breaks.
+    /// Reports changes by other instances, and gaps in the feed, until the feed breaks.
     ///
-    /// A store that is not shared reports nothing.
+    /// A store that isn't shared reports nothing.
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
         let _ = changed;
         std::future::pending().await
@@ -137,11 +138,11 @@ pub trait Store: Send + Sync {
 
     /// Finishes calls in progress, and closes files and connections.
     ///
-    /// Every later call fails.
+    /// All later calls fail.
     async fn close(&self);
 }
 
-/// Random bytes that only the instances of this service know. `Debug` redacts them.
+/// Random bytes known only to this service's instances. `Debug` redacts them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 32]);
 
@@ -166,7 +167,7 @@ pub struct Record {
     pub link: Arc<Link>,
     /// Visits by people.
     pub clicks: u64,
-    /// Used-up visits, counted only while the link has a visit limit.
+    /// Visits used up, counted only while the link has a visit limit.
     pub visits: u64,
 }
 
@@ -209,15 +210,15 @@ pub struct Damaged {
     pub error: StoreError,
 }
 
-/// The limit on damaged links that one listing skips.
+/// The maximum number of damaged links that one listing skips.
 ///
-/// With more of them, the store itself is damaged, and the listing fails.
+/// With more, the store itself is considered damaged, and the listing fails.
 const MAX_DAMAGED: usize = 10_000;
 
-/// The counts of an imported link from its previous store.
+/// An imported link's counts from its previous store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Used-up visits.
+    /// Visits used up.
     pub visits: u64,
     /// Clicks without a known day.
     pub undated_clicks: u64,
@@ -233,12 +234,12 @@ impl History {
     }
 }
 
-/// A request to remove counts of old days.
+/// A request to remove old counts by day.
 #[derive(Clone, Debug)]
 pub struct DayPurge {
-    /// The first day that is kept.
+    /// The first day to keep.
     pub before: Date,
-    /// The cursor of the previous call; `None` for the first call.
+    /// The cursor from the previous call, or `None` for the first.
     pub after: Option<DayCursor>,
     /// Count the days without removing them.
     pub dry_run: bool,
@@ -254,9 +255,9 @@ pub struct DayCursor {
 /// The result of a [`DayPurge`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgedDays {
-    /// The number of removed days. Each day of each link counts.
+    /// The number of removed days, counting each day of each link.
     pub days: u64,
-    /// The cursor of the next call; `None` after the last part.
+    /// The cursor for the next call, or `None` after the last part.
     pub next: Option<DayCursor>,
 }
 
@@ -284,11 +285,11 @@ pub enum Changed {
     Anything,
 }
 
-/// The message on a store's channel for a change of the blocked hosts. It is not a key.
+/// The channel message for a change to the blocked hosts. It can't be a key.
 const BLOCKED_HOSTS_CHANGED: &str = "blocked:hosts";
 
 impl Changed {
-    /// Parses a message on a store's channel. An unknown message comes from another version.
+    /// Parses a message from a store's channel. An unknown message comes from another version.
     fn from_message(message: &str) -> Self {
         match message {
             BLOCKED_HOSTS_CHANGED => Self::BlockedHosts,
@@ -297,7 +298,7 @@ impl Changed {
     }
 }
 
-/// The error of a store call.
+/// An error from a store call.
 #[derive(Clone, Debug, Error)]
 pub enum StoreError {
     /// The store can't be reached, refused the call, or failed.
@@ -305,7 +306,7 @@ pub enum StoreError {
     Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
     #[error("the store did not respond within {0:?}")]
     Timeout(Duration),
-    /// The store holds data that no version of this service writes.
+    /// The store contains data that no version of this service writes.
     #[error("the store holds damaged data")]
     Corrupt(#[source] Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -338,7 +339,7 @@ pub struct OpenError {
     error: StoreError,
 }
 
-/// Opens the store as [`open`] does, with an error that names the option.
+/// Opens the store like [`open`], with an error that names the option.
 ///
 /// # Errors
 /// One sentence for the operator.
@@ -349,7 +350,7 @@ pub(crate) async fn open_for_operator(options: &StoreOptions) -> Result<Arc<dyn 
 /// Opens a store, and creates its file or schema if missing.
 ///
 /// # Errors
-/// The reason why the store can't be used, as one sentence for the operator.
+/// The reason the store can't be used, as one sentence for the operator.
 pub async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
     Ok(match &options.store_url {
         StoreUrl::Memory => Arc::new(memory::MemoryStore::default()),

@@ -1,6 +1,6 @@
-//! Bearer tokens of the management API.
+//! Bearer tokens for the management API.
 //!
-//! Each has a name, a scope and an optional expiry.
+//! Each token has a name, a scope and an optional expiry.
 
 mod file;
 mod list;
@@ -26,12 +26,12 @@ use crate::{
     watched_file::{FileError, WatchedFile},
 };
 
-/// The prefix of new tokens, so that secret scanners recognise them.
+/// The prefix of new tokens, by which secret scanners recognise them.
 const PREFIX: &str = "urlshort_";
 
 /// The number of random characters in a new token.
 ///
-/// Each has 5.95 bits, so together they have 256.
+/// Each has 5.95 bits of entropy, so together they have 256.
 const RANDOM_CHARACTERS: usize = 43;
 
 /// The permissions of a token.
@@ -45,8 +45,9 @@ pub enum Scope {
 
 /// A token, kept only as its digest. `Debug` shows only its name.
 ///
-/// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token of
-/// [`Token::generate`] has 256 random bits and can't be guessed. So a request costs one hash, regardless of the number
+/// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token from
+/// [`Token::generate`] has 256 random bits and can't be guessed. A single round means that a request costs one hash,
+/// regardless of the number of tokens.
 /// of tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
@@ -60,10 +61,10 @@ pub struct Token {
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Tokens(Vec<Token>);
 
-/// The reason why a token is refused.
+/// The reason for refusing a token.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
-    /// There is no such token.
+    /// No such token exists.
     #[error("unknown")]
     Unknown,
     /// The token with this name has expired.
@@ -71,12 +72,12 @@ pub enum Refused {
     Expired(Creator),
 }
 
-/// The error for a string that is not the name of a token.
+/// The error for an invalid token name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidName {
     #[error(transparent)]
     Form(#[from] InvalidCreator),
-    /// The line of this token would be a comment.
+    /// The token's line in the file would be a comment.
     #[error("a name does not begin with '#'")]
     Comment,
     #[error(
@@ -103,7 +104,7 @@ impl Tokens {
     /// It compares the digests of all tokens in constant time.
     ///
     /// # Errors
-    /// The reason for the refusal.
+    /// [`Refused`], with the reason.
     pub fn find(&self, text: &str, now: Timestamp) -> Result<&Token, Refused> {
         let digest = Sha256::digest(text);
         let mut found = None;
@@ -124,12 +125,11 @@ impl Tokens {
         self.0.iter().find(|token| token.name.as_str() == name && !token.has_expired(now))
     }
 
-    /// Returns whether some token may create and change links at `now`.
+    /// Returns whether any token may create and change links at `now`.
     pub fn allow_writing(&self, now: Timestamp) -> bool {
         self.0.iter().any(|token| token.scope == Scope::Write && !token.has_expired(now))
     }
 
-    /// Adds a token.
     fn add(&mut self, token: Token) -> Result<(), Ambiguous> {
         if self.0.iter().any(|known| known.name == token.name) {
             return Err(Ambiguous::Name(token.name));
@@ -145,7 +145,7 @@ impl Tokens {
 impl Token {
     /// Generates a random token, and returns its text and the token.
     ///
-    /// The token has only a digest, so the text can't be recovered later.
+    /// The token contains only a digest, so the text can't be recovered later.
     pub fn generate(
         name: Creator,
         scope: Scope,
@@ -162,10 +162,10 @@ impl Token {
     }
 }
 
-/// Parses the name of a token.
+/// Parses a token name.
 ///
 /// # Errors
-/// The reason why `text` can't be a name.
+/// See [`InvalidName`].
 pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
     let name: Creator = text.parse()?;
     if name.is_reserved() {
@@ -177,7 +177,7 @@ pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
     }
 }
 
-/// The tokens of `API_TOKENS` and of a file that is reloaded when it changes.
+/// The tokens from `API_TOKENS`, and from a file that is reloaded when it changes.
 #[derive(Debug)]
 pub struct LiveTokens {
     fixed: Arc<Tokens>,
@@ -188,7 +188,7 @@ impl LiveTokens {
     /// Loads the file, if configured.
     ///
     /// # Errors
-    /// The reason why the file can't be read or parsed.
+    /// [`FileError`] if the file can't be read or parsed.
     pub fn load(fixed: Tokens, file: Option<PathBuf>) -> Result<Self, FileError> {
         let fixed = Arc::new(fixed);
         let parse = {
@@ -206,7 +206,7 @@ impl LiveTokens {
 
     /// Reloads the file whenever it changes. Never returns.
     ///
-    /// If the file can't be used, the current tokens stay.
+    /// If the file can't be used, the current tokens stay in effect.
     pub async fn reload_regularly(&self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;

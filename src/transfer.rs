@@ -1,9 +1,9 @@
 //! Import and export of links as files.
 //!
-//! An export turns each link of a store into an [`Entry`] and writes it. An import reads a file row by row, parses each
+//! An export turns each link in a store into an [`Entry`] and writes it. An import reads a file row by row, parses each
 //! row into an [`Entry`], and stores it. Memory use does not grow with the number of links.
 //!
-//! To support the files of another service, add a variant to [`Format`], and a layout with its parse function to
+//! To support files from another service, add a variant to [`Format`], and add a layout with its parse function to
 //! `layouts.rs`.
 
 pub mod export;
@@ -28,9 +28,9 @@ use crate::{clicks::MAX_COUNT, link::Link, store::History};
 /// A file format, named as on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// An import detects the format from the start of the file.
+    /// For imports: detect the format from the start of the file.
     Auto,
-    /// The format of backups: a JSON object per line, with everything.
+    /// The format for backups: complete, with one JSON object per line.
     Jsonl,
     /// For spreadsheets, without passwords and daily statistics.
     Csv,
@@ -58,7 +58,7 @@ impl Entry {
     /// Combines a link with its counts.
     ///
     /// # Errors
-    /// [`RowError::Counts`] if a store can't hold the counts.
+    /// [`RowError::Counts`] if the counts are too large for a store.
     fn new(link: Link, history: History) -> Result<Self, RowError> {
         let days = history.days.values().flat_map(|counts| {
             let details = counts.devices.values().chain(counts.referrers.values()).copied();

@@ -1,4 +1,4 @@
-//! A value parsed from a file, and reloaded when the file changes.
+//! A value parsed from a file, reloaded when the file changes.
 //!
 //! Tokens and blocked hosts come from such files.
 
@@ -19,15 +19,14 @@ use crate::observability::logging::Chain;
 /// The interval between checks of a file for changes.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// A parser of a file's text.
 type Parse<T> = Box<dyn Fn(&str) -> Result<T, ParseError> + Send + Sync>;
 
-/// The error of a parser. It must not repeat the text if the file may hold secrets.
+/// A parse error. Its message must not quote the file, which may contain secrets.
 pub type ParseError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A value parsed from a file, and reloaded when the file changes.
+/// A value parsed from a file, reloaded when the file changes.
 ///
-/// If the file can't be read or parsed, the current value stays.
+/// If the file can't be read or parsed, the current value stays in effect.
 pub struct WatchedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
@@ -44,7 +43,7 @@ pub enum FileError {
     Parse(ParseError),
 }
 
-/// The error for an option whose file can't be used.
+/// The error for an option that names an unusable file.
 #[derive(Debug, Error)]
 #[error("{variable}")]
 pub struct InvalidFile {
@@ -60,8 +59,8 @@ struct Attempt {
 
 /// The identity and version of a file.
 ///
-/// The inode changes when an editor replaces the file, or Kubernetes swaps the symbolic link of a secret. The change
-/// time also detects a new mode, and edits after which the modification time was reset.
+/// The inode changes when an editor replaces the file, or when Kubernetes swaps the symbolic link of a secret. The
+/// change time also detects a new mode, and edits that reset the modification time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -75,7 +74,7 @@ impl<T> WatchedFile<T> {
     /// Loads the file.
     ///
     /// # Errors
-    /// The reason why the file can't be read or parsed.
+    /// [`FileError`] if the file can't be read or parsed.
     pub fn load(
         path: PathBuf,
         parse: impl Fn(&str) -> Result<T, ParseError> + Send + Sync + 'static,
@@ -90,7 +89,6 @@ impl<T> WatchedFile<T> {
         })
     }
 
-    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.value.read().clone()
     }
@@ -111,7 +109,7 @@ impl<T> WatchedFile<T> {
     pub fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut last = self.last.lock();
         let is_same = |version: &Version| last.version.as_ref() == Some(version);
-        // After an error, the file is read again even if it looks unchanged.
+        // After an error, read the file again even if it looks unchanged.
         if last.error.is_none() && version_of(&self.path).as_ref().is_ok_and(is_same) {
             return;
         }
@@ -140,7 +138,7 @@ impl<T> WatchedFile<T> {
 
 /// Reads a file, and returns its version and its text.
 ///
-/// Both belong to the same file, even if another one replaces it meanwhile.
+/// Both belong to the same file, even if it's replaced in the meantime.
 fn read(path: &Path) -> io::Result<(Version, String)> {
     let mut file = File::open(path)?;
     let version = Version::of(&file.metadata()?);
@@ -228,7 +226,7 @@ mod tests {
                     let changed =
                         || fs::metadata(at("file")).map(|file| (file.ctime(), file.ctime_nsec())).unwrap();
                     let before = changed();
-                    // The kernel's clock for files may tick only every few milliseconds.
+                    // The kernel's clock for file timestamps may tick only every few milliseconds.
                     while changed() == before {
                         fs::write(at("file"), format!("{text}\n")).unwrap();
                         File::options().write(true).open(at("file")).unwrap().set_modified(modified).unwrap();

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# cancel-waiting.sh: cancels older deployments that are still waiting for approval. Approving one later would redeploy
-# an old version.
+# cancel-waiting.sh: cancels older deployments that are still waiting for approval. Approving one of them later would
+# redeploy an old version.
 set -euo pipefail
 
 for workflow in ci.yml deploy.yml; do

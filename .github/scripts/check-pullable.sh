@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check-pullable.sh DIGEST: checks that Fargate can pull the image. A new package on GHCR is private, and every task
-# would fail with 403. If TFVARS sets registry_credentials_secret_arn, Fargate logs in, which can't be checked from
+# check-pullable.sh DIGEST: checks that Fargate can pull the image. A new package on GHCR is private, so every task
+# would fail with a 403. If TFVARS sets registry_credentials_secret_arn, Fargate logs in, which can't be checked from
 # here.
 set -euo pipefail
 digest=$1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't: it doesn't read
-# images from an ARG. The runtime image must carry the signature of the distroless project.
+# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't do that, because it
+# doesn't read images from an ARG. The runtime image must have a signature from the distroless project.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -19,7 +19,7 @@ pin() {
 
 builder=$(current BUILDER_IMAGE)
 repository=${builder%:*}
-# Keep the variant, take the newest version: 1.95.0-slim-bookworm becomes 1.96.0-slim-bookworm.
+# Keep the variant, but take the newest version: 1.95.0-slim-bookworm becomes 1.96.0-slim-bookworm.
 variant=${builder#"$repository:"}
 variant=${variant#"${variant%%-*}"}
 newest=$(skopeo list-tags "docker://$repository" |

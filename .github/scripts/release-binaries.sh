@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release-binaries.sh IMAGE VERSION DIRECTORY: extracts the binaries from the image (a skopeo reference) and packs each
+# release-binaries.sh IMAGE VERSION DIRECTORY: extracts the binaries from the image (a skopeo reference), and packs each
 # with the licence and the examples. Users download exactly the bytes that were tested, scanned and signed.
 set -euo pipefail
 image=$1 version=$2 directory=$3
@@ -42,10 +42,10 @@ for architecture in amd64 arm64; do
   check "$architecture" "$work/$name/urlshort"
   cp LICENSE CHANGELOG.md "$work/$name/"
   cp -r infra/examples "$work/$name/"
-  # Reproducible: the same input gives the same bytes.
+  # Make the archive reproducible: the same input gives the same bytes.
   tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$work" -cf - "$name" | gzip -n -9 > "$directory/$name.tar.gz"
 done
-# The binary for this machine must report the version.
+# The binary for this machine must report the right version.
 reported=$("$work/urlshort-$version-$(uname -m)-linux/urlshort" --version)
 [[ $reported == "urlshort $version" ]] || { printf 'the binary reports %s\n' "$reported" >&2; exit 1; }
 (cd "$directory" && sha256sum -- *.tar.gz > SHA256SUMS)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-check.sh TAG: checks that the tag can be released. It must be vX.Y.Z on a commit of main, and Cargo.toml,
-# Cargo.lock, the changelog and the examples must have the same version.
+# release-check.sh TAG: checks that the tag can be released. It must have the form vX.Y.Z and be on a commit of main.
+# Cargo.toml, Cargo.lock, the changelog and the examples must have the same version.
 set -euo pipefail
 tag=$1
 version=${tag#v}

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# release-notes.sh VERSION: prints the changelog section of the version, which must have a date and at least one entry.
+# release-notes.sh VERSION: prints the version's section of the changelog. It must have a date and at least one entry.
 set -euo pipefail
 version=$1
 
-# The section without its heading and the blank lines around it.
+# Print the section without its heading and the blank lines around it.
 notes=$(awk -v heading="## [$version] - " '
   /^## / || /^\[[^]]+\]: / { inside = index($0, heading) == 1 && $0 ~ / - [0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]$/; next }
   inside' CHANGELOG.md)

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # verify-canary.sh CLUSTER SERVICE URL: waits until the test listener serves the new version of a running deployment,
-# sends it requests, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a bad
-# version. Tests set REQUESTS, PAUSE and POLL (both in seconds).
+# sends requests to it, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a
+# bad version. Tests set REQUESTS, and PAUSE and POLL in seconds.
 set -euo pipefail
 cluster=$1 service=$2 url=$3
 requests=${REQUESTS:-300} pause=${PAUSE:-1} poll=${POLL:-10}
-# Bash handles a signal during `wait`, but not while a foreground command runs.
+# Bash handles signals during `wait`, but not while a foreground command is running.
 trap 'exit 0' TERM
 wait_for() { sleep "$1" & wait $!; }
 
@@ -25,13 +25,13 @@ until [[ $stage == POST_TEST_TRAFFIC_SHIFT || $stage == *PRODUCTION_TRAFFIC_SHIF
   esac
 done
 
-# Alternate between a route that needs no store and an unknown key, which is looked up in the store.
+# Alternate between a route that doesn't need the store, and an unknown key, which is looked up in the store.
 failed=0
 for ((number = 0; number < requests; number++)); do
   if ((number % 2)); then path=/healthz expected=200; else path=/verify-canary-$RANDOM$RANDOM expected=404; fi
   code=$(curl -s -o /dev/null -w '%{http_code}' --max-time 5 "$url$path") || true
   [[ $code == "$expected" ]] || failed=$((failed + 1))
-  # Stop early: more requests can't change the result.
+  # Stop early: further requests can't change the result.
   ((failed * 100 <= requests)) || break
   wait_for "$pause"
 done

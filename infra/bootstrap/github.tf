@@ -1,5 +1,6 @@
-# GitHub's workflows get short-lived roles instead of long-lived keys: a read-only role for plans, and a role that
-# deploys. Each is bound to one environment of one repository, whose protection rules in GitHub decide who can use it.
+# GitHub's workflows get short-lived roles instead of long-lived keys: a read-only role for plans, and a role for
+# deployments. Each is bound to one environment of one repository. The environment's protection rules in GitHub decide
+# who can use the role.
 
 locals {
   issuer       = "token.actions.githubusercontent.com"
@@ -31,7 +32,7 @@ locals {
     }
   }
 
-  # The policies of each role, split because a policy can have at most 6,144 characters.
+  # The policies of each role, split because a policy can't exceed 6,144 characters.
   policies = {
     plan = { read = local.read_policy, state = local.state_read_policy }
     deploy = {
@@ -61,7 +62,7 @@ resource "aws_iam_role" "github" {
   name               = "${var.name}-github-${each.key}"
   description        = local.descriptions[each.key]
   assume_role_policy = jsonencode(local.trust[each.key])
-  # A first apply creates a database and then bakes a deployment, which can take longer than the default of an hour.
+  # The first apply creates a database and then bakes a deployment, which can take longer than the default of one hour.
   max_session_duration = 7200
 
   depends_on = [aws_iam_openid_connect_provider.github]

@@ -1,4 +1,4 @@
-# Permissions to change the tasks, the load balancer, its DNS records and its firewall, by the service's name.
+# Permissions to change the tasks, and the load balancer with its DNS records and firewall, by the service's name.
 
 locals {
   load_balancer_arns = concat(
@@ -58,7 +58,7 @@ locals {
           "${local.arn.elasticloadbalancing}:loadbalancer/app/${var.name}/*",
         ]
       },
-      # AWS supports no ARN for this action. It also needs AssociateWebACL on the same load balancer.
+      # AWS doesn't support ARNs for this action. It also needs AssociateWebACL on the same load balancer.
       { Sid = "WafOnLoadBalancer", Effect = "Allow", Action = "elasticloadbalancing:SetWebAcl", Resource = "*" },
       {
         Sid      = "Names"
@@ -66,7 +66,7 @@ locals {
         Action   = "route53:ChangeResourceRecordSets"
         Resource = "arn:${local.partition}:route53:::hostedzone/${var.zone_id}"
       },
-      # AWS chooses the id in a certificate's ARN, so the tag identifies the service's certificates.
+      # AWS chooses the id in a certificate's ARN, so the service's certificates are identified by tag.
       {
         Sid       = "NewCertificate"
         Effect    = "Allow"

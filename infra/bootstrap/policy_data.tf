@@ -30,14 +30,14 @@ locals {
         Action   = ["rds:CreateDBCluster", "rds:CreateDBInstance", "rds:ModifyDBCluster", "rds:ModifyDBInstance"]
         Resource = ["${local.arn.rds}:og:default*", "${local.arn.rds}:pg:default*"]
       },
-      # RDS creates the password's secret as the caller and rotates it as itself. Nothing here reads its value.
+      # RDS creates the password's secret as the caller, and rotates it as itself. Nothing here reads the value.
       {
         Sid      = "Password"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
         Resource = "${local.arn.secretsmanager}:secret:rds!*"
       },
-      # For the AWS services that encrypt with it as the caller. Only this module manages the key itself.
+      # For AWS services that encrypt with the key as the caller. Only this module manages the key itself.
       {
         Sid      = "Key"
         Effect   = "Allow"
@@ -56,7 +56,7 @@ locals {
           "${local.arn.logs}:log-group:${group}*"
         ]
       },
-      # WAF sets up its log delivery as the caller. AWS supports no ARN for that.
+      # WAF sets up its log delivery as the caller. AWS doesn't support ARNs for that.
       {
         Sid      = "WafLogs"
         Effect   = "Allow"
@@ -78,7 +78,8 @@ locals {
         Action   = ["cloudwatch:DeleteAlarms", "cloudwatch:PutMetricAlarm", "cloudwatch:TagResource", "cloudwatch:UntagResource"]
         Resource = "${local.arn.cloudwatch}:alarm:${var.name}-*"
       },
-      # AWS chooses the id in a workspace's ARN, so the tag identifies the service's. CreateWorkspace supports no ARN.
+      # AWS chooses the id in a workspace's ARN, so the service's workspaces are identified by tag. CreateWorkspace
+      # doesn't support ARNs.
       {
         Sid       = "NewMetrics"
         Effect    = "Allow"

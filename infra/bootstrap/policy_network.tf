@@ -1,8 +1,9 @@
-# Permissions to change the network. AWS chooses EC2's ids, so the tag Service identifies the service's resources: it
-# must be set when a resource is created, and must be present when one is changed. Nothing else can be tagged.
+# Permissions to change the network. AWS chooses EC2's ids, so the tag Service identifies the service's resources. The
+# tag must be set when a resource is created, and must be present when it's changed. No other resource can be tagged.
 
 locals {
-  # Statements by what they create. Don't list an action with a type that it only uses: that must have the tag already.
+  # Statements grouped by the resources they create. Don't list a type that an action only uses, because such a resource
+  # must already have the tag.
   new_network = {
     NewRoots   = { actions = ["AllocateAddress", "CreateInternetGateway", "CreateVpc"], types = ["elastic-ip", "internet-gateway", "vpc"] }
     NewSubnets = { actions = ["CreateSubnet"], types = ["subnet"] }
@@ -37,7 +38,7 @@ locals {
           Sid    = "Own"
           Effect = "Allow"
           Action = concat(
-            # These create a resource inside an existing one.
+            # These actions create a resource inside an existing one.
             [for action in concat(local.new_network.NewSubnets.actions, local.new_network.NewParts.actions, local.new_network.NewRules.actions) : "ec2:${action}"],
             [
               "ec2:AssociateRouteTable", "ec2:AttachInternetGateway", "ec2:CreateRoute", "ec2:CreateTags", "ec2:DeleteFlowLogs",

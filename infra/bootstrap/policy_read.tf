@@ -1,4 +1,4 @@
-# Permissions to read what a plan needs. AWS supports no ARN for most calls that describe or list.
+# Permissions to read what a plan needs. For most describe and list calls, AWS doesn't support ARNs.
 
 locals {
   read_policy = {
@@ -23,7 +23,7 @@ locals {
           "logs:DescribeLogGroups", "logs:DescribeMetricFilters", "logs:ListTagsForResource",
           "rds:Describe*", "rds:ListTagsForResource",
           "route53:GetChange", "route53:GetHostedZone", "route53:ListResourceRecordSets", "route53:ListTagsForResource",
-          # A secret's metadata, not its value.
+          # The metadata of a secret, not its value.
           "secretsmanager:DescribeSecret", "secretsmanager:GetResourcePolicy",
           "sns:GetSubscriptionAttributes", "sns:GetTopicAttributes", "sns:ListSubscriptionsByTopic", "sns:ListTagsForResource",
           "wafv2:GetLoggingConfiguration", "wafv2:GetWebACL", "wafv2:GetWebACLForResource", "wafv2:ListTagsForResource",

@@ -1,5 +1,5 @@
-# Permissions to create the service's roles, and the boundary on all of them: without it, a deployment that can create
-# roles could create one without limits.
+# Permissions to create the service's roles, and the permissions boundary on all of them. Without the boundary, a
+# deployment that can create roles could create one without limits.
 
 resource "aws_iam_policy" "boundary" {
   #checkov:skip=CKV_AWS_288: A boundary grants nothing
@@ -11,7 +11,7 @@ resource "aws_iam_policy" "boundary" {
 }
 
 locals {
-  # A boundary grants nothing: each role's own policy names its ARNs.
+  # A boundary grants nothing. The ARNs are in each role's own policy.
   boundary_policy = {
     Version = "2012-10-17"
     Statement = [{
@@ -62,7 +62,7 @@ locals {
           }
         }
       },
-      # In an account that has never used these services, the first call creates their roles.
+      # If an account has never used these services, the first call creates their roles.
       {
         Sid      = "ServiceLinkedRoles"
         Effect   = "Allow"
@@ -77,7 +77,7 @@ locals {
           }
         }
       },
-      # A person applies this module; the pipeline must not change its own roles.
+      # This module is applied by a person, because the pipeline must not be able to change its own roles.
       {
         Sid      = "NotItself"
         Effect   = "Deny"

@@ -1,11 +1,11 @@
-# The bucket for Terraform's state: encrypted and versioned, with a lock file beside the state.
+# The bucket for Terraform's state, encrypted and versioned. The lock file is beside the state.
 
 resource "aws_s3_bucket" "state" {
   #checkov:skip=CKV_AWS_18: CloudTrail shows who read the state; a log bucket would need the same protection
   #checkov:skip=CKV_AWS_144: The state describes one region and is of no use without it
   #checkov:skip=CKV2_AWS_62: Nothing reacts to a change of the state
   bucket_prefix = "${var.name}-state-"
-  # A bucket that holds any object version can't be destroyed.
+  # A bucket can't be destroyed while it holds any object version.
   force_destroy = false
 }
 
@@ -76,7 +76,7 @@ locals {
         Resource  = [aws_s3_bucket.state.arn, "${aws_s3_bucket.state.arn}/*"]
         Condition = { Bool = { "aws:SecureTransport" = "false" } }
       },
-      # A backend with `encrypt = true` and no key requests S3's own key, which overrides the bucket's.
+      # A backend with `encrypt = true` and no key requests S3's own key, which overrides the bucket's key.
       {
         Sid       = "BucketKeyOnly"
         Effect    = "Deny"
@@ -84,7 +84,7 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${aws_s3_bucket.state.arn}/*"
         Condition = {
-          # Without Null, a request that names no encryption and so gets the bucket's would be denied too.
+          # Without Null, a request that names no encryption, and so gets the bucket's, would also be denied.
           Null            = { "s3:x-amz-server-side-encryption" = "false" }
           StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
         }

@@ -1,5 +1,5 @@
-# The token for managing links. It is created here and not by a deployment, because Terraform reads a secret's value
-# whenever it plans: the plan role, which any branch can assume, would have to be able to read it.
+# The token for managing links. A deployment can't create it, because Terraform reads a secret's value whenever it
+# plans. The plan role, which any branch can assume, would then have to be able to read the token.
 
 resource "aws_secretsmanager_secret" "api_tokens" {
   #checkov:skip=CKV2_AWS_57: Only a person knows who uses the token; see "Change the token" in ../README.md
@@ -10,8 +10,8 @@ resource "aws_secretsmanager_secret" "api_tokens" {
 
 resource "aws_secretsmanager_secret_version" "api_tokens" {
   secret_id = aws_secretsmanager_secret.api_tokens.id
-  # Write-only: the value is stored neither in the state nor in a plan. uuid() reads the system's random number
-  # generator, and two UUIDs have 244 random bits. A new value is written only when the version below changes.
+  # Write-only: the value is stored neither in the state nor in plans. uuid() uses the system's random number generator,
+  # and two UUIDs have 244 random bits. A new value is written only when the version below changes.
   secret_string_wo         = "admin:${sha256("${uuid()}${uuid()}")}:write"
   secret_string_wo_version = var.api_token_version
 }

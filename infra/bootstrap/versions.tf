@@ -7,13 +7,13 @@ terraform {
       version = "~> 6.25"
     }
   }
-  # The state is a local file until the bucket exists: see ../README.md.
+  # The state is a local file until the bucket exists. See ../README.md.
 }
 
 provider "aws" {
   region = var.region
 
-  # Not the service's own tag: a deployment can change and delete resources that have it.
+  # This must differ from the service's own tag, because a deployment can change and delete resources with that tag.
   default_tags {
     tags = {
       Service   = "${var.name}-bootstrap"
@@ -28,7 +28,7 @@ data "aws_partition" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # ARN prefixes of the service's resources. IAM and budgets have no region.
+  # ARN prefixes for the service's resources. IAM and budgets have no region.
   arn = {
     for service in ["acm", "application-autoscaling", "aps", "budgets", "cloudwatch", "ec2", "ecs", "elasticloadbalancing", "iam", "kms", "logs", "rds", "secretsmanager", "sns", "wafv2"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"

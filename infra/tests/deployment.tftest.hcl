@@ -1,4 +1,4 @@
-# How a new version is rolled out, and what rolls it back.
+# How a new version is rolled out, and when it's rolled back.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -60,7 +60,7 @@ run "a_new_version_gets_a_share_of_the_requests_first" {
     error_message = "the service does not use both target groups and both rules"
   }
 
-  # The provider's default timeout is 20 minutes, no longer than both bakes.
+  # The provider's default timeout is 20 minutes, which is no longer than both bakes.
   assert {
     condition = alltrue([
       for timeout in [aws_ecs_service.main.timeouts.create, aws_ecs_service.main.timeouts.update] :
@@ -146,7 +146,7 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
   }
 }
 
-# The same state, planned again with what autoscaling changes.
+# Plan again from the same state, after simulated changes by autoscaling.
 run "an_apply_leaves_weights_and_task_count_alone" {
   command = plan
 

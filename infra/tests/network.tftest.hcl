@@ -1,4 +1,4 @@
-# Who can reach what, and how.
+# Allowed connections.
 
 mock_provider "aws" {
   source = "./tests/mocks"

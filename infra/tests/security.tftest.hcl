@@ -1,4 +1,4 @@
-# Permissions of each part, and where secrets are stored.
+# The permissions of each part, and where secrets are stored.
 
 mock_provider "aws" {
   source = "./tests/mocks"
@@ -34,7 +34,7 @@ run "containers_have_no_more_rights_than_they_need" {
 
   assert {
     condition = alltrue([for container in jsondecode(aws_ecs_task_definition.main.container_definitions) : (
-      # Volumes on Fargate are owned by root, and the container that writes to this one does nothing else.
+      # On Fargate, volumes are owned by root. The container that writes to this one does nothing else.
       (container.user == "65532:65532" || container.name == "password") && container.readonlyRootFilesystem
       && container.linuxParameters.capabilities.drop == ["ALL"]
     )])
@@ -73,7 +73,7 @@ run "secrets_are_passed_by_reference" {
     error_message = "the task's secrets are not references"
   }
 
-  # File names are not secret.
+  # File names are not secrets.
   assert {
     condition = !anytrue([
       for variable in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment :

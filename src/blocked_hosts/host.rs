@@ -11,13 +11,12 @@ use crate::link::parsed;
 
 /// A pattern that matches a host, or a host and all its subdomains.
 ///
-/// It is written `example.com`, or with a leading dot to include subdomains. It is normalised like the hosts of
-/// targets: lower case, punycode, IPv6 in brackets, and no trailing dot. An IPv4-mapped IPv6 address becomes the IPv4
-/// address.
+/// The text is `example.com`, or `.example.com` to include subdomains. It's normalised like a target's host: lower
+/// case, punycode, IPv6 in brackets, and no trailing dot. An IPv4-mapped IPv6 address becomes the IPv4 address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HostPattern(CompactString);
 
-/// The error for a string that can't match any host.
+/// The error for a pattern that can't match any host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidHostPattern {
     #[error(
@@ -29,15 +28,14 @@ pub enum InvalidHostPattern {
 }
 
 impl HostPattern {
-    /// The maximum length of a host in DNS, in bytes, without the leading dot.
+    /// The maximum length of a DNS name, in bytes, without the leading dot.
     pub const MAX_LEN: usize = 253;
 
-    /// Returns the pattern as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Returns the host without the leading dot, and whether there was one.
+    /// Returns the host without its leading dot, and whether it had one.
     pub(super) fn parts(&self) -> (&str, bool) {
         match self.0.strip_prefix('.') {
             Some(host) => (host, true),
@@ -45,7 +43,7 @@ impl HostPattern {
         }
     }
 
-    /// Returns whether the host of a target matches.
+    /// Returns whether a target's host matches the pattern.
     pub fn matches(&self, host: &str) -> bool {
         let host = canonical(host);
         let (blocked, has_dot) = self.parts();
@@ -56,9 +54,9 @@ impl HostPattern {
         }
     }
 
-    /// Returns a substring of all matching targets.
+    /// Returns a substring that every matching target contains.
     ///
-    /// It is empty for an address, which has several spellings.
+    /// It's empty for an address, because an address has several spellings.
     pub(crate) fn literal(&self) -> &str {
         let (host, _) = self.parts();
         let is_address =
@@ -80,7 +78,7 @@ impl FromStr for HostPattern {
     type Err = InvalidHostPattern;
 
     fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
-        // Longer text can't become a valid host, so the cost of normalising it is avoided.
+        // Longer text can't become a valid host, so don't spend time normalising it.
         if text.len() > 4 * Self::MAX_LEN {
             return Err(InvalidHostPattern::TooLong);
         }
@@ -91,7 +89,7 @@ impl FromStr for HostPattern {
         };
         let host = host.to_string();
         let host = canonical(host.strip_suffix('.').unwrap_or(&host));
-        // The URL standard allows more characters, such as `*`, but DNS names don't have them.
+        // The URL standard allows more characters, such as `*`, but DNS names don't contain them.
         let is_name = |label: &str| {
             !label.is_empty()
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

@@ -11,24 +11,24 @@ use super::host::{HostPattern, InvalidHostPattern, canonical};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSet {
     hosts: HashSet<CompactString>,
-    /// Without their leading dot.
+    /// Stored without the leading dot.
     suffixes: HashSet<CompactString>,
 }
 
-/// The error for an invalid line of a file.
+/// The error for an invalid line in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {reason}")]
 pub struct InvalidHostFile {
-    /// The number of the line, from 1.
+    /// The line number, starting at 1.
     pub line: usize,
     pub reason: InvalidHostPattern,
 }
 
 impl HostSet {
-    /// Parses a file with one host per line. `#` begins a comment.
+    /// Parses a file with one host per line. `#` starts a comment.
     ///
     /// # Errors
-    /// The first line that can't match any host.
+    /// [`InvalidHostFile`] for the first line that can't match any host.
     pub fn parse(text: &str) -> Result<Self, InvalidHostFile> {
         let mut set = Self::default();
         for (index, line) in text.lines().enumerate() {
@@ -41,21 +41,18 @@ impl HostSet {
         Ok(set)
     }
 
-    /// Adds a pattern.
     pub fn insert(&mut self, pattern: &HostPattern) {
         let (host, has_dot) = pattern.parts();
         let set = if has_dot { &mut self.suffixes } else { &mut self.hosts };
         set.insert(host.into());
     }
 
-    /// Removes a pattern.
     pub fn remove(&mut self, pattern: &HostPattern) {
         let (host, has_dot) = pattern.parts();
         let set = if has_dot { &mut self.suffixes } else { &mut self.hosts };
         set.remove(host);
     }
 
-    /// Returns the number of patterns.
     pub fn len(&self) -> usize {
         self.hosts.len() + self.suffixes.len()
     }
@@ -64,13 +61,13 @@ impl HostSet {
         self.len() == 0
     }
 
-    /// Returns whether a pattern matches the host of a target.
+    /// Returns whether any pattern matches a target's host.
     pub fn contains(&self, host: &str) -> bool {
         let host = canonical(host);
         self.hosts.contains(&*host) || self.suffix_of(&host).is_some()
     }
 
-    /// Returns the pattern that matches the host of a target.
+    /// Returns the pattern that matches a target's host, if any.
     pub fn find(&self, host: &str) -> Option<HostPattern> {
         let host = canonical(host);
         if self.hosts.contains(&*host) {
@@ -79,7 +76,7 @@ impl HostSet {
         self.suffix_of(&host).and_then(|suffix| format!(".{suffix}").parse().ok())
     }
 
-    /// Returns the longest suffix in the set that matches.
+    /// Returns the longest matching suffix in the set.
     fn suffix_of<'a>(&self, host: &'a str) -> Option<&'a str> {
         if self.suffixes.is_empty() {
             return None;

@@ -42,17 +42,17 @@ pub struct ExportOptions {
     pub output: Option<PathBuf>,
 }
 
-/// Returns a parser of the formats that can be exported.
+/// Returns a parser for the formats that can be exported.
 fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(["jsonl", "csv"]).try_map(|name| Format::from_str(&name, false))
 }
 
-/// The number of links that an export left out.
+/// The error for an export that left out damaged links, with their number.
 #[derive(Debug, Error)]
 #[error("{0} damaged links were not exported")]
 struct DamagedLinks(u64);
 
-/// The numbers of links that an export wrote and left out.
+/// The number of links that an export wrote, and the number left out.
 struct Exported {
     written: u64,
     damaged: u64,
@@ -61,7 +61,7 @@ struct Exported {
 /// Writes all readable links, and prints their number to standard error.
 ///
 /// # Errors
-/// Those of the store and of the output, and damaged links.
+/// An error from the store or the output, or an error if any links were damaged.
 pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
@@ -83,7 +83,7 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes to a temporary file, and renames it to `file` when complete.
+/// Writes to a temporary file, then renames it to `file` once complete.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Exported, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
@@ -95,7 +95,8 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Ex
 
 /// Creates a file that only its owner can read.
 ///
-/// It removes an existing file first. Otherwise the file would keep its mode, and a symbolic link would be followed.
+/// An existing file is removed first. Otherwise the file would keep its old mode, and a symbolic link would be
+/// followed.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,16 +1,16 @@
-//! `urlshort healthcheck`: the HEALTHCHECK of the image, which has no curl.
+//! `urlshort healthcheck`: the image's HEALTHCHECK, because the image has no curl.
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
 use crate::config::ServerOptions;
 
-/// The request timeout, shorter than that of container runtimes for a health check.
+/// The request timeout, shorter than the health check timeout of container runtimes.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks that the instance on the configured port is alive.
 ///
 /// # Errors
-/// If the response is late or its status is an error.
+/// An error if the response is late or has an error status.
 pub fn run(options: &ServerOptions) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // An instance that listens on every address also listens on loopback.
@@ -20,7 +20,8 @@ pub fn run(options: &ServerOptions) -> Result<(), Box<dyn Error>> {
             address => address,
         };
         let url = format!("http://{}/healthz", std::net::SocketAddr::new(host, options.port));
-        // The instance runs on this machine. A proxy from the environment could not reach it, or would respond itself.
+        // Ignore any proxy from the environment. The instance runs on this machine, and a proxy couldn't reach it or
+        // would respond in its place.
         let client = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
         client.get(url).send().await?.error_for_status()?;
         Ok(())

@@ -1,4 +1,4 @@
-//! `urlshort import`: puts the links of a file into the store.
+//! `urlshort import`: imports the links in a file into the store.
 
 use std::{
     error::Error,
@@ -34,13 +34,13 @@ use crate::{
     web::router,
 };
 
-/// The maximum number of rows in a batch, which are stored concurrently.
+/// The maximum number of rows in a batch. A batch's rows are stored concurrently.
 const BATCH: usize = 512;
 
-/// Bytes after which a batch is complete.
+/// The size at which a batch is complete, in bytes.
 const BATCH_BYTES: usize = 4 << 20;
 
-/// The number of skipped rows to print. `--report` lists all of them.
+/// The maximum number of skipped rows to print. `--report` lists all of them.
 const SHOWN: usize = 20;
 
 /// The options of `urlshort import`.
@@ -76,10 +76,10 @@ enum ImportError {
 
 /// Imports a file.
 ///
-/// The exit code is 0 if all links are in the store now, and 1 if some were skipped.
+/// The exit code is 0 if all of its links are now in the store, and 1 if some were skipped.
 ///
 /// # Errors
-/// Those of the file and of the store. Links that were imported before the error stay in the store.
+/// An error from the file or the store. Links imported before the error stay in the store.
 pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn Error>> {
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;
@@ -126,7 +126,7 @@ async fn import(
         Some(progress) => (progress.clone(), Box::new(progress.wrap_read(input))),
         None => (transfer::counter(), input),
     };
-    // While one batch is stored, the next one is queued, and the one after that is read.
+    // While one batch is being stored, the next is queued and the one after that is being read.
     let (batches, mut waiting) = mpsc::channel(1);
     let reader = spawn_blocking(move || read(input, format, batches));
     let mut result = Ok(());
@@ -153,7 +153,7 @@ async fn import(
     Ok(if report.skipped == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads the input, and sends its rows in batches.
+/// Reads the input and sends its rows in batches.
 fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Result<(), ReadError> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
     let send =
@@ -167,14 +167,14 @@ fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Re
         }
         Ok(())
     });
-    // Rows before an error are imported.
+    // Import the rows before an error as well.
     if !batch.is_empty() {
         send(&mut batch)?;
     }
     read
 }
 
-/// The counts of an import, and its skipped rows.
+/// The counts of an import, with its skipped rows.
 #[derive(Default)]
 struct Report {
     added: u64,
@@ -232,7 +232,7 @@ impl Report {
         }
         let verb = if dry_run { "to add" } else { "added" };
         let Self { added, present, skipped, .. } = self;
-        // A closed standard output is not an error: the links are in the store.
+        // Ignore a closed standard output: the links are already in the store.
         let _ = writeln!(io::stdout(), "{added} {verb}, {present} already there, {skipped} skipped");
         match &mut self.file {
             None => Ok(()),

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Returns the lower of machine memory and container limit, in bytes.
+/// Returns the machine's memory or the container's limit, whichever is lower, in bytes.
 pub(super) fn limit() -> Option<u64> {
     limit_below(Path::new("/"))
 }
@@ -13,7 +13,7 @@ pub(super) fn limit() -> Option<u64> {
 fn limit_below(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|line| limit_files(root, line)).flatten();
-    // A group without a limit has "max" (version 2), or a number that no machine reaches (version 1).
+    // Without a limit, the file contains "max" (version 2) or a number that no machine reaches (version 1).
     let limits = limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     limits.chain(physical(root)).min()
 }
@@ -24,11 +24,11 @@ fn physical(root: &Path) -> Option<u64> {
     total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Returns the files with the memory limits of a control group.
+/// Returns the paths of a control group's memory limit files.
 ///
 /// `line` comes from `/proc/self/cgroup`: `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)).
-/// The limits of all parent groups apply as well. A container may see its path on the host, but has only the files of
-/// its own group, at the root.
+/// The limits of all parent groups apply as well. In a container, the path may be the one on the host, but only the
+/// group's own files are visible, at the root.
 fn limit_files(root: &Path, line: &str) -> Option<Vec<PathBuf>> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;

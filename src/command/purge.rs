@@ -27,10 +27,10 @@ pub struct PurgeOptions {
     pub dry_run: bool,
 }
 
-/// Purges by the retention options, and prints the numbers.
+/// Purges according to the retention options, and prints the counts.
 ///
 /// # Errors
-/// Those of the store. The numbers so far are printed.
+/// An error from the store. The counts so far are still printed.
 pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
@@ -46,7 +46,7 @@ pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>>
             dry_run: options.dry_run,
         };
         let (mut purged, mut output) = (Purged::default(), io::stdout());
-        // A closed standard output is not an error.
+        // Ignore a closed standard output.
         let swept = sweep.run(&mut purged, |link| {
             if let Some(expiry) = link.doc.options.expires_at.filter(|_| options.dry_run) {
                 let _ = writeln!(output, "{} expired {expiry}", link.key);

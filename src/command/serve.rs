@@ -28,16 +28,16 @@ use crate::{
     store::{self, StoreError},
 };
 
-/// The time limit for writing the last log lines.
+/// The time limit for writing the final log lines.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// File descriptors for everything but public connections.
+/// File descriptors for everything except public connections.
 ///
-/// These are standard streams, runtimes, listeners, the second listener's connections, connections being refused, and
-/// SQLite's files.
+/// These are the standard streams, runtimes, listeners, the second listener's connections, connections being refused,
+/// and SQLite's files.
 const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 
-/// The reason why the service could not start.
+/// An error that prevented the service from starting.
 #[derive(Debug, Error)]
 enum StartError {
     #[error("STORE_URL: the blocked hosts can't be read")]
@@ -49,7 +49,7 @@ enum StartError {
 /// Starts the runtime and serves.
 ///
 /// # Errors
-/// The reason why the service could not start or drain.
+/// An error that prevented the service from starting or draining.
 pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let open_files = raise_open_file_limit();
     let metrics = Arc::new(Metrics::new());
@@ -63,7 +63,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let threads = Threads::start(thread::available_parallelism().map_or(1, NonZero::get))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(&config, metrics, threads.workers()));
-    // A blocking call may never return, for example on a file system that has disappeared.
+    // Don't wait for blocking calls: one may never return, for example on a file system that has disappeared.
     runtime.shutdown_background();
     sink.close(LOG_FLUSH_TIMEOUT);
     result
@@ -71,7 +71,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 
 /// Serves until a signal.
 ///
-/// It handles signals from the start. As process 1, the program would otherwise ignore SIGTERM while it opens the
+/// Signals are handled from the start. Otherwise, as process 1, the program would ignore SIGTERM while it opens the
 /// store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
@@ -106,7 +106,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
     );
     let (stop, stopped) = oneshot::channel::<()>();
     let run = app.run(listener, operations, workers, async {
-        // The service stops when the sender is dropped.
+        // Dropping the sender stops the service.
         let _ = stopped.await;
     });
     let second_signal = async {
@@ -122,7 +122,7 @@ async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Resu
 
 /// Loads the blocked hosts before the first request.
 ///
-/// A damaged list does not prevent the start, because the links may be intact.
+/// A damaged list does not prevent startup, because the links may be intact.
 async fn load_blocked_hosts(app: &App) -> Result<(), StartError> {
     match app.links().load_blocked_hosts().await {
         Err(error @ StoreError::Corrupt(_)) => {
@@ -163,18 +163,18 @@ async fn listen(variable: &'static str, address: SocketAddr) -> Result<TcpListen
 
 /// Raises the soft limit on open files to the hard limit, and returns it.
 ///
-/// Each connection is an open file, and the usual soft limit of 1,024 is meant for programs that use `select`.
+/// Each connection is an open file, and the usual soft limit of 1,024 exists for programs that use `select`.
 fn raise_open_file_limit() -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // On failure, the old soft limit still applies.
+    // If this fails, the old soft limit still applies.
     let _ = setrlimit(Resource::Nofile, limit);
     getrlimit(Resource::Nofile).current
 }
 
-/// Lowers `MAX_CONNECTIONS` so that file descriptors remain for the store.
+/// Lowers `MAX_CONNECTIONS` to leave file descriptors for the store.
 ///
-/// The store must be able to open files and connections while clients hold all of theirs.
+/// The store must be able to open files and connections even while clients hold all of theirs.
 fn limit_connections(config: &mut Config, open_files: u64) {
     let reserved = RESERVED_FILES + u64::from(config.store.store_connections);
     let available = open_files.saturating_sub(reserved).max(open_files / 2).max(1);

@@ -1,10 +1,10 @@
-//! Safe output of untrusted text on a terminal.
+//! Safe display of untrusted text on a terminal.
 
 use std::fmt::{self, Write};
 
-/// A wrapper that displays text with escaped control characters.
+/// A wrapper that escapes control characters when displayed.
 ///
-/// In a terminal they could move the cursor, recolour earlier lines, or reverse the text direction.
+/// On a terminal, they could move the cursor, recolour earlier lines, or reverse the text direction.
 pub struct Printable<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Printable<T> {
@@ -21,7 +21,7 @@ impl Write for Escaper<'_, '_> {
     }
 
     fn write_char(&mut self, char: char) -> fmt::Result {
-        // Besides C0, DEL and C1: direction marks and overrides, and line separators.
+        // C0, DEL and C1, plus direction marks, direction overrides and line separators.
         let is_unsafe = char.is_control()
             || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if is_unsafe { write!(self.0, "{}", char.escape_unicode()) } else { self.0.write_char(char) }

@@ -41,7 +41,7 @@ pub struct TokenOptions {
 /// Only these two lines go to standard output, for scripts. Their labels go to standard error.
 ///
 /// # Errors
-/// If the system provides no randomness, or standard output is closed.
+/// An error if the system provides no randomness, or standard output is closed.
 pub fn run(options: &TokenOptions) -> Result<(), Box<dyn Error>> {
     let mut rng = StdRng::try_from_rng(&mut SysRng)?;
     let expires_at = options.expires.map(|time| expiry(Clock::system().now(), time)).transpose()?;
@@ -55,7 +55,7 @@ pub fn run(options: &TokenOptions) -> Result<(), Box<dyn Error>> {
     Ok(output.flush()?)
 }
 
-/// Returns the time `time` after `now`, rounded up to a second for readability.
+/// Returns `now` plus `time`, rounded up to a whole second for readability.
 fn expiry(now: Timestamp, time: Duration) -> Result<Timestamp, jiff::Error> {
     let end = now.checked_add(SignedDuration::try_from(time)?)?;
     let is_whole = end.subsec_nanosecond() == 0;

@@ -1,4 +1,4 @@
-//! Shared by the commands that open a store: runtime, deadlines and progress bars.
+//! Code shared by the commands that open a store: runtime, deadlines and progress bars.
 
 use std::{error::Error, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -14,9 +14,9 @@ use crate::{
 /// The size of the output buffer, in bytes.
 pub(super) const BUFFER: usize = 1 << 18;
 
-/// The shortest deadline of a call to the store.
+/// The minimum deadline of a store call.
 ///
-/// No client waits for the result here, and a bulk transfer can slow the store down.
+/// No client is waiting for the result here, and a bulk transfer can slow the store down.
 const MIN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The error for a `STORE_URL` that a command can't use.
@@ -32,11 +32,11 @@ pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread().enable_all().build()
 }
 
-/// The handling of a missing SQLite file.
+/// How to handle a missing SQLite file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MissingFile {
     Create,
-    /// A misspelt name must not produce an empty export.
+    /// Fail, so that a misspelt name doesn't produce an empty export.
     Fail,
 }
 
@@ -60,12 +60,12 @@ pub(super) fn links(count: u64) -> String {
     format!("{count} link{}", if count == 1 { "" } else { "s" })
 }
 
-/// Returns the deadline of a call to the store.
+/// Returns the deadline of a store call.
 pub(super) fn deadline(options: &StoreOptions) -> Duration {
     options.store_timeout.max(MIN_DEADLINE)
 }
 
-/// Returns a counter of links, shown only on a terminal.
+/// Returns a link counter, shown only on a terminal.
 pub(super) fn counter() -> ProgressBar {
     bar(ProgressBar::new_spinner(), "{human_pos} links, {elapsed}")
 }

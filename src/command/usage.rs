@@ -56,7 +56,7 @@ fn invalid_value(error: &clap::Error, flag: &str) -> String {
     format!("{name}: '{value}': {reason}")
 }
 
-/// Returns the values that an option accepts, or else its syntax.
+/// Returns an option's accepted values, or its syntax if it has none.
 fn accepted(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => format!("takes {}", list(values)),
@@ -74,7 +74,7 @@ fn unknown_command(name: &str) -> String {
     format!("unknown command '{name}' (use {known}; without a command, urlshort serves)")
 }
 
-/// Returns the flag that an error is about, or an empty string.
+/// Returns the flag that an error refers to, or an empty string.
 fn flag(error: &clap::Error) -> &str {
     // clap names the argument as "--port <NUMBER>".
     text(error, ContextKind::InvalidArg).split(' ').next().unwrap_or_default()

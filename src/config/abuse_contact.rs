@@ -15,7 +15,7 @@ pub struct AbuseContact {
     href: Url,
 }
 
-/// The error for a string that is not a contact.
+/// The error for an invalid contact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes an e-mail address, or a URL that begins with https:, http: or mailto:")]
 pub struct InvalidAbuseContact;
@@ -44,7 +44,7 @@ impl FromStr for AbuseContact {
     fn from_str(text: &str) -> Result<Self, InvalidAbuseContact> {
         let href = if is_email(text) {
             let mut href = Url::parse("mailto:").map_err(|_| InvalidAbuseContact)?;
-            // In a URL, these characters would begin header fields, a fragment or an escape.
+            // In a URL, these characters would start an escape, header fields or a fragment.
             let escaped = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
             href.set_path(&escaped);
             href

@@ -1,4 +1,4 @@
-//! The external pages that browsers are redirected to.
+//! Options for redirecting browsers to external pages.
 
 use clap::Args;
 
@@ -22,7 +22,7 @@ pub struct FallbackOptions {
 }
 
 impl FallbackOptions {
-    /// Refuses a fallback on the service itself, which would be a redirect loop.
+    /// Rejects a fallback on the service itself, because it would be a redirect loop.
     pub(super) fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
         let Self { home_url, not_found_url, gone_url } = self;
         for (flag, url) in

@@ -1,19 +1,19 @@
 //! The `PG*` environment variables of PostgreSQL clients.
 //!
 //! The driver reads them too, but ignores invalid values, and a misspelt `PGSSLMODE` must not weaken security. So this
-//! module checks the supported variables and writes them into the URL, which the driver prefers.
+//! module checks the supported variables and writes them into the URL, which takes precedence in the driver.
 
 use url::Url;
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
-/// The variables whose empty value the driver does not treat as unset.
+/// Variables for which the driver doesn't treat an empty value as unset.
 const NEVER_EMPTY: [&str; 5] = ["PGHOST", "PGUSER", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
 
-/// Adds the parts that `url` leaves out from the variables.
+/// Fills in the missing parts of `url` from the variables.
 ///
 /// # Errors
-/// A sentence that names the variable with the invalid value.
+/// A message that names the variable with the invalid value.
 pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let value = |name: &str| variable(name).filter(|value| !value.is_empty());
     let check = |name: &str, is_valid: fn(&str) -> bool, takes: &str| match value(name) {
@@ -22,7 +22,7 @@ pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
     };
     check("PGSSLMODE", |value| SSL_MODES.contains(&value), &SSL_MODES.join(", "))?;
     check("PGPORT", |value| value.parse::<u16>().is_ok(), "a port number")?;
-    // The store reports an invalid URL.
+    // Leave an invalid URL for the store to report.
     let Ok(parsed) = Url::parse(url) else { return Ok(url.into()) };
     let host = if value("PGHOSTADDR").is_some() { "PGHOSTADDR" } else { "PGHOST" };
     let parts = [

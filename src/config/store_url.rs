@@ -4,22 +4,22 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use thiserror::Error;
 
-/// The kind and the address of a store.
+/// The kind and address of a store.
 ///
-/// It may contain a password, so `Debug` shows only the kind.
+/// The URL may contain a password, so `Debug` shows only the kind.
 #[derive(Clone, PartialEq, Eq)]
 pub enum StoreUrl {
     /// `memory:`
     Memory,
     /// `sqlite:PATH`
     Sqlite(PathBuf),
-    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, completed by the standard `PG*` variables.
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, completed from the standard `PG*` variables.
     Postgres(String),
-    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, `rediss` for TLS; nodes of a cluster are separated by commas.
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss` for TLS; the nodes of a cluster are separated by commas.
     Redis(String),
 }
 
-/// The error for a string that is not a store URL.
+/// The error for an invalid store URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes memory:, sqlite:PATH, postgres://… or redis://…")]
 pub struct InvalidStoreUrl;
@@ -41,7 +41,7 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
         match text.split_once(':').ok_or(InvalidStoreUrl)? {
             ("memory", "") => Ok(Self::Memory),
-            // Each connection would get its own in-memory database.
+            // Not supported: each connection would get its own in-memory database.
             ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
             ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),

@@ -58,7 +58,7 @@ pub struct Rate {
     pub period: Duration,
 }
 
-/// The error for a string that is not a rate limit.
+/// The error for an invalid rate limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("takes a number per s, min or h, such as 60/min, or 0 for no limit")]
 pub struct InvalidRateLimit;
@@ -82,7 +82,7 @@ impl FromStr for RateLimit {
     }
 }
 
-/// The maximum duration of an option. Much longer timers would overflow.
+/// The maximum value of a duration option. Much longer timers would overflow.
 pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -100,7 +100,7 @@ pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Parses the path of a file, which may not exist yet.
+/// Parses the path of a file that need not exist yet.
 pub(super) fn file_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_dir() { Err("takes a file, not a directory".into()) } else { Ok(path) }
@@ -111,7 +111,7 @@ pub(super) fn readable_file(text: &str) -> Result<PathBuf, String> {
     Ok(text.into())
 }
 
-/// Returns a parser of whole numbers in `range`.
+/// Returns a parser for whole numbers in `range`.
 pub(super) fn number<T: FromStr + PartialOrd + Display + Clone>(
     range: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone {
@@ -137,10 +137,10 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
 
 const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
-/// Parses a default level and levels of modules, separated by commas.
+/// Parses a default level and per-module levels, separated by commas.
 ///
-/// The parser of `Targets` takes an unknown word for a module, and then logs nothing else. So a single word must be a
-/// level here. The default level is `info`, as without the option.
+/// The parser of `Targets` treats an unknown word as a module name, and then logs nothing else. So a single word must
+/// be a level here. The default level is `info`, as when the option is not set.
 pub(super) fn log_level(text: &str) -> Result<Targets, String> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for directive in text.split(',').map(str::trim) {

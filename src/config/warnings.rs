@@ -1,4 +1,4 @@
-//! Warnings about valid options that are probably a mistake.
+//! Warnings about valid options that are probably mistakes.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,15 +11,15 @@ pub enum Warning {
     PublicCreation { host: IpAddr, has_base_url: bool, has_token: bool },
     /// Creating links requires a token, but no token may write.
     NoCreation,
-    /// Requests time out before the store calls that they wait for.
+    /// Requests time out before the store calls they're waiting for.
     ShortRequests { request_timeout: Duration, store_timeout: Duration },
-    /// The cache can outgrow the memory.
+    /// The cache can outgrow the available memory.
     LargeCache { cache_bytes: u64, memory_bytes: u64 },
 }
 
 /// Returns the warnings about `config`.
 ///
-/// `has_token` is true if a token may write. `memory_bytes` is the memory that the process can use, if known.
+/// `has_token` is true if any token may write. `memory_bytes` is the memory available to the process, if known.
 pub fn warnings(config: &Config, has_token: bool, memory_bytes: Option<u64>) -> Vec<Warning> {
     let Config { server, store, cache, access, limits, .. } = config;
     let mut warnings = Vec::new();
@@ -43,7 +43,6 @@ pub fn warnings(config: &Config, has_token: bool, memory_bytes: Option<u64>) -> 
 }
 
 impl Warning {
-    /// Writes the warning to the log.
     pub fn log(&self) {
         match self {
             Self::PublicCreation { host, has_base_url: false, has_token: false } => tracing::warn!(

@@ -14,14 +14,14 @@ use crate::{
     store::StoreError,
 };
 
-/// Numbers taken from the store at a time.
+/// The number of counter values taken from the store at a time.
 ///
-/// A crash wastes at most one block. A larger block needs fewer store calls.
+/// A crash wastes at most one block. Larger blocks need fewer store calls.
 const BLOCK: u32 = 100;
 
 /// A strategy that formats numbers from the store's counter in base 62.
 ///
-/// The store hands out numbers in blocks, so instances and restarts never share one.
+/// The store hands out numbers in blocks, so no number is used twice, even across instances and restarts.
 pub(super) struct Counter {
     links: Arc<Links>,
     state: Arc<Mutex<State>>,
@@ -31,7 +31,7 @@ pub(super) struct Counter {
 #[derive(Default)]
 struct State {
     block: Range<u64>,
-    /// The refill in progress, shared by all callers that wait for a number.
+    /// The refill in progress, shared by all callers waiting for a number.
     refill: Option<Shared<BoxFuture<'static, Result<(), StoreError>>>>,
 }
 

@@ -29,7 +29,7 @@ impl KeyStrategy for Hash {
         let mut hasher = Sha256::new_with_prefix(target.as_str());
         let is_predictable = attempt < PREDICTABLE_ATTEMPTS;
         if attempt > 0 && is_predictable {
-            // A URL contains no NUL, so this is not the input of any other URL.
+            // A URL contains no NUL, so no other URL can have this input.
             hasher.update([0]);
             hasher.update(attempt.to_be_bytes());
         }

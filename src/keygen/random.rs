@@ -10,7 +10,7 @@ use rand::{
 use super::{KeyStrategy, KeygenError};
 use crate::link::{Key, Target};
 
-/// A source of uniform random characters of `a-z A-Z 0-9`.
+/// A source of uniformly random characters from `a-z A-Z 0-9`.
 ///
 /// The generator is cryptographically secure.
 pub(super) struct Letters(Mutex<StdRng>);

@@ -10,20 +10,21 @@ use super::parsed;
 
 /// The creator of a link: a token's name or a reserved name.
 ///
-/// It has 1 to 64 visible ASCII characters, and no colons or commas, which are separators in a list of tokens.
+/// It has 1 to 64 visible ASCII characters. Colons and commas are not allowed, because they are separators in a list of
+/// tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Creator(CompactString);
 
-/// The error for a string that is not a creator.
+/// The error for an invalid creator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a name is 1 to {} visible ASCII characters without ':' and ','", Creator::MAX_LEN)]
 pub struct InvalidCreator;
 
 impl Creator {
-    /// A client without a token. It is the default, which documents omit.
+    /// A client without a token. This is the default, so it's left out of documents.
     pub const PUBLIC: Self = Self(CompactString::const_new("public"));
 
-    /// An import from a file that does not say who created a link.
+    /// An import from a file that does not name a link's creator.
     pub const IMPORT: Self = Self(CompactString::const_new("import"));
 
     /// The maximum length, in bytes.
@@ -33,7 +34,7 @@ impl Creator {
         &self.0
     }
 
-    /// Returns whether no token can have this name.
+    /// Returns whether the name is reserved, so that no token can have it.
     pub fn is_reserved(&self) -> bool {
         *self == Self::PUBLIC || *self == Self::IMPORT
     }

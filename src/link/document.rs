@@ -1,7 +1,7 @@
 //! The stored form of a link, as one JSON object.
 //!
-//! It has everything but the key, the creation time and the version. Stores read only its field `max_visits`. Exports
-//! contain the same object. Default values are omitted. The API renders its own view of a link.
+//! It contains everything except the key, the creation time and the version. Stores read only its `max_visits` field.
+//! Exports contain the same object. Default values are left out. The API renders its own view of a link.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -13,7 +13,7 @@ use crate::is_default;
 /// The target, the state and the options of a link.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Document {
-    /// The stored `needs` number if it is above [`Document::SUPPORTED`], or 0.
+    /// The stored `needs` number if it's above [`Document::SUPPORTED`], otherwise 0.
     #[serde(default, rename = "needs", deserialize_with = "beyond_support")]
     unsupported: u32,
     pub target: Target,
@@ -24,7 +24,7 @@ pub struct Document {
     pub taken_down_at: Option<Timestamp>,
     #[serde(flatten)]
     pub options: Options,
-    /// Fields of a newer version of this program. They survive an edit by this one.
+    /// Fields written by a newer version of this program. They are kept when this version edits the link.
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
@@ -47,7 +47,7 @@ impl Document {
 
     /// Returns the feature number that a program must support to follow the link.
     ///
-    /// A program must not follow a link whose restrictions it does not know.
+    /// A program must not follow a link if it does not know all its restrictions.
     pub fn needs(&self) -> u32 {
         self.options.needs().max(self.unsupported)
     }
@@ -62,7 +62,7 @@ impl Document {
         *self == Self { created_by: self.created_by.clone(), ..Self::new(self.target.clone()) }
     }
 
-    /// Returns the name of a field unknown to this program, if any.
+    /// Returns the name of a field that this program does not know, if any.
     pub fn unknown_field(&self) -> Option<&str> {
         self.unknown.keys().next().map(String::as_str)
     }

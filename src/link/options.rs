@@ -14,9 +14,9 @@ use crate::is_default;
 
 /// The options of a link.
 ///
-/// By default a link redirects everyone, with 302, until it is taken down.
+/// By default, a link redirects everyone, with 302, until it is taken down.
 ///
-/// To add an option, add a field here with a type that validates itself, and a field of the API's form that sets it.
+/// To add an option, add a field here with a type that validates itself, and a field to the API form that sets it.
 /// Stores, exports and imports need no change. An option that restricts who may follow the link must also raise
 /// [`Options::needs`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +25,10 @@ pub struct Options {
     /// Inclusive: the link redirects from this time on.
     #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub starts_at: Option<Timestamp>,
-    /// Exclusive: at this time the link no longer redirects.
+    /// Exclusive: the link stops redirecting at this time.
     #[serde(with = "time::optional", skip_serializing_if = "is_default")]
     pub expires_at: Option<Timestamp>,
-    /// The limit on visits by people.
+    /// The maximum number of visits by people.
     #[serde(skip_serializing_if = "is_default")]
     pub max_visits: Option<NonZeroU32>,
     #[serde(skip_serializing_if = "is_default")]
@@ -36,13 +36,13 @@ pub struct Options {
     /// Append the query of the short URL to the target's.
     #[serde(deserialize_with = "flag", skip_serializing_if = "is_default")]
     pub forward_query: bool,
-    /// The name of the link in listings.
+    /// The link's name in listings.
     #[serde(skip_serializing_if = "is_default")]
     pub title: Option<Title>,
     /// Labels used to filter links.
     #[serde(skip_serializing_if = "is_default")]
     pub tags: Tags,
-    /// The page to redirect browsers to once the link has expired or is used up.
+    /// The page to redirect browsers to after the link has expired or is used up.
     #[serde(skip_serializing_if = "is_default")]
     pub gone_url: Option<Target>,
     /// The password that a visitor must enter.
@@ -53,7 +53,8 @@ pub struct Options {
 impl Options {
     /// Returns the feature number that a program must support to follow the link.
     ///
-    /// It is 0 for the options of the first release. Each later option that restricts following has its own number.
+    /// It's 0 for the options of the first release. Each later option that restricts following a link has its own
+    /// number.
     pub fn needs(&self) -> u32 {
         if self.starts_at.is_some() { 1 } else { 0 }
     }
@@ -106,13 +107,12 @@ pub enum RedirectStatus {
     PermanentRedirect,
 }
 
-/// The error for a number that is not a redirect status.
+/// The error for an invalid redirect status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a redirect is 301, 302, 307 or 308")]
 pub struct InvalidRedirectStatus;
 
 impl RedirectStatus {
-    /// Returns the status code.
     pub fn code(self) -> u16 {
         match self {
             Self::MovedPermanently => 301,
@@ -152,7 +152,7 @@ impl TryFrom<u16> for RedirectStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Title(Box<str>);
 
-/// The error for a string that is not a title.
+/// The error for an invalid title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a title is 1 to {} characters without control characters", Title::MAX_CHARS)]
 pub struct InvalidTitle;
@@ -181,7 +181,7 @@ impl FromStr for Title {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Tag(Box<str>);
 
-/// The error for a string that is not a tag.
+/// The error for an invalid tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a tag is 1 to {} characters without commas and control characters", Tag::MAX_CHARS)]
 pub struct InvalidTag;
@@ -204,7 +204,7 @@ impl FromStr for Tag {
     }
 }
 
-/// Returns a trimmed text of 1 to `max_chars` characters without control characters.
+/// Returns `text`, trimmed, if it has 1 to `max_chars` characters and no control characters.
 pub(crate) fn printable(text: &str, max_chars: usize) -> Option<Box<str>> {
     let text = text.trim();
     let valid = (1..=max_chars).contains(&text.chars().count()) && !text.contains(char::is_control);
@@ -221,7 +221,7 @@ impl<'de> Deserialize<'de> for Title {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tags(Box<[Tag]>);
 
-/// The error for a list that is not the tags of one link.
+/// The error for an invalid list of tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidTags {
     #[error(transparent)]
@@ -232,7 +232,7 @@ pub enum InvalidTags {
 }
 
 impl Tags {
-    /// The maximum number of tags of a link.
+    /// The maximum number of tags on a link.
     pub const MAX: usize = 20;
 
     /// Parses tags, sorts them and removes duplicates.
@@ -246,7 +246,6 @@ impl Tags {
         if tags.len() > Self::MAX { Err(InvalidTags::TooMany) } else { Ok(Self(tags.into())) }
     }
 
-    /// Returns the tags in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
         self.0.iter()
     }
@@ -297,7 +296,6 @@ impl PasswordHash {
         Self(phc.into())
     }
 
-    /// Returns the PHC string.
     pub fn as_phc(&self) -> &str {
         &self.0
     }

@@ -10,18 +10,18 @@ use super::parsed;
 
 /// The absolute `http` or `https` URL that a link redirects to.
 ///
-/// It is normalised by the WHATWG URL standard. That form is plain ASCII without spaces or control characters, so it
-/// always makes a valid `Location` header.
+/// It's normalised according to the WHATWG URL standard. The result is ASCII without spaces or control characters, so
+/// it's always a valid `Location` header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Target(Box<str>);
 
-/// The error for a string that is not a target.
+/// The error for an invalid target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidTarget {
-    /// Not a URL, not absolute, or of another scheme.
+    /// Not an absolute `http` or `https` URL.
     #[error("a valid http(s) url is required")]
     NotHttp,
-    /// The URL has a user name or password. Such links leak secrets or deceive.
+    /// The URL has a user name or password. Such links leak secrets or deceive visitors.
     #[error("a url with a user name or password is not accepted")]
     Credentials,
     /// Longer than [`Target::MAX_LEN`] once normalised.
@@ -33,9 +33,9 @@ impl Target {
     /// The maximum length after normalisation, in bytes.
     pub const MAX_LEN: usize = 2048;
 
-    /// The maximum length of input to parse, in bytes.
+    /// The maximum length of unparsed input, in bytes.
     ///
-    /// Normalisation seldom makes a URL shorter.
+    /// Normalising rarely makes a URL shorter.
     const MAX_TEXT: usize = 8 * Self::MAX_LEN;
 
     /// Returns the normalised URL.
@@ -64,7 +64,6 @@ impl Target {
         url.into()
     }
 
-    /// Returns the parsed URL.
     pub fn to_url(&self) -> Url {
         Url::parse(&self.0).expect("a target is a URL by construction")
     }
@@ -73,7 +72,7 @@ impl Target {
 impl FromStr for Target {
     type Err = InvalidTarget;
 
-    /// Parses and normalises a URL by the [WHATWG URL standard](https://url.spec.whatwg.org/).
+    /// Parses and normalises a URL according to the [WHATWG URL standard](https://url.spec.whatwg.org/).
     ///
     /// The host becomes lower case and punycode. The default port, dot segments and surrounding white space are
     /// dropped.
@@ -98,15 +97,15 @@ impl FromStr for Target {
     }
 }
 
-/// Returns whether a URL is certainly in normal form already.
+/// Returns whether a URL is certainly normalised already.
 ///
-/// This fast path skips the URL parser, which took an eighth of the time of a listing. It returns false when in doubt.
+/// This fast path skips the URL parser, which took an eighth of the time of a listing. It returns false if in doubt.
 fn is_normalised(text: &str) -> bool {
     let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let Some((host, path)) = after_scheme.and_then(|rest| rest.split_once('/')) else { return false };
     let is_host = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
     let is_path = |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' | b'?' | b'=' | b'&');
-    // A host whose last label begins with a letter is not an IPv4 address.
+    // A host whose last label starts with a letter can't be an IPv4 address.
     host.bytes().all(is_host)
         && host
             .rsplit('.')

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// 0000-01-01T00:00:00Z, as RFC 3339 has no earlier years.
+/// 0000-01-01T00:00:00Z, because RFC 3339 has no earlier years.
 const EARLIEST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 
 /// 9999-12-30T22:00:00Z, the last second that a `Timestamp` can hold as milliseconds.

@@ -44,7 +44,7 @@ const V4: [(Ipv4Addr, u32); 15] = [
 
 /// IPv6 networks that are not globally reachable, and multicast.
 ///
-/// Deprecated networks are included, because a router may still forward them.
+/// Deprecated networks are included, because a router may still forward traffic to them.
 const V6: [(Ipv6Addr, u32); 13] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96), // RFC 4291: unspecified, loopback, IPv4-compatible
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48), // RFC 8215: local translation to IPv4
@@ -71,7 +71,7 @@ pub(super) fn is_private(url: &Url) -> bool {
     }
 }
 
-/// Returns whether a name is local. A name without a dot always is.
+/// Returns whether a name is local. A name without a dot always counts as local.
 fn is_private_name(name: &str) -> bool {
     let has_suffix =
         |suffix: &&str| name.strip_suffix(*suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -95,9 +95,9 @@ fn is_private_address(address: IpAddr) -> bool {
     }
 }
 
-/// Returns the IPv4 address embedded in an IPv6 one, if any.
+/// Returns the IPv4 address embedded in an IPv6 address, if any.
 ///
-/// It may be mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
+/// The address may be mapped (RFC 4291), or translated under `64:ff9b::/96` (RFC 6052).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {

@@ -6,14 +6,14 @@ use crate::{
     link::{Link, Target},
 };
 
-/// The page to redirect a browser to, and the setting that names it.
+/// The page to redirect a browser to, and the setting it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     pub url: Target,
     pub source: FallbackSource,
 }
 
-/// The setting that names a fallback.
+/// The setting that a fallback comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FallbackSource {
     /// `HOME_URL`
@@ -48,7 +48,7 @@ impl FollowError {
 impl Shortener {
     /// Counts a link that was not followed, and returns its fallback.
     ///
-    /// `base_url` is the address of this service, or `None` for a client that is not a browser.
+    /// `base_url` is the address of this service, or `None` if the client is not a browser.
     ///
     /// # Errors
     /// `error`, if there is no fallback.
@@ -61,8 +61,8 @@ impl Shortener {
 
     /// Returns the page to redirect a browser to instead of showing `error`.
     ///
-    /// A link that was taken down or blocked has no fallback: its visitors must see that it is gone. `base_url` is the
-    /// address of this service. No fallback leads back there.
+    /// A link that was taken down or blocked has no fallback: its visitors must see that it's gone. `base_url` is the
+    /// address of this service. No fallback leads back to it.
     pub fn fallback(&self, error: &FollowError, base_url: &BaseUrl) -> Option<Fallback> {
         let options = &self.fallbacks;
         match error {
@@ -70,7 +70,7 @@ impl Shortener {
                 outside(options.not_found_url.as_ref(), FallbackSource::NotFound, base_url)
             }
             FollowError::Ended { gone_url } => {
-                // Its host may have been blocked since the link was created.
+                // The page's host may have been blocked since the link was created.
                 let is_allowed = |url: &&Target| self.policy.check(url, base_url).is_ok();
                 outside(gone_url.as_ref().filter(is_allowed), FallbackSource::Link, base_url)
                     .or_else(|| outside(options.gone_url.as_ref(), FallbackSource::Gone, base_url))
@@ -79,7 +79,7 @@ impl Shortener {
         }
     }
 
-    /// Returns the page to redirect browsers to that request `/`.
+    /// Returns the page to redirect browsers to when they request `/`.
     pub fn home_fallback(&self, base_url: &BaseUrl) -> Option<Fallback> {
         outside(self.fallbacks.home_url.as_ref(), FallbackSource::Home, base_url)
     }

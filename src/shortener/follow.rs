@@ -18,7 +18,7 @@ use crate::{
 pub enum Follower {
     /// A client that follows the redirect.
     Visitor(Visitor),
-    /// A client that only looks up the target, for example with HEAD. Not counted.
+    /// A client that only looks up the target, for example with HEAD. It is not counted.
     Preview,
 }
 
@@ -28,7 +28,7 @@ impl Follower {
     }
 }
 
-/// The reason why a link does not redirect.
+/// The reason a link does not redirect.
 #[derive(Debug, Error)]
 pub enum FollowError {
     /// No link has this key, or its start is in the future.
@@ -37,7 +37,7 @@ pub enum FollowError {
     /// The link has expired or has no visits left.
     #[error("gone")]
     Ended {
-        /// Its own fallback.
+        /// The link's own fallback.
         gone_url: Option<Target>,
     },
     /// The link was taken down, or the host of its target is blocked.
@@ -47,10 +47,10 @@ pub enum FollowError {
     PasswordNeeded,
     #[error("the password is wrong")]
     WrongPassword,
-    /// The link has a visit limit and the visitor is not a person.
+    /// The link has a visit limit, and the visitor is not a person.
     #[error("the link has a limited number of visits")]
     OnlyPeople,
-    /// A newer version of this program restricted the link in an unknown way.
+    /// A newer version of this program restricted the link in a way this version does not know.
     #[error("the link has restrictions (needs {0}) that only a newer version of this program can enforce")]
     Unsupported(u32),
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub enum FollowError {
 impl Shortener {
     /// Follows a cached link that has no password and no visit limit.
     ///
-    /// It never waits. It returns the link once the visit is counted. On `None`, call [`Shortener::follow`].
+    /// It never waits. It counts the visit and returns the link. On `None`, call [`Shortener::follow`].
     pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
         let link = self.links.peek(key)?;
         let now = self.clock.now();
@@ -78,8 +78,8 @@ impl Shortener {
 
     /// Follows a link, and returns it once the visit is counted.
     ///
-    /// If the link has a visit limit, the store checks each visit. Only people may follow such a link: a bot would use
-    /// up a visit that is meant for a person.
+    /// If the link has a visit limit, the store checks each visit. Only people may follow such a link, so that bots
+    /// don't use up visits meant for people.
     ///
     /// # Errors
     /// See [`FollowError`]. Pass it to [`Shortener::refuse`], which counts it.
@@ -132,18 +132,18 @@ impl Shortener {
         Ok(link)
     }
 
-    /// Refuses a link without visits left.
+    /// Refuses a link with no visits left.
     async fn check_visits(&self, key: &Key) -> Result<(), FollowError> {
         let record = self.links.get(key).await?.ok_or(FollowError::NotFound)?;
         if record.is_used_up() { Err(FollowError::ended(&record.link)) } else { Ok(()) }
     }
 
-    /// Returns a link to show instead of following it.
+    /// Returns a link for a preview, without following it.
     ///
     /// No visit is counted or used up.
     ///
     /// # Errors
-    /// Those of [`Shortener::follow`] without a password.
+    /// The errors of [`Shortener::follow`] without a password.
     pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
         let link = self.find(key).await?;
         let options = &link.doc.options;
@@ -159,7 +159,7 @@ impl Shortener {
         Ok(link)
     }
 
-    /// Returns a link that redirects now, password and visit limit aside.
+    /// Returns a link that redirects now, ignoring its password and visit limit.
     ///
     /// # Errors
     /// [`FollowError::NotFound`], [`FollowError::Ended`], [`FollowError::Gone`], [`FollowError::Unsupported`] or
@@ -179,7 +179,7 @@ impl Shortener {
 }
 
 impl FollowError {
-    /// Returns the metric label of the outcome.
+    /// Returns the metric label for this outcome.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -190,7 +190,7 @@ impl FollowError {
     }
 }
 
-/// Checks that a link redirects at `now`, password, visit limit and blocked hosts aside.
+/// Checks that a link redirects at `now`, ignoring password, visit limit and blocked hosts.
 fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     if !link.doc.is_supported() {
         return Err(FollowError::Unsupported(link.doc.needs()));

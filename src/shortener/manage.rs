@@ -9,17 +9,17 @@ use crate::{
     store::{Change, Record},
 };
 
-/// The limit on attempts at a change that conflicts with other changes.
+/// The maximum number of attempts at a change that conflicts with other changes.
 const ATTEMPTS: u32 = 5;
 
 impl Shortener {
-    /// Replaces the target and the options of a link. Returns the edited link.
+    /// Replaces a link's target and options, and returns the edited link.
     ///
     /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error
-    /// ends the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` leaves it.
+    /// ends the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` keeps it.
     ///
     /// # Errors
-    /// Those of `revise`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
+    /// An error from `revise`, or [`ChangeError`]. Nothing was changed then, unless the store failed.
     pub async fn edit<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -63,7 +63,7 @@ impl Shortener {
     /// A link that is already down keeps its timestamp.
     ///
     /// # Errors
-    /// Those of `check`, and [`ChangeError`]. Nothing was changed then, unless the store failed.
+    /// An error from `check`, or [`ChangeError`]. Nothing was changed then, unless the store failed.
     pub async fn set_taken_down<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -80,7 +80,7 @@ impl Shortener {
         .await
     }
 
-    /// Replaces the document of a link, and retries after a conflict.
+    /// Replaces a link's document, and retries after a conflict.
     async fn change<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -90,11 +90,11 @@ impl Shortener {
             let record = self.record_to_change(key).await?;
             let doc = revise(&record.link)?;
             if doc == record.link.doc {
-                // The cache may be stale after an earlier edit that failed; repeating the edit must fix that.
+                // The cache may be stale after an earlier edit that failed. Repeating the edit must fix that.
                 self.links.forget(key);
                 return Ok(record);
             }
-            // At the maximum the version stays, so that the link can still be taken down.
+            // At its maximum, the version stays the same, so that the link can still be taken down.
             let version = record.link.version.saturating_add(1);
             let link = Link { version, doc, ..(*record.link).clone() };
             let update = self.links.update(link.clone(), record.link.version);
@@ -110,7 +110,7 @@ impl Shortener {
     /// Removes a link and its counts, if `check` accepts its current state.
     ///
     /// # Errors
-    /// Those of `check`, and [`ChangeError`]. Nothing was removed then, unless the store failed.
+    /// An error from `check`, or [`ChangeError`]. Nothing was removed then, unless the store failed.
     pub async fn remove<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -129,7 +129,7 @@ impl Shortener {
         Err(ChangeError::Conflict.into())
     }
 
-    /// Returns a link from the store. If it is missing, the cache drops it.
+    /// Returns a link from the store, or drops it from the cache if it's missing.
     async fn record_to_change(&self, key: &Key) -> Result<Record, ChangeError> {
         let record = self.links.get(key).await?;
         if record.is_none() {
@@ -140,10 +140,10 @@ impl Shortener {
 
     /// Creates a link idempotently.
     ///
-    /// A repeated request returns the link that it created before.
+    /// A repeated request returns the link created by the first one.
     ///
-    /// Unless the request has a custom key, the key is derived from `identity`. It reveals nothing to clients that
-    /// don't know `identity`.
+    /// Without a custom key, the key is derived from `identity`. It reveals nothing to clients that don't know
+    /// `identity`.
     ///
     /// # Errors
     /// See [`ChangeError`].
@@ -155,7 +155,7 @@ impl Shortener {
         identity: &[u8],
     ) -> Result<Shortened, ChangeError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
-        // First of all, so that a repeated request finds its link before any check or hash.
+        // Check this first, so that a repeated request finds its link before any other check or hash.
         if let Some(record) = self.links.get(&key).await? {
             return existing_or_taken(record, &new, created_by);
         }
@@ -179,7 +179,7 @@ fn existing_or_taken(record: Record, new: &NewLink, created_by: &Creator) -> Res
 
 /// Returns whether `link` is the result of the request `new` by `created_by`.
 ///
-/// Passwords can't be compared, but their presence can.
+/// Passwords can't be compared, only their presence.
 fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {
     let has_password = link.doc.options.password.is_some();
     let mut expected = Link::new(link.key.clone(), new.target.clone(), link.created_at);

@@ -1,4 +1,4 @@
-//! The use case of taking down many links.
+//! The use case for taking down many links.
 
 use std::time::{Duration, Instant};
 
@@ -15,20 +15,20 @@ use crate::{
     },
 };
 
-/// The maximum number of links that one call takes down.
+/// The maximum number of links taken down by one call.
 const BATCH: usize = 500;
 
-/// Links that are changed concurrently, so that the store can commit them together.
+/// The number of links changed concurrently, so that the store can commit them together.
 const AT_A_TIME: usize = 64;
 
 /// The time after which a call starts no further changes.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// A request to take down the links that a filter finds.
+/// A request to take down the links that match a filter.
 #[derive(Clone, Debug)]
 pub struct TakeDown {
     pub filter: Filter,
-    /// The cursor of the previous call; `None` for the first one.
+    /// The cursor from the previous call, or `None` for the first.
     pub after: Option<Cursor>,
     /// Only count the links that would be taken down.
     pub is_dry_run: bool,
@@ -37,15 +37,15 @@ pub struct TakeDown {
 /// The result of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenDown {
-    /// The number of links that this call has taken down.
+    /// The number of links taken down by this call.
     pub done: usize,
-    /// The cursor of the next call; `None` at the end.
+    /// The cursor for the next call, or `None` at the end.
     pub next: Option<Cursor>,
 }
 
 /// The error of a call.
 ///
-/// Links may have been taken down. Repeating the call takes down the others.
+/// Some links may already have been taken down. Repeat the call to take down the others.
 #[derive(Debug, Error)]
 pub enum TakeDownError {
     #[error(transparent)]
@@ -54,9 +54,9 @@ pub enum TakeDownError {
     Change(#[from] ChangeError),
 }
 
-/// The reason why a call did not take down a link.
+/// The reason a call skipped a link.
 enum Skip {
-    /// The link is already down, or was edited since the search and no longer matches.
+    /// The link is already down, or it was edited since the search and no longer matches.
     NoMatch,
     Failed(ChangeError),
 }
@@ -68,10 +68,10 @@ impl From<ChangeError> for Skip {
 }
 
 impl Shortener {
-    /// Takes down links that a filter finds, oldest first.
+    /// Takes down the links that match a filter, oldest first.
     ///
     /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link
-    /// that was taken down. New links come last, so later calls find them too.
+    /// that was taken down. New links sort last, so later calls find them too.
     ///
     /// # Errors
     /// See [`TakeDownError`].
@@ -101,7 +101,7 @@ impl Shortener {
         Ok(taken)
     }
 
-    /// Takes down links concurrently, and returns how many it took down.
+    /// Takes down links concurrently, and returns the number taken down.
     async fn take_down_all(
         &self,
         records: &[Record],
@@ -123,7 +123,7 @@ impl Shortener {
         failure.map_or(Ok(done), Err)
     }
 
-    /// Takes a link down unless it is down or no longer matches.
+    /// Takes a link down, unless it's already down or no longer matches.
     async fn take_down_if(&self, key: &Key, filter: &Filter) -> Result<(), Skip> {
         let check = |link: &Link| match link.doc.taken_down_at {
             None if filter.matches_link(link) => Ok(()),

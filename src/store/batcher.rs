@@ -9,10 +9,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::StoreError;
 
-/// The queue limit. A longer queue could not be served in time, so further calls fail immediately.
+/// The maximum length of the queue. A longer queue could not be served in time, so further calls fail immediately.
 const QUEUE: usize = 4096;
 
-/// A batcher of calls with a request `Q` and a response `A`.
+/// A batcher for calls with a request `Q` and a response `A`.
 pub(super) struct Batcher<Q, A> {
     queue: mpsc::Sender<Call<Q, A>>,
 }
@@ -25,8 +25,8 @@ struct Call<Q, A> {
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Starts a task that sends batches to `serve`.
     ///
-    /// It sends at most `concurrency` batches at a time, of at most `limit` calls each. `serve` returns a response per
-    /// request, in the same order, or one error for all of them.
+    /// It sends at most `concurrency` batches at a time, of at most `limit` calls each. `serve` returns one response
+    /// per request, in the same order, or one error for all of them.
     pub(super) fn start<F, S>(concurrency: usize, limit: usize, serve: S) -> Self
     where
         S: Fn(Vec<Q>) -> F + Send + Sync + 'static,
@@ -39,7 +39,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             while let Ok(slot) = slots.clone().acquire_owned().await
                 && calls.recv_many(&mut batch, limit).await > 0
             {
-                // For a caller that stopped waiting, the call has already failed.
+                // Drop calls whose callers stopped waiting. To them, the call has already failed.
                 batch.retain(|call| !call.reply.is_closed());
                 let (requests, replies): (Vec<_>, Vec<_>) =
                     batch.drain(..).map(|call| (call.request, call.reply)).unzip();
@@ -67,7 +67,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
 }
 
 fn reply_all<A>(replies: Vec<oneshot::Sender<Result<A, StoreError>>>, responses: Result<Vec<A>, StoreError>) {
-    // A send fails only if the caller stopped waiting.
+    // Ignore failures: sending fails only if the caller has stopped waiting.
     match responses {
         Ok(responses) => {
             replies.into_iter().zip(responses).for_each(|(reply, response)| drop(reply.send(Ok(response))))

@@ -13,19 +13,19 @@ use crate::{
     },
 };
 
-/// The time after which a search stops with a cursor.
+/// The time after which a search stops and returns a cursor.
 const SEARCH_TIME: Duration = Duration::from_millis(400);
 
 /// A request for a page of links.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub order: Order,
-    /// The cursor of the previous page; `None` for the first page.
+    /// The cursor from the previous page, or `None` for the first.
     pub after: Option<Cursor>,
     /// The maximum number of links on the page, at least 1.
     pub limit: usize,
     pub filter: Filter,
-    /// The time after which a search stops with a cursor.
+    /// The time after which a search stops and returns a cursor.
     pub search_time: Duration,
 }
 
@@ -41,34 +41,34 @@ impl Default for Listing {
     }
 }
 
-/// The conditions that all links of a listing meet.
+/// Conditions that every link in a listing meets.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub search: Option<Search>,
     pub tag: Option<Tag>,
     pub created_by: Option<Creator>,
-    /// The state at a moment.
+    /// The state at a given moment.
     pub state: Option<(LinkState, Moment)>,
-    /// A host of targets, or a suffix of such hosts.
+    /// A target host, or a suffix of target hosts.
     pub host: Option<HostPattern>,
-    /// The only condition that has an index.
+    /// The only condition with an index.
     pub target: Option<Target>,
 }
 
 impl Filter {
-    /// Returns whether a store must read documents, because no index serves all conditions.
+    /// Returns whether a store must read documents, because no index covers all conditions.
     pub fn is_search(&self) -> bool {
         let Self { search, tag, created_by, state, host, target: _ } = self;
         search.is_some() || tag.is_some() || created_by.is_some() || state.is_some() || host.is_some()
     }
 
-    /// Returns whether a link meets all conditions.
+    /// Returns whether a link meets every condition.
     pub fn matches(&self, record: &Record) -> bool {
         let state = self.state.as_ref();
         self.matches_link(&record.link) && state.is_none_or(|(state, moment)| record.state(moment) == *state)
     }
 
-    /// Returns whether a link meets all conditions except that on its state.
+    /// Returns whether a link meets every condition except the one on its state.
     pub fn matches_link(&self, link: &Link) -> bool {
         let Self { search, tag, created_by, state: _, host, target } = self;
         let doc = &link.doc;
@@ -82,13 +82,13 @@ impl Filter {
     }
 }
 
-/// A text to find in the key, the target or the title, ignoring case.
+/// Text to find in the key, the target or the title, ignoring case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
     folded: Box<str>,
 }
 
-/// The error for a string that is not a search text.
+/// The error for an invalid search text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a search text is 1 to {} characters", Search::MAX_CHARS)]
 pub struct InvalidSearch;
@@ -101,9 +101,9 @@ impl Search {
         fold(text).contains(&*self.folded)
     }
 
-    /// Returns the longest part of the text that a database can search for.
+    /// Returns the longest part of the text that any database can search for.
     ///
-    /// All matching texts contain it. It is in lower case, and only its ASCII letters have case, because databases
+    /// Every matching text contains it. It's in lower case, and only its ASCII letters have case, because databases
     /// differ in the case of other letters. It has no quotes or backslashes, because JSON escapes them.
     pub(super) fn literal(&self) -> &str {
         let is_literal = |char: char| {
@@ -128,8 +128,8 @@ impl FromStr for Search {
 
 /// Returns the text in lower case.
 ///
-/// The few non-ASCII letters whose lower case is ASCII, such as the Kelvin sign, are left alone. A database that knows
-/// only the case of ASCII would not find them.
+/// The few non-ASCII letters whose lower case is ASCII, such as the Kelvin sign, are left alone. A database that
+/// lowercases only ASCII letters would not find them.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for char in text.chars() {
@@ -148,11 +148,11 @@ fn fold(text: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub struct Page {
     pub records: Vec<Record>,
-    /// Links that could not be read. They are not in `records`.
+    /// Links that could not be read, and are therefore not in `records`.
     pub damaged: Vec<Damaged>,
-    /// The cursor of the next page; `None` after the last one.
+    /// The cursor for the next page, or `None` after the last.
     pub next: Option<Cursor>,
-    /// The number of links read by a search that ran out of time.
+    /// The number of links read, if a search ran out of time.
     ///
     /// `None` if the page is complete.
     pub searched: Option<u64>,
@@ -162,7 +162,7 @@ impl Page {
     /// Adds a link, or records it as damaged. `key` returns the key of a damaged link.
     ///
     /// # Errors
-    /// Errors of the store itself, and too many damaged links.
+    /// An error of the store itself, or too many damaged links.
     pub(super) fn push(
         &mut self,
         record: Result<Record, StoreError>,
@@ -179,7 +179,7 @@ impl Page {
     }
 }
 
-/// The order of a listing. Keys break ties.
+/// The order of a listing. Ties are broken by key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
     /// Last created first.
@@ -205,7 +205,7 @@ impl Order {
 /// A string that sorts after every key, in any database collation.
 pub(super) const LAST_KEY: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
 
-/// A position in a listing: that of the last link on a page.
+/// A position in a listing: the last link on a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
     /// Milliseconds since the Unix epoch, or the number of clicks.
@@ -213,7 +213,7 @@ pub struct Cursor {
     pub key: Key,
 }
 
-/// The error for a string that is not a cursor.
+/// The error for an invalid cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the cursor was not issued by this service")]
 pub struct InvalidCursor;

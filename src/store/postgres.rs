@@ -1,7 +1,7 @@
 //! A store in PostgreSQL or a compatible database, for many instances.
 //!
 //! It uses plain SQL without extensions, advisory locks or stored functions, so it also works with CockroachDB and
-//! YugabyteDB. Concurrent lookups and creates are batched into one statement, see [`Batcher`].
+//! YugabyteDB. Concurrent lookups and creates are batched into single statements (see [`Batcher`]).
 
 mod blocked;
 mod channel;
@@ -43,7 +43,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// The limit on calls per statement.
+/// The maximum number of calls per statement.
 const BATCH: usize = 256;
 
 /// A store on a PostgreSQL server.
@@ -51,7 +51,7 @@ pub(super) struct PostgresStore {
     login: Arc<Login>,
     deadline: Duration,
     pool: Arc<Pool>,
-    /// One connection. Searches are slow, and lookups must not wait for them.
+    /// A separate pool with a single connection, so that lookups never wait for slow searches.
     search_pool: Pool,
     announce: Announce,
     creates: Batcher<(Link, History), bool>,
@@ -63,7 +63,7 @@ impl PostgresStore {
     /// Connects, and migrates the schema.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the error of the server or the network.
+    /// [`StoreError::Unavailable`] with the server or network error.
     pub(super) async fn open(url: &str, open: &StoreOptions) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
         // PgBouncer refuses clients that set `extra_float_digits`, and links have no floating-point numbers.
@@ -76,7 +76,7 @@ impl PostgresStore {
             |_| StoreError::unavailable(format!("{} did not respond within {limit:?}", address(&options)));
         let announce = timeout(limit, prepare(&options, deadline)).await.map_err(silent)??;
 
-        // One of the connections listens for changes, and one is for searches.
+        // Reserve one connection for listening to changes, and one for searches.
         let size = open.store_connections.saturating_sub(2).max(1);
         let search_pool = Pool::new(login.clone(), 1, deadline);
         let pool = Arc::new(Pool::new(login.clone(), size, deadline));
@@ -95,7 +95,7 @@ impl PostgresStore {
         })
     }
 
-    /// Returns the outcome of a change, given the number of changed rows.
+    /// Returns the outcome of a change from the number of changed rows.
     async fn outcome(&self, key: &Key, changed_rows: usize) -> Result<Change, StoreError> {
         if changed_rows > 0 {
             return Ok(Change::Done);
@@ -162,7 +162,7 @@ impl Store for PostgresStore {
                 .run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await)
                 .await
         } else if listing.order == Order::MostClicked {
-            // In one statement, the planner would join all links for one page.
+            // In a single statement, the planner would join all links for one page.
             self.pool.run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await).await
         } else {
             self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await

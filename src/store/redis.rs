@@ -1,7 +1,7 @@
 //! A store in Redis or Valkey, for many instances.
 //!
-//! It works with a single server or a cluster. A link, its counts and its listings share a hash slot, see [`layout`],
-//! so a script can change them atomically. Scripts are idempotent: they detect a retry after a lost response.
+//! It works with a single server or a cluster. A link, its counts and its listings share a hash slot (see [`layout`]),
+//! so that a script can change them atomically. Scripts are idempotent: they detect a retry after a lost response.
 
 mod blocked;
 mod cluster;
@@ -44,7 +44,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// The silence after which the subscription pings the server.
+/// The time without messages after which the subscription pings the server.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A store on a Redis server or cluster.
@@ -80,10 +80,10 @@ impl Scripts {
 }
 
 impl RedisStore {
-    /// Connects, and refuses a server whose settings may lose links.
+    /// Connects, and refuses a server whose settings could lose links.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] with the error of the server or the network.
+    /// [`StoreError::Unavailable`] with the server or network error.
     pub(super) async fn open(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let url: RedisUrl = url.parse()?;
         let connection = Connection::open(&url, options).await?;
@@ -93,7 +93,7 @@ impl RedisStore {
 
     /// Forwards changes by other instances until the subscription fails.
     ///
-    /// It fails if it ends or goes silent, or if the server was demoted.
+    /// The subscription fails if it ends or goes silent, or if the server was demoted.
     async fn forward_changes(
         &self,
         changed: &(dyn Fn(Changed) + Send + Sync),
@@ -245,7 +245,8 @@ impl Store for RedisStore {
         let failed = by_link.keys().zip(join_all(added).await);
         let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
         let failed: Vec<_> = failed.collect();
-        // A failed call means that nothing was added, but the counts of a damaged link may have been added in part.
+        // An error for the whole call means that nothing was added, but a damaged link's counts may have been added in
+        // part.
         let is_damaged = failed.iter().any(|(_, error)| matches!(error, StoreError::Corrupt(_)));
         match failed.first() {
             Some((_, error)) if failed.len() == by_link.len() && !is_damaged => Err(error.clone()),

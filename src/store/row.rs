@@ -57,7 +57,7 @@ pub(super) fn blocked_host(
     })
 }
 
-/// Returns the SQL comparison and value for the start of a range.
+/// Returns the SQL comparison operator and value for the start of a range.
 pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
     match from {
         Bound::Unbounded => (">", ""),
@@ -68,7 +68,7 @@ pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
 
 /// The columns of a day's counts.
 ///
-/// A column per device takes a third less space than a JSON document (`cargo bench --bench layout`).
+/// One column per device takes a third less space than a JSON document (`cargo bench --bench layout`).
 pub(super) struct DayColumns {
     pub(super) people: i64,
     pub(super) bots: i64,
@@ -128,21 +128,21 @@ pub(super) fn day_number(day: Date) -> i32 {
 /// Returns the day that is `number` days after 1970-01-01.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for a day that is out of range.
+/// [`StoreError::Corrupt`] if the day is out of range.
 pub(super) fn day(number: i32) -> Result<Date, StoreError> {
     let days = Span::new().try_days(number).map_err(StoreError::corrupt)?;
     FIRST_DAY.checked_add(days).map_err(StoreError::corrupt)
 }
 
-/// Converts a count for a column, as SQL has no unsigned integers.
+/// Converts a count for storage in a column, because SQL has no unsigned integers.
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Converts the count in a column.
+/// Converts a count from a column.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] for a negative number.
+/// [`StoreError::Corrupt`] if the number is negative.
 pub(super) fn unsigned(count: i64) -> Result<u64, StoreError> {
     u64::try_from(count).map_err(StoreError::corrupt)
 }

@@ -1,4 +1,4 @@
-//! The format of `API_TOKENS_FILE`: a line `NAME SCOPE sha256:DIGEST [EXPIRY]` for each token.
+//! The format of `API_TOKENS_FILE`: one line `NAME SCOPE sha256:DIGEST [EXPIRY]` per token.
 
 use std::fmt;
 
@@ -6,26 +6,25 @@ use thiserror::Error;
 
 use super::{Ambiguous, InvalidName, Scope, Token, Tokens, parse_name};
 
-/// The prefix of a digest.
 const SHA256: &str = "sha256:";
 
-/// The error for an invalid line of a token file.
+/// The error for an invalid line in a token file.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("line {line}: {reason}")]
 pub struct InvalidTokenFile {
-    /// The number of the line, from 1.
+    /// The line number, starting at 1.
     pub line: usize,
     pub reason: InvalidLine,
 }
 
-/// The reason why a line does not describe a token.
+/// The reason a line is invalid.
 ///
-/// Messages never contain the line, because it may hold a secret by mistake.
+/// Messages never contain the line, because it may contain a secret by mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum InvalidLine {
     #[error("takes NAME read|write sha256:DIGEST [EXPIRY]; `urlshort token NAME` prints such a line")]
     Form,
-    /// The line has the form of an entry of `API_TOKENS`.
+    /// The line looks like an entry of `API_TOKENS`.
     #[error(
         "name:token belongs in API_TOKENS, and this file holds digests: use a new token from `urlshort token NAME`, or \
          write NAME read|write sha256:DIGEST with the digest from `printf %s TOKEN | sha256sum`"
@@ -44,12 +43,12 @@ pub enum InvalidLine {
 }
 
 impl Tokens {
-    /// Returns these tokens together with those in the text of a file.
+    /// Returns these tokens together with those in a file's text.
     ///
-    /// Blank lines and lines that begin with `#` are skipped.
+    /// Blank lines and lines that start with `#` are skipped.
     ///
     /// # Errors
-    /// The first line that does not describe a token, or repeats a name or token.
+    /// [`InvalidTokenFile`] for the first line that is invalid, or that repeats a name or token.
     pub fn with_file(&self, text: &str) -> Result<Self, InvalidTokenFile> {
         let mut tokens = self.clone();
         for (index, line) in text.lines().map(str::trim).enumerate() {

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{Ambiguous, InvalidName, Scope, Token, Tokens, parse_name};
 use crate::link::Creator;
 
-/// The error for a string that is not a list of tokens.
+/// The error for an invalid list of tokens.
 ///
 /// Messages never contain a token.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,7 +29,7 @@ impl FromStr for Tokens {
 
     /// Parses entries of the form `name:token[:read|write]`, separated by commas or newlines.
     ///
-    /// Blank entries and those that begin with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters.
+    /// Blank entries and entries that start with `#` are skipped. A token has at least [`Tokens::MIN_LEN`] characters.
     /// The default scope is `write`.
     fn from_str(text: &str) -> Result<Self, InvalidTokens> {
         let mut tokens = Self::default();

@@ -1,4 +1,4 @@
-//! Export: writes all links of a store to a file.
+//! Export: writes all links in a store to a file.
 
 use std::{
     collections::BTreeMap,
@@ -21,16 +21,16 @@ use crate::{
     },
 };
 
-/// The number of links per page of the store's listing.
+/// The number of links per page of the listing.
 const PAGE: usize = 1000;
 
 /// The number of links whose counts are fetched concurrently.
 const CONCURRENCY: usize = 32;
 
-/// The first and the last day that a store can hold.
+/// The first and last day that a store can hold.
 const DAYS: (Date, Date) = (date(0, 1, 1), date(9999, 12, 31));
 
-/// A failure that ends an export.
+/// An error that ends an export.
 #[derive(Debug, Error)]
 pub enum ExportError {
     #[error("can't export as {0} (use jsonl or csv)")]
@@ -47,18 +47,18 @@ impl From<csv::Error> for ExportError {
     }
 }
 
-/// An event of a running export.
+/// An event during an export.
 pub enum Progress<'a> {
     /// The number of links written so far.
     Written(u64),
-    /// A link that can't be read. It is left out.
+    /// A link that can't be read, and is left out.
     Damaged(&'a Damaged),
 }
 
 /// Writes all links, oldest first, and returns their number.
 ///
-/// New links come last, so every link that exists throughout the export is written once. Damaged links are reported and
-/// left out. States are those at `now`. `output` may block, because no other task runs.
+/// New links sort last, so every link that exists throughout the export is written once. Damaged links are reported and
+/// left out. The states are those at `now`. `output` may block, because no other task is running.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -102,14 +102,14 @@ pub async fn export(
     Ok(count)
 }
 
-/// Adds the counts by day. Returns `None` if the link was deleted since it was listed.
+/// Adds the counts by day. Returns `None` if the link has been deleted since it was listed.
 async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>, StoreError> {
     loop {
         let days = store.day_counts(&record.link.key, DAYS.0, DAYS.1).await?;
         if days.is_empty() {
             return Ok(Some(entry(record, days)));
         }
-        // Clicks that are flushed between the two calls appear in only one of them. Then the calls are repeated.
+        // Clicks flushed between the two calls appear in only one of the results. Repeat the calls if that happens.
         let Some(later) = store.get(&record.link.key).await? else { return Ok(None) };
         let is_same = later.clicks == record.clicks;
         record = later;

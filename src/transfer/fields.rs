@@ -1,4 +1,4 @@
-//! The named fields of a row, and the parsers of their values.
+//! A row's named fields, and the parsers for their values.
 
 use std::borrow::Cow;
 
@@ -17,9 +17,9 @@ use crate::{
     store::History,
 };
 
-/// Field names and their values, in the order of the file.
+/// Field names and values, in the order of the file.
 ///
-/// Names ignore case, spaces, `_` and `-`: `Long URL`, `long_url` and `longUrl` are the same.
+/// Names are compared without case, spaces, `_` and `-`: `Long URL`, `long_url` and `longUrl` are the same.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -46,14 +46,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Like [`Self::text`], but returns `None` for the null of a database tool.
+    /// Like [`Self::text`], but returns `None` for a database tool's null.
     ///
     /// A key can be the text `NULL`, so keys use [`Self::text`].
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
         self.text(names).filter(|value| !is_null(value))
     }
 
-    /// Parses a value, if there is one.
+    /// Parses a value, if present.
     ///
     /// `expected` describes a valid value in the error message.
     pub(super) fn parse<T>(
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         parse(text).map(Some).ok_or_else(|| RowError::value(names[0], text, expected))
     }
 
-    /// Parses a number of clicks or visits, or returns 0 if the field is empty.
+    /// Parses a number of clicks or visits. Returns 0 if the field is empty.
     pub(super) fn count(&self, names: &[&'static str]) -> Result<u64, RowError> {
         Ok(self.parse(names, "a count", |text| text.parse().ok())?.unwrap_or(0))
     }
@@ -75,36 +75,36 @@ impl<'a> Fields<'a> {
         self.parse(names, A_TIME, time)
     }
 
-    /// Parses a boolean, or returns false if the field is empty.
+    /// Parses a boolean. Returns false if the field is empty.
     pub(super) fn flag(&self, name: &'static str) -> Result<bool, RowError> {
         Ok(self.parse(&[name], "true or false", parse_flag)?.unwrap_or(false))
     }
 
-    /// Returns a title as one line, truncated to the maximum length.
+    /// Returns a title on one line, truncated to the maximum length.
     pub(super) fn title(&self, name: &str) -> Option<Title> {
         let line = self.optional(&[name])?.replace(char::is_control, " ");
         line.trim().chars().take(Title::MAX_CHARS).collect::<String>().parse().ok()
     }
 
-    /// Parses the field `tags`.
+    /// Parses the `tags` field.
     pub(super) fn tags(&self, separators: &[char]) -> Result<Tags, RowError> {
         let text = self.optional(&["tags"]).unwrap_or_default();
         Ok(Tags::parse(text.split(separators).filter(|tag| !tag.trim().is_empty()))?)
     }
 
-    /// Combines a link of another service with its total clicks, whose days are unknown.
+    /// Combines another service's link with its total clicks. Their days are unknown.
     pub(super) fn with_clicks(&self, mut link: Link, names: &[&'static str]) -> Result<Entry, RowError> {
         link.doc.created_by = Creator::IMPORT;
         Entry::new(link, History { undated_clicks: self.count(names)?, ..History::default() })
     }
 }
 
-/// Returns whether text is the null of a database tool.
+/// Returns whether text is a database tool's null.
 pub(super) fn is_null(text: &str) -> bool {
     matches!(text, "NULL" | "\\N")
 }
 
-/// Returns the form of a name that is used for comparisons.
+/// Returns a name in the form used for comparisons.
 pub(super) fn simplified(name: &str) -> String {
     name.chars().filter(|char| !matches!(char, ' ' | '_' | '-')).flat_map(char::to_lowercase).collect()
 }
@@ -118,14 +118,14 @@ pub(super) fn target(text: Option<&str>) -> Result<Target, RowError> {
     Ok(text.ok_or(RowError::Missing("target"))?.parse()?)
 }
 
-/// The description of a valid time, for error messages.
+/// The description of a valid timestamp in error messages.
 pub(super) const A_TIME: &str = "a date and time";
 
 /// Parses a timestamp as written by services, databases and spreadsheets.
 ///
-/// It is RFC 3339 or similar, or Unix time in seconds or milliseconds. Without an offset it is UTC.
+/// It can be RFC 3339 or similar, or Unix time in seconds or milliseconds. Without an offset, it's UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
-    /// As milliseconds this is in 1973, as seconds in 5138. All links are from between.
+    /// In milliseconds this is in 1973, in seconds in 5138. All links were created between the two.
     const FIRST_IN_MILLISECONDS: i64 = 100_000_000_000;
     let found = match text.parse::<i64>() {
         Ok(number) if number.abs() < FIRST_IN_MILLISECONDS => Timestamp::from_second(number).ok()?,

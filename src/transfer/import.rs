@@ -19,12 +19,12 @@ use crate::{
 /// An importer that applies the rules for new links.
 pub struct Importer {
     pub store: Arc<dyn Store>,
-    /// Keys that would shadow a path of the service.
+    /// Keys that would shadow the service's own paths.
     pub reserved: HashSet<String>,
     pub policy: TargetPolicy,
-    /// The URL of the service, if known. Links must not lead there.
+    /// The URL of the service, if known. Links must not point to it.
     pub base_url: Option<BaseUrl>,
-    /// Return what an import would do, without changing anything.
+    /// Report what an import would do, without changing anything.
     pub dry_run: bool,
 }
 
@@ -32,7 +32,7 @@ pub struct Importer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Added,
-    /// The store already has the link, which stays unchanged.
+    /// The store already has the link. It stays unchanged.
     Present,
     Skipped(Skip),
 }
@@ -41,12 +41,12 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Skip {
     pub position: Position,
-    /// `None` if the row has no valid key.
+    /// `None` if the row does not have a valid key.
     pub key: Option<Key>,
     pub reason: SkipReason,
 }
 
-/// The reason why a row was not imported.
+/// The reason for not importing a row.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SkipReason {
     #[error(transparent)]
@@ -67,7 +67,7 @@ impl Importer {
     /// The rows are stored concurrently, so that they share commits.
     ///
     /// # Errors
-    /// Those of the store. Some rows may have been stored. Another import finds them present.
+    /// An error from the store. Some rows may already have been stored. Another import reports those as present.
     pub async fn import(&self, rows: Vec<Row>) -> Result<Vec<Outcome>, StoreError> {
         join_all(rows.into_iter().map(|row| self.import_one(row))).await.into_iter().collect()
     }
@@ -88,7 +88,8 @@ impl Importer {
         match self.store.get(&key).await? {
             Some(record) if record.link.doc.target == target => Ok(Outcome::Present),
             Some(_) => skip(Some(key), SkipReason::Taken),
-            // In a dry run, it would be added. Otherwise, it was deleted after `put_if_absent` found its key taken.
+            // In a dry run, the link would be added. Otherwise, it was deleted after `put_if_absent` found the key
+            // taken.
             None => Ok(Outcome::Added),
         }
     }

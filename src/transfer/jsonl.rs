@@ -1,6 +1,6 @@
-//! The format of backups: a JSON object per line.
+//! The format for backups: one JSON object per line.
 //!
-//! A line has the document of a link, as stored, and its counts.
+//! A line contains a link's document, as stored, and its counts.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ struct Line {
     version: NonZeroU32,
     #[serde(default, skip_serializing_if = "is_default")]
     visits: u64,
-    /// Clicks on unknown days.
+    /// Clicks without a known day.
     #[serde(default, skip_serializing_if = "is_default")]
     undated_clicks: u64,
     #[serde(default, skip_serializing_if = "is_default")]
@@ -62,7 +62,7 @@ pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
 /// Parses a line.
 ///
 /// # Errors
-/// See [`RowError`]. An unknown field is an error, because it may be a misspelt or newer option.
+/// See [`RowError`]. An unknown field is an error, because it may be a misspelt or a newer option.
 pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
     let line: Line = serde_json::from_slice(line).map_err(|error| RowError::Json(error.to_string()))?;
     let mut doc = line.doc;
@@ -88,7 +88,7 @@ pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
     Entry::new(link, History { visits: line.visits, undated_clicks: line.undated_clicks, days })
 }
 
-/// Returns whether the start of a file indicates this format.
+/// Returns whether the start of a file looks like this format.
 pub(super) fn fits(head: &str) -> bool {
     head.starts_with('{') && head.contains("\"key\"") && head.contains("\"target\"")
 }

@@ -1,6 +1,6 @@
-//! The layouts of tables and lists of JSON objects.
+//! The layouts of tables and JSON objects.
 //!
-//! A file's field names identify the program that wrote it.
+//! The field names in a file show which program wrote it.
 
 use jiff::Timestamp;
 
@@ -12,17 +12,17 @@ use super::{
 };
 use crate::link::Link;
 
-/// The names and forms that a program uses for the fields of a link.
+/// The field names and value formats that a program uses for links.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     format: Format,
-    /// A file with all field names of one of these groups has this layout.
+    /// Groups of field names. A file with all names of any group has this layout.
     marks: &'static [&'static [&'static str]],
-    /// Parses a row. The timestamp replaces a missing creation date.
+    /// Parses a row. The timestamp is used if the creation date is missing.
     pub(super) parse: fn(&Fields<'_>, Timestamp) -> Result<Entry, RowError>,
 }
 
-/// All layouts. A file has at most one of them.
+/// All layouts. A file matches at most one.
 const LAYOUTS: [Layout; 6] = [
     Layout { format: Format::Csv, marks: &[&["key", "target"], &["key", "url"]], parse: spreadsheet::parse },
     Layout {
@@ -53,12 +53,12 @@ impl Layout {
     /// Returns the layout of a file with these fields.
     ///
     /// # Errors
-    /// [`ReadError::Layout`] if the file does not have the layout of `format`, or has none of them.
+    /// [`ReadError::Layout`] if the file does not have the layout of `format`, or any known layout.
     pub(super) fn of(fields: &Fields<'_>, format: Format) -> Result<Self, ReadError> {
         let mut candidates =
             LAYOUTS.into_iter().filter(|layout| format == Format::Auto || layout.format == format);
         candidates.find(|layout| layout.fits(fields)).ok_or_else(|| {
-            // If no format was requested, the simplest one is suggested.
+            // If no format was requested, suggest the simplest one.
             let (name, wanted) = match format {
                 Format::Auto => ("known".to_owned(), Format::Csv),
                 _ => (format.to_string(), format),
@@ -78,10 +78,10 @@ impl Layout {
     }
 }
 
-/// Parses a row of [YOURLS](https://yourls.org).
+/// Parses a row from [YOURLS](https://yourls.org).
 ///
-/// There are two layouts. The table `yourls_url`, as CSV or as the tab-separated lines of `mysql --batch`, has
-/// `keyword`, `url`, `title`, `timestamp`, `ip` and `clicks` (`yourls_create_sql_tables` in
+/// There are two layouts. The table `yourls_url`, as CSV or as the tab-separated lines of `mysql --batch`, has the
+/// columns `keyword`, `url`, `title`, `timestamp`, `ip` and `clicks` (`yourls_create_sql_tables` in
 /// `includes/functions-install.php`). The plugin `GautamGupta/YOURLS-Import-Export` writes `source` (the keyword
 /// between slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
 fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
@@ -95,11 +95,11 @@ fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["clicks", "hits"])
 }
 
-/// Parses a row of [Shlink](https://shlink.io): the CSV that its web client exports.
+/// Parses a row from [Shlink](https://shlink.io): the CSV exported by its web client.
 ///
-/// It has `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` separated by `|`, and `visits`
-/// (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`). It has neither expiry dates nor visit limits. It
-/// mixes the short codes of all domains, so the second link with the same code is skipped as taken.
+/// It has the columns `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` (separated by `|`) and
+/// `visits` (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`), but no expiry dates or visit limits. It
+/// mixes the short codes of all domains, so if a code occurs twice, the second link is skipped as taken.
 fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortcode"]))?,
@@ -111,12 +111,12 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visits"])
 }
 
-/// Parses a link of [Kutt](https://kutt.it): from its API or table.
+/// Parses a link from [Kutt](https://kutt.it), from its API or its table.
 ///
 /// Kutt has no export (its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address", "target",
 /// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link`
-/// in `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and bcrypt hashes
-/// as passwords. A banned link is imported as taken down.
+/// in `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and stores
+/// passwords as bcrypt hashes. A banned link is imported as taken down.
 fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["address"]))?,
@@ -134,7 +134,7 @@ fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visitcount"])
 }
 
-/// Parses a link of [Bitly](https://bitly.com): from its CSV or API.
+/// Parses a link from [Bitly](https://bitly.com), from its CSV or its API.
 ///
 /// Bitly does not document the columns, and has changed them. Migration guides show `Link`, `Custom Link`, `Destination
 /// URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`, `Total Clicks`
@@ -154,12 +154,12 @@ fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["totalclicks", "clicks", "totalengagements"])
 }
 
-/// Parses a link of [Chhoto URL](https://github.com/SinTan1729/chhoto-url): from its API or table.
+/// Parses a link from [Chhoto URL](https://github.com/SinTan1729/chhoto-url), from its API or its table.
 ///
 /// Chhoto URL has no export. `GET /api/all` returns `[{"shortlink", "longlink", "hits", "expiry_time", "notes"}]`
-/// (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as `sqlite3 -header -csv`
-/// writes it, the first two are `short_url` and `long_url`. `expiry_time` is Unix time; 0 or nothing means no expiry.
-/// There are no creation dates.
+/// (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as written by `sqlite3
+/// -header -csv`, the first two are called `short_url` and `long_url`. `expiry_time` is Unix time; 0 or nothing means
+/// no expiry. There are no creation dates.
 fn chhoto(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortlink", "shorturl"]))?,

@@ -1,7 +1,8 @@
 //! Lists of JSON objects, as returned by the APIs of other services.
 //!
 //! A document is an array, or an object with an array named `data` or `links`. A file can contain several documents,
-//! such as the pages of a list. The parser reads object by object, so memory use does not depend on the length.
+//! such as the pages of a list. The parser reads one object at a time, so memory use does not depend on the file's
+//! length.
 
 use std::{
     fmt,
@@ -19,7 +20,7 @@ use super::{
     row::{Position, ReadError, Row, RowBudget},
 };
 
-/// The member names of arrays of links.
+/// The names under which documents contain arrays of links.
 const LISTS: [&str; 2] = ["data", "links"];
 
 /// Passes each object to `take`. The first object determines the layout.
@@ -59,9 +60,9 @@ pub(super) fn read(
     }
 }
 
-/// Returns the members of an object as text.
+/// Returns an object's members as text.
 ///
-/// An array becomes its strings, separated by commas. Null and nested objects become empty.
+/// An array becomes its strings, separated by commas. Nulls and nested objects become empty strings.
 fn fields(object: &Value) -> Fields<'_> {
     let mut fields = Fields::default();
     for (name, value) in object.as_object().into_iter().flatten() {
@@ -121,7 +122,7 @@ impl<'de, F: FnMut(&Value) -> bool> Visitor<'de> for Objects<'_, F> {
 mod tests {
     use super::*;
 
-    /// Returns the key of each object, or its error.
+    /// Returns the key of each object, or the error.
     fn keys(json: &str) -> Result<Vec<String>, ReadError> {
         let mut keys = Vec::new();
         let json = json.replace("\"k\"", "\"target\":\"http://a\",\"key\"");

@@ -46,7 +46,7 @@ fn format() -> impl Strategy<Value = Format> {
     select(Format::value_variants().to_vec())
 }
 
-/// Reads a file, and checks the store's requirements for each link.
+/// Reads a file, and checks each link against the store's requirements.
 fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), TestCaseError> {
     let mut rows = Vec::new();
     let end = read(file, format, NOW, |row| {
@@ -67,7 +67,7 @@ fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), Te
     Ok((rows, end.err()))
 }
 
-/// One change to a file.
+/// A change that damages a file.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip(usize, u8),

@@ -1,4 +1,4 @@
-//! Reads files of any format, row by row.
+//! Reads files in any format, row by row.
 
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 
@@ -13,15 +13,15 @@ use super::{
     row::{MAX_ROW, Position, ReadError, Row, RowBudget, RowError},
 };
 
-/// The maximum number of bytes to read for detecting the format.
+/// The maximum number of bytes read to detect the format.
 const HEAD: u64 = 64 << 10;
 
-/// U+FEFF in UTF-8. Some programs start a text file with it.
+/// U+FEFF in UTF-8. Some programs write it at the start of text files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads `input`, and passes each row to `take` until that fails.
 ///
-/// A file that is empty or has only blank lines has no rows. A link without a creation date gets `now`.
+/// An empty file, or one with only blank lines, has no rows. A link without a creation date gets `now`.
 ///
 /// # Errors
 /// See [`ReadError`]. All rows before the error have been passed on.
@@ -55,7 +55,7 @@ pub fn read(
 
 /// Returns everything up to the end of the first non-blank line.
 ///
-/// It omits a byte order mark.
+/// A byte order mark is left out.
 fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut input = input.take(HEAD);
     let mut head = Vec::new();
@@ -66,7 +66,7 @@ fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Reads lines of JSON. A broken line does not affect the others.
+/// Reads lines of JSON. An invalid line does not affect the others.
 fn read_lines(
     mut input: impl BufRead,
     now: Timestamp,
@@ -92,7 +92,7 @@ fn read_lines(
     Ok(())
 }
 
-/// Reads a table. Its header determines the layout.
+/// Reads a table. The header determines the layout.
 fn read_table(
     input: impl Read,
     delimiter: u8,
@@ -104,7 +104,7 @@ fn read_table(
     let mut table = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .flexible(true)
-        // With the default, CRLF, line numbers are wrong. Values are trimmed, so a CR does not matter.
+        // With the default terminator, CRLF, line numbers are wrong. Values are trimmed, so a CR is harmless.
         .terminator(csv::Terminator::Any(b'\n'))
         .from_reader(budget.limit(input));
     let name = |bytes| simplified(String::from_utf8_lossy(bytes).trim());

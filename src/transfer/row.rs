@@ -17,14 +17,14 @@ use crate::{
 
 /// The maximum size of a row, in bytes.
 ///
-/// Only a link with counts of many days and referrers comes close.
+/// Only a link with counts for many days and referrers comes close.
 pub const MAX_ROW: usize = 16 << 20;
 
-/// The position of a row in its file, from 1.
+/// The position of a row in its file, starting at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Position {
     Line(u64),
-    /// The number of the link, in files without meaningful lines.
+    /// The number of the link, in files where line numbers are meaningless.
     Link(u64),
 }
 
@@ -45,32 +45,32 @@ impl fmt::Display for Position {
     }
 }
 
-/// A line, a row of a table, or an object of a list.
+/// A line, a table row, or an object in a list.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub position: Position,
-    /// The approximate size in the file, in bytes. It is not exact, because parsers read ahead.
+    /// The approximate size in the file, in bytes. It isn't exact, because parsers read ahead.
     pub size: usize,
     pub entry: Result<Entry, RowError>,
 }
 
-/// A failure that ends the reading of a file.
+/// An error that ends the reading of a file.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// An error of the operating system, or [`RowError::TooLong`].
+    /// An operating system error, or [`RowError::TooLong`].
     #[error("can't read the file")]
     Io(#[from] io::Error),
     #[error("invalid JSON")]
     Json(#[source] serde_json::Error),
     #[error("not a {name} export: expected columns {expected}; found {found}")]
     Layout { name: String, expected: String, found: String },
-    /// A non-empty file without links was probably not understood.
+    /// If a non-empty file contains no links, it was probably misunderstood.
     #[error(
         "no links found: the file is not empty, but has no row below its header, and no object in a list \
          (in JSON, the list is the file itself or is named data or links)"
     )]
     NoLinks,
-    /// The receiver of the rows stopped.
+    /// The receiver of the rows has stopped.
     #[error("stopped")]
     Stopped,
 }
@@ -81,7 +81,7 @@ impl From<serde_json::Error> for ReadError {
     }
 }
 
-/// The reason why a row of a file is not a link.
+/// The reason a row is not a valid link.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RowError {
     #[error("missing {0}")]
@@ -94,7 +94,7 @@ pub enum RowError {
     Tags(#[from] InvalidTags),
     #[error("{name}: {value:?} is not {expected}")]
     Value { name: &'static str, value: String, expected: &'static str },
-    /// Without its password, the link would be open to everyone.
+    /// The password can't be imported, and without it the link would be open to everyone.
     #[error("the link has a password that can't be imported")]
     Password,
     #[error("the link needs a newer version of urlshort")]
@@ -123,8 +123,8 @@ pub(super) fn excerpt(text: &str) -> String {
 
 /// The number of bytes that a parser may still read for the current row.
 ///
-/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared between the input,
-/// which enforces it, and the loop over the rows, which resets it.
+/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared by the input, which
+/// enforces it, and the loop over the rows, which resets it.
 #[derive(Clone)]
 pub(super) struct RowBudget(Rc<Cell<usize>>);
 
@@ -140,7 +140,7 @@ impl RowBudget {
         Limited { input, budget: self.clone() }
     }
 
-    /// Resets the budget, and returns how much the last row used.
+    /// Resets the budget, and returns the size of the last row.
     pub(super) fn next_row(&self) -> usize {
         MAX_ROW - self.0.replace(MAX_ROW)
     }

@@ -1,9 +1,9 @@
-//! The CSV format for spreadsheets: a link per row, without daily statistics.
+//! The CSV format for spreadsheets: one link per row, without daily statistics.
 //!
 //! The file is RFC 4180 in UTF-8, with a header. Its columns are the fields of a link, followed by all options under
 //! their own names. A cell that a spreadsheet would evaluate as a formula gets a leading apostrophe (OWASP, "CSV
-//! injection"), which an import removes. The column `password` only says whether there is one. A link with a password
-//! can't be imported, because without it the link would be open to everyone.
+//! injection"), which an import removes. The column `password` only shows whether there is a password. A link with a
+//! password can't be imported, because without the password the link would be open to everyone.
 
 use std::{borrow::Cow, io::Write, num::NonZeroU32, sync::LazyLock};
 
@@ -37,7 +37,6 @@ const COLUMNS: [&str; 10] = [
 
 static OPTION_NAMES: LazyLock<&[&str]> = LazyLock::new(field_names::<Options>);
 
-/// Returns the names of all columns.
 pub(super) fn header() -> impl Iterator<Item = &'static str> {
     COLUMNS.into_iter().chain(OPTION_NAMES.iter().copied())
 }
@@ -117,8 +116,8 @@ fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
 
 /// Returns whether text needs a leading apostrophe.
 ///
-/// Otherwise a spreadsheet would evaluate it, or an import would read it as null. Leading apostrophes of the text
-/// itself are skipped, so that they survive a round trip.
+/// Without one, a spreadsheet would evaluate it, or an import would read it as null. Apostrophes at the start of the
+/// text itself are skipped, so that they survive a round trip.
 fn is_special(text: &str) -> bool {
     let text = text.trim_start_matches('\'');
     text.starts_with(['=', '+', '-', '@', '\t', '\r']) || fields::is_null(text)

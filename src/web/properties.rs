@@ -1,4 +1,4 @@
-//! Properties of request parsing: no input makes it panic, and valid input keeps its meaning.
+//! Property tests of request parsing: no input causes a panic, and valid input keeps its meaning.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +35,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// Any valid header value, often with bytes that have a meaning.
+/// Any valid header value, often with bytes that have a special meaning.
 fn value() -> impl Strategy<Value = HeaderValue> {
     const MEANINGFUL: &[u8] = b"\",;=*/:.-+%[]@ \t019afqrW";
     let allowed = |byte: u8| match byte {
@@ -63,7 +63,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     any::<IpAddr>().prop_map(|address| address.to_canonical())
 }
 
-/// A timestamp, often near one of the edges.
+/// A timestamp, often near the limits of the range.
 fn timestamp() -> impl Strategy<Value = Timestamp> {
     let edge = select(vec![Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX, at_millisecond(0)]);
     let near = (edge, -10_000_000_000..10_000_000_000_i64).prop_map(|(edge, nanoseconds)| {
@@ -82,7 +82,7 @@ fn link(created_at: Timestamp, version: u32) -> Link {
     Link { version, ..link }
 }
 
-/// Any JSON value, often with names of a link's fields.
+/// Any JSON value, often with the names of a link's fields.
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let word = prop_oneof![
         select(vec![
@@ -165,7 +165,7 @@ proptest! {
     fn no_element_left_of_the_trusted_ones_changes_the_client(
         left in value(), trusted in vec(value(), 1..4), peer in address(), is_one_line in any::<bool>(),
     ) {
-        // A value with commas counts as several elements.
+        // Count the elements, because a value with commas contains several.
         let proxies: usize = trusted.iter().map(|value| value.as_bytes().split(|byte| *byte == b',').count()).sum();
         let right = trusted.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
         let alone = header(&X_FORWARDED_FOR, &right);

@@ -1,4 +1,4 @@
-//! Building blocks of responses: errors, pages, JSON and headers.
+//! Building blocks for responses: errors, pages, JSON and headers.
 
 pub(crate) mod error;
 pub(crate) mod fallback;
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::error::ApiError;
 
-/// A JSON body with a final line feed, for terminals.
+/// A JSON body that ends with a line feed, for terminals.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {

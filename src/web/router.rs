@@ -1,4 +1,4 @@
-//! The routes and their middleware stack.
+//! Routes and their middleware.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -47,7 +47,7 @@ pub fn public(state: &AppState) -> HttpService {
     serve(routes, Some(FastPath::new(state.clone())), state)
 }
 
-/// Returns the service of the listener for operators.
+/// Returns the operators' service.
 pub fn operations(state: &AppState) -> HttpService {
     serve(operations_routes().merge(health_routes()), None, state)
 }
@@ -61,7 +61,7 @@ pub fn reserved_keys() -> HashSet<String> {
 
 /// Returns the routes for API clients and visitors.
 ///
-/// `routes!` also adds each one to the OpenAPI document and to the reserved keys. `qr_limit` is the rate limit of QR
+/// `routes!` also adds each route to the OpenAPI document and the reserved keys. `qr_limit` is the rate limit on QR
 /// codes.
 fn public_routes(qr_limit: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
     let mut qr_routes: UtoipaMethodRouter<AppState> = routes!(qr::qr);
@@ -101,7 +101,7 @@ fn operations_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// Wraps the routes in their middleware, listed below from the outermost inwards.
+/// Wraps the routes in middleware, listed below from the outermost inwards.
 ///
 /// Timeouts, panics and refusals happen inside the access log, so they are logged and counted.
 fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &AppState) -> HttpService {

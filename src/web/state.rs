@@ -1,4 +1,4 @@
-//! State shared by the routes and the middleware.
+//! State shared by routes and middleware.
 
 use std::sync::{
     Arc,
@@ -49,12 +49,12 @@ impl AppState {
     }
 }
 
-/// A flag that is raised once, when shutdown begins.
+/// A flag that is set once, when shutdown begins.
 #[derive(Clone, Debug, Default)]
 pub struct Draining(Arc<AtomicBool>);
 
 impl Draining {
-    /// Raises the flag: `/readyz` returns 503, and each response closes its connection.
+    /// Sets the flag: `/readyz` returns 503, and each response closes its connection.
     pub fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

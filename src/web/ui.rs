@@ -1,8 +1,8 @@
 //! The web UI: rendered on the server, usable without scripts, and built on the same use cases as the API.
 //!
 //! Every path has a second segment, such as `/ui/links`, so that a link can have the key `ui`. The pages are not part
-//! of the OpenAPI document. A successful form redirects to a page that shows the result, so that a reload repeats
-//! nothing. A failed one shows the form again, filled in, with the status of the error.
+//! of the OpenAPI document. After a form succeeds, the browser is redirected to a page with the result, so that a
+//! reload doesn't repeat the change. After a failure, the form is shown again, filled in, with the error's status.
 
 pub(crate) mod assets;
 mod blocked_hosts;
@@ -30,7 +30,7 @@ use crate::config::Config;
 
 /// Returns the routes of the pages.
 ///
-/// Error pages use the assets even without a UI, so those are always included.
+/// The assets are included even without the UI, because error pages use them.
 pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let assets = Router::new().route("/ui/assets/{name}", get(assets::show));
     if !state.config.access.ui {
@@ -53,12 +53,12 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     assets.merge(pages)
 }
 
-/// Refuses forms sent by other websites, by `Sec-Fetch-Site` and `Origin`.
+/// Refuses forms sent by other websites, based on `Sec-Fetch-Site` and `Origin`.
 fn same_origin(
     config: &Config,
 ) -> CsrfLayer<impl FnMut(ProtectionError) -> Response + Clone + Send + 'static> {
     let layer = CsrfLayer::new();
-    // Behind a proxy that changes `Host`, only `BASE_URL` gives the service's own origin.
+    // Behind a proxy that changes `Host`, the service knows its own origin only from `BASE_URL`.
     let layer = match &config.server.base_url {
         Some(base_url) => {
             layer.add_trusted_origin(base_url.origin()).expect("a base URL has an http(s) origin")
@@ -68,7 +68,7 @@ fn same_origin(
     layer.with_rejection_response(|_| ApiError::CrossOrigin.into_response())
 }
 
-/// Returns the redirect to a page after a successful form.
+/// Returns a redirect to a page after a form has succeeded.
 fn see_other(path: String) -> Response {
     let location = HeaderValue::try_from(path).map_err(|error| ApiError::Internal(error.into()));
     location.map_or_else(IntoResponse::into_response, |location| {

@@ -13,7 +13,7 @@ source tests/checks/aws/render.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# shown COMMAND…: runs the command and reports its last line as the figure.
+# shown COMMAND…: runs the command, and reports its last line as the figure.
 shown() { "$@" | tee "$work/shown"; figure "$(tail -n 1 "$work/shown")"; }
 
 order() {

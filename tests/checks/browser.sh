@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the pages of the real program in a real browser: see browser/main.cjs.
+# Tests the real program's pages in a real browser. See browser/main.cjs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks licences, sources and duplicates of the dependencies, and advisories if their database can be reached.
+# Checks the licences, sources and duplicates of dependencies, and advisories if their database is reachable.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs and checks the examples in infra/examples: see examples/__main__.py.
+# Runs and checks the examples in infra/examples. See examples/__main__.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -15,7 +15,7 @@ npm_tool @kubernetes-models/prometheus-operator@6.0.0
 cargo build --locked
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# Servers that refuse to run as root access it as another user.
+# Servers that refuse to run as root access this directory as another user.
 chmod 755 "$work"
 # Node looks for modules beside the program, not on a path.
 cp tests/checks/examples/operator.mjs "$work"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes the real program with raw requests, from fixed seeds and one fresh seed, which it prints.
+# Fuzzes the real program with raw requests, from fixed seeds and a new one, which is printed.
 #
 #   tests/checks/fuzz.sh                            60 seconds
 #   tests/checks/fuzz.sh --seconds 600

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks alert rules and routing with promtool and amtool.
+# Checks the alert rules and routing with promtool and amtool.
 #
 #   tests/checks/monitoring.sh rules      syntax and unit tests of the rules
 #   tests/checks/monitoring.sh routing    the receiver of each kind of alert
@@ -10,7 +10,7 @@ rules() {
   promtool check rules --lint-fatal rules/*.yml
   promtool check config --lint-fatal prometheus.yml
   promtool test rules tests/*.yml
-  # The figure of the check.
+  # Print the check's figure.
   grep -c -e '- alert:' rules/*.yml | awk -F : '{ alerts += $2 } END { printf "%d alerts, ", alerts }' >&3
   grep -c -e '- name:' tests/*.yml | awk -F : '{ tests += $2 } END { printf "%d unit tests\n", tests }' >&3
 }
@@ -28,7 +28,7 @@ routing() {
   routed_to page severity=page alertname=StoreDown subject=store job=urlshort
   routed_to ticket severity=ticket alertname=ErrorBudgetBurn3d subject=redirects job=urlshort
   routed_to ticket severity=ticket alertname=ClicksDropped subject=clicks job=urlshort
-  # An alert without a severity becomes a ticket and is not lost.
+  # An alert without a severity becomes a ticket, so that it isn't lost.
   routed_to ticket alertname=Unknown
 }
 

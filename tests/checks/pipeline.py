@@ -20,10 +20,10 @@ WORKFLOWS = ROOT / ".github/workflows"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 ON_MAIN = "github.event_name == 'push' && github.ref == 'refs/heads/main'"
 WANTED = f"{ON_MAIN} && needs.changes.outputs.shipped == 'true' && vars.AWS_DEPLOY_ROLE != ''"
-# A fork, whose owner has capitals.
+# A fork whose owner has capital letters in the name.
 REPOSITORY = "Some-Org/short-links"
 IMAGE = "ghcr.io/some-org/short-links"
-# All write permissions. The workflow gives the reason for each.
+# All write permissions. The workflows give the reason for each.
 MAY_WRITE = {
     ("ci.yml", "publish"): {"packages", "id-token", "attestations"},
     ("ci.yml", "deploy"): {"actions", "id-token"},
@@ -43,7 +43,7 @@ GATES = {"changes", "test", "image", "scan", "publish"}
 def load(path):
     text = path.read_text()
     workflow = yaml.safe_load(text)
-    # YAML 1.1 reads the key `on` as true.
+    # YAML 1.1 parses the key `on` as true.
     workflow["on"] = workflow.pop(True)
     return text, workflow
 
@@ -85,7 +85,7 @@ def permissions_are_minimal():
         assert isinstance(job.get("permissions"), dict), f"{file}: {name} does not list its permissions"
         writes = {scope for scope, access in job["permissions"].items() if access != "read"}
         assert writes == MAY_WRITE.get((file, name), set()), f"{file}: {name} writes {writes}"
-        # The jobs of a called workflow have their own limits.
+        # The jobs in a called workflow have their own time limits.
         assert "uses" in job or job.get("timeout-minutes"), f"{file}: {name} has no time limit"
 
 
@@ -128,7 +128,7 @@ def red_jobs_stop_the_deployment():
             assert "continue-on-error" not in job, name
             assert not any("continue-on-error" in step for step in job["steps"]), name
             assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be skipped"
-    # On other branches, the jobs that write are skipped.
+    # On other branches, jobs that write are skipped.
     assert CI["publish"]["if"] == ON_MAIN and CI["deploy"]["if"] == WANTED
     assert DEPLOY["verify"]["if"] == "github.ref == 'refs/heads/main'"
     assert needs(DEPLOY["plan"]) == {"verify"} and needs(DEPLOY["apply"]) == {"verify", "plan"}
@@ -143,7 +143,7 @@ def both_architectures_are_built_natively_and_scanned():
     assert set(CI["scan"]["strategy"]["matrix"]["architecture"]) == set(built)
     push = next(step["run"] for step in CI["publish"]["steps"] if step.get("id") == "push")
     assert "imagetools create" in push and all(f"@$(< {architecture})" in push for architecture in built), push
-    # Each job downloads only the artifacts that it names: `merge-multiple` without a pattern would download all.
+    # Each job names the artifacts it downloads: `merge-multiple` without a pattern would download all of them.
     for file, name, job in JOBS:
         for step in job.get("steps", []):
             if "download-artifact" in step.get("uses", ""):
@@ -225,7 +225,7 @@ case "${0##*/} $*" in
   *"output -raw cluster_name"*) [[ -z $FIRST ]] || grep -q ' apply ' "$CALLS" && printf 'urlshort' ;;
   *"output -raw"*) printf 'urlshort' ;;
   *list-service-deployments*IN_PROGRESS*) printf 'None' ;;
-  # An apply takes longer than the first request for its deployment.
+  # Let the apply take longer than the first request for its deployment.
   *" apply "*) until [[ -n $FIRST ]] || grep -q IN_PROGRESS "$CALLS"; do sleep 0.05; done ;;
   *list-service-deployments*) printf '%s' "$STATUS" ;;
   *describe-task-definition*) printf '%s' "$RUNNING" ;;
@@ -286,7 +286,7 @@ def only_a_verified_digest_is_applied():
         f"skopeo inspect --no-creds --raw docker://{image}",
     ):
         assert text in verification, calls
-    # Older deployments that are waiting for approval are cancelled, newer ones are not.
+    # Older deployments waiting for approval are cancelled, but newer ones are not.
     assert "gh run cancel 7 " in calls and "gh run cancel 12 " not in calls, calls
 
     for name, refused in {
@@ -301,7 +301,7 @@ def only_a_verified_digest_is_applied():
     green, calls = rehearse(private=1, tfvars='registry_credentials_secret_arn = "arn:aws:secretsmanager:…"')
     assert green, f"a private image with a secret to pull it: {calls}"
 
-    # The job that verifies has no AWS credentials.
+    # The verify job has no AWS credentials.
     assert not any("aws-actions" in step.get("uses", "") for step in DEPLOY["verify"]["steps"])
 
 

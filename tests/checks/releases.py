@@ -100,7 +100,7 @@ def a_tag_that_does_not_match_is_refused(repository):
 def the_notes_are_the_section_of_the_version(repository):
     result = repository.run("release-notes", "7.8.9")
     assert result.stdout.rstrip("\n") + "\n" == NOTES, result.stdout
-    # A dot in a version matches only a dot, and unreleased changes have no notes.
+    # A dot in a version matches only a dot, and there are no notes for unreleased changes.
     for version in ("7x8x9", "Unreleased", "7.8.1", ""):
         assert repository.run("release-notes", version).returncode != 0, version
 
@@ -111,7 +111,7 @@ def program(version, machine, linked="-static"):
         source = f'#include <stdio.h>\nint main() {{ puts("urlshort {version}"); return 0; }}\n'
         subprocess.run(["cc", linked, "-x", "c", "-", "-o", f"{directory}/program"], input=source, text=True, check=True)
         content = bytearray(Path(directory, "program").read_bytes())
-    # The field e_machine of ELF.
+    # The ELF field e_machine.
     content[18:20] = machine.to_bytes(2, "little")
     return bytes(content)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints every shell script with shellcheck, and checks that each is executable.
+# Lints every shell script with shellcheck, and checks that each one is executable.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

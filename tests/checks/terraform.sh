@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks that the Terraform is formatted and valid, and runs its tests with a mocked provider. If the provider can't be
-# downloaded, TERRAFORM_SCHEMA names a program that runs a command with the provider's schema available.
+# Checks that the Terraform code is formatted and valid, and runs its tests with a mocked provider. If the provider
+# can't be downloaded, TERRAFORM_SCHEMA names a program that runs a command with the provider's schema available.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -10,11 +10,11 @@ export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color TF_PLUGIN_C
 mkdir -p "$TF_PLUGIN_CACHE_DIR"
 terraform fmt -check -diff -recursive infra
 
-# Mocks can't show the effect of a lifecycle block on attributes that only AWS changes.
+# Mocks can't show how a lifecycle block affects attributes that only AWS changes.
 awk '/^resource "aws_lb_listener_rule" "service"/, /^}/' infra/alb.tf | grep -qE '^ +ignore_changes = \[action\]$' ||
   { printf 'an apply would reset the weights that a deployment has set\n'; exit 1; }
 
-# The task's variables must be options of the service, which ignores unknown names.
+# The task's variables must be options of the service, because the service ignores unknown names.
 for name in $(sed -n '/^  settings = merge/,/^    }/s/^ *\([A-Z_]*\) *=.*/\1/p' infra/containers.tf); do
   [[ $name == PG* ]] || grep -q "^| \`$name\` |" README.md || { printf '%s is not an option of the service\n' "$name"; exit 1; }
 done
@@ -26,7 +26,7 @@ ${TERRAFORM_SCHEMA:-} sh -ec 'for module in infra infra/bootstrap; do
     terraform -chdir="$module" init -backend=false -input=false
     terraform -chdir="$module" validate
   done
-  # These tests use the preset production.
+  # Run these tests with the preset production.
   terraform -chdir=infra test -var-file=production.tfvars
   terraform -chdir=infra test -var-file=small.tfvars -test-directory=tests/small
   terraform -chdir=infra/bootstrap test' | tee "$output"

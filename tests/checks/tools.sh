@@ -1,5 +1,5 @@
-# Sourced by the checks in this directory: puts the tools that they need on the PATH, in the given version. Missing
-# tools are installed once, below $cache.
+# Sourced by the checks in this directory: puts their tools on the PATH, in the given version. Missing tools are
+# installed once, in $cache.
 # shellcheck shell=bash
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/urlshort-checks
 
@@ -44,5 +44,5 @@ debian_tool() {
   "${as_root[@]}" apt-get update -q > /dev/null && "${as_root[@]}" apt-get install -y -q --no-install-recommends "$2" > /dev/null
 }
 
-# figure TEXT: reports the text that tests/run.sh shows beside the check's name.
+# figure TEXT: reports a text for tests/run.sh to show beside the check's name.
 figure() { { printf '%s\n' "$*" >&3; } 2> /dev/null || printf '%s\n' "$*"; }

@@ -27,7 +27,7 @@ async fn batch(app: &TestApp, links: Value, idempotency: Option<&str>) -> Respon
     request.send().await.unwrap()
 }
 
-/// Returns the status and the key of each link of a batch.
+/// Returns the status and key of each link in a batch.
 async fn statuses_and_keys(response: Response) -> Vec<(u64, String)> {
     let body: Value = response.json().await.unwrap();
     let key = |result: &Value| {
@@ -90,7 +90,7 @@ async fn an_empty_idempotency_key_is_refused() {
     assert_error(batch(&app, links, Some("")).await, 400, "invalid_idempotency_key").await;
 }
 
-/// Each hash takes about 20 ms of CPU time, so all of them together exceed the request timeout.
+/// Each hash takes about 20 ms of CPU time, so together they exceed the request timeout.
 #[tokio::test]
 async fn a_batch_with_many_passwords_completes_when_repeated() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--request-timeout", "700ms"]).await;
@@ -135,7 +135,7 @@ async fn a_relative_expiry_in_an_idempotent_batch_is_refused() {
 async fn a_repeated_batch_still_finds_its_expired_link() {
     let app = app().await;
     let links = json!([{ "url": "https://example.com", "expires_at": "2026-06-01T13:00:00Z" }]);
-    // The link has expired by the last attempt.
+    // By the last attempt, the link has expired.
     for status in [201, 200, 200] {
         let results = statuses_and_keys(batch(&app, links.clone(), Some("import-7")).await).await;
         assert_eq!(results[0].0, status);

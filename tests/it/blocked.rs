@@ -1,4 +1,4 @@
-//! Blocked hosts: their effect on links, and who can block them.
+//! Blocked hosts: how they affect links, and who can block them.
 
 mod file;
 mod instances;
@@ -185,7 +185,7 @@ async fn a_host_is_normalised_and_an_invalid_one_is_refused() {
         &"ü".repeat(700),
     ] {
         for method in [Method::PUT, Method::GET, Method::DELETE] {
-            // The HTTP client itself would resolve a path of dots.
+            // Percent-encode the dots, because the HTTP client would resolve a path of dots.
             let path = path_of(host).replace('.', "%2E");
             if ["..", "."].contains(&host) {
                 continue;

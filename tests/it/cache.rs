@@ -22,7 +22,7 @@ use crate::support::{FaultyStore, Mood, eventually, key, link};
 const LIFETIME: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The deadline, by the paused clock, for changes that don't wait for an entry to expire.
+/// The deadline, on the paused clock, for changes that don't wait for an entry to expire.
 const SOON: Duration = Duration::from_secs(1);
 
 struct Setup {
@@ -49,14 +49,14 @@ fn setup() -> Setup {
 }
 
 impl Setup {
-    /// Looks up a key through the cache and returns its target.
+    /// Looks up a key through the cache, and returns the link's target.
     async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
-        // A lookup may not wait at all, and the tasks of `setup_with` must have their turn.
+        // A lookup may return without waiting, and the tasks started by `setup_with` need a chance to run.
         yield_now().await;
         Ok(self.links.find(&key(text)).await?.map(|link| link.doc.target.to_string()))
     }
 
-    /// Creates or replaces a link without the cache's knowledge, as another instance does.
+    /// Creates or replaces a link without notifying the cache, as another instance does.
     async fn change_elsewhere(&self, text: &str, target: &str) {
         if let Some(record) = self.store.get_uncounted(&key(text)).await {
             let removed = self.store.delete(&key(text), record.link.revision()).await.unwrap();
@@ -65,7 +65,7 @@ impl Setup {
         assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
-    /// Waits until the cache has this host as the target of the key `k`.
+    /// Waits until the cached target of the key `k` has this host.
     #[track_caller]
     fn wait_for(&self, host: &str) -> impl Future<Output = ()> {
         let expected = some(host);
@@ -151,7 +151,7 @@ async fn reported_changes_show_immediately() {
 async fn a_change_reported_while_a_link_is_read_is_not_lost() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
-    // The store has read the old link and hangs before it returns.
+    // The store has read the old link, and hangs before returning it.
     setup.store.hold_lookups(true);
     let reader = tokio::spawn({
         let setup = setup.clone();
@@ -342,7 +342,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// After any sequence of events, the cache returns what the store would.
+    /// After any sequence of events, the cache returns the same links as the store.
     #[test]
     fn with_every_change_reported_the_cache_is_never_stale(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
@@ -380,7 +380,7 @@ proptest! {
                         setup.change_elsewhere(&n.to_string(), &target).await;
                         model.insert(n, (target, 1));
                         setup.store.report_change(Changed::Link(key(&n.to_string())));
-                        // Let the change feed deliver it.
+                        // Wait for the change feed to deliver the event.
                         sleep(Duration::from_millis(1)).await;
                     }
                     Event::Wait(ms) => sleep(Duration::from_millis(ms.into())).await,

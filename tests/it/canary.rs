@@ -1,6 +1,6 @@
 //! Canary deployment: a new version first gets a tenth of the requests.
 //!
-//! On AWS the load balancer shifts the requests; here haproxy does, by server weights. As with the alarms of the real
+//! On AWS, the load balancer shifts the requests. Here, haproxy does, by server weights. As with the alarms in the real
 //! deployment, only the proxy's counters decide: a version is rolled back if more than 1 % of requests fail.
 
 use std::{
@@ -41,7 +41,7 @@ backend service
   server new NEW weight 0
 ";
 
-/// Requests after which a version is judged.
+/// The number of requests after which a version is judged.
 const REQUESTS: usize = 400;
 
 struct Proxy {
@@ -78,7 +78,7 @@ impl Proxy {
         response
     }
 
-    /// Sends this percentage of requests to the new version.
+    /// Sends `percent` of the requests to the new version.
     fn shift(&self, percent: u32) {
         for (server, weight) in [("new", percent), ("old", 100 - percent)] {
             let response = self.run(&format!("set weight service/{server} {weight}"));
@@ -86,7 +86,7 @@ impl Proxy {
         }
     }
 
-    /// Returns the requests so far, and those that got a 5xx, including from the proxy itself.
+    /// Returns the number of requests so far, and how many got a 5xx, including from the proxy itself.
     fn counts(&self) -> (usize, usize) {
         let statistics = self.run("show stat");
         let row = |start| statistics.lines().find_map(|line| line.strip_prefix(start)).unwrap().split(',');
@@ -99,7 +99,7 @@ impl Proxy {
     }
 }
 
-/// Follows a link from eight clients and returns how many requests got no redirect.
+/// Follows a link from eight clients, and returns how many requests got no redirect.
 async fn follow(url: &str, times: usize) -> usize {
     let mut clients = JoinSet::new();
     for _ in 0..8 {
@@ -117,9 +117,9 @@ async fn follow(url: &str, times: usize) -> usize {
     clients.join_all().await.into_iter().sum()
 }
 
-/// Deploys the new version and returns whether it was promoted.
+/// Deploys the new version, and returns whether it was promoted.
 ///
-/// It gets a tenth of the requests first, then all or none.
+/// At first, a tenth of the requests go to it, then all or none.
 async fn deploy(proxy: &Proxy, url: &str) -> bool {
     let before = proxy.counts();
     proxy.shift(10);
@@ -139,10 +139,10 @@ async fn create_link(service: &str) -> String {
     format!("http://{service}/{}", link["key"].as_str().unwrap())
 }
 
-/// How a broken version treats a connection after it has read a request.
+/// What a broken version does with a connection after it has read a request.
 type Fault = fn(TcpStream);
 
-/// Starts a broken version and returns its address.
+/// Starts a broken version, and returns its address.
 fn broken(fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -150,7 +150,7 @@ fn broken(fault: Fault) -> String {
         for connection in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
                 let mut connection = connection;
-                // The head of the request fits into the buffer.
+                // The request's head fits into the buffer.
                 let _ = connection.read(&mut [0; 4096]);
                 fault(connection);
             });

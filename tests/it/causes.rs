@@ -1,4 +1,4 @@
-//! How operators see what is wrong with the store: at startup, in the log, and on the private `/readyz`.
+//! How operators can see store problems: at startup, in the log, and on the private `/readyz`.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -72,7 +72,7 @@ impl Outage {
     }
 }
 
-/// Runs through an outage with one pending click and returns the log after startup.
+/// Goes through an outage with one pending click, and returns the log from after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
     let outage = Outage { process, client: client() };
@@ -135,7 +135,7 @@ async fn clicks_that_cannot_be_written_at_shutdown_are_reported_as_lost() {
     assert_eq!((&stopped["clicks_written"], &stopped["clicks_lost"]), (&json!(0), &json!(3)));
 }
 
-/// A probe of the store can take a minute here.
+/// Probing the store can take up to a minute here.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_wait_for_a_silent_store() {
     let mut server = Postgres::start();
@@ -155,7 +155,7 @@ async fn a_second_start_on_postgres_logs_nothing() {
     }
 }
 
-/// Other tests check only the lines that they see. This one finds stale rows, and messages that no test triggers.
+/// Other tests check only the lines they see. This test finds stale rows, and messages that no test triggers.
 #[test]
 fn the_reference_lists_exactly_the_messages_of_the_program() {
     let mut sources = String::new();
@@ -165,7 +165,7 @@ fn the_reference_lists_exactly_the_messages_of_the_program() {
         let name = call.split('(').next().unwrap_or_default();
         ["error!", "warn!", "info!", "debug!", "event!"].contains(&name)
     };
-    // The message is the first string in a call.
+    // The message is the first string in the call.
     let in_program: BTreeSet<_> = calls.filter(is_call).filter_map(|call| call.split('"').nth(1)).collect();
     let documented: BTreeSet<_> = documented_messages().collect();
     assert_eq!(in_program, documented);

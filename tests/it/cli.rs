@@ -1,4 +1,4 @@
-//! The command line and the environment of the real program.
+//! The real program's command line and environment.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Process::command(variables).args(arguments).output().unwrap()
 }
 
-/// Asserts that the program refuses to start with one line on standard error; returns that line.
+/// Asserts that the program refuses to start with one line on standard error, and returns that line.
 #[track_caller]
 fn refusal(output: &Output, status: i32) -> String {
     let line = String::from_utf8(output.stderr.clone()).unwrap();
@@ -83,7 +83,7 @@ fn a_bad_value_is_reported_in_one_line_that_names_the_variable() {
     assert_eq!(tested, variables_in_help(), "every option has a bad value here");
 }
 
-/// Returns the variables that `--help` lists, as in `[env: PORT]`.
+/// Returns the variables listed in `--help`, as in `[env: PORT]`.
 fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
@@ -114,7 +114,7 @@ fn a_hidden_option_is_accepted_before_and_after_its_command() {
     }
 }
 
-/// The driver itself would connect without the intended protection.
+/// The driver would otherwise connect without the intended protection.
 #[test]
 fn a_bad_postgres_variable_is_reported_in_one_line() {
     for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {
@@ -228,7 +228,7 @@ fn healthcheck_ignores_proxy_variables() {
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
-/// Nobody reads the log then, but links must still be served.
+/// Nobody is reading the log then, but links must still be served.
 #[test]
 fn a_closed_standard_output_does_not_stop_the_service() {
     let port = free_port().to_string();

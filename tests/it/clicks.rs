@@ -1,4 +1,4 @@
-//! Limits on the statistics that visitors can fill.
+//! Limits on the statistics that visitors can fill up.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::support::{link, uncached};
 
 const DAY: Date = date(2026, 6, 1);
 
-/// Returns a person with a made-up referrer.
+/// Returns a person with an invented referrer.
 fn person(host: usize) -> Visitor {
     Visitor::Person { device: Device::Desktop, referrer: format!("{host}.example").parse().ok() }
 }
 
-/// Returns the only link of a store, the store's links, and a click counter.
+/// Returns a link, the store's links, and a click counter. The store has no other link.
 async fn link_and_clicks() -> (Link, Links, Clicks) {
     let (link, metrics) = (link("k", "https://example.com"), Arc::new(Metrics::new()));
     let links = uncached(Arc::new(MemoryStore::default()), metrics.clone());

@@ -58,7 +58,7 @@ fn a_thousand_idle_connections_delay_nobody() {
 
 #[test]
 fn a_connection_over_the_limit_is_refused_immediately() {
-    // Behind a proxy all connections come from one address, so no connection is closed to make room.
+    // Behind a proxy, all connections come from one address, so none is closed to make room for another.
     let process = Process::start(&[("MAX_CONNECTIONS", "2"), ("TRUSTED_PROXIES", "1")]);
     let mut held: Vec<_> = (0..2).map(|_| connect(&process.address)).collect();
     let mut refused = connect(&process.address);
@@ -71,7 +71,7 @@ fn a_connection_over_the_limit_is_refused_immediately() {
     );
 
     drop(held.pop());
-    // The slot is free once the server has noticed the disconnect.
+    // The slot is free once the server notices that the client has disconnected.
     let metrics =
         repeat_until(|| get(&process.address, "/metrics"), |response| response.starts_with("HTTP/1.1 200"));
     assert!(!metrics.contains("connections_rejected_total 0"));
@@ -81,7 +81,7 @@ fn a_connection_over_the_limit_is_refused_immediately() {
 fn one_client_cannot_use_up_all_connections() {
     let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
     let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
-    // One client can hold a quarter of the connections; the others were refused.
+    // One client can hold a quarter of the connections, and any further ones are refused.
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let mut neighbour = connect_from(other, &process.address);
     neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -101,7 +101,7 @@ fn at_the_limit_the_longest_idle_connection_is_closed() {
     };
     let mut held: Vec<_> = (1..=4).map(client).collect();
     held.iter_mut().for_each(request);
-    // The first client sends another request, so the second is idle for longest.
+    // The first client sends another request, so the second has been idle the longest.
     request(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -121,7 +121,7 @@ fn connections_leave_the_store_enough_descriptors() {
     let warning = "fewer connections than MAX_CONNECTIONS: the limit of open files is too low";
     let is_warned = |line: &Value| line["msg"] == warning && line["open_files"] == 300;
     assert!(process.startup_log.iter().any(is_warned), "{:?}", process.startup_log);
-    // More connections than the limit, so these use up all of them.
+    // There are more connections than the limit, so they use it up.
     let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
     repeat_until(|| get(&process.address, "/healthz"), |response| response.starts_with("HTTP/1.1 503"));
     let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
@@ -137,7 +137,7 @@ fn a_connection_is_kept_between_requests_and_closed_when_idle() {
     let process = Process::start(&[("KEEP_ALIVE", "1s"), ("HEADER_TIMEOUT", "500ms")]);
     let mut stream = connect(&process.address);
     let start = Instant::now();
-    // Requests on one connection get responses for longer than either timeout.
+    // Requests on one connection keep getting responses for longer than either timeout.
     while start.elapsed() < Duration::from_secs(3) {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut response = [0; 2048];

@@ -1,4 +1,4 @@
-//! Damaged links and damaged database pages, which must not affect other links.
+//! Damaged links and database pages, which must not affect other links.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ use crate::support::{Postgres, Process, Redis, client, key, link, open, sqlite_i
 
 const DAY: Date = date(2026, 6, 1);
 
-/// Creates 20 links, five of which are to be damaged: first, last, and in between.
+/// Creates 20 links. Five of them will be damaged: the first, the last, and three in between.
 async fn put_twenty(store: &Arc<dyn Store>) {
     for n in 0..20 {
         let counts = DayCounts { people: 1, ..DayCounts::default() };
@@ -117,7 +117,7 @@ async fn damaged_links_affect_no_others_in_redis() {
     damaged_links_affect_no_others(store).await;
 }
 
-/// Damages the daily counts of `bad`, then its visit limit; visits to `good` must still count.
+/// Damages the daily counts of `bad`, then its visit limit. Visits to `good` must still count.
 async fn a_damaged_count_or_limit_affects_no_other_link(
     store: Arc<dyn Store>,
     damage: impl AsyncFn(&'static str, &'static str),
@@ -217,7 +217,7 @@ async fn an_export_skips_damaged_links_and_reports_them() {
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 18);
 }
 
-/// Overwrites the database page that holds this text.
+/// Overwrites the database page that contains this text.
 fn damage_page_with(file: &Path, text: &str) {
     const PAGE: usize = 4096;
     let bytes = fs::read(file).unwrap();
@@ -226,7 +226,7 @@ fn damage_page_with(file: &Path, text: &str) {
     file.write_all_at(&[0xff; PAGE], (at / PAGE * PAGE) as u64).unwrap();
 }
 
-/// Returns the keys that can be read and those that can't.
+/// Returns the keys that can be read, and those that can't.
 fn partition_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
     (0..count)

@@ -36,7 +36,7 @@ async fn a_fallback_is_a_separate_outcome_and_not_a_click() {
     for path in ["/unknown", "/a.b", "/expired", "/expired-own"] {
         assert_eq!(browse(&app, path).send().await.unwrap().status(), 302, "{path}");
     }
-    // A path that can't be a key is not a request for a link.
+    // A request for a path that can't be a key is not a request for a link.
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), Some(3.0));
     for outcome in ["not_found", "gone"] {
         assert_eq!(app.metric(&format!("redirects_total{{outcome=\"{outcome}\"}}")), None);
@@ -51,7 +51,7 @@ async fn a_fallback_is_a_separate_outcome_and_not_a_click() {
     assert_eq!(app.metric(series), Some(4.0));
     let links = app.links.clone();
     app.stop().await;
-    // The store is closed, but the memory store can still be read.
+    // The store is closed, but a memory store can still be read.
     let record = links.get(&crate::support::key("expired")).await.unwrap().unwrap();
     assert_eq!(record.clicks, 0);
 }
@@ -192,7 +192,7 @@ fn a_fallback_that_leads_back_to_the_service_prevents_startup() {
         ("GONE_URL", "https://sho.rt/gone"),
     ] {
         let variables = [("BASE_URL", "https://sho.rt"), (variable, url)];
-        // A command reads the options as the service does, and always exits.
+        // A command reads the same options as the service, and always exits.
         let output = Process::command(&variables).arg("export").output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");

@@ -1,4 +1,4 @@
-//! The SQLite file, and the file descriptors that it needs.
+//! The SQLite file, and the file descriptors it needs.
 
 use std::{
     fs,
@@ -43,12 +43,12 @@ fn a_new_database_is_readable_only_by_its_owner() {
 /// The user that the container image runs as.
 const IMAGE_USER: u32 = 65532;
 
-/// Starts the program as an unprivileged user; returns the user's id and the error.
+/// Starts the program as an unprivileged user, and returns the user's id and the error.
 fn start_error_without_privileges(file: &Path) -> (u32, String) {
     let url = format!("sqlite:{}", file.display());
-    // No machine has this address, so the program exits even if it can open the file.
+    // No machine has this address, so the program exits even if it could open the file.
     let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
-    // That user can't write the profile of a coverage build, and the error would be a second line.
+    // The user can't write the profile of a coverage build, which would print another error line.
     command.env("LLVM_PROFILE_FILE", "/dev/null");
     let uid = if geteuid().is_root() { IMAGE_USER } else { geteuid().as_raw() };
     if geteuid().is_root() {
@@ -130,7 +130,7 @@ async fn links_are_still_created_when_connections_use_up_their_descriptors() {
     const DESCRIPTORS: usize = 64;
     let directory = tempfile::tempdir().unwrap();
     let url = sqlite_in(directory.path());
-    // Behind a proxy, one address may take all connections.
+    // Behind a proxy, one address may take up all connections.
     let variables = [("STORE_URL", &*url), ("HEADER_TIMEOUT", "1h"), ("TRUSTED_PROXIES", "1")];
     drop(Process::start(&variables));
     let process = Process::start_after(&format!("ulimit -n {DESCRIPTORS}"), &variables);

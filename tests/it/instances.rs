@@ -1,4 +1,4 @@
-//! Several instances that share one store.
+//! Several instances sharing one store.
 
 use std::{
     collections::HashSet,
@@ -21,10 +21,10 @@ use crate::support::{
     FaultyStore, PATIENCE, Postgres, Process, Redis, RedisCluster, TestApp, eventually, key, link, open,
 };
 
-/// The time within which an edit must show on every instance.
+/// The time within which an edit must be visible on every instance.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Generates a test of each function for each kind of server.
+/// Generates a test per function and kind of server.
 macro_rules! on_each_server {
     ($($name:ident)*) => {
         mod postgres {
@@ -57,7 +57,7 @@ async fn three_instances(url: &str) -> [TestApp; 3] {
     [start().await, start().await, start().await]
 }
 
-/// Returns the target that an instance redirects `key` to, if any.
+/// Returns the target to which an instance redirects `key`, if any.
 async fn location(app: &TestApp, key: &str) -> Option<String> {
     let response = app.get(&format!("/{key}")).await;
     match response.status() {
@@ -67,7 +67,7 @@ async fn location(app: &TestApp, key: &str) -> Option<String> {
     }
 }
 
-/// Waits until all instances redirect `key` to `expected`; returns how long that took.
+/// Waits until all instances redirect `key` to `expected`, and returns how long that took.
 async fn time_until_all_redirect(apps: &[TestApp], key: &str, expected: Option<&str>) -> Duration {
     let start = Instant::now();
     for app in apps {
@@ -95,7 +95,7 @@ async fn an_edit_or_deletion_shows_on_the_other_instances_within_a_second(url: &
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
-    // Once each instance has seen a change, all of them are listening.
+    // Once each instance has seen a change, all of them are known to be listening.
     for version in 1..10 {
         time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let edited =
@@ -143,7 +143,7 @@ async fn without_the_change_feed_an_edit_shows_after_the_cache_lifetime(url: &st
 async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
-    // Many connections are opened at once, which takes time on a busy machine.
+    // Many connections are opened at the same time, which is slow on a busy machine.
     let patience = [("STORE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "60s")];
     let start =
         || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);
@@ -159,7 +159,7 @@ async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &st
                 let mut instance = writer % 3;
                 while created.load(Ordering::Relaxed) < CREATES {
                     let request = client.post(&urls[instance]).form(&[("url", "https://example.com")]);
-                    // If the instance is gone, the writer moves on to the next one.
+                    // If the instance has stopped, use the next one.
                     let Ok(response) = request.send().await else {
                         instance = (instance + 1) % 3;
                         continue;
@@ -184,7 +184,7 @@ async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &st
     assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a key was used twice");
 }
 
-/// A lost LISTEN connection is replaced, and changes that were missed meanwhile are picked up.
+/// A lost LISTEN connection is replaced, and changes missed in the meantime are picked up.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listener_reconnects_after_its_connection_is_terminated() {
     let server = Postgres::start();

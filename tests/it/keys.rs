@@ -63,7 +63,7 @@ async fn the_same_url_gets_the_same_hash_key() {
     assert_eq!(first.headers()[header::LOCATION], location);
     let links: [Value; 2] = [first.json().await.unwrap(), again.json().await.unwrap()];
     assert_eq!(links[0], links[1]);
-    // printf %s https://example.com/ | sha256sum, written in base 62.
+    // The output of `printf %s https://example.com/ | sha256sum`, in base 62.
     assert_eq!(links[0]["key"], "dJGXxlz");
 }
 

@@ -1,4 +1,4 @@
-//! Rate limits of tokens on new links.
+//! Rate limits on the links that a token can create.
 
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::{Value, json};

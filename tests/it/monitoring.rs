@@ -1,4 +1,4 @@
-//! Rules, dashboards and the runbook refer only to things that exist.
+//! Checks that rules, dashboards and the runbook refer only to things that exist.
 
 use std::{collections::BTreeSet, fs};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Prometheus, TestApp, monitoring};
 
-/// Words of PromQL that are neither functions nor metrics.
+/// PromQL keywords, which are neither functions nor metrics.
 const KEYWORDS: [&str; 9] = ["and", "or", "unless", "bool", "by", "on", "inf", "nan", "offset"];
 
 /// Returns the names of the metrics in an expression.
@@ -40,7 +40,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     names
 }
 
-/// Returns the length of the labels at the start of `text`, whose values may contain braces.
+/// Returns the length of the labels at the start of `text`. Their values may contain braces.
 fn labels_length(text: &str) -> usize {
     let mut is_quoted = false;
     let end = text.find(|character| {
@@ -50,7 +50,7 @@ fn labels_length(text: &str) -> usize {
     end.unwrap() + 1
 }
 
-/// Returns the PromQL expressions of all dashboards, variables included.
+/// Returns the PromQL expressions in all dashboards, including their variables.
 pub(crate) fn dashboard_expressions() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -94,11 +94,11 @@ async fn rules_and_dashboards_use_only_exported_metrics() {
     let app = TestApp::start().await;
     let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
-    // Series that appear with their first event.
+    // Create series that otherwise appear only with their first event.
     app.metrics.store_errors.with_label_values(&["memory", "get"]);
     app.metrics.cache_requests.with_label_values(&["hit"]);
     let exported = app.get("/metrics").await.text().await.unwrap();
-    // Metrics that Prometheus itself creates.
+    // Add metrics created by Prometheus itself.
     let mut known: BTreeSet<_> = ["up", "ALERTS"].into();
     known.extend(exported.lines().filter_map(|line| line.split(['{', ' ']).next()));
 

@@ -18,7 +18,7 @@ use urlshort::{
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, client, eventually};
 
-/// A capture of everything that this thread logs.
+/// Captures everything that this thread logs.
 struct Log {
     written: Arc<Mutex<Vec<u8>>>,
     sink: LogSink,
@@ -144,7 +144,7 @@ async fn an_abandoned_request_is_recorded_with_status_499() {
     assert!(impatient.send().await.unwrap_err().is_timeout());
     let series = r#"http_requests_total{method="GET",route="/{key}",status="499"}"#;
     app.wait_for_metric(series, |count| count == 1.0).await;
-    // It was waiting for a redirect, so it counts for the service level objective.
+    // The client was waiting for a redirect, so the request counts towards the service level objective.
     let duration = r#"http_request_duration_seconds_count{outcome="abandoned",route="/{key}"}"#;
     assert_eq!(app.metric(duration), Some(1.0));
     assert_eq!(requests(&log.lines())[0]["status"], 499);
@@ -197,7 +197,7 @@ async fn clicks_are_pending_until_the_store_has_them() {
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
     app.get(&format!("/{}", app.shorten_url("https://example.com").await)).await;
-    // This one has the default interval, which began later.
+    // This app uses the default interval, which started later.
     let other = TestApp::start().await;
     other.get(&format!("/{}", other.shorten_url("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
@@ -226,7 +226,7 @@ async fn long_paths_and_user_agents_are_truncated() {
 #[tokio::test]
 async fn random_paths_and_methods_add_no_series() {
     let app = TestApp::start().await;
-    // Meanwhile the store is probed once a second.
+    // In the meantime, the store is probed once a second.
     let is_probe = |line: &&str| line.contains("operation=\"check\"");
     let series = |app: &TestApp| app.metrics.render().unwrap().lines().filter(|line| !is_probe(line)).count();
     for path in ["/x", "/x/y"] {
@@ -235,7 +235,7 @@ async fn random_paths_and_methods_add_no_series() {
     }
     let before = series(&app);
     for number in 0..10_000_u32 {
-        // Spread over the possible shapes of a path.
+        // Spread the requests over the possible shapes of a path.
         let noise = number.wrapping_mul(2_654_435_761);
         let path = match number % 4 {
             0 => format!("/{noise:x}"),
@@ -276,7 +276,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
         "purged_day_counts_total 0",
         "purge_last_run_timestamp_seconds 0",
         "connections_rejected_total 0",
-        // The scrape itself is in flight.
+        // The scrape itself counts as in flight.
         "http_requests_in_flight 1",
         "http_requests_in_flight_limit 1000",
         "http_connections_open 1",
@@ -288,7 +288,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// An example is a pager that nobody scrolls.
+/// One cause of a stalled reader is a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);
@@ -300,7 +300,7 @@ async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted()
         let text = client.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();
         text.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     };
-    // Log more than the pipe and the service's buffer hold.
+    // Log more than the pipe and the service's buffer can hold.
     eventually(PATIENCE, async || {
         let mut clients = JoinSet::new();
         for _ in 0..16 {

@@ -1,4 +1,4 @@
-//! Options of links, and the pages that browsers get.
+//! Link options, and the pages that browsers get.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ async fn browse(app: &TestApp, path: &str) -> Response {
     app.client.get(app.url(path)).header(header::ACCEPT, BROWSER).send().await.unwrap()
 }
 
-/// Asserts that `response` is a page with the strict policy and returns its text.
+/// Asserts that `response` is a page with the strict policy, and returns its text.
 async fn page(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
@@ -130,7 +130,7 @@ async fn a_link_is_not_found_until_it_starts_even_from_the_cache() {
     assert_eq!(app.metric(r#"cache_requests_total{result="miss"}"#), Some(1.0), "the cached link is enough");
 }
 
-/// This holds with and without the link in the cache.
+/// This applies whether or not the link is cached.
 #[tokio::test]
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
@@ -154,7 +154,7 @@ async fn a_link_expires_to_the_second_on_every_instance() {
 /// Follows a link ten times as often as its limit allows, on three instances.
 async fn visits_are_exact(url: &str) {
     const VISITS: usize = 25;
-    // On a busy machine, a visit whose request times out would be lost, and the count must be exact.
+    // The count must be exact, but a visit whose request times out on a busy machine would be lost.
     let store_timeout = Duration::from_secs(60);
     let start = async || {
         let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })

@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteServer, client, eventually};
 
-/// `STORE_TIMEOUT` of the process under test.
+/// The `STORE_TIMEOUT` of the process under test.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Redirects per phase, enough to keep a few slow ones out of the 99th percentile.
+/// The number of redirects per phase, high enough that a few slow ones don't affect the 99th percentile.
 const PER_PHASE: usize = 4000;
 
 async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
@@ -37,7 +37,7 @@ async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     }
 }
 
-/// Clients that follow known links without a pause, and how long each redirect takes.
+/// Clients that continuously follow known links, and the duration of each redirect.
 struct Load {
     durations: Arc<Mutex<Vec<Duration>>>,
     stop: Arc<AtomicBool>,
@@ -71,7 +71,7 @@ impl Load {
         Self { durations, stop, clients }
     }
 
-    /// Waits until a phase has enough redirects; returns the 99th percentile of their durations.
+    /// Waits until a phase has enough redirects, and returns the 99th percentile of their durations.
     async fn p99(&self) -> Duration {
         eventually(PATIENCE * 2, async || {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
@@ -102,7 +102,7 @@ async fn wait_for_readiness(client: &Client, process: &Process, expected: u16) -
     response.await.json().await.unwrap()
 }
 
-/// Requests a key that was never requested before.
+/// Requests a key that has never been requested before.
 async fn request_unknown(client: &Client, process: &Process) -> Response {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let key = format!("/unknown-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
@@ -129,7 +129,7 @@ async fn known_links_survive_every_outage(mut server: impl RemoteServer, url: &s
     }
     assert!(!links.is_empty());
     let load = Load::start(&process, &links);
-    // All links are cached from here on.
+    // From here on, all links are cached.
     load.p99().await;
 
     for (outage, end) in [
@@ -178,7 +178,7 @@ async fn known_links_survive_an_outage_of_redis() {
     known_links_survive_every_outage(server, &url, "redis").await;
 }
 
-/// Writers that create links without a pause, and the links that were acknowledged.
+/// Writers that continuously create links, and the acknowledged links.
 struct Writers {
     stop: Arc<AtomicBool>,
     created: Arc<AtomicUsize>,
@@ -206,7 +206,7 @@ impl Writers {
         Self { stop, created, tasks }
     }
 
-    /// Waits until `count` more links are created.
+    /// Waits until `count` more links have been created.
     async fn wait_for(&self, count: usize) {
         let goal = self.created.load(Ordering::Relaxed) + count;
         eventually(PATIENCE * 2, async || {
@@ -251,7 +251,7 @@ async fn postgres_killed_under_writers_loses_no_acknowledged_link() {
     assert_all_redirect(&process, &links).await;
 }
 
-/// With `wait_replicas=1` an acknowledged link is on two nodes, so it survives the loss of one.
+/// With `wait_replicas=1`, an acknowledged link is on two nodes, so it survives the loss of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_loses_a_master_recovers_and_keeps_replicated_links() {
     let mut cluster = RedisCluster::start();
@@ -262,7 +262,7 @@ async fn a_cluster_that_loses_a_master_recovers_and_keeps_replicated_links() {
     cluster.kill_a_master();
     cluster.wait_until_healthy();
     wait_for_readiness(&client(), &process, 200).await;
-    // The promoted replica has no replica of its own, so a link in its slots is created, but not acknowledged.
+    // The promoted replica has no replica of its own, so links in its slots are created but not acknowledged.
     writers.wait_for(500).await;
     let links = writers.stop().await;
     assert_all_redirect(&process, &links).await;

@@ -25,7 +25,7 @@ async fn create(app: &TestApp, key: &str) {
     assert_eq!(app.shorten(body).await.status(), 201);
 }
 
-/// Submits a password as the client with this number.
+/// Submits a password as client number `client`.
 async fn attempt(app: &TestApp, client: usize, password: &str) -> Response {
     let address = format!("198.51.{}.{}", client / 256, client % 256);
     app.post("/k").header("x-forwarded-for", address).form(&[("password", password)]).send().await.unwrap()
@@ -111,7 +111,7 @@ async fn everybody_who_knows_the_password_gets_in() {
     });
     let statuses = join_all(visitors).await;
     assert!(statuses.iter().all(|status| *status.as_ref().unwrap() == 303), "{statuses:?}");
-    // Everyone in an office, behind one address.
+    // All the visitors in an office share one address.
     let visitors = (0..20).map(|_| attempt(&app, 1000, "open sesame"));
     let statuses: Vec<_> = join_all(visitors).await.iter().map(Response::status).collect();
     assert!(statuses.iter().all(|status| *status == 303), "{statuses:?}");
@@ -145,7 +145,7 @@ async fn concurrent_attempts_are_limited_like_sequential_ones() {
     assert_eq!(statuses.iter().filter(|status| **status == 403).count(), 10, "{statuses:?}");
 }
 
-/// Sends the head of a request without its body and returns the start of the response.
+/// Sends a request's head without its body, and returns the start of the response.
 async fn status_before_the_body(app: &TestApp, path: &str) -> String {
     let address = app.address;
     let head = format!(

@@ -1,4 +1,4 @@
-//! Failover: a replica takes the place of the primary, behind an address that moves.
+//! Failover: a replica replaces the primary, behind an address that moves.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually};
 
-/// The time within which links can be created again after the address has moved.
+/// The time within which creating links must work once the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Clients that create links without a pause, and the links that were acknowledged.
+/// Clients that continuously create links, and the acknowledged links.
 struct Writers {
     stop: Arc<AtomicBool>,
     created: Arc<AtomicUsize>,
@@ -52,7 +52,7 @@ impl Writers {
         Self { stop, created, tasks }
     }
 
-    /// Waits until 100 more links are created.
+    /// Waits until 100 more links have been created.
     async fn wait_for_progress(&self, limit: Duration) {
         let goal = self.created.load(Ordering::Relaxed) + 100;
         eventually(limit, async || match self.created.load(Ordering::Relaxed) {
@@ -91,7 +91,7 @@ async fn wait_for_readiness(process: &Process, expected: u16, limit: Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_promotion_of_redis_links_can_be_created_again_and_none_is_lost() {
-    // Start a full synchronization without a delay.
+    // Start a full synchronization without delay.
     let durable = ["--appendonly", "yes", "--repl-diskless-sync-delay", "0"];
     let (primary, replica) = (Redis::start_with(&durable), Redis::start_with(&durable));
     let port = |server: &Redis| server.port.to_string();
@@ -109,13 +109,13 @@ async fn after_a_promotion_of_redis_links_can_be_created_again_and_none_is_lost(
 
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
-    // The address still leads to the old primary, which responds but accepts no writes.
+    // The address still leads to the old primary. It responds, but doesn't accept writes.
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(replica.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Waits until creates succeed on all connections of the pool.
+/// Waits until creating links succeeds on all of the pool's connections.
 async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     let client = client();
     let create = || async {
@@ -132,7 +132,7 @@ async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     .await;
 }
 
-/// Starts a standby and waits until it follows `primary` synchronously.
+/// Starts a standby, and waits until it follows `primary` synchronously.
 async fn standby_of(primary: &Postgres) -> Postgres {
     let conninfo = format!(
         "primary_conninfo=host=127.0.0.1 port={} user=postgres password='{}'",
@@ -182,16 +182,16 @@ async fn after_a_promotion_of_postgres_links_can_be_created_again_and_none_is_lo
 
     primary.kill();
     standby.promote();
-    // The old primary comes back as a standby, while the address still leads to it.
+    // The old primary comes back as a standby, and the address still leads to it.
     primary.restart_as_standby();
-    // The service connects to the standby. A client that does not check the role would keep these connections.
+    // The service connects to the standby. A client that didn't check the role would keep these connections.
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Asserts that links can be created again in time, and that none was lost.
+/// Asserts that links can be created again in time, and that no acknowledged link was lost.
 async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
     writers.wait_for_progress(RECOVERY).await;

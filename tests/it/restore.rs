@@ -1,4 +1,4 @@
-//! Rare manual operations, run with the commands of the runbook: restore a backup, take down links, block a host.
+//! Rare manual operations, run with the runbook's commands: restore a backup, take down links, block a host.
 
 use std::{
     ffi::OsStr,
@@ -12,7 +12,7 @@ use sqlx::{Connection, PgConnection};
 
 use crate::support::{Postgres, Process, Redis, RemoteServer, client, monitoring, run, sqlite_in};
 
-/// Runs the commands of a named block of the runbook and returns their output.
+/// Runs the commands in a named block of the runbook, and returns their output.
 #[track_caller]
 pub(crate) fn follow_runbook(block: &str, variables: &[(&str, impl AsRef<OsStr>)]) -> String {
     let runbook = fs::read_to_string(monitoring().join("RUNBOOK.md")).unwrap();
@@ -33,7 +33,7 @@ async fn status(process: &Process, key: &str) -> u16 {
     client().get(process.url(&format!("/{key}"))).send().await.unwrap().status().as_u16()
 }
 
-/// Creates links and follows one of them twice; the clean stop writes the clicks.
+/// Creates links and follows one of them twice. The clean shutdown writes the clicks.
 async fn use_service(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -43,7 +43,7 @@ async fn use_service(store: &str) {
     assert!(process.terminate().success());
 }
 
-/// Asserts that exactly the links of the backup exist, and that new ones can be created.
+/// Asserts that exactly the backup's links exist, and that new ones can be created.
 async fn assert_restored(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -68,7 +68,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     let process = Process::start(&[("STORE_URL", &store)]);
     follow_runbook("backup-sqlite", &variables);
     shorten(&process, "late").await;
-    // The write-ahead log stays behind, with the late link in it.
+    // This leaves the write-ahead log behind, with the late link in it.
     process.kill();
     fs::write(&database, "not a database").unwrap();
 

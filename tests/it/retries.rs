@@ -13,11 +13,11 @@ use urlshort::{
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port, key, link};
 
-/// A transaction that conflicts with others is retried without its caller noticing.
+/// A transaction that conflicts with others is retried without the caller noticing.
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_between_transactions_are_retried() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
-    // A machine that is busy with other tests may need many attempts.
+    // On a machine that is busy with other tests, many attempts may be needed.
     let store_timeout = PATIENCE;
     let open = async || {
         store::open(&StoreOptions { store_timeout, ..StoreOptions::new(server.url().parse().unwrap()) })

@@ -1,4 +1,4 @@
-//! Rollback: the previous version runs on data of this one, and this one on what it leaves behind.
+//! Rollback: the previous version runs on data written by this one, and afterwards this one runs on data written by it.
 
 use std::{
     path::PathBuf,
@@ -13,7 +13,7 @@ use crate::support::{Postgres, Process, Redis, client, sqlite_in};
 
 const TOKEN: &str = "writer-0123456789";
 
-/// Returns the program of the previous version, which is built if needed.
+/// Returns the program of the previous version, and builds it if needed.
 fn previous() -> &'static PathBuf {
     static PREVIOUS: OnceLock<PathBuf> = OnceLock::new();
     PREVIOUS.get_or_init(|| {

@@ -12,14 +12,14 @@ use crate::support::{
     on_free_ports,
 };
 
-/// Longer than the proxy takes to notice: two failed polls, 100 ms apart.
+/// Longer than the proxy needs to notice: two failed polls, 100 ms apart.
 const DRAIN_DELAY: &str = "1s";
 
-/// Two ways for a proxy to stop using an instance that shuts down.
+/// Two ways for a proxy to stop using an instance that is shutting down.
 ///
-/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so it needs no retries. `live`
-/// polls /healthz, which succeeds until the process exits, so it has to retry refused requests on another instance. It
-/// retries a request that was already sent only if it is a GET or HEAD.
+/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so no retries are needed. `live`
+/// polls /healthz, which succeeds until the process exits, so refused requests must be retried on another instance. A
+/// request that was already sent is retried only if it is a GET or HEAD.
 const PROXY: &str = "
 defaults
   mode http
@@ -135,12 +135,12 @@ async fn a_rolling_restart_causes_no_failed_requests() {
         let of = format!("{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}");
         format!("sum(increase(http_request_duration_seconds_count{of}[10m]))")
     };
-    // Clients keep following links until the indicator has seen many of them, however slow the machine is.
+    // Let clients follow links until the indicator has seen many of them, however slow the machine is.
     prometheus.wait_until(&format!("{} > 1000", answered("redirect")), true).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
 
     assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
-    // The indicator shows no failed or abandoned request. Latency is not checked, because it depends on the machine.
+    // The indicator shows no failed or abandoned requests. Don't check latency, because it depends on the machine.
     assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
 }

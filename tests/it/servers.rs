@@ -1,4 +1,4 @@
-//! Connections to a store's server: errors at startup, and TLS.
+//! Connections to the store's server: errors at startup, and TLS.
 
 use std::{fs, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{Postgres, Process, Redis, free_port};
 
-/// Asserts that the program refuses to start with one line that names `STORE_URL` and `reason`.
+/// Asserts that the program refuses to start, with one line that names `STORE_URL` and `reason`.
 #[track_caller]
 fn assert_refused(variables: &[(&str, &str)], reason: &str) {
     let output = Process::command(variables).output().unwrap();
@@ -110,7 +110,7 @@ fn a_redis_server_without_persistence_logs_a_warning() {
     assert!(!warns(&Redis::start_with(&["--appendonly", "yes"])));
 }
 
-/// A certificate for the loopback address and its certificate authority, as PEM files.
+/// A certificate for the loopback address, and its certificate authority, as PEM files.
 struct Certificates {
     directory: TempDir,
 }
@@ -134,7 +134,7 @@ impl Certificates {
         self.directory.path().join("authority.pem").display().to_string()
     }
 
-    /// Copies a server's files into `directory`; only their owner can read the key.
+    /// Copies a server's files into `directory`. Only their owner can read the key.
     fn copy_to(&self, directory: &Path) {
         for file in ["server.pem", "server.key"] {
             fs::copy(self.directory.path().join(file), directory.join(file)).unwrap();

@@ -1,4 +1,4 @@
-//! `POST /shorten`: accepted bodies, responses and refusals.
+//! `POST /shorten`: accepted bodies, responses and errors.
 
 use reqwest::{Response, header};
 use serde_json::{Value, json};
@@ -148,7 +148,7 @@ async fn a_content_type_may_have_capitals_or_parameters() {
     assert_eq!(spelled.status(), 201);
 }
 
-/// Returns a form of more than 1 KiB.
+/// Returns a form larger than 1 KiB.
 fn oversized_form() -> String {
     format!("url=https://example.com/{}", "a".repeat(1024))
 }
@@ -228,7 +228,7 @@ async fn a_private_host_is_refused_if_configured() {
     assert_eq!(app.shorten(json!({ "url": "https://good.example" })).await.status(), 201);
 }
 
-/// Starts a service that lets each client shorten twice an hour.
+/// Starts a service on which each client can shorten two URLs per hour.
 async fn limited() -> TestApp {
     TestApp::start_with(&["--rate-limit", "2/h", "--trusted-proxies", "1"]).await
 }
@@ -238,7 +238,7 @@ async fn shorten_as(app: &TestApp, client: &str) -> Response {
     request.form(&[("url", "https://example.com")]).send().await.unwrap()
 }
 
-/// Uses up the limit of an IPv6 network and returns the first refusal.
+/// Uses up the limit of an IPv6 network, and returns the first error response.
 async fn exceed(app: &TestApp) -> Response {
     for client in ["2001:db8::1", "2001:db8::2"] {
         assert_eq!(shorten_as(app, client).await.status(), 201);

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{PATIENCE, Process, eventually_blocking, sqlite_in};
 
-/// A keep-alive connection for one request after another.
+/// A keep-alive connection that sends one request at a time.
 struct Connection(TcpStream);
 
 impl Connection {
@@ -27,13 +27,13 @@ impl Connection {
         Self(stream)
     }
 
-    /// Sends a request and returns the response; panics if the server closes the connection.
+    /// Sends a request and returns the response. Panics if the server closes the connection.
     #[track_caller]
     fn get(&mut self, path: &str) -> String {
         self.0.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
         let mut response = Vec::new();
         let mut buffer = [0; 4096];
-        // The responses in these tests have a short body, which arrives with the head.
+        // In these tests, responses have a short body that arrives with the head.
         while !response.windows(4).any(|window| window == b"\r\n\r\n") {
             let read = self.0.read(&mut buffer).unwrap();
             assert_ne!(read, 0, "the connection was closed on a request");
@@ -99,7 +99,7 @@ fn a_half_sent_request_does_not_delay_the_shutdown_past_its_deadline() {
     let head =
         "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     half_sent.write_all(head.as_bytes()).unwrap();
-    // Once a later connection is served, these two have been accepted as well.
+    // Once a later connection is served, these two must have been accepted.
     Connection::connect(&process).get("/healthz");
     let start = Instant::now();
     assert!(process.terminate().success());
@@ -119,7 +119,7 @@ fn an_idle_connection_does_not_delay_the_shutdown() {
 #[test]
 fn a_request_just_after_the_listener_has_closed_gets_a_response() {
     let process = Process::start(&[("DRAIN_DELAY", "0s")]);
-    // Opened before the shutdown, but its first request comes after it has begun.
+    // Open a connection before shutdown, but send its first request after shutdown has begun.
     let mut new = Connection::connect(&process);
     Connection::connect(&process).get("/healthz");
     process.signal(Signal::TERM);
@@ -155,7 +155,7 @@ fn a_signal_while_the_store_is_opened_exits_cleanly() {
         let accepted = silent.accept().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         let status = child.wait().unwrap();
-        // The program must handle the signal itself: there is no default action for it in process 1.
+        // The program must handle the signal itself, because process 1 has no default action for it.
         assert!(status.success(), "{url}: {status}");
         drop(accepted);
     }

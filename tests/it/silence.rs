@@ -1,4 +1,4 @@
-//! A database that goes silent: connections stay open, but carry no more data.
+//! A database that goes silent: connections stay open but carry no data.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
     let tokens = format!("ci:{token}:read");
     let process = Process::start(&[("STORE_URL", &url), ("STORE_TIMEOUT", "2s"), ("API_TOKENS", &tokens)]);
     let client = client();
-    // Each listing holds a connection of its own when it is dropped.
+    // Each listing holds its own connection when it is dropped.
     let list = || client.get(process.url("/api/v1/links")).bearer_auth(token).send();
     for _ in 0..3 {
         let listed = join_all((0..64).map(|_| list())).await;
@@ -94,7 +94,7 @@ async fn closing_a_store_with_a_frozen_database_returns() {
     timeout(Duration::from_secs(10), store.close()).await.expect("it returns");
 }
 
-/// An instance notices a silent change feed on its own, long before cache entries expire.
+/// An instance detects a silent change feed by itself, long before cache entries expire.
 async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);

@@ -30,7 +30,7 @@ use crate::support::{Postgres, Redis, RedisCluster, key, link, open, sqlite_in, 
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// Generates a test for each store from functions that take one.
+/// Generates a test per store and function. Each function takes a store.
 macro_rules! conformance {
     ($($name:ident)*) => {
         mod memory {
@@ -65,7 +65,7 @@ macro_rules! conformance {
             })*
         }
 
-        /// All functions share one cluster, which takes seconds to form.
+        /// All functions share one cluster, because forming it takes seconds.
         #[tokio::test(flavor = "multi_thread")]
         async fn redis_cluster() {
             let cluster = RedisCluster::start();
@@ -207,7 +207,7 @@ async fn many_links_can_be_created_at_once(store: Arc<dyn Store>) {
     }
 }
 
-/// Returns the revision of a link from [`link`] at this version.
+/// Returns the revision of a link created by [`link`] with this version.
 fn revision(version: u32) -> Revision {
     Revision { version, ..link("k", "https://example.com").revision() }
 }

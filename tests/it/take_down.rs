@@ -25,7 +25,7 @@ fn post(app: &TestApp, body: &Value) -> RequestBuilder {
     app.post("/api/v1/links/take-down").bearer_auth(WRITE).json(body)
 }
 
-/// Repeats the request until all links are down; returns the counts of the responses.
+/// Repeats the request until all links are down, and returns the count from each response.
 async fn take_down(app: &TestApp, mut body: Value) -> Vec<u64> {
     let mut done = Vec::new();
     loop {
@@ -190,7 +190,7 @@ async fn a_concurrent_edit_is_kept_and_a_link_that_moved_elsewhere_stays() {
     }
     let held = Arc::new(FaultyStore::around(memory.clone()));
     let app = TestApp::start_on(held.clone(), &["--api-tokens", TOKENS]).await;
-    // The take-down has read both links and is about to write them at the version that it read.
+    // The take-down has read both links, and is about to write them with the version it read.
     held.hold_lookups(true);
     let body = json!({ "host": "evil.example" });
     let request = tokio::spawn(post(&app, &body).send());

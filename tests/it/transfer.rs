@@ -48,13 +48,13 @@ fn exported(url: &str) -> String {
     let lines = String::from_utf8(output.stdout).unwrap();
     let count = lines.lines().count();
     let links = if count == 1 { "1 link".into() } else { format!("{count} links") };
-    // Without a terminal there is no progress output.
+    // Without a terminal, there is no progress output.
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(stderr, format!("urlshort: exported {links} to standard output\n"));
     lines
 }
 
-/// Imports `text` and returns the exit status, the counts and the skipped rows.
+/// Imports `text`, and returns the exit status, the counts and the skipped rows.
 #[track_caller]
 fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     let mut command = program(url, &["import"]);
@@ -72,7 +72,7 @@ fn counts(day: i8, text: &str) -> (Date, DayCounts) {
     (date(2026, 6, day), serde_json::from_str(text).unwrap())
 }
 
-/// Creates 3,000 plain links, which fill several pages and chunks, and two special ones.
+/// Creates two special links, and 3,000 plain ones to fill several pages and chunks.
 async fn fill(store: &dyn Store) {
     let options = Options {
         starts_at: Some("2026-02-03T04:05:06Z".parse().unwrap()),
@@ -191,7 +191,7 @@ fn a_killed_import_can_be_repeated() {
         .collect();
     let mut child = program(&url, &["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // Everything that has left the pipe was read: some of it is stored, the rest is in flight.
+    // Everything that has left the pipe was read. Some of it is stored, and the rest is in flight.
     input.write_all(&file.as_bytes()[..file.len() / 2]).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();

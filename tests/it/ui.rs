@@ -1,4 +1,4 @@
-//! The web pages, as a browser without JavaScript uses them.
+//! The web pages, as used by a browser without JavaScript.
 
 mod blocked_hosts;
 mod links;
@@ -16,7 +16,7 @@ const WRITE: &str = "0123456789abcdef-write";
 const READ: &str = "0123456789abcdef-read";
 const TOKENS: &str = "anna:0123456789abcdef-write,viewer:0123456789abcdef-read:read";
 
-/// A browser with at most one cookie.
+/// A browser that stores at most one cookie.
 struct Browser<'a> {
     app: &'a TestApp,
     cookie: Option<String>,
@@ -59,7 +59,7 @@ impl<'a> Browser<'a> {
         response.text().await.unwrap()
     }
 
-    /// Returns whether the list of links is shown instead of the sign-in form.
+    /// Returns whether the browser gets the list of links instead of the sign-in form.
     async fn is_signed_in(&self) -> bool {
         self.get("/ui/links").await.status() == StatusCode::OK
     }
@@ -71,7 +71,7 @@ fn location(response: &Response, status: u16) -> String {
     response.headers()[header::LOCATION].to_str().unwrap().to_owned()
 }
 
-/// Returns the value of the hidden field with the version of the link.
+/// Returns the value of the hidden field with the link's version.
 fn etag(page: &str) -> String {
     let (_, rest) = page.split_once("name=\"etag\" value=\"").unwrap();
     rest.split('"').next().unwrap().replace("&#34;", "\"")

@@ -1,4 +1,4 @@
-//! Data of builds before schema 1.
+//! Data from builds before schema 1.
 
 use std::{fs, path::Path, process::Output};
 
@@ -11,7 +11,7 @@ fn run(url: &str, arguments: &[&str]) -> Output {
     Process::command(&[("STORE_URL", url)]).args(arguments).output().unwrap()
 }
 
-/// Creates a file with those tables of an early build that a newer program reads.
+/// Creates a file with the tables of an early build that newer programs read.
 fn create_early_file(file: &Path) {
     let database = Connection::open(file).unwrap();
     database
@@ -40,7 +40,7 @@ fn a_file_of_an_early_build_is_refused_with_the_commands_that_migrate_it() {
     assert!(fs::read(&file).unwrap() == before, "the file is unchanged");
 }
 
-/// The export was written by commit bb0954a.
+/// Commit bb0954a wrote the export.
 #[test]
 fn an_export_of_an_early_build_is_imported_in_full() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transfer/early-build.jsonl");

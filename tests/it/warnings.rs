@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Process, Redis, documented_messages};
 
-/// An address that no machine has, so the program warns and then can't listen.
+/// An address that no machine has, so the program logs its warnings and then fails to listen.
 const ELSEWHERE: &str = "192.0.2.1";
 
 const TOKENS: (&str, &str) = ("API_TOKENS", "ci:0123456789abcdef");
 const READ_ONLY: (&str, &str) = ("API_TOKENS", "ci:0123456789abcdef:read");
 
-/// Returns the warnings among log lines, without their times.
+/// Returns the warnings among log lines, without their timestamps.
 fn warnings(lines: impl IntoIterator<Item = Value>) -> Vec<Value> {
     let lines = lines.into_iter().filter(|line| line["level"] == "WARN");
     let without_time = |mut line: Value| {
@@ -26,12 +26,12 @@ fn warnings(lines: impl IntoIterator<Item = Value>) -> Vec<Value> {
     lines.map(without_time).collect()
 }
 
-/// Returns the warnings of a service that only this machine can reach.
+/// Returns the warnings from a service that only this machine can reach.
 fn local(variables: &[(&str, &str)]) -> Vec<Value> {
     warnings(Process::start(variables).startup_log.drain(..))
 }
 
-/// Returns the warnings of a service that other machines could reach.
+/// Returns the warnings from a service that other machines could reach.
 fn public(variables: &[(&str, &str)]) -> Vec<Value> {
     let variables = [&[("HOST", ELSEWHERE)], variables].concat();
     let Output { stdout, status, .. } = Process::command(&variables).output().unwrap();

@@ -1,4 +1,4 @@
-# Who can act as the pipeline, and what each of its roles can do. tests/checks/aws/simulate.mjs evaluates the policies.
+# Who can act as the pipeline, and what each of its roles may do. tests/checks/aws/simulate.mjs evaluates the policies.
 
 mock_provider "aws" {
   source = "../tests/mocks"

@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// Adds or replaces an entry, and returns false if there are `max` others.
+/// Adds or replaces an entry, or returns false if there are `max` others.
 pub(super) async fn put(
     connection: &mut PgConnection,
     entry: &BlockedHost,
@@ -47,14 +47,14 @@ pub(super) async fn delete(
 
 type Query<'a> = sqlx::query::Query<'a, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
-/// Runs a change, counts it and announces it. Returns whether it changed anything.
+/// Runs a change, counts it and announces it. Returns whether anything changed.
 async fn change(
     connection: &mut PgConnection,
     change: Query<'_>,
     announce: Announce,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock on this row serializes changes, so that the limit on entries is exact.
+    // The lock on this row serializes changes, which makes the limit on entries exact.
     sqlx::query("UPDATE counters SET next = next + 1 WHERE name = 'blocked_hosts'")
         .execute(&mut *transaction)
         .await?;

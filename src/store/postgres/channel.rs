@@ -13,7 +13,7 @@ use crate::store::{Changed, StoreError};
 
 pub(super) const CHANNEL: &str = "urlshort_changes";
 
-/// The silence after which the listener checks its connection.
+/// The time without notifications after which the listener checks its connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The SQLSTATE for a missing table.
@@ -26,7 +26,7 @@ pub(super) const UNDEFINED_FUNCTION: &str = "42883";
 pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     const NOT_SUPPORTED: &str = "0A000";
     connection.execute("BEGIN").await?;
-    // A rolled back transaction sends no notification.
+    // Roll back the transaction below, so that no notification is sent.
     let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{CHANNEL}', '')"))).await;
     connection.execute("ROLLBACK").await?;
     match sent {
@@ -40,9 +40,9 @@ pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, 
     }
 }
 
-/// Checks that a session receives the notifications of another one.
+/// Checks that one session receives another's notifications.
 ///
-/// It does not behind a connection pooler in transaction mode. Prepared statements do not work there either, but that
+/// It doesn't behind a connection pooler in transaction mode. Prepared statements don't work there either, but that
 /// would show only later, as failed lookups.
 ///
 /// # Errors
@@ -57,7 +57,7 @@ pub(super) async fn check_delivery(
     let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{channel}', '')"))).await;
     let received = match sent {
         Ok(_) => timeout(deadline, listener.try_recv()).await,
-        // The notification arrived at the session that sent it.
+        // The notification went to the session that sent it.
         Err(sqlx::Error::Protocol(_)) => return Err(unfit_pooler()),
         Err(error) => return Err(error.into()),
     };
@@ -101,14 +101,14 @@ pub(super) async fn watch(
 
 /// Listens on a separate connection.
 ///
-/// sqlx creates a listener only from a pool. A dropped listener closes its connection in the background, which takes
-/// until the TCP timeout if the network is silent.
+/// sqlx creates listeners only from a pool. A dropped listener closes its connection in the background. If the network
+/// is silent, that takes until the TCP timeout.
 async fn listen(
     options: &PgConnectOptions,
     channel: &str,
     deadline: Duration,
 ) -> Result<PgListener, StoreError> {
-    // The pool would retry a refused connection until the deadline, and then only report that it timed out.
+    // The pool would retry a refused connection until the deadline, and then report only a timeout.
     let probe = timeout(deadline, options.connect()).await.map_err(|_| StoreError::Timeout(deadline))?;
     probe.map_err(|error| DriverError::connecting(options, error))?.close().await?;
     let pool: PgPool =
@@ -116,7 +116,7 @@ async fn listen(
     let listen = async {
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.ignore_pool_close_event(true);
-        // A lost connection must be reported, because notifications are lost with it.
+        // Report a lost connection, because notifications are lost with it.
         listener.eager_reconnect(false);
         listener.listen(channel).await?;
         Ok::<_, sqlx::Error>(listener)

@@ -26,7 +26,7 @@ macro_rules! day_columns {
     };
 }
 
-/// Uses up a visit for each of `keys`, which may contain duplicates.
+/// Uses up one visit for each of `keys`, which may contain duplicates.
 ///
 /// A popular link is locked only once per batch. A damaged link fails only its own visits.
 pub(super) async fn use_visits(
@@ -50,14 +50,14 @@ pub(super) async fn use_visits(
     Ok(keys.iter().map(grant).collect())
 }
 
-/// Uses up the wanted visits that are left, and returns them by key.
+/// Uses up as many of the wanted visits as are left, and returns them by key.
 async fn grant(
     connection: &mut PgConnection,
     wanted: &BTreeMap<&str, i64>,
 ) -> Result<HashMap<String, Result<i64, StoreError>>, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits that were
-    // committed while this statement waited for the lock are visible only to the next statement.
+    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits committed while
+    // this statement waited for the lock are visible only to the next statement.
     let links = sqlx::query_as::<_, (String, i64, Option<String>)>(
         "SELECT key, created_at, doc ->> 'max_visits' FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE",
     );
@@ -75,7 +75,7 @@ async fn grant(
             Err(error) => drop(granted.insert(key, Err(StoreError::corrupt(error)))),
         }
     }
-    // A negative number of visits is damage. It grants nothing, so no difference overflows.
+    // A negative number of visits means damage. It grants nothing, so no difference overflows.
     let visits = sqlx::query_as::<_, (String, Option<i64>)>(
         "WITH granted AS (
              SELECT key, created_at, CASE WHEN coalesce(counts.visits, 0) >= 0
@@ -106,8 +106,8 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     }
     let (links, clicks): (Vec<_>, Vec<_>) = clicks.into_iter().unzip();
     let (keys, created): (Vec<_>, Vec<_>) = links.into_iter().unzip();
-    // The key share lock makes a concurrent removal of the link and its counts wait. Both locks are taken in the order
-    // of the keys, which prevents deadlocks between instances.
+    // The key share lock makes concurrent removals of the link and its counts wait. Both locks are taken in key order,
+    // which prevents deadlocks between instances.
     let add = sqlx::query_as::<_, (String, i64)>(
         "WITH present AS (
              SELECT links.key, links.created_at, tallies.clicks

@@ -6,7 +6,7 @@ use sqlx::{error::DatabaseError, postgres::PgConnectOptions};
 
 use crate::store::StoreError;
 
-/// An error of the driver, with the server's address if it could not connect.
+/// A driver error, with the server's address if connecting failed.
 ///
 /// It hides the driver's causes, which repeat the text and name lines in the server's source code.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl DriverError {
         Self { address: Some(address(options)), error }
     }
 
-    /// Returns the error response of the server, if there was one.
+    /// Returns the server's error response, if any.
     pub(super) fn response(&self) -> Option<&dyn DatabaseError> {
         self.error.as_database_error()
     }

@@ -16,10 +16,10 @@ use crate::{
 /// The number of links in the first slice of a search.
 const FIRST_SLICE: u32 = 2000;
 
-/// The target time of a slice. After a faster one, the next slice is twice as large.
+/// The target duration of a slice. If a slice is faster, the next one is twice as large.
 const SLICE_TIME: Duration = Duration::from_millis(40);
 
-/// A position in a listing. Unlike a [`Cursor`], it can have the invalid key of a damaged link.
+/// A position in a listing. Unlike a [`Cursor`], it can hold the invalid key of a damaged link.
 type Position = (i64, String);
 
 /// Returns a page of a listing that is not a search.
@@ -68,7 +68,7 @@ pub(super) async fn page_by_slices(
             return Ok(page);
         }
         after = match (rows.last(), end) {
-            // There may be more candidates in the slice.
+            // The slice may contain more candidates.
             (Some(last), _) if rows.len() == missing => {
                 searched += missing as u64;
                 position(listing.order, last)?
@@ -107,7 +107,7 @@ fn start(listing: &Listing) -> Position {
     }
 }
 
-/// Returns the position of a row of [`rows`].
+/// Returns the position of a row from [`rows`].
 fn position(order: Order, row: &PgRow) -> Result<Position, StoreError> {
     let column = if order == Order::MostClicked { 4 } else { 1 };
     Ok((row.try_get(column)?, row.try_get(0)?))
@@ -115,7 +115,7 @@ fn position(order: Order, row: &PgRow) -> Result<Position, StoreError> {
 
 /// The parts of a statement that depend on the order.
 struct Source {
-    /// The table with the index for the order.
+    /// The table whose index has this order.
     table: &'static str,
     join: &'static str,
     /// The columns of a [`Position`].
@@ -143,7 +143,7 @@ impl Source {
         }
     }
 
-    /// Adds the conditions that an index serves.
+    /// Adds the conditions that an index covers.
     fn push_range(&self, query: &mut QueryBuilder<Postgres>, after: &Position, filter: &Filter) {
         let Self { table, columns, comparison, .. } = self;
         query.push(format!(" FROM {table} WHERE ({columns}) {comparison} ("));
@@ -158,7 +158,7 @@ impl Source {
 
 /// Returns the position of the last of the next `size` rows.
 ///
-/// `None` if there are fewer rows.
+/// Returns `None` if there are fewer rows.
 async fn end_of_slice(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -174,8 +174,8 @@ async fn end_of_slice(
 
 /// Returns at most `limit` links after a position that may match the filter.
 ///
-/// With a slice, it examines only that many links. The slice is a subquery with a limit, which tells the planner how
-/// few rows there are to join.
+/// With a slice, only that many links are examined. The slice is a subquery with a limit, which tells the planner how
+/// few rows it has to join.
 async fn rows(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -198,7 +198,7 @@ async fn rows(
 
 /// Adds conditions that every link matching the filter meets.
 ///
-/// A few other links meet them too. [`Filter::matches`] removes these.
+/// A few other links meet them too. [`Filter::matches`] removes those.
 fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
     let Filter { search, tag, created_by, state, host, target } = &listing.filter;
     if let Some(target) = target
@@ -226,7 +226,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
             LinkState::Scheduled => passed("starts_at", ">"),
             LinkState::TakenDown => drop(query.push(" AND doc ? 'taken_down_at'")),
             LinkState::UsedUp => drop(query.push(" AND doc ? 'max_visits'")),
-            // The list of blocked hosts can be longer than a statement may be.
+            // Don't filter by host: the list of blocked hosts can be too long for a statement.
             LinkState::Blocked => drop(query.push(" AND NOT doc ? 'taken_down_at'")),
             LinkState::Active => {
                 query.push(
@@ -242,7 +242,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
         let literal = search.literal().to_owned();
         let mut separator = " AND (";
         for text in ["links.key", "doc ->> 'target'", "doc ->> 'title'"] {
-            // The collation "C" knows only the case of ASCII, in every database, and is the fastest.
+            // The collation "C" handles only ASCII case, in every database, and is the fastest.
             query.push(separator).push(format!("strpos(lower(({text}) COLLATE \"C\"), "));
             query.push_bind(literal.clone()).push(") > 0");
             separator = " OR ";

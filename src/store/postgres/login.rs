@@ -22,14 +22,14 @@ pub(super) struct Login {
     last: Mutex<Attempt>,
 }
 
-/// The last content of the password file, and the time of its refusal.
+/// The last content of the password file, and the time when it was refused.
 #[derive(Default)]
 struct Attempt {
     text: Option<String>,
     refused: Option<Instant>,
 }
 
-/// A database secret of AWS Secrets Manager, without its other fields.
+/// A database secret from AWS Secrets Manager. Its other fields are ignored.
 #[derive(Deserialize)]
 struct Secret {
     password: String,
@@ -50,7 +50,7 @@ impl Login {
             None => self.options.clone(),
         };
         let mut last = self.last.lock();
-        // An unchanged password is still refused.
+        // An unchanged password stays refused.
         if last.text != text {
             *last = Attempt { text, refused: None };
         }
@@ -75,9 +75,9 @@ impl Login {
         Ok(connection)
     }
 
-    /// Returns whether the file still has the password that was refused.
+    /// Returns whether the file still contains the refused password.
     ///
-    /// Once per [`RETRY`], it returns false so that one caller tries again. A login is too expensive for all callers to
+    /// Once per [`RETRY`], it returns false so that one caller tries again. Logins are too expensive for all callers to
     /// try.
     pub(super) fn is_refused(&self) -> bool {
         let mut last = self.last.lock();
@@ -102,9 +102,9 @@ impl Login {
     }
 }
 
-/// Returns the password in the text of a file.
+/// Returns the password in a file's text.
 ///
-/// It is the field `password` of a JSON object, or else the whole text without its line ending.
+/// That is the field `password` of a JSON object, or else the whole text without its line ending.
 fn password(text: &str) -> String {
     match serde_json::from_str(text) {
         Ok(Secret { password }) => password,

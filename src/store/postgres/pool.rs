@@ -1,8 +1,8 @@
 //! A connection pool that survives silent networks and failovers.
 //!
-//! The pool of sqlx pings each returned connection, without a deadline and without releasing its permit. When a network
-//! goes silent, that pool soon has no permits left. This pool takes back a connection only if its call succeeded, and
-//! every wait has a deadline.
+//! sqlx's pool pings each returned connection, without a deadline and without releasing its permit. When a network goes
+//! silent, that pool soon runs out of permits. This pool takes a connection back only if its call succeeded, and every
+//! wait has a deadline.
 
 use std::{
     mem,
@@ -26,18 +26,18 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(10);
 
 /// The age at which a connection is replaced.
 ///
-/// This limits how long a connection can stay on the old server after a failover.
+/// This limits how long a connection can keep using the old server after a failover.
 const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// The maximum pause after the first conflict.
 ///
-/// It grows by this much with each further one, up to [`MAX_CONFLICT_PAUSE`].
+/// It grows by this much with each further conflict, up to [`MAX_CONFLICT_PAUSE`].
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The maximum pause after any conflict.
 const MAX_CONFLICT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The poll interval for a free connection or a new password.
+/// How often to poll for a free connection or a new password.
 const PASSWORD_PAUSE: Duration = Duration::from_millis(2);
 
 /// A pool with a bounded number of connections.
@@ -55,7 +55,7 @@ pub(super) struct Pool {
 struct Idle {
     /// A stack: the most recently used connection is used next.
     connections: Vec<Kept>,
-    /// Incremented to discard all existing connections after a failover.
+    /// Incremented after a failover to discard all existing connections.
     generation: u64,
 }
 
@@ -66,7 +66,7 @@ struct Kept {
     used: Instant,
 }
 
-/// A connection in use. Dropping it closes it unless it is given back.
+/// A borrowed connection. Dropping it closes it, unless it was given back.
 struct Lent {
     kept: Kept,
     _permit: OwnedSemaphorePermit,
@@ -81,9 +81,9 @@ impl Pool {
         Self { login, turn: tokio::sync::Mutex::default(), deadline, size, permits, idle: Mutex::default() }
     }
 
-    /// Runs work on a connection, and retries it after conflicts until the deadline.
+    /// Runs work on a connection, and retries after conflicts until the deadline.
     ///
-    /// `work` returns the work of each attempt.
+    /// `work` creates the work for each attempt.
     pub(super) async fn run<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
     where
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -94,7 +94,7 @@ impl Pool {
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(error) if is_failover(error) => self.discard_all(),
             Err(error) if database_error(error).is_some() => {}
-            // The idle connections are the only usable ones now.
+            // Only the idle connections are usable now.
             Err(_) if self.login.is_refused() => {}
             // The network or the server is down, so idle connections are broken too. Calls in progress fail on their
             // own.
@@ -112,7 +112,7 @@ impl Pool {
         loop {
             match work()(&mut lent.kept.connection).await {
                 Err(error) if is_conflict(&error) => {
-                    // Jitter keeps two transactions from conflicting again.
+                    // Add jitter, so that the same two transactions don't conflict again.
                     sleep(longest_pause.mul_f64(rand::random())).await;
                     longest_pause = (longest_pause + CONFLICT_PAUSE).min(MAX_CONFLICT_PAUSE);
                 }
@@ -121,7 +121,7 @@ impl Pool {
                     return Ok(done);
                 }
                 Err(error @ StoreError::Corrupt(_)) => {
-                    // The ping sends the rollback, which releases the locks of the transaction.
+                    // The ping sends the rollback, which releases the transaction's locks.
                     if lent.kept.connection.ping().await.is_ok() {
                         self.give_back(lent);
                     }
@@ -149,7 +149,7 @@ impl Pool {
             if kept.since.elapsed() > MAX_AGE && !self.login.is_refused() {
                 continue;
             }
-            // A slow connection is as bad as a broken one, and there must be time to open a new one.
+            // Treat a slow connection as broken, because there must be time to open a new one.
             let is_alive = kept.used.elapsed() < TRUSTED_IDLE
                 || matches!(timeout(self.deadline / 4, kept.connection.ping()).await, Ok(Ok(())));
             if is_alive {
@@ -159,10 +159,10 @@ impl Pool {
         }
     }
 
-    /// Takes an idle connection, if there is one, and the current generation.
+    /// Takes an idle connection, if any, and returns the current generation.
     ///
-    /// After a password change, open connections still work, but no new ones can be opened. Until the file has the new
-    /// password, calls take turns on the open connections.
+    /// After a password change, open connections still work, but no new ones can be opened. Until the file contains the
+    /// new password, calls take turns on the open connections.
     async fn take_idle(&self) -> (Option<Kept>, u64) {
         let take = || {
             let mut idle = self.idle.lock();
@@ -200,7 +200,7 @@ impl Pool {
 
     /// Waits for calls in progress, and closes all connections.
     ///
-    /// Both take at most the deadline of a call.
+    /// This takes at most the deadline of a call.
     pub(super) async fn close(&self) {
         let close = async {
             let all = self.permits.acquire_many(self.size).await;
@@ -226,7 +226,7 @@ fn is_conflict(error: &StoreError) -> bool {
 
 /// Returns whether a server was demoted or is shutting down.
 ///
-/// Another server may have its address by now.
+/// Another server may already have its address.
 fn is_failover(error: &StoreError) -> bool {
     const READ_ONLY: &str = "25006";
     const ADMIN_SHUTDOWN: &str = "57P01";

@@ -10,7 +10,7 @@ pub(super) async fn days(connection: &mut PgConnection, purge: &DayPurge) -> Res
         format!("SELECT key FROM counts WHERE key >= $1 ORDER BY key LIMIT 1 OFFSET {}", PURGED_LINKS - 1);
     let last: Option<String> =
         sqlx::query_scalar(sqlx::AssertSqlSafe(last)).bind(key).fetch_optional(&mut *connection).await?;
-    // The limit of the subquery tells the planner how few links there are to join.
+    // The subquery's limit tells the planner how few links it has to join.
     let old = format!(
         "SELECT days.key, day FROM (SELECT key FROM counts WHERE key >= $1 ORDER BY key LIMIT {PURGED_LINKS}) AS part
          JOIN days USING (key) WHERE day < $2 AND (key > $1 OR day > $3) ORDER BY key, day LIMIT {PURGED_DAYS}"

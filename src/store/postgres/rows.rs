@@ -28,7 +28,7 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
-/// Adds the links whose keys are free. Returns whether each was added.
+/// Adds the links whose keys are free, and returns whether each was added.
 pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<Vec<bool>, StoreError> {
     pool.run(|| {
         async |connection: &mut PgConnection| {
@@ -47,7 +47,7 @@ pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<
 }
 
 async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, StoreError> {
-    // Of links with the same key, only the first is sent, because the response has only keys.
+    // Of several links with the same key, send only the first, because the response contains only keys.
     let mut seen = HashSet::new();
     let firsts: Vec<bool> = links.iter().map(|(link, _)| seen.insert(&link.key)).collect();
     let new = || links.iter().zip(&firsts).filter(|(_, first)| **first).map(|((link, _), _)| link);
@@ -125,12 +125,12 @@ pub(super) fn read(row: &PgRow) -> Result<Record, StoreError> {
     })
 }
 
-/// The way to announce a change to other instances.
+/// How to announce a change to other instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Announce {
-    /// By a notification in the transaction of the change.
+    /// With a notification in the change's transaction.
     ByNotification,
-    /// Not at all, because the database has no channels.
+    /// Not at all: the database has no channels.
     Never,
 }
 
@@ -178,7 +178,7 @@ pub(super) async fn delete(
     let delete = sqlx::query(delete).bind(key.as_str()).bind(expected.created_at.as_millisecond());
     let deleted = delete.bind(i64::from(expected.version)).fetch_all(&mut *transaction).await?.len();
     if deleted > 0 {
-        // Separate statements see counts that were committed while the first one waited for the link's lock.
+        // Separate statements see counts committed while the first one waited for the link's lock.
         for counts in ["DELETE FROM counts WHERE key = $1", "DELETE FROM days WHERE key = $1"] {
             sqlx::query(counts).bind(key.as_str()).execute(&mut *transaction).await?;
         }
@@ -192,7 +192,7 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreErro
     match sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await {
         Ok(true) => Err(StoreError::unavailable(Demoted)),
         Ok(false) => Ok(()),
-        // The server responds, and has no concept of standbys.
+        // A compatible database without this function. It has no standbys, and it did respond.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_FUNCTION) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -205,7 +205,7 @@ pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -
     unsigned(row.try_get(0)?)
 }
 
-/// Returns the shared secret, which is `proposed` in a new store.
+/// Returns the shared secret. In a new store, that is `proposed`.
 pub(super) async fn secret(connection: &mut PgConnection, proposed: Secret) -> Result<Secret, StoreError> {
     sqlx::query("INSERT INTO secrets (name, value) VALUES ('sessions', $1) ON CONFLICT DO NOTHING")
         .bind(&proposed.0[..])

@@ -16,13 +16,13 @@ const MIGRATIONS: &[(&str, u32)] = &[
     (include_str!("004.sql"), 1),
 ];
 
-/// The limit on retries of migrations that conflict with another instance.
+/// The maximum number of retries of migrations that conflict with another instance.
 const ATTEMPTS: u32 = 10;
 
 /// Migrates the schema.
 ///
-/// Instances that start at the same time may all try. Each migration is one transaction. It succeeds for one instance,
-/// and the others find it applied.
+/// Instances that start at the same time may all try. Each migration is one transaction: it succeeds for one instance,
+/// and the others find it already applied.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
@@ -55,7 +55,7 @@ async fn has_table(connection: &mut PgConnection, name: &'static str) -> Result<
 /// Applies the missing migrations, and returns the resulting schema.
 async fn migrate(connection: &mut PgConnection, is_new: bool) -> Result<Schema, sqlx::Error> {
     if is_new {
-        // The primary key lets only one instance apply a migration.
+        // The primary key ensures that only one instance applies a migration.
         let table =
             "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
         connection.execute(table).await?;

@@ -12,10 +12,10 @@ use crate::{
     store::{BLOCKED_HOSTS_CHANGED, StoreError, redis::layout::CHANNEL},
 };
 
-/// A sorted set of hosts. All scores are 0, so that they sort as strings.
+/// A sorted set of hosts. All scores are 0, so hosts sort as strings.
 const HOSTS: &str = "urlshort:{blocked}:hosts";
 
-/// A hash of entries by host, as JSON.
+/// A hash from hosts to entries, as JSON.
 const ENTRIES: &str = "urlshort:{blocked}:entries";
 
 /// The number of changes.
@@ -37,7 +37,7 @@ impl Scripts {
     }
 }
 
-/// Adds or replaces an entry, and returns false if there are `max` others.
+/// Adds or replaces an entry, or returns false if there are `max` others.
 pub(super) async fn put(store: &RedisStore, entry: &BlockedHost, max: u32) -> Result<bool, StoreError> {
     let json = serde_json::to_string(entry).map_err(StoreError::corrupt)?;
     let mut script = store.scripts.blocked.block.prepare_invoke();

@@ -10,14 +10,14 @@ use redis::{RedisResult, cluster::ClusterClient, cluster_async::ClusterConnectio
 
 /// The number of consecutive timeouts after which the connection is replaced.
 ///
-/// The driver abandons a dead node itself. But after some failovers it stops sending to any node, and never recovers.
+/// The driver drops a dead node on its own. But after some failovers it stops sending to any node, and never recovers.
 const TIMEOUTS: u32 = 16;
 
 /// Connections to all nodes of a cluster.
 pub(super) struct Cluster {
     client: ClusterClient,
     connection: Mutex<ClusterConnection>,
-    /// Timeouts since the last response of any node.
+    /// The number of timeouts since any node last responded.
     timeouts: AtomicU32,
     is_replacing: AtomicBool,
 }
@@ -33,7 +33,7 @@ impl Cluster {
         }))
     }
 
-    /// Makes a call. Replaces the connection if no node has responded for too long.
+    /// Makes a call, and replaces the connection if no node has responded for too long.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
         call: impl AsyncFnOnce(&mut ClusterConnection) -> RedisResult<T>,
@@ -55,7 +55,7 @@ impl Cluster {
         }
         let cluster = self.clone();
         tokio::spawn(async move {
-            // If no node can be reached, the next timeout tries again.
+            // If no node is reachable, the next timeout tries again.
             if let Ok(connection) = cluster.client.get_async_connection().await {
                 *cluster.connection.lock() = connection;
                 cluster.timeouts.store(0, Ordering::Relaxed);

@@ -24,7 +24,7 @@ pub(super) struct RedisUrl {
     /// At least one.
     nodes: Vec<ConnectionInfo>,
     root_certificate: Option<Vec<u8>>,
-    /// Replicas that must have a new link before it counts as durable.
+    /// The number of replicas that must have a new link before it counts as durable.
     wait_replicas: u32,
 }
 
@@ -67,12 +67,12 @@ fn split_hosts(text: &str) -> (&str, &str, &str) {
     (&text[..hosts], &text[hosts..end], &text[end..])
 }
 
-/// The `TCP_USER_TIMEOUT`, after which an unresponsive connection is closed.
+/// The `TCP_USER_TIMEOUT`: how long a connection may be unresponsive before it is closed.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// The number of reconnects that a call waits for.
 ///
-/// With more, a call would reach its deadline instead of failing, and it would be unknown whether the server ran it.
+/// With more, a call would reach its deadline instead of failing, and it would be unclear whether the server ran it.
 const RECONNECTS: usize = 1;
 
 fn tcp_settings() -> TcpSettings {
@@ -113,7 +113,7 @@ impl RedisUrl {
 #[derive(Clone)]
 pub(super) struct Connection {
     to: To,
-    /// For calls that wait for replicas. `WAIT` blocks other calls on its connection.
+    /// For calls that wait for replicas, because `WAIT` blocks other calls on its connection.
     durable: To,
     wait_replicas: u32,
     deadline: Duration,
@@ -150,7 +150,7 @@ impl Connection {
         Err(StoreError::unavailable(format!("can't connect to {address}: {error}{hint}")))
     }
 
-    /// Converts the error of a call.
+    /// Converts a call's error.
     ///
     /// It adds the server's address to a network error. After a timeout, the server may still run the command.
     pub(super) fn failure(&self, error: RedisError) -> StoreError {
@@ -169,12 +169,11 @@ impl Connection {
         self.wait_replicas
     }
 
-    /// Returns the deadline of a call.
     pub(super) fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// Returns the connection to the cluster, if it is one.
+    /// Returns the cluster connection, or `None` for a single server.
     pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
         match &self.to {
             To::Server(_) => None,
@@ -184,7 +183,7 @@ impl Connection {
 
     /// Replaces the connections to a server that was demoted.
     ///
-    /// The next call reconnects, because the address may lead to another server by now.
+    /// The next call reconnects, because the address may already lead to another server.
     pub(super) fn replace(&self) {
         for to in [&self.to, &self.durable] {
             if let To::Server(server) = to {
@@ -204,7 +203,7 @@ impl Connection {
         if self.wait_replicas == 0 {
             return Ok(script.invoke_async(&mut connection).await?);
         }
-        // WAIT covers earlier writes on the same connection, so both go in one pipeline. It must time out before the
+        // `WAIT` covers earlier writes on the same connection, so both go in one pipeline. It must time out before the
         // call itself does.
         let timeout = u64::try_from(self.deadline.as_millis() / 2).unwrap_or(u64::MAX);
         let mut pipeline = redis::pipe();
@@ -226,7 +225,7 @@ impl Connection {
     }
 }
 
-/// Returns advice on an error that suggests a URL with the wrong scheme.
+/// Returns advice on an error that suggests the wrong URL scheme.
 fn hint(address: &ConnectionAddr, error: &RedisError) -> Option<&'static str> {
     match address {
         // A server without TLS mistakes the TLS handshake for an incomplete command, and waits for the rest.
@@ -279,7 +278,7 @@ struct Server {
     config: ConnectionManagerConfig,
     /// The manager, and a generation that counts replacements.
     ///
-    /// The manager itself reconnects after a lost connection, but not if the server is silent or demoted.
+    /// The manager reconnects on its own after a lost connection, but not if the server is silent or demoted.
     manager: Mutex<(u64, ConnectionManager)>,
     replaced: watch::Sender<()>,
 }
@@ -289,7 +288,7 @@ impl Server {
         self.manager.lock().clone()
     }
 
-    /// Replaces the connection, unless another call has done so.
+    /// Replaces the connection, unless another call already has.
     ///
     /// The next call connects.
     fn replace(&self, generation: u64) {
@@ -303,7 +302,7 @@ impl Server {
         }
     }
 
-    /// Makes a call. Replaces the connection if the server is read-only or silent.
+    /// Makes a call, and replaces the connection if the server is read-only or silent.
     async fn run<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,

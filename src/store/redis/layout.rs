@@ -2,8 +2,8 @@
 //!
 //! Links are spread over [`BUCKETS`] buckets by a hash of their key. All Redis keys of a bucket have the same hash tag,
 //! so a link, its counts and the bucket's listings are in one slot of a cluster. Listings are sorted sets in which
-//! every member has the score 0, so that members sort as strings, `position:key`. A page then begins exactly where the
-//! previous one ended, even if many links were created in one millisecond.
+//! every member has the score 0, so that members sort as strings of the form `position:key`. A page therefore starts
+//! exactly where the previous one ended, even if many links were created in the same millisecond.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +45,9 @@ pub(super) const INSTANCES: &str = "urlshort:instances";
 /// The pub/sub channel for changes by other instances.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
-/// The offset that makes creation times positive, so that they sort as strings.
+/// An offset that makes creation times positive, so that they sort as strings.
 ///
-/// It exceeds the distance of any timestamp from 1970, in milliseconds.
+/// It exceeds every timestamp's distance from 1970, in milliseconds.
 const CREATION_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys of one link.
@@ -97,19 +97,18 @@ fn bucket_of(key: &Key) -> u32 {
     hash % BUCKETS
 }
 
-/// Returns all buckets.
 pub(super) fn buckets() -> impl Iterator<Item = u32> {
     0..BUCKETS
 }
 
-/// Returns how many links to request per bucket for a page of `limit`.
+/// Returns the number of links to request per bucket for a page of `limit`.
 ///
-/// In total they are very likely enough.
+/// Together, they are very likely enough.
 pub(super) fn share_of(limit: usize) -> usize {
     limit.div_ceil(BUCKETS as usize) * 2 + 4
 }
 
-/// Returns a link's member in a listing. `add_clicks.lua` builds the same form.
+/// Returns a link's member in a listing. `add_clicks.lua` must build the same form.
 pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
     match order {
         Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(CREATION_OFFSET)),
@@ -117,7 +116,7 @@ pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
     }
 }
 
-/// Returns the cursor at a member, unless its key is invalid.
+/// Returns the cursor for a member, unless its key is invalid.
 pub(super) fn cursor(order: Order, member: &str) -> Option<Cursor> {
     let (position, key) = member.split_once(':')?;
     let position: i64 = position.parse().ok()?;
@@ -125,7 +124,7 @@ pub(super) fn cursor(order: Order, member: &str) -> Option<Cursor> {
     Some(Cursor { position: position - offset, key: key.parse().ok()? })
 }
 
-/// Returns the link's key in a member.
+/// Returns the link key in a member.
 pub(super) fn key_text(member: &str) -> &str {
     member.split_once(':').map_or(member, |(_, key)| key)
 }
@@ -143,7 +142,7 @@ pub(super) fn next_members(bucket: u32, order: Order, after: Option<&str>, limit
     command
 }
 
-/// Returns the member that comes first in `order`.
+/// Returns whichever member comes first in `order`.
 pub(super) fn first(order: Order, one: Option<String>, other: Option<String>) -> Option<String> {
     let members = [one, other].into_iter().flatten();
     match order {
@@ -162,8 +161,8 @@ pub(super) fn sort(order: Order, members: &mut [String]) {
 
 /// Returns the hash fields of a day's counts.
 ///
-/// A field's name is the day number, a letter, and the device or referrer. With a field per count the server adds exact
-/// integers, whereas Lua would add floating-point numbers from a document.
+/// A field name is the day number, a letter, and the device or referrer. With one field per count, the server adds
+/// exact integers, whereas Lua would add floating-point numbers from a document.
 pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
     let day = day_number(date);
     let mut fields = Vec::new();

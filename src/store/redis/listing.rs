@@ -17,7 +17,7 @@ impl RedisStore {
     /// Returns a page of links. See [`Store::list`].
     pub(super) async fn page(&self, listing: &Listing) -> Result<Page, StoreError> {
         let Listing { order, after, limit, filter, search_time } = listing;
-        // There is no index on targets, as it would be a sorted set per target.
+        // There is no index on targets, because it would need a sorted set per target.
         let is_search = filter.is_search() || filter.target.is_some();
         let deadline = Instant::now() + *search_time;
         let mut page = Page::default();
@@ -32,7 +32,7 @@ impl RedisStore {
                 searched += 1;
                 after = Some(member.clone());
                 match record.transpose() {
-                    // A link that was removed in the meantime is not listed.
+                    // Skip a link that was removed in the meantime.
                     None => {}
                     Some(Ok(record)) if !filter.matches(&record) => {}
                     Some(record) => page.push(record, || layout::key_text(member).to_owned())?,
@@ -57,8 +57,8 @@ impl RedisStore {
 
     /// Returns at most `limit` members after `after`, and whether they are the last.
     ///
-    /// It merges the next members of each bucket. A bucket with a full response may have more members after its last
-    /// one, so the merged list ends at the first of these last members.
+    /// It merges the next members of each bucket. A bucket that returned its full share may have more members after its
+    /// last one, so the merged list ends at the first of these last members.
     pub(super) async fn next_members(
         &self,
         order: Order,

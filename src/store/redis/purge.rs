@@ -16,7 +16,7 @@ use crate::{
 /// The number of links whose days are read concurrently.
 const AT_A_TIME: usize = 16;
 
-/// The number of counts that one command deletes. It blocks the server for all clients.
+/// The maximum number of counts deleted per command. The command blocks the server for all clients.
 const FIELDS: usize = 1000;
 
 impl RedisStore {
@@ -24,7 +24,7 @@ impl RedisStore {
     pub(super) async fn purge_part(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
         let after = purge.after.as_ref().map(|after| after.key.as_str());
         let (members, is_last) = self.next_members(Order::Oldest, after, PURGED_LINKS).await?;
-        // A member without a valid key is damaged, and has no counts.
+        // Skip a member without a valid key: it's damaged, and has no counts.
         let keys: Vec<Key> = members.iter().filter_map(|member| key_text(member).parse().ok()).collect();
         let days = stream::iter(keys).map(|key| async move { self.purge_link(key, purge).await });
         let days = days.buffer_unordered(AT_A_TIME);
@@ -36,7 +36,7 @@ impl RedisStore {
     async fn purge_link(&self, key: Key, purge: &DayPurge) -> Result<u64, StoreError> {
         let (hash, before) = (Keys::new(&key).days, day_number(purge.before));
         let fields = match self.query::<Vec<String>>(&redis::Cmd::hkeys(&hash)).await {
-            // A damaged link does not fail the purge, just as it does not fail a listing.
+            // A damaged link must not fail the purge, just as it does not fail a listing.
             Err(StoreError::Corrupt(_)) => return Ok(0),
             fields => fields?,
         };

@@ -61,7 +61,7 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
                 Err(replica())
             }
             Ok(_) => Ok(()),
-            // A hosted server may not permit ROLE, but it responds.
+            // A hosted server may not permit ROLE, but it did respond.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 redis::cmd("PING").query_async(&mut shared).await.map_err(|error| connection.failure(error))
             }
@@ -115,7 +115,7 @@ fn warn_of_missing_replicas(infos: &[String], wait_replicas: u32) {
     }
 }
 
-/// Returns a value in the text of INFO, or an empty string.
+/// Returns a value from the text of INFO, or an empty string.
 fn value<'a>(info: &'a str, name: &str) -> &'a str {
     let line = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_default().trim()
@@ -123,7 +123,7 @@ fn value<'a>(info: &'a str, name: &str) -> &'a str {
 
 /// Refuses a replica, or a server that may evict links.
 ///
-/// It warns if persistence is off.
+/// Warns if persistence is off.
 fn check_info(info: &str) -> Result<(), StoreError> {
     let value = |name| value(info, name);
     if value("role") == "slave" {

@@ -4,8 +4,8 @@ use axum::http::{HeaderMap, header};
 
 /// Returns the offer that the `Accept` header ranks highest.
 ///
-/// A tie goes to the earlier offer. Without a header or a match, it is the first offer: an unrequested representation
-/// helps more than a 406.
+/// Ties go to the earlier offer. Without a header or a match, the first offer is returned: an unrequested
+/// representation is more helpful than a 406.
 pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
     let accepted: Vec<_> = headers
         .get_all(header::ACCEPT)

@@ -1,4 +1,4 @@
-//! Request bodies, as JSON or a form, and queries.
+//! Request bodies as JSON or a form, and queries.
 
 use std::fmt::Display;
 
@@ -20,7 +20,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::AppState};
 
-/// The largest body to decode inline, in bytes, which takes well under a millisecond.
+/// The maximum size of a body to decode inline, in bytes. That takes well under a millisecond.
 const MAX_INLINE: usize = 64 << 10;
 
 /// A body of type `T`, sent as a JSON object or as a form.
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> 
             _ => return Err(ApiError::UnsupportedMediaType),
         };
         let slot = request.extensions().get().cloned().expect("the router gives each request a slot");
-        // Half of the request timeout, so that a slow client gets a 408 before the request becomes a 504.
+        // Use half of the request timeout, so that a slow client gets a 408 before the request times out with a 504.
         let limit = state.config.limits.request_timeout / 2;
         let body = timeout(limit, read(request.into_limited_body(), &slot)).await;
         let (body, _reserved) = body.map_err(|_| ApiError::SlowBody)??;
@@ -77,7 +77,7 @@ async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePer
     Ok((bytes, reserved))
 }
 
-/// Decodes a body, off this thread if it is large, so that other connections don't wait.
+/// Decodes a body. A large one is decoded on another thread, so that other connections don't wait.
 async fn decoded<T: Send + 'static>(
     body: Vec<u8>,
     decode: fn(&[u8]) -> Result<T, ApiError>,
@@ -103,7 +103,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let broken = |error: serde_json::Error| ApiError::BrokenJson(error.to_string());
-    // serde would also accept an array, with the fields in order.
+    // serde would also accept an array with the fields in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         let is_empty = body.trim_ascii().is_empty();
         return Err(match serde_json::from_slice::<IgnoredAny>(body) {
@@ -139,9 +139,9 @@ fn url_encoded<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     serde_html_form::from_bytes(text).map_err(|error| wrong_field::<T, _>(again(), &error))
 }
 
-/// Describes an error with its field, by decoding again.
+/// Describes an error and its field, by decoding again.
 ///
-/// Tracking the path is slow, so only failed requests do it.
+/// Tracking the path is slow, so this is done only for failed requests.
 fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
     again: D,
     error: &D::Error,
@@ -155,7 +155,7 @@ fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
 /// Returns the path of the field and the reason, but never the value of a password.
 fn description(error: &serde_path_to_error::Error<impl Display>) -> String {
     let (path, reason) = (error.path().to_string(), error.inner().to_string());
-    // The path is more useful than the position that serde_json appends to the reason.
+    // Drop the position that serde_json appends to the reason: the path is more useful.
     let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(reason, _)| reason);
     match path.rsplit('.').next() {
         _ if reason.starts_with("unknown field") || path == "." => reason.into(),

@@ -1,4 +1,4 @@
-//! The address of the client.
+//! The client's address.
 
 use std::{
     convert::Infallible,
@@ -13,12 +13,12 @@ use axum::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The address of the client, found by [`client_ip`].
+/// The client's address, as found by [`client_ip`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
 impl ClientIp {
-    /// Returns the client of a request that has passed the access log.
+    /// Returns the client's address for a request that has passed the access log.
     pub(crate) fn of(parts: &Parts) -> Self {
         parts.extensions.get().copied().expect("the access log gives every request a client")
     }
@@ -50,10 +50,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
     }
 }
 
-/// Returns the address of the client.
+/// Returns the client's address.
 ///
-/// Without trusted proxies it is the peer. Behind `proxies` trusted proxies it is the address that the outermost proxy
-/// saw: the `proxies`-th from the right in `X-Forwarded-For`. A client can forge everything further left.
+/// Without trusted proxies, this is the peer. Behind `proxies` trusted proxies, it's the address that the outermost
+/// proxy saw: the `proxies`-th from the right in `X-Forwarded-For`. A client can forge everything further left.
 pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> ClientIp {
     let nth = proxies.checked_sub(1);
     let forwarded =
@@ -61,7 +61,7 @@ pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> Cl
     ClientIp(forwarded.unwrap_or(peer).to_canonical())
 }
 
-/// A one-time warning about a proxy that `TRUSTED_PROXIES` does not count.
+/// A one-time warning about a proxy that isn't counted in `TRUSTED_PROXIES`.
 #[derive(Debug)]
 pub(crate) struct UnknownProxy(Once);
 
@@ -70,7 +70,7 @@ impl UnknownProxy {
         Self(Once::new())
     }
 
-    /// Warns if a request from `peer` has passed a proxy.
+    /// Warns if a request from `peer` has passed through a proxy.
     pub(crate) fn check(&self, peer: IpAddr, headers: &HeaderMap) {
         if !self.0.is_completed() && headers.contains_key(X_FORWARDED_FOR) {
             self.0.call_once(|| {
@@ -88,7 +88,7 @@ fn parse_address(text: &[u8]) -> Option<IpAddr> {
 
 /// Returns the elements of a comma-separated, possibly repeated header, from right to left.
 ///
-/// They are bytes, so that an element that is not text does not hide those that proxies appended.
+/// Elements are bytes, so that an element that isn't text doesn't hide the ones that proxies appended.
 pub(crate) fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));

@@ -13,14 +13,14 @@ use crate::{
     web::{respond::error::ApiError, state::AppState},
 };
 
-/// Returns the entity tag of a link.
+/// Returns a link's entity tag.
 ///
 /// It changes with each version, and when a key is reused after a deletion.
 pub(crate) fn etag(link: &Link) -> HeaderValue {
     HeaderValue::from_str(&etag_text(link)).expect("hexadecimal digits make a header")
 }
 
-/// Returns the entity tag of a link as text, for a form field.
+/// Returns a link's entity tag as text, for a form field.
 pub(crate) fn etag_text(link: &Link) -> String {
     format!("\"{:x}-{}\"", link.created_at.as_millisecond(), link.version)
 }
@@ -57,7 +57,7 @@ impl IfMatch {
     /// Checks that `link` is the version that the client has seen.
     ///
     /// # Errors
-    /// [`ApiError::Changed`].
+    /// [`ApiError::Changed`] if it is not.
     pub(crate) fn check(&self, link: &Link) -> Result<(), ApiError> {
         if self.holds(link) { Ok(()) } else { Err(ApiError::Changed) }
     }
@@ -95,7 +95,7 @@ impl FromRequestParts<AppState> for IfNoneMatch {
     }
 }
 
-/// Returns the entity tags in a header. Splitting at commas is safe: this service issues none in its tags.
+/// Returns the entity tags in a header. Splitting at commas is safe, because this service's tags contain none.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let tags = lines.flat_map(|line| line.split(',')).map(str::trim);

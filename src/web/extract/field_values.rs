@@ -1,6 +1,7 @@
 //! Deserializers for fields that accept several types.
 //!
-//! They keep only the resulting value. An untagged enum would first buffer the client's input, at many times its size.
+//! They keep only the resulting value. An untagged enum would first buffer the client's input, which takes many times
+//! its size.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -12,10 +13,10 @@ use serde::{
 
 use crate::link::options::InvalidTags;
 
-/// The most words in one list, including duplicates.
+/// The maximum number of words in a list, including duplicates.
 const MAX_WORDS: usize = 100;
 
-/// Reads a string; anything else counts as missing.
+/// Deserializes a string. Any other type counts as missing.
 pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -66,10 +67,10 @@ pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(StringOrNothing)
 }
 
-/// Description of a duration, for errors.
+/// The description of a valid duration in error messages.
 pub(crate) const DURATION: &str = "a number of seconds, or a duration such as 30d, 12h or 90min";
 
-/// Reads a duration as text: a string or a whole number, which look alike in a form.
+/// Deserializes a duration as text. A string and a whole number look alike in a form, so both are accepted.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct TextOrNumber;
 
@@ -100,19 +101,19 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opt
     deserializer.deserialize_option(TextOrNumber)
 }
 
-/// Reads a timestamp.
+/// Deserializes a timestamp.
 pub(crate) fn timestamp<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     deserializer.deserialize_option(Parsed::new("an RFC 3339 timestamp such as 2030-01-31T12:00:00Z"))
 }
 
-/// Reads a date.
+/// Deserializes a date.
 pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Date>, D::Error> {
     deserializer.deserialize_option(Parsed::new("a date such as 2030-01-31"))
 }
 
 /// A visitor that parses a string into `T`.
 struct Parsed<T> {
-    /// Description of a valid value, for errors.
+    /// The description of a valid value in error messages.
     expected: &'static str,
     value: PhantomData<T>,
 }
@@ -143,7 +144,7 @@ impl<'de, T: FromStr> Visitor<'de> for Parsed<T> {
     }
 }
 
-/// Reads a list of words, or one string of comma-separated words.
+/// Deserializes a list of words, or one string of comma-separated words.
 pub(crate) fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Words;
 

@@ -1,4 +1,4 @@
-//! Request ids, and the ids of distributed traces.
+//! Request ids, and ids of distributed traces.
 
 use std::{
     convert::Infallible,
@@ -13,10 +13,10 @@ use axum::{
 
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest request id accepted from a client, in bytes.
+/// The maximum length of a request id from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// A generator of request ids: 32 hexadecimal digits.
+/// A generator of request ids, which have 32 hexadecimal digits.
 ///
 /// Each id is a keyed hash of a counter, so it does not reveal the number of requests.
 pub struct RequestIds {
@@ -24,7 +24,7 @@ pub struct RequestIds {
     next: AtomicU64,
 }
 
-/// The id of a request, kept in its extensions.
+/// A request's id, kept in its extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
@@ -48,12 +48,12 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 }
 
 impl RequestIds {
-    /// Creates a generator. The argument is the key of the hash.
+    /// Creates a generator. The argument is the hash key.
     pub(crate) fn new([a, b, c, d]: [u64; 4]) -> Self {
         Self { hasher: RandomState::with_seeds(a, b, c, d), next: AtomicU64::new(0) }
     }
 
-    /// Returns the id that the client sent if it is safe to log, or a new one.
+    /// Returns the id sent by the client if it's safe to log, or a new one.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let is_sane = |id: &&HeaderValue| {
             (1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -71,7 +71,7 @@ impl RequestIds {
     }
 }
 
-/// Returns the 16 hexadecimal digits of `number`.
+/// Returns `number` as 16 hexadecimal digits.
 ///
 /// All digits are computed in parallel, because every request needs 32.
 fn hex(number: u64) -> [u8; 16] {
@@ -94,12 +94,12 @@ const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 pub(crate) struct TraceId([u8; 32]);
 
 impl TraceId {
-    /// Returns the id from W3C Trace Context, or else from AWS X-Ray, which load balancers add.
+    /// Returns the id from W3C Trace Context, or else from AWS X-Ray, whose header load balancers add.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         match (parents.next(), parents.next()) {
             (Some(parent), None) => Self::from_traceparent(parent.to_str().ok()?),
-            // The standard allows only one, and two are ambiguous.
+            // The standard allows only one header, and two would be ambiguous.
             _ => None,
         }
         .or_else(|| Self::from_x_ray(headers.get(X_AMZN_TRACE_ID)?.to_str().ok()?))
@@ -107,7 +107,7 @@ impl TraceId {
 
     /// Parses `version-trace-parent-flags`.
     ///
-    /// Later versions may append fields; version ff is invalid
+    /// Later versions may append fields. Version ff is invalid
     /// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
     fn from_traceparent(header: &str) -> Option<Self> {
         let mut fields = header.split('-');
@@ -124,7 +124,7 @@ impl TraceId {
 
     /// Parses `Root=1-TIME-UNIQUE` among semicolon-separated fields.
     ///
-    /// The 8 digits of the time and the 24 others together form the W3C trace id
+    /// The W3C trace id consists of the 8 digits of the time and the 24 digits after it
     /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-traceids>).
     fn from_x_ray(header: &str) -> Option<Self> {
         let root = header.split(';').find_map(|field| field.trim().strip_prefix("Root=1-"))?;
@@ -146,7 +146,7 @@ impl TraceId {
     }
 }
 
-/// Returns whether `text` has exactly this number of lower-case hexadecimal digits.
+/// Returns whether `text` consists of this number of lower-case hexadecimal digits.
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

@@ -77,7 +77,7 @@ impl LinkFields {
         self.password.is_some()
     }
 
-    /// Returns whether the meaning of the fields depends on the time of the request.
+    /// Returns whether the meaning of the fields depends on when the request is sent.
     pub(crate) fn depends_on_time(&self) -> bool {
         self.expires_in.is_some()
     }
@@ -123,7 +123,7 @@ impl LinkFields {
     }
 }
 
-/// Validates the timestamp of a field, and truncates it to milliseconds.
+/// Validates the timestamp in a field, and truncates it to milliseconds.
 pub(crate) fn checked_timestamp(field: &str, time: Timestamp) -> Result<Timestamp, ApiError> {
     whole_milliseconds(time).map_err(|error| ApiError::InvalidOption(format!("{field}: {error}")))
 }

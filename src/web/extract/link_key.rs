@@ -32,7 +32,7 @@ impl FromRequestParts<AppState> for LinkKey {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
         let key = match (&segment(parts).await, parts.extensions.get::<MatchedPath>()) {
             (Ok(Path(key)), _) => key.parse(),
-            // A route without a parameter ends with the key; see `links::with_link_methods`.
+            // A route without a parameter ends with the key itself. See `links::with_link_methods`.
             (Err(_), Some(route)) if !route.as_str().contains('{') => {
                 route.as_str().rsplit('/').next().unwrap_or_default().parse()
             }

@@ -13,12 +13,12 @@ use crate::{
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The longest host with its port, in bytes. A DNS name can have 253, but no public one is that long.
+/// The maximum length of a host with its port, in bytes. DNS names can have 253 bytes, but no public one is that long.
 const MAX_HOST: usize = 255;
 
 /// Returns whether the request has exactly one valid `Host` (RFC 9112, section 3.2).
 ///
-/// It may be missing before HTTP/1.1.
+/// Before HTTP/1.1, the header may be missing.
 pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -28,9 +28,9 @@ pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns whether `host` has only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
+/// Returns whether `host` contains only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
 ///
-/// A slash or a question mark would make part of it a path or a query.
+/// A slash or question mark would turn part of the host into a path or a query.
 fn is_host(host: &[u8]) -> bool {
     let is_valid = |byte: &u8| {
         matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
@@ -40,7 +40,7 @@ fn is_host(host: &[u8]) -> bool {
     host.len() <= MAX_HOST && host.iter().all(is_valid)
 }
 
-/// The base of short URLs: `BASE_URL`, or else the host of the request.
+/// The base of short URLs: `BASE_URL`, or else the request's host.
 pub(crate) struct ServiceUrl(pub(crate) BaseUrl);
 
 impl FromRequestParts<AppState> for ServiceUrl {

@@ -39,7 +39,7 @@ pub(crate) struct Author {
     pub(crate) client: ClientIp,
 }
 
-/// A change of a link, as named in the audit log.
+/// A change to a link, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Created,
@@ -61,7 +61,7 @@ impl Action {
     }
 }
 
-/// A change of the blocked hosts, as named in the audit log.
+/// A change to the blocked hosts, as named in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostAction {
     Blocked,
@@ -82,14 +82,14 @@ impl Author {
         Self { name, request_id: RequestId::of(parts), client: ClientIp::of(parts) }
     }
 
-    /// Logs a change of a link, without the target, which may be confidential.
+    /// Logs a change to a link, without its target, which may be confidential.
     pub(crate) fn log(&self, action: Action, key: &Key) {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
         tracing::info!(action, %key, token = name.as_str(), request_id, %client_ip, "link changed");
     }
 
-    /// Logs a change of the blocked hosts.
+    /// Logs a change to the blocked hosts.
     pub(crate) fn log_host(&self, action: HostAction, host: &HostPattern) {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
@@ -127,7 +127,7 @@ impl FromRequestParts<AppState> for MayCreate {
 impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
-    /// Checks a token even if none is required: its name becomes the creator of the link.
+    /// Checks a token even if none is required, because its name becomes the creator of the link.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         if state.config.access.public_shorten && !parts.headers.contains_key(header::AUTHORIZATION) {
             let author = Author::new(Creator::PUBLIC, parts);
@@ -142,7 +142,7 @@ impl FromRequestParts<AppState> for MayShorten {
 /// Returns the name of the request's token.
 ///
 /// # Errors
-/// [`ApiError::Unauthorized`] without a valid token, or [`ApiError::RateLimited`] after many of them;
+/// [`ApiError::Unauthorized`] without a valid token, or [`ApiError::RateLimited`] after many such requests;
 /// [`ApiError::Forbidden`] if the token lacks the `needed` scope.
 fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, ApiError> {
     match identify(&state.tokens(), &parts.headers, state.shortener.clock.now()) {
@@ -154,7 +154,7 @@ fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, 
     }
 }
 
-/// Returns the token in the headers of a request.
+/// Returns the token in a request's headers.
 ///
 /// # Errors
 /// See [`TokenFailure`].

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::clicks::{Device, Referrer, Visitor};
 
-/// Headers of a prefetch, whose response nobody may ever see.
+/// The headers that mark a prefetch. Its response may never be seen.
 const PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -25,7 +25,7 @@ enum Sign {
 
 /// Substrings of user agents, in lower case.
 ///
-/// Link previews and crawlers usually name themselves. Based on the lists of
+/// Link previews and crawlers usually identify themselves. Based on the lists in
 /// <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot>.
 const SIGNS: &[(&str, Sign)] = &[
     ("bot", Sign::Bot),
@@ -82,7 +82,7 @@ const SIGNS: &[(&str, Sign)] = &[
 
 /// Matches all of [`SIGNS`] in one pass.
 ///
-/// Android without `Mobile` is a tablet, as Google recommends.
+/// Android without `Mobile` is a tablet, as recommended by Google.
 static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
     DFA::builder()
         .ascii_case_insensitive(true)
@@ -90,7 +90,7 @@ static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
         .expect("a few dozen words make a small automaton")
 });
 
-/// Returns the visitor with these headers.
+/// Returns the visitor described by these headers.
 pub fn visitor(headers: &HeaderMap) -> Visitor {
     // One pass over the names is cheaper than hashing each one for a lookup.
     if headers.keys().any(|name| PREFETCH.contains(name)) {
@@ -99,7 +99,7 @@ pub fn visitor(headers: &HeaderMap) -> Visitor {
     let automaton = &*AUTOMATON;
     let agent = headers.get(header::USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     let (mut mobile, mut tablet, mut desktop) = (false, false, false);
-    // Stepping the automaton here takes half the work per byte of the library's overlapping search.
+    // Stepping the automaton here takes half as much work per byte as the library's overlapping search.
     let mut state = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
     for byte in agent {
         state = automaton.next_state(Anchored::No, state, *byte);

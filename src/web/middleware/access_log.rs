@@ -1,6 +1,6 @@
-//! The outermost layer: assigns each request its id and client address, and logs and counts it when it ends.
+//! The outermost layer: assigns each request an id and a client address, and logs and counts it at the end.
 //!
-//! It also covers requests that were refused, failed, or were abandoned by their client.
+//! This includes requests that were refused, failed, or were abandoned by the client.
 
 use std::{
     convert::Infallible,
@@ -44,12 +44,12 @@ use crate::{
     },
 };
 
-/// The status that nginx logs for a client that disconnected early.
+/// The status that nginx logs if a client disconnects early.
 ///
 /// Most dashboards know it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// The label of a request that matches no route.
+/// The route label for a request that matches no route.
 const UNMATCHED: &str = "unmatched";
 
 /// The outcomes that the service level indicator distinguishes.
@@ -63,20 +63,20 @@ pub struct AccessLog<S> {
     peer: Option<IpAddr>,
 }
 
-/// The part of the access log that all connections share.
+/// The part of the access log shared by all connections.
 pub(crate) struct Observer {
-    /// `None` on the listener for operators.
+    /// `None` on the operators' listener.
     fast_path: Option<Arc<FastPath>>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
-    /// Only on the listener for clients, and only without trusted proxies.
+    /// Set only on the public listener, and only without trusted proxies.
     unknown_proxy: Option<UnknownProxy>,
     /// Sends HSTS (RFC 6797) if the service's own address uses HTTPS.
     strict_transport: bool,
     ids: Arc<RequestIds>,
-    /// The counter of the usual case, a GET with 302, looked up once.
+    /// The counter for the usual case, a GET with 302. It is looked up only once.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
@@ -85,8 +85,8 @@ impl Observer {
     pub(crate) fn new(fast_path: Option<FastPath>, state: &AppState) -> Self {
         let server = &state.config.server;
         for outcome in REDIRECT_OUTCOMES {
-            // Starts each series at zero: Prometheus sees no increase in the first sample of a series, so the first
-            // errors of an instance would not count.
+            // Start each series at zero. Prometheus sees no increase in the first sample of a series, so it would miss
+            // an instance's first errors.
             state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
@@ -138,7 +138,7 @@ impl Observer {
             error,
         };
         line.log(match route {
-            // Probes come every few seconds, and a store failure has its own log line.
+            // Probes arrive every few seconds, and a store failure has its own log line.
             "/healthz" | "/readyz" => Level::DEBUG,
             _ if status.is_server_error() => Level::ERROR,
             "/metrics" => Level::DEBUG,
@@ -146,7 +146,7 @@ impl Observer {
         });
     }
 
-    /// Adds the headers that every response has.
+    /// Adds the headers common to all responses.
     fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         headers.insert(X_REQUEST_ID, request_id);
         if self.strict_transport {
@@ -166,7 +166,7 @@ struct End<'a> {
     fallback: Option<FallbackSource>,
 }
 
-/// The recorded parts of a request.
+/// The parts of a request that are recorded.
 struct Seen<'a> {
     start: Instant,
     method: &'a Method,
@@ -270,7 +270,7 @@ where
                 let (fast_path, (parts, _)) = (fast_path.clone(), request.into_parts());
                 Either::Left(async move { Ok(fast_path.respond(key, parts).await) }.boxed())
             }
-            // A router is always ready, so `poll_ready` is not needed.
+            // The router is always ready, so there is no need to call `poll_ready`.
             None => Either::Right(self.inner.clone().call(request)),
         };
         Either::Right(Observed { response, exchange: Some(exchange) })
@@ -299,7 +299,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// A request in the router. If it is dropped before its end, the client has hung up.
+/// A request being handled by the router. If it's dropped before it ends, the client has disconnected.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,
@@ -309,7 +309,7 @@ struct Exchange {
     request_id: HeaderValue,
     trace_id: Option<TraceId>,
     client: ClientIp,
-    /// Known in advance on the fast path.
+    /// Set in advance on the fast path.
     route: Option<&'static str>,
     ended: bool,
 }
@@ -342,7 +342,7 @@ impl Exchange {
 
     /// Returns the likely route of an abandoned request.
     ///
-    /// Abandoned redirects must be counted: they violate the service level.
+    /// Abandoned redirects must be counted, because they violate the service level.
     fn probable_route(&self) -> &'static str {
         let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
@@ -361,13 +361,13 @@ impl Drop for Exchange {
     }
 }
 
-/// Removes the cause of a 5xx from its response.
+/// Removes a 5xx's cause from its response.
 fn take_cause(response: &mut Response) -> Option<String> {
     let Failed(error) = response.extensions_mut().remove()?;
     response.status().is_server_error().then(|| error.cause())
 }
 
-/// Returns the label of a method.
+/// Returns the label for a method.
 ///
 /// Clients can invent methods, but the number of labels must be bounded.
 fn method_label(method: &Method) -> &'static str {
@@ -385,7 +385,7 @@ fn method_label(method: &Method) -> &'static str {
     KNOWN.iter().zip(LABELS).find(|(known, _)| *known == method).map_or("other", |(_, label)| label)
 }
 
-/// Returns the outcome label of a status.
+/// Returns the outcome label for a status.
 fn outcome(status: StatusCode) -> &'static str {
     match status.as_u16() {
         CLIENT_CLOSED_REQUEST => "abandoned",

@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::web::respond::error::ApiError;
 
-/// The most bytes of all bodies being read or decoded.
+/// The maximum number of bytes in all bodies being read or decoded.
 const BODY_BYTES: usize = 16 << 20;
 
-/// The slots and the body budget of the public listener.
+/// The public listener's slots and body budget.
 #[derive(Clone)]
 pub struct InFlight {
     slots: Arc<Semaphore>,
@@ -24,13 +24,13 @@ pub struct InFlight {
 }
 
 impl InFlight {
-    /// Allows at most `limit` requests in progress.
+    /// Creates limits that allow at most `limit` requests in progress.
     pub fn new(limit: u32) -> Self {
         let slots = Arc::new(Semaphore::new(limit as usize));
         Self { slots, limit, body_bytes: Arc::new(Semaphore::new(BODY_BYTES)) }
     }
 
-    /// Acquires a slot for a request without a body, until the permit is dropped.
+    /// Acquires a slot for a request without a body. Dropping the permit releases the slot.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`] if no slot is free.
@@ -40,12 +40,12 @@ impl InFlight {
 
     /// Waits until no request is in progress.
     pub async fn wait_for_all(&self) {
-        // Fails only on a closed semaphore, which never happens.
+        // Ignore the result: acquiring fails only on a closed semaphore, and this one is never closed.
         let _ = self.slots.acquire_many(self.limit).await;
     }
 }
 
-/// The slot of one request.
+/// A request's slot.
 ///
 /// It is released while the body arrives, so that slow clients hold no slots.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Slot {
         self.set(None);
     }
 
-    /// Acquires a slot again.
+    /// Reacquires the slot.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`] if no slot is free.
@@ -80,7 +80,7 @@ impl Slot {
         *self.permit.lock() = permit;
     }
 
-    /// Reserves `bytes` of the body budget, until the permit is dropped.
+    /// Reserves `bytes` of the body budget. Dropping the permit releases them.
     ///
     /// # Errors
     /// [`ApiError::Overloaded`] if the budget is exhausted.
@@ -103,10 +103,10 @@ pub(crate) async fn limit(State(in_flight): State<InFlight>, mut request: Reques
     }
 }
 
-/// Middleware: completes unsafe requests even if the client hangs up.
+/// Middleware: completes unsafe requests even if the client disconnects.
 ///
-/// Otherwise a change could reach the store but not the cache, the log and the metrics. It runs outside [`limit`], so
-/// the request keeps its slot until it ends, and the drain waits for it.
+/// Otherwise, a change could reach the store but not the cache, the log and the metrics. This runs outside [`limit`],
+/// so the request keeps its slot until it ends, and the drain waits for it.
 pub(crate) async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;

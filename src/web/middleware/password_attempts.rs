@@ -1,9 +1,9 @@
 //! The limit on password attempts.
 //!
-//! Only failures count, separately for each pair of client and link: any number of visitors who know the password get
-//! in, and nobody can use up the attempts of someone else. While many clients guess at one link, each of them has to
-//! wait longer after a failure, unless it has succeeded before. A first attempt is always free, so against an attacker
-//! with very many addresses only the password itself protects the link: its length and the cost of checking it.
+//! Only failures count, separately for each client and link. So any number of visitors who know the password get in,
+//! and nobody can use up someone else's attempts. While many clients are guessing at one link, each of them has to wait
+//! longer after a failure, unless it has succeeded before. The first attempt is always free, so against an attacker
+//! with very many addresses, the link is protected only by the length of its password and the cost of checking it.
 
 use std::{
     collections::HashMap,
@@ -21,22 +21,23 @@ use crate::{
     web::{extract::client::ClientIp, respond::error::ApiError},
 };
 
-/// The allowed failures of one client on one link per minute.
+/// The number of failures per minute allowed to one client on one link.
 const PER_CLIENT: f64 = 10.0;
 
-/// The failures on one link per minute that count as an attack.
+/// The number of failures per minute on one link that counts as an attack.
 const PER_LINK: f64 = 60.0;
 
 /// The wait after a failure on a link under attack.
 const LONG_WAIT: Duration = Duration::from_mins(1);
 
-/// The most links with recent failures of one client.
+/// The maximum number of links on which one client can have recent failures.
 const LINKS_PER_CLIENT: usize = 100;
 
-/// The most queued attempts of one client. They run one at a time, so that one client can't occupy all threads.
+/// The maximum number of queued attempts per client. They run one at a time, so that one client can't occupy all
+/// threads.
 const MAX_QUEUED: usize = 100;
 
-/// The most clients, and the most links, to remember. The cache evicts those not seen recently.
+/// The maximum number of remembered clients, and of links. The cache evicts entries not used recently.
 const CACHE_ENTRIES: usize = 10_000;
 
 /// The recent attempts of all clients.
@@ -58,7 +59,7 @@ struct Tries {
     has_succeeded: bool,
 }
 
-/// A number of failures that decays at a constant rate.
+/// A number of failures, which decays at a constant rate.
 #[derive(Default)]
 struct Failures {
     count: f64,
@@ -67,8 +68,8 @@ struct Failures {
 
 /// An attempt in progress.
 ///
-/// It counts as a failure until [`Attempt::forgive`] or [`Attempt::succeed`], so that a client gains nothing by hanging
-/// up.
+/// It counts as a failure until [`Attempt::forgive`] or [`Attempt::succeed`], so that clients gain nothing by
+/// disconnecting.
 pub(crate) struct Attempt {
     client: Arc<Client>,
     link: Arc<Mutex<Failures>>,
@@ -91,7 +92,7 @@ impl Attempts {
         client.admit(key, failures.as_deref(), Instant::now()).map_err(ApiError::RateLimited)
     }
 
-    /// Begins an attempt once the client's earlier ones are over.
+    /// Starts an attempt after the client's earlier ones have ended.
     pub(crate) async fn begin(&self, client: ClientIp, key: &Key) -> Result<Attempt, ApiError> {
         let client =
             self.clients.get_or_insert_with(&client.limit_key(), || Ok::<_, ApiError>(Arc::default()))?;
@@ -130,7 +131,7 @@ impl Client {
         }
     }
 
-    /// Removes links without recent failures once the limit is reached.
+    /// Once the limit is reached, removes links without recent failures.
     fn make_room(&self, tries: &mut HashMap<Key, Tries>, now: Instant) -> Result<(), Duration> {
         if tries.len() >= LINKS_PER_CLIENT {
             tries.retain(|_, tried| tried.failures.count(PER_CLIENT, now) > 0.0);
@@ -138,7 +139,7 @@ impl Client {
         if tries.len() < LINKS_PER_CLIENT { Ok(()) } else { Err(LONG_WAIT / 10) }
     }
 
-    /// Counts a failure, and returns the time of the one before.
+    /// Counts a failure, and returns the time of the previous one.
     fn charge(&self, key: &Key, now: Instant) -> Option<Instant> {
         let mut tries = self.tries.lock();
         let tried = tries.entry(key.clone()).or_default();
@@ -161,7 +162,7 @@ impl Failures {
 }
 
 impl Attempt {
-    /// Records that the password was right.
+    /// Records that the password was correct.
     pub(crate) fn succeed(self) {
         self.undo(true);
     }

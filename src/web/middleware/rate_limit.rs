@@ -35,26 +35,26 @@ use crate::{
 /// The number of requests between cleanups of idle keys.
 const REQUESTS_PER_CLEANUP: u32 = 4096;
 
-/// A rate limiter per key: a client address, or another `K`.
+/// A rate limiter per key, which is a client address or another `K`.
 pub(crate) struct RateLimiter<K: Hash + Eq + Clone = IpAddr> {
     keys: DefaultKeyedRateLimiter<K>,
-    /// The largest burst.
+    /// The maximum burst.
     burst: NonZeroU32,
     clock: DefaultClock,
     requests: AtomicU32,
 }
 
-/// The reason for a refusal by a limiter.
+/// The reason a limiter refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     /// Retry after this time.
     Wait(Duration),
-    /// The request exceeds the largest burst, which is this number.
+    /// The request exceeds the maximum burst, which is this number.
     TooMany(NonZeroU32),
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Creates a limiter for the generic cell rate algorithm.
+    /// Creates a limiter with the generic cell rate algorithm.
     ///
     /// It adds a cell every `period / requests`, and allows a burst of `requests`.
     pub(crate) fn new(rate: Rate) -> Self {
@@ -64,7 +64,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Self { keys, burst: rate.requests, clock: DefaultClock::default(), requests: AtomicU32::new(0) }
     }
 
-    /// Takes `number` cells of `key`, or none.
+    /// Takes `number` cells from `key`, or none.
     ///
     /// # Errors
     /// See [`Excess`].
@@ -119,10 +119,10 @@ pub(crate) async fn limit_rate(
     }
 }
 
-/// The rate limits of new links, per client and per token.
+/// The rate limits on new links, per client and per token.
 ///
-/// The limit of a token applies across all addresses that use it, and its requests don't count towards the limit of
-/// their address.
+/// A token's limit applies to all addresses that use it together. Requests with a token don't count towards the limit
+/// of their address.
 pub struct CreateLimits {
     clients: Option<RateLimiter<IpAddr>>,
     tokens: Option<RateLimiter<Creator>>,
@@ -141,7 +141,7 @@ impl CreateLimits {
     /// Takes cells for a number of links by `author`, or none.
     ///
     /// # Errors
-    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the number exceeds the largest burst.
+    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the number exceeds the maximum burst.
     pub(crate) fn admit(&self, author: &Author, links: usize) -> Result<(), ApiError> {
         let number = u32::try_from(links).unwrap_or(u32::MAX);
         let Some(number) = NonZeroU32::new(number) else { return Ok(()) };

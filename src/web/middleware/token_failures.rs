@@ -1,4 +1,4 @@
-//! Logging of failed tokens, with a limit per client.
+//! Logging of failed token authentication, with a limit per client.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -14,22 +14,22 @@ use crate::{
     },
 };
 
-/// The rate of failures per client that get a log line and a 401.
+/// The maximum rate of failures per client. Failures within it are logged and get a 401.
 const PER_CLIENT: Rate =
     Rate { requests: NonZeroU32::new(10).expect("10 is not 0"), period: Duration::from_mins(1) };
 
-/// The failed tokens of all clients.
+/// The limit on failed token authentication, per client.
 ///
 /// The token is checked before the limit, so that a client with a valid token gets in even if others behind its address
-/// keep failing. So the limit does not slow down guessing; the length of tokens does: at a million guesses a second,
-/// even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit keeps a
-/// flood from filling the log, and its 429 tells the client to stop.
+/// keep failing. So it isn't the limit that slows guessing down, but the length of tokens: at a million guesses a
+/// second, even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit
+/// keeps a flood of failures from filling the log, and its 429 tells the client to stop.
 pub struct TokenFailures {
     clients: RateLimiter,
     metrics: Arc<Metrics>,
 }
 
-/// The reason for not accepting the token of a request.
+/// Why a request failed token authentication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenFailure {
     /// There is no `Authorization` header. This is not an attempt, so it is not limited.
@@ -38,7 +38,7 @@ pub(crate) enum TokenFailure {
     Malformed,
     /// No such token exists.
     Unknown,
-    /// The token of this name has expired.
+    /// The token with this name has expired.
     Expired(Creator),
 }
 
@@ -49,7 +49,7 @@ impl TokenFailures {
 
     /// Counts and logs a failure, and returns the error to send.
     ///
-    /// Does not log if the client is over its limit.
+    /// A client over its limit is not logged.
     pub(crate) fn refuse(
         &self,
         failure: &TokenFailure,

@@ -24,7 +24,7 @@ use crate::{
     web::respond::Json,
 };
 
-/// The default of `Retry-After`, in seconds.
+/// The default `Retry-After`, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
 /// An error response. Its text is for the client, and its source is only for the log.
@@ -44,7 +44,7 @@ pub(crate) enum ApiError {
     KeyTaken,
     #[error("could not allocate a key")]
     NoFreeKey,
-    /// The text gives a position, but no content of the body.
+    /// The text contains a position, but no part of the body.
     #[error("the request body is not valid JSON: {0}")]
     BrokenJson(String),
     #[error("the request body must be a JSON object")]
@@ -197,9 +197,9 @@ impl ApiError {
         Self::InvalidQuery(error.to_string())
     }
 
-    /// Returns the error as a result within a batch.
+    /// Converts the error to a result within a batch.
     ///
-    /// Logs a 5xx, because the response as a whole has another status.
+    /// This logs a 5xx, because the whole response has another status.
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {

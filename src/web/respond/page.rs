@@ -1,4 +1,4 @@
-//! HTML pages, with a content security policy that allows only the service's own files.
+//! HTML pages, with a Content-Security-Policy that allows only the service's own files.
 
 use askama::Template;
 use axum::{
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// The policy of most pages, which allows only the service itself.
+/// The Content-Security-Policy for most pages: only resources from the service itself.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
 );
 
-/// The policy of the password page, whose form redirects to the target.
+/// The Content-Security-Policy for the password page, whose form redirects to the target.
 const PASSWORD_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self' http: https:; \
      base-uri 'none'; frame-ancestors 'none'",
@@ -57,7 +57,7 @@ pub(crate) fn page_of_error(error: ApiError, template: &impl Template) -> Respon
     response
 }
 
-/// Returns whether the client prefers a page to JSON.
+/// Returns whether the client prefers a page over JSON.
 pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     preferred(headers, &["application/json", "text/html"]) == "text/html"
 }
@@ -68,7 +68,7 @@ struct ErrorPage<'a> {
     title: &'a str,
     frame: Frame,
     text: &'a str,
-    /// Shows the abuse contact, for visitors of a link.
+    /// Shows the abuse contact to a link's visitors.
     is_of_link: bool,
     offer: Option<Offer>,
 }
@@ -87,13 +87,13 @@ struct PasswordPage {
     is_wrong: bool,
 }
 
-/// Middleware: renders errors as pages for browsers, with unchanged status.
+/// Middleware: renders errors as pages for browsers, with the same status.
 pub(crate) async fn show_errors(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let parts = is_wanted(request.headers()).then(|| head_of(&request));
     show_error(next.run(request).await, parts, &state).await
 }
 
-/// Shows the error in a response as a page, if `parts` has the request of a browser.
+/// Renders a response's error as a page, if `parts` is a browser's request.
 pub(crate) async fn show_error(mut response: Response, parts: Option<Parts>, state: &AppState) -> Response {
     let Some(Failed(error)) = response.extensions().get().cloned() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
@@ -161,13 +161,13 @@ async fn render(
     Ok((ErrorPage { title, frame, text, is_of_link, offer }.render()?, POLICY))
 }
 
-/// Returns what a signed-in person can do about an unknown key.
+/// Returns a suggestion for a signed-in user who requested an unknown key.
 async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -> Option<Offer> {
     let is_followed = matches!(parts.method, Method::GET | Method::HEAD) && frame.user.is_some();
     let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
     let (root, form) = (&frame.root, &frame.form);
     match state.links.find(&key).await {
-        // The link is scheduled.
+        // The link is scheduled, so visitors get a 404.
         Ok(Some(_)) => {
             Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link with this key".into() })
         }

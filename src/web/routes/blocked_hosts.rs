@@ -32,7 +32,7 @@ use crate::{
 /// The default number of entries on a page.
 const DEFAULT_LIMIT: u16 = 500;
 
-/// The most entries on a page.
+/// The maximum number of entries on a page.
 const MAX_LIMIT: u16 = 1000;
 
 /// The errors of a request for one entry, for the OpenAPI document.
@@ -147,7 +147,7 @@ pub(crate) async fn index(
     Ok(private(Json(HostPage { hosts, next })))
 }
 
-/// Returns a page of entries, and the cursor of the next page.
+/// Returns a page of entries, and the cursor for the next page.
 pub(crate) async fn page_after(
     links: &Links,
     after: Option<&HostPattern>,
@@ -214,7 +214,7 @@ pub(crate) async fn block(
     Ok(private(Json(HostBody::from(entry))))
 }
 
-/// Blocks a host, and logs it.
+/// Blocks a host, and logs the change.
 pub(crate) async fn block_host(
     shortener: &Shortener,
     author: &Author,
@@ -253,7 +253,7 @@ pub(crate) async fn unblock(
     }
 }
 
-/// Unblocks a host, and logs it. Returns whether there was an entry.
+/// Unblocks a host, and logs the change. Returns whether the host was blocked.
 pub(crate) async fn unblock_host(
     links: &Links,
     author: &Author,

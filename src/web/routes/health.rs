@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Keeps caches from answering for the service.
+/// Prevents caches from responding in place of the service.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 #[derive(Serialize, ToSchema)]
@@ -79,7 +79,7 @@ pub(crate) async fn readyz(
     };
     let store_status = match probe {
         Ok(()) => "ok".into(),
-        // Causes name hosts, so only the listener for operators shows them.
+        // Causes contain host names, so only the operators' listener shows them.
         Err(error) if config.server.metrics_addr.is_some() => Chain(error.cause()).to_string(),
         Err(_) => "unavailable".into(),
     };

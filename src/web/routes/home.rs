@@ -17,7 +17,7 @@ use crate::web::{
     },
 };
 
-/// The home page without a form, for a service without a UI.
+/// The home page without a form, for a service with the UI turned off.
 #[derive(Template)]
 #[template(path = "usage.html", config = "src/web/ui/askama.toml")]
 struct UsagePage {
@@ -59,7 +59,7 @@ pub(crate) async fn home(
     new::show(&state, &base_url, frame, query).await
 }
 
-/// Returns the usage in five lines, for a terminal.
+/// Returns five lines of usage instructions, for a terminal.
 pub(crate) fn usage(base_url: &str) -> String {
     format!(
         "urlshort shortens links.\n\

@@ -47,7 +47,7 @@ use crate::{
 /// The default number of links on a page.
 const DEFAULT_LIMIT: u16 = 50;
 
-/// The most links on a page.
+/// The maximum number of links on a page.
 const MAX_LIMIT: u16 = 500;
 
 /// The errors that clients must distinguish, for the OpenAPI document.
@@ -252,7 +252,7 @@ pub(crate) async fn show(
 
 /// Adds the methods of a link to a route with a fixed key.
 ///
-/// A route such as `/api/v1/links/batch` would otherwise hide the link with the key `batch`.
+/// Otherwise, a route such as `/api/v1/links/batch` would hide the link with the key `batch`.
 pub(crate) fn with_link_methods(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {

@@ -1,4 +1,4 @@
-//! The OpenAPI document, generated from the declarations of the handlers.
+//! The OpenAPI document, generated from the handlers' declarations.
 
 use axum::{
     Extension,
@@ -36,7 +36,7 @@ impl Modify for Security {
     }
 }
 
-/// Returns the parts of the document that are not about one route.
+/// Returns the parts of the document that don't belong to a route.
 pub(crate) fn description() -> Description {
     Info::openapi()
 }
@@ -58,7 +58,7 @@ impl Document {
 
 /// Removes null from the schema of an optional request body.
 ///
-/// Such a body can be omitted, but `utoipa` also describes its type, an `Option`, as nullable.
+/// Such a body can be omitted, but because its type is an `Option`, `utoipa` also describes it as nullable.
 fn refuse_null(operation: &mut Value) {
     let content = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
     for schema in content.into_iter().flat_map(Map::values_mut).map(|media| &mut media["schema"]) {

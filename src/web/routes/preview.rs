@@ -1,4 +1,4 @@
-//! `GET /{key}+`: shows the target of a link without following it.
+//! `GET /{key}+`: shows a link's target without following the link.
 
 use askama::Template;
 use axum::{
@@ -49,7 +49,7 @@ struct LockedPage {
     short_url: String,
 }
 
-/// Shows the link with this key, or the error of following it. Counts no visit.
+/// Shows the link with this key, or the error that following it would return. Counts no visit.
 pub(crate) async fn preview(
     shortener: &Shortener,
     base_url: &BaseUrl,
@@ -61,7 +61,7 @@ pub(crate) async fn preview(
     let wants_page = page::is_wanted(headers);
     let link = match shortener.preview(key, follower).await {
         Ok(link) => link,
-        // The usual password form posts to its own URL, but a preview takes no password.
+        // The usual password form posts to its own URL, but a preview doesn't accept passwords.
         Err(FollowError::PasswordNeeded) if wants_page => {
             let locked = LockedPage { title: "Password required", frame, short_url: base_url.short_url(key) };
             return Ok((StatusCode::FORBIDDEN, page::page(&locked)).into_response());

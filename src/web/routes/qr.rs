@@ -27,10 +27,10 @@ const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
 /// The allowed margins, in modules. ISO/IEC 18004 requires four.
 const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
 
-/// The most queued codes. Drawing one takes a few milliseconds of CPU time.
+/// The maximum number of queued codes. Drawing one takes a few milliseconds of CPU time.
 const MAX_QUEUED: usize = 64;
 
-/// Draws QR codes one at a time, off the connection threads.
+/// Draws QR codes one at a time, outside the connection threads.
 #[derive(Clone)]
 pub struct Drawing(Arc<Gate>);
 
@@ -41,7 +41,7 @@ impl Default for Drawing {
 }
 
 impl Drawing {
-    /// Draws a code for a page; `None` if too many are queued.
+    /// Draws a code to embed in a page. Returns `None` if too many are queued.
     pub(crate) async fn inline(&self, short_url: String) -> Option<String> {
         let draw = move || draw(&short_url, EcLevel::M, Format::Svg, 300, 4);
         let svg = self.0.run(draw).await.ok()?.ok()?;
@@ -160,7 +160,7 @@ fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> R
     }
 }
 
-/// Draws an SVG of `size` pixels, as one path of black bars.
+/// Draws an SVG of `size` pixels, with all black bars in one path.
 fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     let (width, margin) = (code.width(), usize::from(margin));
     let whole = width + 2 * margin;
@@ -186,7 +186,7 @@ fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     )
 }
 
-/// Draws a black and white PNG, with one bit per pixel.
+/// Draws a black-and-white PNG with one bit per pixel.
 fn png(code: &QrCode, size: u16, margin: u16) -> Result<Vec<u8>, png::EncodingError> {
     let (width, margin, colors) = (code.width(), usize::from(margin), code.to_colors());
     let scale = (usize::from(size) / (width + 2 * margin)).max(1);

@@ -1,4 +1,4 @@
-//! `GET /{key}`: the hot path, follow a short link.
+//! `GET /{key}`: the hot path: follow a short link.
 
 use axum::{
     body::Body,
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// The default for redirects, which can change and must be counted.
+/// The `Cache-Control` of most redirects, because they can change and must be counted.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The cache lifetime of a permanent redirect, in seconds.
@@ -41,7 +41,7 @@ const PERMANENT: i64 = 24 * 60 * 60;
 /// The route, as named in metrics and logs.
 pub(crate) const ROUTE: &str = "/{key}";
 
-/// The number of headers of a complete redirect, to allocate once.
+/// The number of headers on a complete redirect, so that space for them is allocated only once.
 pub(crate) const HEADERS: usize = 8;
 
 /// The errors that clients must distinguish, for the OpenAPI document.
@@ -107,7 +107,7 @@ pub(crate) async fn redirect(
 /// Follows a link, or redirects a browser to a fallback.
 ///
 /// # Errors
-/// The reason why the link does not redirect, if there is no fallback.
+/// The reason the link does not redirect, if there is no fallback.
 pub(crate) async fn follow(
     key: &Key,
     follower: Follower,
@@ -124,7 +124,7 @@ pub(crate) async fn follow(
     }
 }
 
-/// Returns the base URL for a browser, which gets fallbacks.
+/// Returns the base URL for a browser, or `None` for clients that get no fallbacks.
 pub(crate) async fn base_url_for_fallback(parts: &mut Parts, state: &AppState) -> Option<BaseUrl> {
     if !page::is_wanted(&parts.headers) {
         return None;
@@ -132,7 +132,7 @@ pub(crate) async fn base_url_for_fallback(parts: &mut Parts, state: &AppState) -
     ServiceUrl::from_request_parts(parts, state).await.ok().map(|ServiceUrl(base_url)| base_url)
 }
 
-/// Returns the redirect of a link, with these headers added.
+/// Returns a link's redirect with these extra headers.
 pub(crate) fn to_target(
     link: &Link,
     query: Option<&str>,
@@ -148,7 +148,7 @@ pub(crate) fn to_target(
     Ok(response)
 }
 
-/// Returns the target, with the request's query if the link forwards it.
+/// Returns the target, with the request's query appended if the link forwards it.
 pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
     let location = match query.filter(|query| link.doc.options.forward_query && !query.is_empty()) {
         Some(query) => HeaderValue::from_str(&link.doc.target.with_query(query)),
@@ -157,9 +157,9 @@ pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, 
     location.map_err(|error| ApiError::Internal(error.into()))
 }
 
-/// Returns the `Cache-Control` of a redirect.
+/// Returns a redirect's `Cache-Control`.
 ///
-/// Only permanent redirects without a visit limit are cacheable, and never past the expiry of the link.
+/// Only permanent redirects without a visit limit are cacheable, and never past the link's expiry.
 fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     let options = &link.doc.options;
     if !options.redirect.is_permanent() || options.max_visits.is_some() {

@@ -74,7 +74,7 @@ pub(crate) async fn shorten(
     payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Payload(fields) = payload.map_err(|error| match error {
-        // A body that is not an object has no `url`.
+        // A body that isn't an object has no `url`.
         ApiError::NotAnObject => ApiError::InvalidUrl(InvalidTarget::NotHttp),
         error => error,
     })?;

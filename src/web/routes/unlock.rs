@@ -62,7 +62,7 @@ pub(crate) async fn unlock(
         let fallback = shortener.refuse(error, base_url.as_ref())?;
         Ok(redirect_to(StatusCode::SEE_OTHER, &fallback))
     };
-    // Don't read the body if the link can't be followed, or if the client has to wait.
+    // Don't read the body if the link can't be followed or the client has to wait.
     let has_password = match shortener.find(&key).await {
         Ok(link) => link.doc.options.password.is_some(),
         Err(error) => return refuse(error),
@@ -78,7 +78,7 @@ pub(crate) async fn unlock(
     let followed = shortener.follow(&key, visitor, Some(password)).await;
     match &followed {
         Ok(_) => attempt.map(Attempt::succeed),
-        // `begin` has already counted it as a failure.
+        // `begin` has already counted this failure.
         Err(FollowError::WrongPassword) => None,
         Err(_) => attempt.map(Attempt::forgive),
     };
@@ -87,7 +87,7 @@ pub(crate) async fn unlock(
         Err(error) => return refuse(error),
     };
     let location = location(&link, query.as_deref())?;
-    // Not the status of the link: 307 and 308 would resend the password to the target.
+    // Don't use the link's own status: 307 and 308 would resend the password to the target.
     let headers = [(header::LOCATION, location), (header::CACHE_CONTROL, NO_STORE)];
     Ok((StatusCode::SEE_OTHER, headers).into_response())
 }

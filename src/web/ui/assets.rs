@@ -1,4 +1,4 @@
-//! Style, script and icons, embedded in the program.
+//! Styles, scripts and icons, embedded in the program.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::web::respond::error::{ApiError, ErrorResponses};
 
-/// The directory of all assets, relative to the root of the service.
+/// The directory of all assets, relative to the service's root.
 const DIRECTORY: &str = "ui/assets/";
 
 /// A file whose path contains a hash of its content.
@@ -20,7 +20,7 @@ pub(crate) struct Asset {
     extension: &'static str,
     media_type: &'static str,
     body: &'static [u8],
-    /// The path, relative to the root of the service.
+    /// The path, relative to the service's root.
     pub(crate) path: String,
 }
 
@@ -55,7 +55,8 @@ impl Asset {
 
 /// `GET /ui/assets/{name}`: an asset.
 ///
-/// During a deployment, a page can refer to another version of an asset. This version is better than a 404, but it must
+/// During a deployment, a page can refer to another version of an asset. Responding with this version is better than a
+/// 404, but the response must not be cached.
 /// not be cached.
 pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let asset = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.is_named(&name));

@@ -88,7 +88,7 @@ pub(crate) async fn show(
     frame: Frame,
     Query(query): Query<HostQuery>,
 ) -> Result<Response, ApiError> {
-    // Anyone can craft a link to this page, so it shows only a valid host.
+    // Anyone can craft a link to this page, so show the host only if it's valid.
     let done = match (query.blocked.parse::<HostPattern>(), query.unblocked.parse::<HostPattern>()) {
         (Ok(host), _) => Some(format!("Blocked {host}. Links to it no longer redirect.")),
         (_, Ok(host)) => Some(format!("Unblocked {host}. Links to it redirect again.")),

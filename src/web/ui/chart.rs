@@ -13,18 +13,18 @@ const HEIGHT: f64 = 100.0;
 /// The width of a day in the view box, including the gap.
 const DAY: f64 = 10.0;
 
-/// Visits per day, with people below bots.
+/// Visits per day, stacked with people below bots.
 pub(crate) struct Chart {
     pub(crate) days: Vec<Bar>,
     /// The width of the view box.
     pub(crate) width: f64,
-    /// The text alternative of the picture.
+    /// The picture's text alternative.
     pub(crate) description: String,
-    /// The day with the most people, as text.
+    /// The day with the most visits by people, as text.
     pub(crate) busiest: Option<String>,
 }
 
-/// A day of the chart.
+/// A day in the chart.
 pub(crate) struct Bar {
     pub(crate) date: Date,
     pub(crate) people: String,
@@ -39,7 +39,7 @@ pub(crate) struct Bar {
     pub(crate) is_empty: bool,
 }
 
-/// A name with its count, and its share of the total.
+/// A name with its count and its share of the total.
 pub(crate) struct Share {
     pub(crate) name: String,
     pub(crate) count: String,
@@ -114,7 +114,7 @@ impl Share {
     }
 }
 
-/// Returns the largest counts, and the sum of the rest.
+/// Returns the largest counts, and the sum of all others.
 pub(crate) fn shares<N>(
     counts: &BTreeMap<N, u64>,
     name: impl Fn(&N) -> &str,
@@ -131,7 +131,7 @@ pub(crate) fn shares<N>(
     shares
 }
 
-/// Rounds to two decimals, which is finer than any screen.
+/// Rounds to two decimals, more precise than any screen.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -1,20 +1,20 @@
-//! The fields of the link form: names as in the API, labels, hints and inputs.
+//! The fields of the link form: API names, labels, hints and inputs.
 
 use super::form::sentence;
 use crate::{link::InvalidTarget, web::respond::error::ApiError};
 
-/// A field of the form.
+/// A field in the form.
 pub(crate) struct Field {
     /// The name in the API.
     pub(crate) name: &'static str,
     pub(crate) label: &'static str,
     pub(crate) hint: &'static str,
     pub(crate) input: Input,
-    /// True if the value can be edited.
+    /// True if the field can be edited.
     pub(crate) is_editable: bool,
-    /// True if the form for a new link has the field.
+    /// True if the form for new links has this field.
     pub(crate) is_for_new: bool,
-    /// True if setting it needs a token with the write scope.
+    /// True if setting the field requires a token with the write scope.
     pub(crate) needs_token: bool,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum Input {
     Flag,
 }
 
-/// The target, which pages show apart from the other fields.
+/// The target. Pages show it apart from the other fields.
 pub(crate) static URL: Field = Field {
     name: "url",
     label: "Long URL",
@@ -44,7 +44,7 @@ pub(crate) static URL: Field = Field {
     needs_token: false,
 };
 
-/// All other fields, in the order of the page.
+/// All other fields, in the order shown on the page.
 pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "key",
@@ -170,7 +170,7 @@ impl Field {
         }
     }
 
-    /// Returns an error message for this field.
+    /// Returns an error message about this field.
     pub(crate) fn message(&self, error: &ApiError) -> String {
         match (error, &self.input) {
             (ApiError::InvalidUrl(InvalidTarget::NotHttp), _) | (ApiError::InvalidOption(_), Input::Url) => {
@@ -185,7 +185,7 @@ impl Field {
             (ApiError::UnexpectedBody(_), _) => "Enter a valid value.".into(),
             (error, _) => {
                 let text = error.to_string();
-                // The page shows the label next to the message.
+                // The page shows the label next to the message, so drop the name.
                 let name = format!("{}: ", self.name);
                 sentence(text.strip_prefix(&name).unwrap_or(&text))
             }

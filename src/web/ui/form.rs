@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// A valid target, for checking other fields separately.
+/// A valid target, used to check other fields separately.
 const PLACEHOLDER_URL: &str = "https://example.com/";
 
 /// The text of each field, as entered.
@@ -34,7 +34,7 @@ pub(crate) struct FormErrors {
 /// An error message about a field, or about the whole form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// The name of the field; empty for the form.
+    /// The name of the field, or an empty string for the whole form.
     pub(crate) field: &'static str,
     pub(crate) label: &'static str,
     pub(crate) text: String,
@@ -78,7 +78,8 @@ impl LinkForm {
 
     /// Returns the changes from `shown` to this form, after checking each field.
     ///
-    /// Other fields keep their values, including details that a form can't show, such as fractions of a second.
+    /// Fields that weren't changed keep their values, including details that a form can't show, such as fractions of a
+    /// second.
     pub(crate) fn patch(&self, shown: &Self, now: Timestamp) -> Result<LinkPatch, FormErrors> {
         let is_changed = |field: &&Field| field.is_editable && self.get(field.name) != shown.get(field.name);
         let changed: Vec<_> = [&URL].into_iter().chain(FIELDS).filter(is_changed).collect();
@@ -93,7 +94,7 @@ impl LinkForm {
         Ok(LinkPatch::new(patch))
     }
 
-    /// Checks each field separately, to report all errors together.
+    /// Checks each field separately, so that all errors are reported together.
     fn check<'a>(&self, now: Timestamp, fields: impl Iterator<Item = &'a Field>) -> Result<(), FormErrors> {
         let mut errors: Option<FormErrors> = None;
         for field in fields {
@@ -118,7 +119,7 @@ impl LinkForm {
 
     /// Returns the API value of a field, unless it is empty.
     fn value(&self, field: &Field) -> Option<Value> {
-        // A password may begin with a space.
+        // A password may start with a space.
         let text = match field.input {
             Input::Password => self.0.get(field.name).map_or("", |text| text),
             _ => self.get(field.name),
@@ -160,7 +161,7 @@ impl LinkForm {
 
     fn input<'a>(&'a self, field: &'a Field, messages: &'a [Message]) -> FieldInput<'a> {
         let error = messages.iter().find(|message| message.field == field.name);
-        // A password is never sent back.
+        // Never send a password back.
         let value = if matches!(field.input, Input::Password) { "" } else { self.get(field.name) };
         FieldInput { field, value, error: error.map(|message| message.text.as_str()) }
     }
@@ -194,14 +195,14 @@ pub(crate) struct FieldInput<'a> {
 }
 
 impl FieldInput<'_> {
-    /// Returns the ids of the hint and of the error, for `aria-describedby`.
+    /// Returns the ids of the hint and the error, for `aria-describedby`.
     fn described_by(&self) -> String {
         let hint = (!self.field.hint.is_empty()).then(|| format!("{}-hint", self.field.name));
         let error = self.error.map(|_| format!("{}-error", self.field.name));
         error.into_iter().chain(hint).collect::<Vec<_>>().join(" ")
     }
 
-    /// Returns whether a time has seconds, for which the input needs `step="1"`.
+    /// Returns whether the timestamp has seconds. If so, the input needs `step="1"`.
     fn has_seconds(&self) -> bool {
         self.value.len() > "2026-01-02T03:04".len()
     }
@@ -209,7 +210,7 @@ impl FieldInput<'_> {
 
 /// Adds a scheme to an address such as `example.com/page`.
 ///
-/// Leaves any other text to the validation.
+/// Any other text is left for the validation.
 fn with_scheme(text: &str) -> String {
     let host = text.split(['/', '?', '#']).next().unwrap_or_default();
     let is_address = host.contains('.') && !host.contains([':', '@', ' ']);

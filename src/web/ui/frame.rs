@@ -1,4 +1,4 @@
-//! The common frame of all pages: header and navigation.
+//! The frame shared by all pages: header and navigation.
 
 use std::convert::Infallible;
 
@@ -15,16 +15,16 @@ use crate::{
     web::{extract::service_url::ServiceUrl, state::AppState},
 };
 
-/// The data for the layout of a page.
+/// The data for a page's layout.
 pub(crate) struct Frame {
-    /// The path of the service on its host, with a final slash.
+    /// The service's path on its host, with a trailing slash.
     pub(crate) root: String,
     /// The path of the form for new links.
     pub(crate) form: String,
     pub(crate) user: Option<User>,
     /// True if the UI is enabled.
     pub(crate) has_navigation: bool,
-    /// The contact shown to visitors of a link.
+    /// The contact shown to a link's visitors.
     pub(crate) abuse_contact: Option<AbuseContact>,
     /// The active navigation entry: `new`, `links`, `blocked-hosts` or `sign-in`.
     pub(crate) current: &'static str,
@@ -70,7 +70,7 @@ impl Frame {
 impl FromRequestParts<AppState> for Frame {
     type Rejection = Infallible;
 
-    /// Never fails, because error pages need a frame. Without the store, nobody counts as signed in.
+    /// Never fails, because error pages need a frame. If the store fails, nobody counts as signed in.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let url = ServiceUrl::from_request_parts(parts, state).await;
         let root: String = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());

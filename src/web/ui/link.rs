@@ -53,7 +53,7 @@ const REFERRERS: usize = 10;
 pub(crate) struct LinkQuery {
     /// The number of days to show.
     days: Option<i32>,
-    /// The change that was just made, for the confirmation.
+    /// The change that was just made, for the confirmation message.
     done: String,
 }
 
@@ -81,17 +81,17 @@ struct LinkPage<'a> {
 impl LinkPage<'_> {
     /// Returns whether the form needs correction.
     ///
-    /// It then belongs at the top of the page.
+    /// If so, it's shown at the top of the page.
     fn needs_correction(&self) -> bool {
         self.conflict.is_some() || !self.messages.is_empty()
     }
 
-    /// Returns the query of the list of links with this tag.
+    /// Returns the query for listing the links with this tag.
     fn tag_query(&self, tag: &str) -> String {
         form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish()
     }
 
-    /// Returns the heading, caption and rows of each table of people.
+    /// Returns the heading, caption and rows of each table of visits by people.
     fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
         [
             ("Referrers", "People by referring page", &self.referrers),
@@ -100,7 +100,7 @@ impl LinkPage<'_> {
     }
 }
 
-/// A link as pages show it.
+/// A link as shown on pages.
 pub(crate) struct LinkView {
     pub(crate) key: Key,
     pub(crate) short_url: String,
@@ -226,7 +226,7 @@ fn device_name(device: &Device) -> &str {
     }
 }
 
-/// Returns the confirmation of a change.
+/// Returns the confirmation message for a change.
 fn done(word: &str) -> Option<&'static str> {
     Some(match word {
         "saved" => "Saved. Visitors get the new version from now on.",
@@ -236,7 +236,7 @@ fn done(word: &str) -> Option<&'static str> {
     })
 }
 
-/// `GET /ui/links/{key}/stats.csv`: the statistics for a spreadsheet.
+/// `GET /ui/links/{key}/stats.csv`: the link's statistics for a spreadsheet.
 pub(crate) async fn stats(
     _: Reader,
     State(state): State<AppState>,
@@ -255,7 +255,7 @@ pub(crate) async fn stats(
     Ok(private((headers, csv(&counts))))
 }
 
-/// `GET /ui/links/{key}/qr`: the QR code of a link in any state.
+/// `GET /ui/links/{key}/qr`: the link's QR code, in any state.
 pub(crate) async fn code(
     _: Reader,
     State(state): State<AppState>,
@@ -268,7 +268,7 @@ pub(crate) async fn code(
     state.drawing.image(base_url.short_url(&key), query, &headers).await.map(IntoResponse::into_response)
 }
 
-/// Returns the entity tag of a link, for a form.
+/// Returns a link's entity tag, for a form.
 pub(super) fn etag_of(record: &Record) -> String {
     etag_text(&record.link)
 }

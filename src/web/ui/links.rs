@@ -40,7 +40,7 @@ const STATES: [(&str, &str); 6] = [
 const ORDERS: [(&str, &str); 3] =
     [("newest", "Newest first"), ("oldest", "Oldest first"), ("most_clicked", "Most clicked first")];
 
-/// The filters as text, with the names and values of the API.
+/// The filters as text, with the API's names and values.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListQuery {
@@ -50,7 +50,7 @@ pub(crate) struct ListQuery {
     state: String,
     sort: String,
     cursor: String,
-    /// The key of the link that was just deleted, for the confirmation.
+    /// The key of the link that was just deleted, for the confirmation message.
     deleted: String,
 }
 
@@ -61,15 +61,15 @@ struct LinksPage {
     frame: Frame,
     query: ListQuery,
     links: Vec<LinkView>,
-    /// The query of the next page.
+    /// The query for the next page.
     next: Option<String>,
-    /// The number of links searched so far, if the search is incomplete.
+    /// The number of links searched so far, if the search isn't complete.
     searched: Option<String>,
     creators: Vec<(String, String)>,
     failure: Option<Failure>,
 }
 
-/// The reason for a missing list.
+/// The reason the list is missing.
 enum Failure {
     /// A filter has an invalid value.
     Filter(String),
@@ -78,7 +78,7 @@ enum Failure {
 }
 
 impl ListQuery {
-    /// Parses the filters like the API.
+    /// Parses the filters in the same way as the API.
     fn listing(&self, moment: &Moment) -> Result<Listing, ApiError> {
         let text = format!("{}&limit={LIMIT}", self.at(&self.cursor));
         let query: links::ListQuery =
@@ -138,7 +138,7 @@ pub(crate) async fn show(
     ServiceUrl(base_url): ServiceUrl,
     Query(mut query): Query<ListQuery>,
 ) -> Response {
-    // Anyone can craft a link to this page, so it shows only a valid key.
+    // Anyone can craft a link to this page, so show the key only if it's valid.
     if query.deleted.parse::<Key>().is_err() {
         query.deleted.clear();
     }

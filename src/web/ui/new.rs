@@ -30,7 +30,7 @@ use crate::{
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HomeQuery {
-    /// The key of the link that was just created, for the confirmation.
+    /// The key of the link that was just created, for the confirmation message.
     made: String,
     /// Values to prefill the form with.
     key: String,
@@ -67,7 +67,7 @@ impl HomePage<'_> {
     }
 }
 
-/// `GET /ui/new`: the form, even if `/` redirects to `HOME_URL`.
+/// `GET /ui/new`: the form, available even if `/` redirects to `HOME_URL`.
 pub(crate) async fn open(
     State(state): State<AppState>,
     frame: Frame,
@@ -119,7 +119,7 @@ async fn created_link(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: 
         LinkState::Active => None,
         LinkState::Expired | LinkState::UsedUp | LinkState::Blocked | LinkState::TakenDown => return None,
     };
-    // The page must not show more than the preview of the link.
+    // Don't show more than the link's preview would.
     let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {
         Ok(link) => (Some(link.doc.target.to_string()), note),
         Err(FollowError::PasswordNeeded) => (None, Some("Visitors need its password.")),

@@ -1,8 +1,9 @@
 //! Sessions of the web UI: a signed cookie that names a token.
 //!
 //! The cookie is `name.expiry.HMAC`. The HMAC key combines the store's secret and the token's digest. So all instances
-//! accept the cookie, the token file alone is not enough to forge it, and it becomes invalid when the token is removed
-//! or replaced. Nothing else ends a session before its expiry: signing out only deletes the cookie from the browser.
+//! accept the cookie, the token file alone isn't enough to forge it, and the cookie becomes invalid when the token is
+//! removed or replaced. Otherwise, a session lasts until its expiry: signing out only deletes the cookie from the
+//! browser.
 
 use std::time::Duration;
 
@@ -30,10 +31,10 @@ use crate::{
     },
 };
 
-/// The longest session. Activity does not extend it.
+/// The maximum duration of a session. Activity does not extend it.
 const LIFETIME: Duration = Duration::from_hours(12);
 
-/// The cookie name over HTTPS. With this prefix, browsers refuse a cookie from another host or without TLS.
+/// The cookie name with HTTPS. With this prefix, browsers refuse a cookie from another host or without TLS.
 const SECURE_NAME: &str = "__Host-urlshort";
 
 /// The cookie name without HTTPS.
@@ -42,7 +43,7 @@ const NAME: &str = "urlshort";
 /// The secret that signs sessions, read from the store once.
 pub struct Sessions {
     secret: OnceCell<Secret>,
-    /// The secret to use if the store has none yet.
+    /// The secret to use if the store doesn't have one yet.
     proposed: Secret,
 }
 
@@ -72,7 +73,7 @@ impl Sessions {
         Ok((format!("{signed}.{mac}"), Timestamp::from_second(end).unwrap_or(now)))
     }
 
-    /// Returns the token of a valid, unexpired `cookie`.
+    /// Returns the token named in a valid, unexpired `cookie`.
     async fn token<'a>(
         &self,
         links: &Links,
@@ -109,10 +110,10 @@ fn mac(secret: &Secret, token: &Token, signed: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// Returns the signed-in user of a request.
+/// Returns the user who sent a request, if signed in.
 ///
 /// # Errors
-/// The error of the store, if the cookie can't be checked.
+/// An error from the store, if the cookie can't be checked.
 pub(crate) async fn user(parts: &mut Parts, state: &AppState) -> Result<Option<User>, StoreError> {
     let name = cookie_name(parts, state).await;
     let Some(cookie) = cookie(&parts.headers, name) else { return Ok(None) };
@@ -126,14 +127,14 @@ async fn cookie_name(parts: &mut Parts, state: &AppState) -> &'static str {
     if url.is_ok_and(|ServiceUrl(base_url)| base_url.is_https()) { SECURE_NAME } else { NAME }
 }
 
-/// Returns the first cookie of this name (RFC 6265, section 5.4).
+/// Returns the first cookie with this name (RFC 6265, section 5.4).
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(found, value)| (found == name).then_some(value))
 }
 
-/// Returns the header that sets the cookie; an empty `value` removes it.
+/// Returns the header that sets the cookie. An empty `value` deletes it.
 pub(crate) fn set_cookie(is_https: bool, value: &str, seconds: i64) -> HeaderValue {
     let (name, secure) = if is_https { (SECURE_NAME, "; Secure") } else { (NAME, "") };
     let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
@@ -146,7 +147,7 @@ pub(crate) struct Reader(pub(crate) User);
 /// A signed-in user who may change links.
 pub(crate) struct Writer(pub(crate) Author);
 
-/// The author of a new link, within the rate limit.
+/// The author of a new link, within their rate limit.
 pub(crate) struct LinkAuthor(pub(crate) Author);
 
 impl FromRequestParts<AppState> for Reader {
@@ -178,7 +179,7 @@ impl FromRequestParts<AppState> for LinkAuthor {
 
     /// Authorizes the creation of a link.
     ///
-    /// With public creation, links by users without write access have the creator `public`.
+    /// If anyone may create links, a link by a user without write access has the creator `public`.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         let author = if state.config.access.public_shorten {
             let user = user(parts, state).await.map_err(|error| ApiError::Store(error).into_response())?;
@@ -192,7 +193,7 @@ impl FromRequestParts<AppState> for LinkAuthor {
     }
 }
 
-/// Redirects to the sign-in page, which leads back afterwards.
+/// Redirects to the sign-in page, which redirects back afterwards.
 async fn redirect_to_sign_in(parts: &mut Parts, state: &AppState) -> Response {
     let root = match ServiceUrl::from_request_parts(parts, state).await {
         Ok(ServiceUrl(base_url)) => base_url.path().to_owned(),

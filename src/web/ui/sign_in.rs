@@ -1,4 +1,4 @@
-//! `/ui/sign-in` and `/ui/sign-out`: sessions by token.
+//! `/ui/sign-in` and `/ui/sign-out`: sessions started with a token.
 
 use askama::Template;
 use axum::{
@@ -86,7 +86,7 @@ pub(crate) async fn sign_in(
     }
 }
 
-/// Returns the cookie of a new session, and its lifetime in seconds.
+/// Returns a new session's cookie, and its lifetime in seconds.
 ///
 /// Failures count towards the limit on failed tokens.
 async fn begin(
@@ -105,9 +105,9 @@ async fn begin(
     Ok((cookie, end.as_second() - now.as_second()))
 }
 
-/// Returns `next` if it is safe, or the list of links.
+/// Returns `next` if it's safe, or else the list of links.
 fn next_page(root: &str, next: String) -> String {
-    // Browsers treat a second slash or a backslash as the start of another host.
+    // After the first slash, browsers treat a second slash or a backslash as the start of a host.
     let is_own =
         next.starts_with(root) && !next.contains("//") && next.bytes().all(|byte| byte.is_ascii_graphic());
     if is_own && !next.contains('\\') { next } else { format!("{root}ui/links") }

@@ -9,7 +9,7 @@ use crate::{
     store::{Moment, Record},
 };
 
-/// Formats a number with commas between thousands.
+/// Formats a number with commas as thousands separators.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);

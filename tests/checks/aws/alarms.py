@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 REQUESTS = 600
-# Minutes before the deployment, of the canary bake and of the final bake.
+# The minutes before the deployment, in the canary bake, and in the final bake.
 BEFORE, CANARY, BAKE = 5, 10, 10
 CANARY_SHARE = 0.1
-# The load balancer waits for a response as long as its idle timeout.
+# The load balancer waits for a response for as long as its idle timeout.
 HANG_MINUTES = 1
 
 RESOURCES = json.loads(Path(sys.argv[1]).read_text())
@@ -125,7 +125,7 @@ def firing(alarm, minutes, number, counts_refused, groups):
     return over >= int(alarm["datapoints_to_alarm"])
 
 
-# The mocked provider gives each target group a random suffix. Its alarm shows which group it is.
+# The mocked provider gives each target group a random suffix. The group's alarm shows which group it is.
 GROUPS = {
     metric["dimensions"]["TargetGroup"]: name.removeprefix("errors-")
     for name, alarm in ALARMS.items() if name.startswith("errors-")
@@ -149,7 +149,7 @@ def deploy(old, new, requests, counts_refused, after_shift=None):
 
 HEALTHY = {}
 SCENARIOS = [
-    # scenario, old version, new version, requests per minute, expected outcome, latest minute
+    # Scenario, old version, new version, requests per minute, expected outcome, latest minute.
     ("healthy", HEALTHY, HEALTHY, REQUESTS, "promoted", None),
     ("one request in a thousand fails", {"five_xx": 0.001}, {"five_xx": 0.001}, REQUESTS, "promoted", None),
     ("no traffic", HEALTHY, HEALTHY, 0, "promoted", None),
@@ -160,13 +160,13 @@ SCENARIOS = [
     ("new version hangs", HEALTHY, {"hangs": 1.0}, REQUESTS, "rolled back", 4),
     ("new version accepts no connection", HEALTHY, {"refused": 1.0}, REQUESTS, "rolled back", 3),
     ("new version's redirects are slow", HEALTHY, {"slow": 1.0}, REQUESTS, "rolled back", 3),
-    # More than 99 % of its requests are fast, so a percentile over all routes would not show it.
+    # More than 99 % of the requests are fast, so a percentile over all routes would not reveal the problem.
     ("few of the new version's requests are redirects, all slow", {"redirects": 0.009}, {"redirects": 0.009, "slow": 1.0}, 6000, "rolled back", 3),
     ("little traffic, new version answers 5xx", HEALTHY, {"five_xx": 1.0}, 60, "rolled back", 3),
     ("fails only under full load", HEALTHY, HEALTHY, REQUESTS, "rolled back", CANARY + 3),
     ("old version fails, new one is healthy", {"five_xx": 0.5}, HEALTHY, REQUESTS, "promoted", None),
     ("old version resets connections, new one is healthy", {"resets": 0.5}, HEALTHY, REQUESTS, "promoted", None),
-    # No alarm can detect it. verify-canary.sh sends requests to the test listener instead.
+    # No alarm can detect this. Instead, verify-canary.sh sends requests to the test listener.
     ("no traffic, new version answers 5xx", HEALTHY, {"five_xx": 1.0}, 0, "promoted", None),
 ]
 

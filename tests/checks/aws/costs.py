@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HOURS = 730
-# US dollars. The preset small must cost less.
+# In US dollars. The preset small must cost less.
 SMALL_LIMIT = 75
 
 

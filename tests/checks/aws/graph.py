@@ -29,7 +29,7 @@ NEEDS = {
     "a log group": ["aws_cloudwatch_log_group.service"],
     "the alarms that roll it back": ["aws_cloudwatch_metric_alarm.deployment"],
 }
-# Other pairs that must be in this order for AWS to accept them: the first needs the second.
+# Other pairs that AWS accepts only in this order. The first needs the second.
 BEFORE = [
     ("aws_rds_cluster_instance.main", "aws_iam_role_policy_attachment.database_monitoring"),
     ("aws_rds_cluster.main", "aws_cloudwatch_log_group.database"),

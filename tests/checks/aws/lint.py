@@ -7,21 +7,22 @@ from pathlib import Path
 import parliament
 
 ACCEPTED = {
-    # Reads, and the permissions boundary: most of these calls support no ARN.
+    # Read permissions and the permissions boundary. AWS doesn't support ARNs for most of these calls.
     ('aws_iam_policy.github["plan-read"]', "RESOURCE_STAR"),
     ('aws_iam_policy.github["deploy-read"]', "RESOURCE_STAR"),
     ("aws_iam_policy.boundary", "RESOURCE_STAR"),
-    # An action on several resource types has a statement for each. The simulation shows that they suffice together.
+    # An action on several resource types has one statement per type. The simulation shows that together they are
+    # sufficient.
     ('aws_iam_policy.github["deploy-network"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-compute"]', "RESOURCE_MISMATCH"),
-    # The bucket of the load balancer's logs: a deployment creates it, so it can also change its policy.
+    # The bucket for the load balancer's logs. A deployment creates it, so it can also change the bucket's policy.
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
     # Not every call has the condition key, so the condition is StringEqualsIfExists.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_CONDITION_FOR_ACTION"),
-    # ecs:StopServiceDeployment is newer than the linter. The simulation knows it.
+    # ecs:StopServiceDeployment is newer than the linter, but the simulation knows it.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_ACTION"),
-    # An ARN without wildcards.
+    # This is an ARN without wildcards.
     ('aws_iam_policy.github["deploy-roles"]', "MISMATCHED_TYPE_BUT_USABLE"),
 }
 

@@ -3,8 +3,8 @@
 
 export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color
 
-# render DIRECTORY: writes production.json, small.json and bootstrap.json, the resources that an apply would create with
-# their values, and graph.dot, their order.
+# render DIRECTORY: writes production.json, small.json and bootstrap.json, which contain the resources that an apply
+# would create with their values, and graph.dot, which contains their order.
 render() {
   command -v terraform > /dev/null || { printf 'needs terraform 1.11 or newer\n'; return 1; }
   cp -r infra "$1/infra"
@@ -21,7 +21,7 @@ render() {
     cd bootstrap
     terraform init -input=false > /dev/null
     terraform test -json -verbose > "$0/bootstrap.log"' "$1"
-  # The state after the first test of each file, which has the default settings.
+  # Use the state after the first test in each file, which has the default settings.
   python3 - "$1" << 'PYTHON'
 import json, sys
 from pathlib import Path

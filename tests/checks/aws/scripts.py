@@ -27,7 +27,7 @@ IMAGE = "ghcr.io/some-org/short-links"
 DIGEST = {name: "sha256:" + character * 64 for name, character in {"first": "1", "bad": "b", "good": "2"}.items()}
 TARGET = "AmazonEC2ContainerServiceV20141113."
 STAGES = ["PRE_SCALE_UP", "SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME"]
-# The duration of a deployment, from the moment that the test listener reaches the new version.
+# The duration of a deployment, measured from when the test listener reaches the new version.
 BAKE_SECONDS = 10
 PATIENCE = 240
 
@@ -146,7 +146,7 @@ def serve(handler):
     return f"http://127.0.0.1:{server.server_port}"
 
 
-# Does only the part of the Terraform configuration that deploys.
+# Simulates only the part of the Terraform configuration that deploys.
 TERRAFORM = """#!/usr/bin/env bash
 set -euo pipefail
 case "$*" in
@@ -226,7 +226,7 @@ def main():
                 assert ("rolled back" in printed) == bool(fails), f"{what}:\n{printed}"
                 print(f"{what}: {'rolled back, runs' if fails else 'runs'} the {runs} image")
                 steps += 1
-            # Failures without a status code, with verify-canary.sh alone.
+            # Failures without a status code, tested with verify-canary.sh alone.
             through_proxy = boto3.client(
                 "ecs", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
             )
@@ -237,7 +237,7 @@ def main():
                 assert code == 1 and deployments.all[-1]["status"] == "ROLLBACK_SUCCESSFUL", f"{fails}: {printed}"
                 print(f"a version that {fails}: rolled back")
                 steps += 1
-            # An apply without a deployment ends, and so does the script that is waiting for one.
+            # If an apply ends without a deployment, the script waiting for one also ends.
             applied, printed = script("apply", NOTHING_CHANGES="yes")
             assert applied == 0, printed
             steps += 1

@@ -39,7 +39,7 @@ def rules_work_under_another_name():
         rules = copied(directory, "links")
         tests = Path(directory, "tests")
         tests.mkdir()
-        # Not those over days: they take a minute and a half, and differ only in the length of the windows.
+        # Skip the tests over days: they take a minute and a half, and differ only in the length of the windows.
         for file in (file for file in (MONITORING / "tests").iterdir() if file.name != "slo_long.yml"):
             text = replaced(file.read_text(), {'job="urlshort"': 'job="links"'})
             text = text.replace("job: urlshort", "job: links").replace("http://localhost:3000", "https://grafana.example.com")

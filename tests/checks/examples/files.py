@@ -10,7 +10,7 @@ import yaml
 from common import EXAMPLES, ROOT, defaults, read, run, seconds
 
 DOMAIN = {"DOMAIN": "sho.rt"}
-# Variables that the PostgreSQL store reads and that are not options.
+# Variables that the PostgreSQL store reads but that are not options.
 POSTGRES = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"}
 
 
@@ -91,7 +91,7 @@ def images_are_pinned():
         else:
             assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+[a-z-]*@sha256:[0-9a-f]{64}", image), image
     assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", *versions), versions
-    # The other checks run the same version of Caddy.
+    # The other checks must run the same version of Caddy.
     assert f":{run('caddy', 'version').split()[0].removeprefix('v')}-" in compose()["caddy"]["image"]
 
 
@@ -99,7 +99,7 @@ def containers_are_confined():
     for name, service in compose().items():
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["restart"] == "unless-stopped", name
         assert service["security_opt"] == ["no-new-privileges"] and service["logging"]["options"]["max-size"], name
-    # The directory of the token file is mounted, so that the service notices when the file is replaced.
+    # The token file's directory is mounted, so that the service notices when the file is replaced.
     mounts = {volume["target"]: volume for volume in compose()["urlshort"]["volumes"]}
     assert mounts["/etc/urlshort"]["type"] == "bind" and mounts["/etc/urlshort"]["read_only"], mounts
     assert mounts["/data"]["type"] == "volume" and set(mounts) == {"/etc/urlshort", "/data"}, mounts

@@ -15,7 +15,7 @@ from common import BINARY, PATIENCE, read, run
 from servers import Postgres, free_port
 from service import Service, eventually
 
-# The oldest and the newest supported version of Kubernetes.
+# The oldest and newest supported Kubernetes versions.
 VERSIONS = ["1.31", "1.37"]
 LABELS = {"app.kubernetes.io/name": "urlshort"}
 
@@ -67,7 +67,7 @@ def its_parts_are_consistent():
     assert {port["port"] for rule in specs["NetworkPolicy"]["ingress"] for port in rule["ports"]} == ports
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in pod()["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container()["volumeMounts"]}
-    # Each file that a variable names is in a secret that the commands at the top create.
+    # Each file named by a variable is in a secret created by the commands at the top.
     secrets = dict(re.findall(r"create secret generic ([\w-]+) -n urlshort (.*)$", read("kubernetes.yaml"), re.M))
     for entry in container()["env"]:
         if entry["value"].startswith("/"):
@@ -96,7 +96,7 @@ def its_probes_keep_pods_in_service_without_the_database():
         run("bash", "-euc", f"{BINARY} token admin | {{ read -r token; cat >> {work}/tokens; }}")
         postgres = Postgres(f"{work}/database")
         ports = {"http": free_port(), "operations": free_port()}
-        # The database of this test has another name and no TLS.
+        # This test's database has another name and no TLS.
         here = {
             "PORT": str(ports["http"]), "METRICS_ADDR": f"127.0.0.1:{ports['operations']}", "PGHOST": "127.0.0.1",
             "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "postgres", "PGSSLMODE": "disable",

@@ -16,9 +16,9 @@ from http.client import HTTPSConnection
 from servers import Redis, free_port
 from service import Service, eventually
 
-# A client whose address is not the proxy's.
+# A client address that differs from the proxy's.
 CLIENT = "127.0.0.2"
-# The number of requests that must succeed before, during and after the replacement of an instance.
+# The number of requests that must succeed before, during and after an instance is replaced.
 ENOUGH = 50
 
 
@@ -28,7 +28,7 @@ class Proxy:
     def __init__(self, work, ports, changes=None):
         self.work = work
         self.log = work / "proxy.log"
-        # Another process may take a port that was free.
+        # Try several times, because another process may take a port that was free.
         for _ in range(3):
             self.http, self.https = free_port(), free_port()
             command, environment = self.prepare(ports, changes or {})
@@ -144,13 +144,13 @@ def the_client_address_and_scheme_are_forwarded(kind):
         forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "Content-Type": "application/json"}
         response = proxy.request("POST", "/shorten", json.dumps({"url": "https://example.com", "key": "docs"}), forged)
         assert response.status == 201, response.text
-        # Without BASE_URL, a short URL has the scheme and host that the client used.
+        # Without BASE_URL, a short URL has the scheme and host used by the client.
         assert json.loads(response.text)["short_url"].startswith("https://localhost"), response.text
         response = proxy.request("GET", "/docs", headers=forged)
         assert (response.status, response.headers["Location"]) == (302, "https://example.com/")
         addresses = lambda: {entry["client_ip"] for entry in log_entries(proxy) if "client_ip" in entry}
         assert eventually(PATIENCE, addresses) == {CLIENT}, addresses()
-        # Plain HTTP only redirects to HTTPS.
+        # Plain HTTP does nothing but redirect to HTTPS.
         plain = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: localhost", f"http://127.0.0.1:{proxy.http}/docs")
         assert re.match(r"30[18] https://", plain), plain
 
@@ -179,9 +179,9 @@ def a_large_batch_is_accepted(kind):
 
 def connections_to_the_service_are_kept_and_then_dropped_by_the_proxy(kind):
     setting = {Nginx: ("keepalive_timeout 60s", "keepalive_timeout 1s"), Caddy: ("\tkeepalive 60s", "\tkeepalive 1s")}[kind]
-    # The service itself would keep them longer than this test waits.
+    # The service would keep connections open for longer than this test waits.
     with running(kind, dict([setting]), KEEP_ALIVE="1h") as proxy:
-        # The connection that reads the metric is not counted.
+        # Don't count the connection that reads the metric.
         opened = lambda: sum(open_connections(port) - 1 for port in proxy.instances)
         proxy.request("GET", "/healthz")
         assert opened() == 1, "no connection is kept"

@@ -15,7 +15,7 @@ from common import BINARY, PATIENCE, defaults, read, replaced, run
 from servers import unprivileged
 from service import eventually
 
-# From 0 (nothing is permitted) to 100. The remaining exposure is mostly the network.
+# From 0 (nothing is permitted) to 100. Most of the remaining exposure is the network.
 EXPOSURE = 15
 
 
@@ -50,7 +50,7 @@ def it_is_valid():
         result = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", in_directory(directory)], capture_output=True, text=True
         )
-    # A misspelt setting is only a warning.
+    # systemd only warns about a misspelt setting.
     assert result.returncode == 0 and not result.stderr, result.stderr
 
 
@@ -104,7 +104,7 @@ def serve_and_stop(work, variables, token):
     trace = work / "trace"
     program = shutil.copy(BINARY, work)
     command = ["strace", "-f", "-qq", "-e", "signal=none", "-o", trace, program]
-    # The service does not run as root, which could change the owner of files.
+    # The service doesn't run as root, so it can't change the owner of files.
     for path in [work, *work.rglob("*")]:
         path.chmod(0o777)
     log = work / "log"

@@ -19,11 +19,12 @@ from . import cases, grammar
 
 FIXED_SEEDS = ["1", "2", "3"]
 CONNECTIONS = 64
-# Fraction of the time before memory is measured for the first time: by then caches and pools have filled.
+# The fraction of the time before memory is first measured. By then, caches and pools are full.
 WARM_UP = 0.2
 MAX_FAILURES = 5
 
-# Bytes. The allocator keeps some pages after a burst. A leak of one request in ten thousand shows within a few runs.
+# In bytes. The allocator keeps some pages after a burst. A leak in one of ten thousand requests shows within a few
+# runs.
 MAX_GROWTH = 16 << 20
 SETTLING = 15
 
@@ -32,7 +33,7 @@ VARIABLES = {
     "TRUSTED_PROXIES": "1",
     "CACHE_BYTES": "1MiB",
     "API_TOKENS": f"fuzz:{grammar.TOKEN.decode()}:write,reader:{grammar.READ_TOKEN.decode()}:read",
-    # Half of it is the timeout for a body. Cases with a truncated body wait for it.
+    # Half of this is the timeout for a body. Cases with a truncated body wait that long.
     "REQUEST_TIMEOUT": "6s",
     "STORE_TIMEOUT": "5s",
     "HEADER_TIMEOUT": f"{cases.HEADER_TIMEOUT}s",

@@ -2,7 +2,7 @@
 
 from .grammar import CONTROLS, KNOWN, NO_FAULT, REJECTED, Request
 
-# The largest head, in bytes. A slightly longer one may pass if it arrives in one piece.
+# The maximum size of a head, in bytes. A slightly larger one may pass if it arrives in one piece.
 LIMIT = 16 << 10
 TOO_LONG = [3 * LIMIT, 65_534, 65_536, 200_000]
 
@@ -75,7 +75,7 @@ HEADS = [
     lambda rng: head(b"G" * rng.choice(TOO_LONG) + b" / HTTP/1.1"),
 ]
 
-# Valid heads with no host or several hosts.
+# Valid heads with no host, or with several hosts.
 HOSTS = [
     lambda rng: b"GET /%s HTTP/1.1\r\nAccept: */*\r\n\r\n" % KNOWN,
     lambda rng: head(b"GET /%s HTTP/1.1" % KNOWN, b"Host: %s" % rng.choice([b"localhost", b"other.example"])),
@@ -105,7 +105,7 @@ ODDITIES = [
         + b" HTTP/1.1"
     ),
     lambda rng: head(b"GET /" + b"x" * rng.choice([5000, LIMIT - 50, LIMIT, LIMIT + 50]) + b" HTTP/1.1"),
-    # Versions, line ends, empty lines.
+    # Versions, line endings, empty lines.
     lambda rng: b"GET /%s HTTP/1.0\r\n%s\r\n"
     % (KNOWN, rng.choice([b"", b"Connection: keep-alive\r\n", b"Host: a\r\nHost: b\r\n"])),
     lambda rng: head(b"GET / HTTP/1.%d" % rng.randrange(2, 10)),

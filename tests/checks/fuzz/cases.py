@@ -6,7 +6,8 @@ from harness import wire
 
 from . import broken, grammar, mutation
 
-# Seconds. An incomplete head times out after HEADER_TIMEOUT or, later on a connection, after twice KEEP_ALIVE.
+# In seconds. An incomplete head times out after HEADER_TIMEOUT, or after twice KEEP_ALIVE if it isn't the first on its
+# connection.
 HEADER_TIMEOUT, KEEP_ALIVE = 8, 8
 
 
@@ -80,10 +81,10 @@ class Damaged(Case):
 
     def compose(self, rng):
         self.first = grammar.readable(rng) if rng.random() < 0.2 else None
-        # Without the write token: a damaged request must not delete a link that other cases need.
+        # Replace the write token, so that a damaged request can't delete a link that other cases need.
         original, donor = (grammar.well_formed(rng).raw.replace(grammar.TOKEN, b"no-token") for _ in range(2))
         damaged = mutation.damaged(rng, original, donor)
-        # An response to HEAD has no body.
+        # A response to HEAD has no body.
         self.method = b"HEAD" if damaged.lstrip(b"\r\n").startswith(b"HEAD") else b"GET"
         self.must_answer = mutation.has_complete_head(damaged) or len(damaged.lstrip(b"\r\n")) > broken.LIMIT
         return [(self.first.raw if self.first else b"") + damaged]

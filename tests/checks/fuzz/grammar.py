@@ -10,15 +10,15 @@ TOKEN = b"fuzz-token-0123456789"
 READ_TOKEN = b"fuzz-reader-0123456789"
 PASSWORD = "correct horse"
 
-# Links that exist from the start and that the fuzzer's requests don't change.
+# Links that exist from the start, and are never changed by the fuzzer's requests.
 KNOWN, GONE, LOCKED = b"fuzz-known", b"fuzz-gone", b"fuzz-locked"
 SCRATCH = [b"scratch-%d" % number for number in range(40)]
 
-# All statuses except server faults.
+# All statuses except server errors.
 NO_FAULT = frozenset(range(200, 500)) | {501, 505}
 REJECTED = frozenset(range(400, 500)) | {501, 505}
 
-# No field value may hold these.
+# No field value may contain these.
 CONTROLS = bytes([*range(9), *range(10, 32), 0x7F])
 
 
@@ -29,7 +29,7 @@ class Request:
         self.raw = raw
         self.expected = frozenset(expected)
         self.method = method
-        # The response repeats it as X-Request-Id, which shows that responses keep the order of requests.
+        # The response repeats this as X-Request-Id, which shows that responses arrive in the order of the requests.
         self.marker = marker
         self.ends_connection = ends_connection
 
@@ -104,7 +104,7 @@ def extension(rng):
 
 def simple(rng):
     method = rng.choice([b"GET", b"GET", b"GET", b"HEAD"])
-    # QR codes are drawn one at a time, and slowly by a debug build: with too many, requests would wait too long.
+    # QR codes are drawn one at a time, and a debug build is slow. With too many of them, requests would wait too long.
     if rng.random() < 0.01:
         return build(rng, method, b"/" + KNOWN + b"/qr", {200})
     target, expected = rng.choice(

@@ -7,7 +7,7 @@ use reqwest::Client;
 use super::{TOKENS, WRITE, path_of};
 use crate::support::{Process, client, eventually_blocking, sqlite_in};
 
-/// Three times the interval at which the file is checked.
+/// Three times the interval between checks of the file.
 const SOON: std::time::Duration = std::time::Duration::from_secs(6);
 
 struct Service {
@@ -62,7 +62,7 @@ fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
     assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
 
-    // Removing an entry from the file leaves the store's entry in force.
+    // After an entry is removed from the file, the store's entry still applies.
     let path = service.process.url(&path_of("www.evil.example"));
     let put = service.client.put(&path).bearer_auth(WRITE).send();
     assert_eq!(service.runtime.block_on(put).unwrap().status(), 200);

@@ -34,7 +34,7 @@ impl Instances {
         response.unwrap().status().as_u16()
     }
 
-    /// Changes the list on one instance; returns the time until all return `expected`.
+    /// Changes the list on one instance, and returns the time until all instances return `expected`.
     async fn time_until_all_return(
         &self,
         instance: usize,

@@ -1,4 +1,4 @@
-//! The outcome for every state of a link, kind of client and fallback.
+//! The outcome for each link state, kind of client, and fallback.
 
 use std::num::NonZeroU32;
 
@@ -21,12 +21,12 @@ const BLOCKED: &str = "https://blocked.example/";
 
 type State = (&'static str, fn(&mut Link, Timestamp));
 
-/// The states of a link. A new one needs a row here and its rows in [`TABLE`].
+/// The states of a link. A new state needs a row here and its own rows in [`TABLE`].
 const STATES: [State; 7] = [
     ("scheduled", |link, now| link.doc.options.starts_at = Some(now + 1.hour())),
     ("active", |_, _| {}),
     ("expired", |link, now| link.doc.options.expires_at = Some(now - 1.hour())),
-    // `put_states` uses up its only visit.
+    // `put_states` uses up the only visit.
     ("used-up", |link, _| link.doc.options.max_visits = NonZeroU32::new(1)),
     ("taken-down", |link, now| {
         link.doc.options.expires_at = Some(now - 1.hour());

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{app, call, create, json_of};
 use crate::support::{PATIENCE, TestApp, assert_error, eventually};
 
-/// Starts a service with visits to the link `k` on two days.
+/// Starts a service where the link `k` has visits on two days.
 ///
 /// Two people and a bot followed it on June 1, and one person on June 2.
 async fn with_visits() -> TestApp {

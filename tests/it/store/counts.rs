@@ -1,4 +1,4 @@
-//! Counts of links, in every store: visits, clicks, and clicks by day.
+//! Counts of links in every store: visits, clicks, and clicks by day.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
@@ -33,7 +33,7 @@ fn most_clicked() -> Listing {
     Listing { order: Order::MostClicked, limit: 10, ..Listing::default() }
 }
 
-/// Returns the counts of a link for a range of days in June 2026.
+/// Returns a link's counts for a range of days in June 2026.
 pub(super) async fn june(
     store: &Arc<dyn Store>,
     text: &str,
@@ -71,7 +71,7 @@ pub(super) async fn visits_are_used_up_exactly(store: Arc<dyn Store>) {
     assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always a visit left");
 }
 
-/// Returns a tally of a day in June 2026 for a link from [`link`].
+/// Returns a tally for one day in June 2026 and a link created by [`link`].
 pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }

@@ -1,4 +1,4 @@
-//! Listings, in every store: orders, pages and filters.
+//! Listings in every store: orders, pages and filters.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ use urlshort::{
 use super::{counts::tally, put};
 use crate::support::{link, with};
 
-/// Creates 30 links, three per creation time; every third one has `n / 6` clicks.
+/// Creates 30 links, three per creation time. Every third one has `n / 6` clicks.
 async fn put_thirty(store: &Arc<dyn Store>) {
     for n in 0..30_u8 {
         let created = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
@@ -35,7 +35,7 @@ async fn put_thirty(store: &Arc<dyn Store>) {
     }
 }
 
-/// Returns the numbers of the listed links, page by page.
+/// Returns the numbers of the listed links, grouped by page.
 async fn pages(store: &Arc<dyn Store>, mut listing: Listing) -> Vec<Vec<u8>> {
     let mut pages = Vec::new();
     loop {
@@ -64,7 +64,7 @@ pub(super) async fn links_are_listed_in_order_page_by_page(store: Arc<dyn Store>
     assert_eq!(pages(&store, listing(Order::MostClicked, 3)).await.concat(), clicked);
 }
 
-/// Creates links named for what is special about them; returns their creation time.
+/// Creates links named after their peculiarity, and returns their creation time.
 async fn put_odd_links(store: &Arc<dyn Store>) -> Timestamp {
     let now = link("k", "https://example.com").created_at;
     let titled = |text: &str| Options { title: Some(text.parse().unwrap()), ..Options::default() };
@@ -212,7 +212,7 @@ pub(super) async fn filtered_links_are_listed_page_by_page(store: Arc<dyn Store>
     assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
 }
 
-/// More links than a store reads before it checks the clock.
+/// More links than a store reads between two checks of the clock.
 const MANY: usize = 5000;
 
 pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(store: Arc<dyn Store>) {

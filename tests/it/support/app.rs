@@ -24,12 +24,12 @@ use super::{PATIENCE, client, eventually};
 
 /// The service, running in this process on a free port.
 ///
-/// It stops when dropped, or by [`TestApp::stop`].
+/// It stops when dropped or when [`TestApp::stop`] is called.
 pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
-    /// The links as the service sees them.
+    /// The service's view of the links.
     pub(crate) links: Arc<Links>,
     clock: Arc<Mutex<Timestamp>>,
     stop: oneshot::Sender<()>,
@@ -49,7 +49,7 @@ impl TestApp {
 
     /// Starts the service on the given store.
     pub(crate) async fn start_on(store: Arc<dyn Store>, flags: &[&str]) -> Self {
-        // A repeated flag overrides the default.
+        // Repeating a flag overrides its default.
         let defaults = ["urlshort", "--rate-limit", "0", "--drain-delay", "0s"];
         let config = Cli::read(defaults.iter().chain(flags).map(Into::into)).unwrap().config;
         let metrics = Arc::new(Metrics::new());
@@ -71,20 +71,20 @@ impl TestApp {
         let (stop, stopped) = oneshot::channel();
         let workers = Workers::on([Handle::current()]);
         let running = tokio::spawn(app.run(listener, None, workers, async {
-            // Dropping the app stops it as well.
+            // Dropping the app also stops it.
             let _ = stopped.await;
         }));
         let client = client();
         Self { address, client, metrics, links, clock, stop, running }
     }
 
-    /// Stops the service as a signal would.
+    /// Stops the service, like a signal does.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.running.await.unwrap();
     }
 
-    /// Returns the time of the service's clock, which only [`TestApp::advance`] moves.
+    /// Returns the time on the service's clock. Only [`TestApp::advance`] changes it.
     pub(crate) fn now(&self) -> Timestamp {
         *self.clock.lock().unwrap()
     }
@@ -127,7 +127,7 @@ impl TestApp {
         line.map(|value| value.parse().unwrap())
     }
 
-    /// Returns all values of a label across the series of a metric.
+    /// Returns all values of a label in the series of a metric.
     pub(crate) fn labels(&self, metric: &str, label: &str) -> BTreeSet<String> {
         let (series, label) = (format!("{metric}{{"), format!("{label}=\""));
         let text = self.metrics.render().unwrap();
@@ -135,7 +135,7 @@ impl TestApp {
         lines.map(|line| line.split_once(&label).unwrap().1.split('"').next().unwrap().to_owned()).collect()
     }
 
-    /// Waits until a series has a value that `is_expected` accepts.
+    /// Waits until `is_expected` accepts the value of a series.
     #[track_caller]
     pub(crate) fn wait_for_metric(
         &self,
@@ -148,7 +148,7 @@ impl TestApp {
         })
     }
 
-    /// Waits until the store has counted `expected` clicks for a link.
+    /// Waits until the store has counted `expected` clicks on a link.
     #[track_caller]
     pub(crate) fn wait_for_clicks(&self, key: &str, expected: u64) -> impl Future<Output = ()> {
         let key = super::key(key);
@@ -159,7 +159,7 @@ impl TestApp {
     }
 }
 
-/// Asserts that `response` is an error in the common envelope and returns its message.
+/// Asserts that `response` is an error in the common envelope, and returns its message.
 #[track_caller]
 pub(crate) fn assert_error(response: Response, status: u16, code: &str) -> impl Future<Output = String> {
     assert_eq!(response.status(), status);

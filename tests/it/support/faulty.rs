@@ -25,7 +25,8 @@ use urlshort::{
 /// A store that fails on demand.
 ///
 /// A lookup of `panic` panics, and a lookup of a key that starts with `hang` never returns. A [`Mood`] affects every
-/// call. The change feed has only what [`FaultyStore::report_change`] sends, not the changes of the inner store.
+/// call. The change feed contains only the changes sent by [`FaultyStore::report_change`], not those of the inner
+/// store.
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
@@ -36,7 +37,7 @@ pub(crate) struct FaultyStore {
     change_delay: Mutex<Duration>,
 }
 
-/// How a [`FaultyStore`] behaves.
+/// The behaviour of a [`FaultyStore`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mood {
     Fine,
@@ -84,7 +85,7 @@ impl FaultyStore {
         self.changes.send_replace(Some(changed));
     }
 
-    /// Lets lookups read the link, but holds their results back while `hold` is set.
+    /// Lets lookups read the link, but holds back their results while `hold` is set.
     pub(crate) fn hold_lookups(&self, hold: bool) {
         self.holds_lookups.send_replace(hold);
     }

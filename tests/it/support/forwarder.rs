@@ -10,7 +10,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A TCP proxy in front of a server, in the role of a load balancer or a DNS name.
+/// A TCP proxy in front of a server, standing in for a load balancer or a DNS name.
 ///
 /// It can move to another server, go silent, or drop its connections. It needs a multi-threaded runtime.
 pub(crate) struct Forwarder {
@@ -24,16 +24,16 @@ struct State {
     target: SocketAddr,
     /// Connections of an earlier epoch are closed.
     epoch: u64,
-    /// Connections up to this number stay open, but forward nothing.
+    /// Connections up to this number stay open but don't forward any data.
     silenced: u64,
-    /// Connections accepted so far.
+    /// The number of connections accepted so far.
     accepted: u64,
-    /// Responses are held back, while requests still reach the server.
+    /// Holds back responses, while requests still reach the server.
     holds_responses: bool,
 }
 
 impl Forwarder {
-    /// Starts forwarding to a port of the loopback address.
+    /// Starts forwarding to a port on the loopback address.
     pub(crate) async fn start(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
@@ -44,22 +44,22 @@ impl Forwarder {
         Self { port: own, state, accepting }
     }
 
-    /// Replaces a server's port in `url` by that of the forwarder.
+    /// Replaces a server's port in `url` with the forwarder's.
     pub(crate) fn replace_in(&self, url: &str, port: u16) -> String {
         url.replace(&format!(":{port}"), &format!(":{}", self.port))
     }
 
-    /// Routes new connections to another port; open ones stay where they are.
+    /// Routes new connections to another port. Open connections stay where they are.
     pub(crate) fn move_to(&self, port: u16) {
         self.state.send_modify(|state| state.target = address(port));
     }
 
-    /// Stops forwarding on open connections without closing them; new ones work.
+    /// Stops forwarding on open connections without closing them. New connections work.
     pub(crate) fn silence(&self) {
         self.state.send_modify(|state| state.silenced = state.accepted);
     }
 
-    /// Holds the server's responses back, or lets them through again.
+    /// Holds back the server's responses, or lets them through again.
     pub(crate) fn hold_responses(&self, hold: bool) {
         self.state.send_modify(|state| state.holds_responses = hold);
     }

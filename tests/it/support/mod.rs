@@ -68,7 +68,7 @@ pub(crate) fn with(options: Options, mut link: Link) -> Link {
     link
 }
 
-/// Returns the links of a store, without a cache.
+/// Returns a store's links, without a cache.
 pub(crate) fn uncached(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Links {
     let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
     Links::new(store, Duration::from_secs(10), cache, metrics)
@@ -89,7 +89,7 @@ pub(crate) fn sqlite_in(directory: &Path) -> String {
     format!("sqlite:{}", directory.join("links.db").display())
 }
 
-/// Raises the open-file limit of this process and of the processes it starts.
+/// Raises the limit on open files for this process and the processes it starts.
 pub(crate) fn raise_open_file_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -100,9 +100,9 @@ pub(crate) fn raise_open_file_limit() {
 /// The interval between two attempts.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Repeats `attempt` until it returns `Ok`; panics with the last error after `limit`.
+/// Repeats `attempt` until it returns `Ok`. Panics with the last error after `limit`.
 ///
-/// It uses the clock of the runtime, so `limit` also holds with a paused clock.
+/// `limit` is measured on the runtime's clock, so it also works with a paused clock.
 #[track_caller]
 pub(crate) fn eventually<T, E: std::fmt::Debug>(
     limit: Duration,
@@ -123,7 +123,7 @@ pub(crate) fn eventually<T, E: std::fmt::Debug>(
     }
 }
 
-/// Does the same as [`eventually`] without a runtime.
+/// Like [`eventually`], but without a runtime.
 #[track_caller]
 pub(crate) fn eventually_blocking<T, E: std::fmt::Debug>(
     limit: Duration,

@@ -36,7 +36,7 @@ impl PgBouncer {
         Self { port, _directory: directory, _server: server }
     }
 
-    /// Returns the store URL that goes through the pooler.
+    /// Returns a store URL that goes through the pooler.
     pub(crate) fn url(&self) -> String {
         format!(
             "postgres://postgres:{}@127.0.0.1:{}/postgres",

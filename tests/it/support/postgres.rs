@@ -29,9 +29,9 @@ impl Postgres {
         Self::start_with(|_| Vec::new())
     }
 
-    /// Starts a server with the additional settings that `prepare` returns.
+    /// Starts a server with the additional settings returned by `prepare`.
     ///
-    /// The settings can refer to files that `prepare` writes into the data directory.
+    /// The settings can refer to files that `prepare` writes to the data directory.
     pub(crate) fn start_with(prepare: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
@@ -40,7 +40,7 @@ impl Postgres {
         Self::start_in(directory, extra, "ready to accept connections")
     }
 
-    /// Starts a server on existing data and waits until it prints `ready`.
+    /// Starts a server on existing data, and waits until it prints `ready`.
     fn start_in(directory: TempDir, extra: Vec<String>, ready: &str) -> Self {
         let data = directory.path().join("data");
         give_away(directory.path());
@@ -64,14 +64,14 @@ impl Postgres {
         Self::start_in(directory, settings, "ready to accept read-only connections")
     }
 
-    /// Promotes a standby to primary and waits until that is done.
+    /// Promotes a standby to primary, and waits until that is complete.
     pub(crate) fn promote(&self) {
         let mut promote = Command::new(bin("pg_ctl"));
         drop_privileges(&mut promote);
         run(promote.current_dir(self.data()).args(["promote", "-w", "-D"]).arg(self.data()));
     }
 
-    /// Restarts a killed server as a standby that follows no primary.
+    /// Restarts a killed server as a standby that doesn't follow any primary.
     pub(crate) fn restart_as_standby(&mut self) {
         fs::write(self.data().join("standby.signal"), "").unwrap();
         self.restart_until("ready to accept read-only connections");
@@ -82,7 +82,7 @@ impl Postgres {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
         self.server = eventually_blocking(PATIENCE, || {
             Server::start(command(&self.data(), self.port, &self.extra), ready).inspect_err(|printed| {
-                // The only expected error: a killed process has not released its shared memory yet.
+                // The only expected error is that a killed process hasn't released its shared memory yet.
                 assert!(printed.contains("shared memory block"), "{printed}");
             })
         });
@@ -121,7 +121,7 @@ impl RemoteServer for Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // An immediate shutdown releases the shared memory that a kill would leave behind.
+        // An immediate shutdown releases the shared memory, which killing the server would leave behind.
         if self.server.is_running() {
             self.server.end(Signal::QUIT);
         }
@@ -139,9 +139,9 @@ fn command(data: &Path, port: u16, extra: &[String]) -> Command {
     command
 }
 
-/// Returns an empty cluster to copy for each server.
+/// Returns an empty data directory to copy for each server.
 ///
-/// It is created once, because `initdb` takes longer than most tests.
+/// It's created only once, because `initdb` takes longer than most tests.
 fn template() -> PathBuf {
     let version = run(Command::new(bin("postgres")).arg("--version"));
     let template =
@@ -155,7 +155,7 @@ fn template() -> PathBuf {
         drop_privileges(&mut initdb);
         initdb.current_dir(directory.path()).arg("-D").arg(&data).arg("--pwfile").arg(&password);
         run(initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]));
-        // If two tests create it at the same time, the second rename fails, which does no harm.
+        // If two tests create it at the same time, the second rename fails, which is harmless.
         let copy = template.with_extension(std::process::id().to_string());
         run(Command::new("cp").arg("-r").arg(&data).arg(&copy));
         let _ = fs::rename(&copy, &template);
@@ -166,7 +166,7 @@ fn template() -> PathBuf {
 
 /// Returns the path of a PostgreSQL program.
 ///
-/// Debian has a directory for each version, of which the newest is used; elsewhere the programs are on the path.
+/// Debian has one directory per version, and the newest is used. Elsewhere, the programs are on the path.
 fn bin(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(program)).filter(|path| path.exists());

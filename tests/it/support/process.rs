@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::{eventually_blocking, reference::undocumented};
 
-/// The deadline for everything that tests wait for, generous enough for a busy machine.
+/// The deadline for everything that tests wait for, long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The real program on a free loopback port, killed when dropped.
@@ -29,16 +29,16 @@ pub(crate) struct Process {
     is_reading: Arc<AtomicBool>,
     undocumented: Arc<Mutex<Option<String>>>,
     has_documented_log: bool,
-    /// Log lines from before it was ready.
+    /// Log lines written before the program was ready.
     pub(crate) startup_log: Vec<Value>,
     /// The address of the main listener, as `127.0.0.1:PORT`.
     pub(crate) address: String,
-    /// The address of the metrics listener, if there is one.
+    /// The address of the metrics listener, if any.
     pub(crate) metrics_address: Option<String>,
 }
 
 impl Process {
-    /// Starts the program with these variables and none of this process's own.
+    /// Starts the program with only these environment variables.
     pub(crate) fn start(variables: &[(&str, &str)]) -> Self {
         Self::spawn(&mut Self::command(variables))
     }
@@ -109,7 +109,7 @@ impl Process {
         process
     }
 
-    /// Reads the log up to the next line with this message and returns that line.
+    /// Reads the log up to the next line with this message, and returns that line.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, message: &str) -> Value {
         loop {
@@ -121,7 +121,7 @@ impl Process {
         }
     }
 
-    /// Returns the next line of the log, or `None` at its end.
+    /// Returns the next log line, or `None` at the end.
     #[track_caller]
     pub(crate) fn next_log_line(&self) -> Option<Value> {
         match self.log.recv_timeout(PATIENCE) {
@@ -160,7 +160,7 @@ impl Process {
         eventually_blocking(PATIENCE, || self.child.try_wait().unwrap().ok_or("still running"))
     }
 
-    /// Sends SIGTERM and waits for the process to exit.
+    /// Sends SIGTERM, and waits for the process to exit.
     pub(crate) fn terminate(self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.wait()
@@ -169,7 +169,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The test may have ended the process already.
+        // The test may already have ended the process.
         let _ = self.child.kill();
         let _ = self.child.wait();
         // Check the rest of the log too, unless the test has stopped reading it.
@@ -192,7 +192,7 @@ fn configure(command: &mut Command, variables: &[(&str, &str)]) {
     command.envs(variables.iter().copied());
 }
 
-/// Returns a size in the status of a process, such as `VmHWM`, in bytes.
+/// Returns a memory size from the status of a process, such as `VmHWM`, in bytes.
 pub(crate) fn memory(pid: Pid, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();

@@ -13,16 +13,16 @@ use tempfile::TempDir;
 
 use super::server::{Server, give_away, on_free_ports};
 
-/// The factor by which durations in rules and routes are divided: an hour becomes 20 seconds.
+/// The factor by which durations in rules and routes are shortened: an hour becomes 20 seconds.
 const SPEEDUP: u64 = 180;
 
-/// The shortest interval between evaluations of rules, in milliseconds.
+/// The minimum interval between rule evaluations, in milliseconds.
 const MIN_INTERVAL: u64 = 250;
 
 /// The interval between scrapes of an instance.
 const SCRAPE_INTERVAL: &str = "250ms";
 
-/// A Prometheus server that scrapes the instances at these addresses as the job `urlshort`.
+/// A Prometheus server that scrapes instances as the job `urlshort`.
 pub(crate) struct Prometheus {
     url: String,
     client: Client,
@@ -31,12 +31,12 @@ pub(crate) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts a server with the rules as they are.
+    /// Starts a server with the original rules.
     pub(crate) fn start() -> Self {
         Self::start_with(&[], None, |rules| rules)
     }
 
-    /// Starts a server with shortened durations, which sends its alerts to `alertmanager`.
+    /// Starts a server with shortened durations that sends its alerts to `alertmanager`.
     pub(crate) fn start_sped_up(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
         Self::start_with(instances, alertmanager, |rules| speed_up(&rules))
     }
@@ -58,7 +58,7 @@ impl Prometheus {
             "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": alertmanagers }] }] },
             "scrape_configs": [{ "job_name": "urlshort", "static_configs": [{ "targets": instances }] }],
         });
-        // JSON is YAML.
+        // Write JSON, which is also valid YAML.
         fs::write(directory.path().join("prometheus.yml"), config.to_string()).unwrap();
         give_away(directory.path());
         let (server, address) = on_free_port(|address| {
@@ -79,7 +79,7 @@ impl Prometheus {
         }
     }
 
-    /// Returns the data that the HTTP API has at this path.
+    /// Returns the data from this path of the HTTP API.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query).unwrap();
         let body: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
@@ -94,7 +94,7 @@ impl Prometheus {
         series.map(|series| series["value"][1].as_str().unwrap().parse().unwrap()).collect()
     }
 
-    /// Waits until an expression has a result, or has none.
+    /// Waits until an expression has a result, or until it has none.
     pub(crate) async fn wait_until(&self, expression: &str, has_result: bool) {
         let waiting = async {
             while self.query(expression).await.is_empty() == has_result {
@@ -107,13 +107,13 @@ impl Prometheus {
         }
     }
 
-    /// Waits until an alert fires, or stops firing.
+    /// Waits until an alert fires, or until it stops.
     pub(crate) async fn wait_for_alert(&self, name: &str, fires: bool) {
         let expression = format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}}");
         self.wait_until(&expression, fires).await;
     }
 
-    /// Returns every rule as Prometheus has parsed it.
+    /// Returns every rule as parsed by Prometheus.
     pub(crate) async fn rules(&self) -> Vec<Value> {
         let data = self.get("/api/v1/rules", &[]).await;
         let groups = data["groups"].as_array().unwrap();
@@ -124,7 +124,7 @@ impl Prometheus {
 /// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(100);
 
-/// An Alertmanager that sends notifications to `/page` and `/ticket` of a receiver.
+/// An Alertmanager that sends notifications to a receiver's `/page` and `/ticket`.
 pub(crate) struct Alertmanager {
     address: String,
     client: Client,
@@ -153,14 +153,14 @@ impl Alertmanager {
         Self { address, client: Client::new(), _server: server, _directory: directory }
     }
 
-    /// Raises alerts with these labels, as Prometheus does.
+    /// Raises alerts with these labels, like Prometheus does.
     pub(crate) async fn raise(&self, alerts: &[Value]) {
         let alerts: Vec<_> = alerts.iter().map(|labels| serde_json::json!({ "labels": labels })).collect();
         let url = format!("http://{}/api/v2/alerts", self.address);
         self.client.post(url).json(&alerts).send().await.unwrap().error_for_status().unwrap();
     }
 
-    /// Returns the names of the alerts that others inhibit.
+    /// Returns the names of the alerts inhibited by others.
     pub(crate) async fn inhibited(&self) -> Vec<String> {
         let url = format!("http://{}/api/v2/alerts", self.address);
         let alerts: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
@@ -175,7 +175,7 @@ pub(crate) fn monitoring() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/monitoring")
 }
 
-/// Starts a server on a free port and returns its address.
+/// Starts a server on a free port, and returns its address.
 fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, String) {
     on_free_ports("address already in use", |[port]| {
         let address = format!("127.0.0.1:{port}");
@@ -185,7 +185,7 @@ fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, Stri
 
 /// Shortens every duration in a file of rules or routes.
 ///
-/// Durations are ranges in brackets and the values of `KEYS`.
+/// Durations are the ranges in brackets and the values of `KEYS`.
 fn speed_up(text: &str) -> String {
     const KEYS: [&str; 5] = ["for: ", "interval: ", "group_wait: ", "group_interval: ", "repeat_interval: "];
     let mut lines = String::new();

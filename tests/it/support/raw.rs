@@ -7,7 +7,7 @@ use std::{
 
 use super::{PATIENCE, eventually_blocking};
 
-/// Connects, with a read timeout.
+/// Connects and sets a read timeout.
 pub(crate) fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -30,7 +30,7 @@ pub(crate) fn connect_from(client: Ipv4Addr, address: &str) -> TcpStream {
 /// Sends `request` and reads until the server closes the connection or resets it.
 pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     let mut stream = connect(address);
-    // The server may respond and close before it has read everything.
+    // The server may respond and close the connection before it has read everything.
     let _ = stream.write_all(request);
     read_to_close(&mut stream)
 }
@@ -61,7 +61,7 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
     exchange(address, (head + body).as_bytes())
 }
 
-/// Repeats a request until `is_done` accepts the response; panics with the last one after [`PATIENCE`].
+/// Repeats a request until `is_done` accepts the response. Panics with the last one after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn repeat_until(mut request: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
     eventually_blocking(PATIENCE, || {

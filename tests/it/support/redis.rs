@@ -11,7 +11,7 @@ use super::{
     server::{RemoteServer, Server, free_port, give_away, on_free_ports, run},
 };
 
-/// A Redis server, which writes nothing to disk by default.
+/// A Redis server. By default, it writes nothing to disk.
 pub(crate) struct Redis {
     directory: TempDir,
     pub(crate) port: u16,
@@ -24,7 +24,7 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    /// Starts a server with additional arguments, in which `PORT` stands for its port.
+    /// Starts a server with additional arguments, in which `PORT` is replaced by its port.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
         Self::start_with_files(|_| (), extra)
     }
@@ -106,14 +106,14 @@ fn cli(port: u16, arguments: &[&str]) -> String {
     run(Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port.to_string()]).args(arguments))
 }
 
-/// A cluster of three masters with a replica each.
+/// A cluster of three masters with one replica each.
 pub(crate) struct RedisCluster {
     nodes: Vec<Redis>,
 }
 
 impl RedisCluster {
     pub(crate) fn start() -> Self {
-        // The default port of a node's bus, its own port plus 10,000, may exceed 65,535.
+        // Set the port of each node's bus, because the default of 10,000 above the node's own port may exceed 65,535.
         let nodes: Vec<_> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
@@ -132,7 +132,7 @@ impl RedisCluster {
         run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
         let cluster = Self { nodes };
         cluster.wait_until_healthy();
-        // Tests rely on replicas that have caught up.
+        // Wait for the replicas to catch up, because tests rely on that.
         for node in &cluster.nodes {
             node.wait_for(&["INFO", "replication"], |info| !info.contains("master_link_status:down"));
         }
@@ -153,7 +153,7 @@ impl RedisCluster {
         }
     }
 
-    /// Kills a master and waits until the other nodes have noticed.
+    /// Kills a master, and waits until the other nodes have noticed.
     pub(crate) fn kill_a_master(&mut self) {
         let index = self.nodes.iter().position(Redis::is_master).unwrap();
         let mut master = self.nodes.remove(index);

@@ -5,7 +5,7 @@ use std::{
 
 use serde_json::Value;
 
-/// A row of the table of log lines in `infra/monitoring/REFERENCE.md`.
+/// A row in the table of log lines in `infra/monitoring/REFERENCE.md`.
 struct Row {
     levels: Vec<&'static str>,
     fields: HashSet<&'static str>,
@@ -33,7 +33,7 @@ pub(crate) fn documented_messages() -> impl Iterator<Item = &'static str> {
     ROWS.keys().copied()
 }
 
-/// Returns how a log line differs from the reference, if it does.
+/// Returns how a log line differs from the reference, if at all.
 pub(crate) fn undocumented(line: &Value) -> Option<String> {
     let fields = line.as_object()?;
     if fields.contains_key("source") {

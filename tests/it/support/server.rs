@@ -1,4 +1,4 @@
-//! Servers that tests start: on a free port, in a temporary directory, stopped by their process id.
+//! Servers started by tests: on a free port, in a temporary directory, stopped by their process id.
 
 use std::{
     fs,
@@ -15,10 +15,10 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::PATIENCE;
 
-/// The user that servers run as if the tests run as root, which some servers refuse.
+/// The user that runs the servers if the tests run as root. Some servers refuse to run as root.
 const NOBODY: u32 = 65534;
 
-/// A store's server that tests can break.
+/// A store's server, which tests can break.
 pub(crate) trait RemoteServer {
     /// Pauses all its processes (SIGSTOP) until [`RemoteServer::thaw`].
     fn freeze(&mut self);
@@ -39,7 +39,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `command` and waits until it prints `ready`.
+    /// Starts `command`, and waits until it prints `ready`.
     ///
     /// If it exits before that, its output is the error.
     pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self, String> {
@@ -75,11 +75,11 @@ impl Server {
     /// Sends `signal` to the server and its child processes.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        // Stop the server first: a running one could start more children, and a dead one has no list of them.
+        // Stop the server first. A running server could start more children, and a dead one has no list of children.
         kill_process(pid, Signal::STOP).unwrap();
         let children = format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero());
         for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
-            // The child may have exited already.
+            // The child may already have exited.
             let _ = kill_process(Pid::from_raw(child.parse().unwrap()).unwrap(), signal);
         }
         kill_process(pid, signal).unwrap();
@@ -92,7 +92,7 @@ impl Server {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Sends `signal` and waits for the server to exit.
+    /// Sends `signal`, and waits for the server to exit.
     pub(crate) fn end(&mut self, signal: Signal) {
         self.signal(signal);
         self.child.wait().unwrap();
@@ -114,14 +114,14 @@ pub(crate) fn drop_privileges(command: &mut Command) {
     }
 }
 
-/// Gives `path` and everything below it to the user that servers run as.
+/// Gives `path` and everything below it to the user that runs the servers.
 pub(crate) fn give_away(path: &Path) {
     if geteuid().is_root() {
         run(Command::new("chown").arg("-R").arg(format!("{NOBODY}:{NOBODY}")).arg(path));
     }
 }
 
-/// Runs a command that must succeed and returns its output.
+/// Runs a command that must succeed, and returns its output.
 #[track_caller]
 pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; is it installed?"));
@@ -129,12 +129,12 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Attempts to start a server before its ports count as unavailable.
+/// The maximum number of attempts to start a server on free ports.
 const PORT_ATTEMPTS: usize = 100;
 
 /// Starts a server on free ports.
 ///
-/// Tries other ports if it prints `taken`, because another test may have been faster.
+/// If it prints `taken`, other ports are tried, because another test may have taken these first.
 #[track_caller]
 pub(crate) fn on_free_ports<const N: usize, T>(
     taken: &str,

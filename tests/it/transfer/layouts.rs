@@ -1,11 +1,11 @@
-//! Files of other services, in layouts whose sources the modules name.
+//! Files from other services, in the layouts documented in `src/transfer/layouts.rs`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{exported, import, sqlite_in};
 
-/// Imports a file with its format detected, then named, and checks the links and skipped rows.
+/// Imports a file with a detected and an explicit format, and checks the links and skipped rows.
 #[track_caller]
 fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) {
     for format in ["auto", format] {

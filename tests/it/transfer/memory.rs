@@ -1,4 +1,4 @@
-//! The memory of an import and an export does not grow with the number of links.
+//! Memory use of imports and exports does not grow with the number of links.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,13 +10,13 @@ use rustix::process::Pid;
 use super::{import, program, sqlite_in};
 use crate::support::memory;
 
-/// Links after which everything allocated once is there: buffers, caches, threads.
+/// The number of links after which all one-time allocations are done: buffers, caches, threads.
 const WARM: usize = 20_000;
 
-/// Links in total. If each one after [`WARM`] stayed in memory, that would be 30 MB and more.
+/// The total number of links. Keeping those after [`WARM`] in memory would take at least 30 MB.
 const LINKS: usize = 60_000;
 
-/// Allowed growth in bytes, for the page cache of the store, which has its own limit.
+/// The allowed growth in bytes, for the store's page cache, which has its own limit.
 const SLACK: u64 = 10_000 << 10;
 
 fn line(number: usize) -> String {
@@ -26,7 +26,7 @@ fn line(number: usize) -> String {
     )
 }
 
-/// Returns the peak memory of the process, in bytes.
+/// Returns the process's peak memory use, in bytes.
 ///
 /// The kernel updates its counters in batches, so a later result may be slightly smaller.
 fn peak(child: &Child) -> u64 {
@@ -39,7 +39,7 @@ fn an_import_of_more_links_uses_no_more_memory() {
     let mut command = program(&sqlite_in(directory.path()), &["import", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // What does not fit into the pipe was read, so each peak covers the lines before it.
+    // Whatever doesn't fit into the pipe was read, so each peak covers the lines before it.
     (0..WARM).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
     let warm = peak(&child);
     (WARM..LINKS).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
@@ -64,7 +64,7 @@ fn an_export_of_more_links_uses_no_more_memory() {
     let mut read = |count| assert_eq!(lines.by_ref().take(count).map(Result::unwrap).count(), count);
     read(WARM);
     let warm = peak(&child);
-    // More lines are left than a pipe holds, so the program is still running.
+    // The remaining lines don't fit into a pipe, so the program is still running.
     read(LINKS - WARM - 5000);
     let grown = peak(&child).saturating_sub(warm);
     read(5000);

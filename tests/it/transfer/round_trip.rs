@@ -1,4 +1,4 @@
-//! An export and its import restore everything, in every kind of store.
+//! Exporting and importing restores everything, in every kind of store.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ use urlshort::{
 use super::{counts, exported, fill, import, open};
 use crate::support::{Postgres, Redis, key, link, sqlite_in};
 
-/// Exports, wipes, imports, and exports again.
+/// Exports, wipes the store, imports, and exports again.
 async fn a_round_trip_restores_everything(url: &str, wipe: impl AsyncFnOnce()) {
     let store = open(url).await;
     fill(&*store).await;
@@ -90,7 +90,7 @@ async fn a_round_trip_restores_everything_in_redis() {
     a_round_trip_restores_everything(&server.url(), wipe).await;
 }
 
-/// No other process can reach a memory store, so this one does what the program would.
+/// No other process can reach a memory store, so this test does the program's work itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_trip_restores_everything_in_memory() {
     let written = async |store: &MemoryStore| {

@@ -1,4 +1,4 @@
-//! The page of blocked hosts.
+//! The page for blocked hosts.
 
 use super::{Browser, READ, WRITE, location, start};
 

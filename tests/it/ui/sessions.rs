@@ -1,4 +1,4 @@
-//! Sessions: sign-in, expiry, and forms of other websites.
+//! Sessions: sign-in, expiry, and forms submitted by other websites.
 
 use std::{fs, sync::Arc, time::Duration};
 

@@ -37,26 +37,27 @@ use crate::{
     },
 };
 
-/// The most links in one request.
+/// The maximum number of links in one request.
 const MAX_LINKS: usize = 1000;
 
 const WRONG_LINK_COUNT: &str = "links must have 1 to 1000 entries";
 
-/// The largest body, in bytes.
+/// The maximum size of a body, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
 
-/// Links created concurrently, so that the store can commit them together.
+/// The number of links created concurrently, so that the store can commit them together.
 const CONCURRENCY: usize = 64;
 
-/// Links with passwords created concurrently.
+/// The number of links with passwords created concurrently.
 ///
-/// Two passwords are hashed at a time. Four keep both hashers busy, and a visitor who sends a password waits behind
-/// only a few of them.
+/// Two passwords are hashed at a time. Four links keep both hashers busy, and a visitor who sends a password waits
+/// behind only a few of them.
 const HASHING_CONCURRENCY: usize = 4;
 
-/// The most queued batches with passwords.
+/// The maximum number of queued batches with passwords.
 ///
-/// They run one at a time: a retry while the first request still runs would hash the same passwords again.
+/// They run one at a time. Otherwise, a retry sent while the first request is still running would hash the same
+/// passwords again.
 const MAX_QUEUED: usize = 16;
 
 /// A queue that runs batches with passwords one at a time.
@@ -79,9 +80,9 @@ pub(crate) struct BatchFields {
     links: Vec<LinkFields>,
 }
 
-/// Reads a list, and stops at its limit.
+/// Deserializes a list, and stops at the limit.
 ///
-/// A body can hold millions of empty links.
+/// A body can contain millions of empty links.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>, D::Error> {
     struct Links;
 

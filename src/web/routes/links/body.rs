@@ -1,4 +1,4 @@
-//! A link in the management API, and the patch that edits it.
+//! The API's representation of a link, and the patch that edits it.
 
 use std::num::NonZeroU32;
 
@@ -111,12 +111,12 @@ impl LinkPatch {
         }
     }
 
-    /// Applies the patch, except for the password, to a link.
+    /// Applies the patch to a link, except for the password.
     ///
-    /// Validates the result like the fields of a new link.
+    /// The result is validated like the fields of a new link.
     pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {
         let known = field_names::<LinkFields>();
-        // The validation below would not see an unknown field that is null.
+        // The validation below would miss an unknown field with the value null.
         if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
             return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
         }

@@ -1,6 +1,6 @@
 //! `/api/v1/links/{key}`: edit, delete, take down and restore a link.
 //!
-//! Every change is logged with the name of the token.
+//! Every change is logged with the token's name.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `GET /api/v1/links/{key}/stats`: the visits of a link.
+//! `GET /api/v1/links/{key}/stats`: a link's visits.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -126,7 +126,7 @@ pub(crate) async fn stats(
     })
 }
 
-/// Returns counts with their names, the largest first.
+/// Returns counts with their names, largest first.
 fn ranked<N>(counts: &BTreeMap<N, u64>, name: impl Fn(&N) -> &str) -> Vec<NamedCount> {
     let named = |(named, count): (&N, &u64)| NamedCount { name: name(named).into(), count: *count };
     let mut ranked: Vec<_> = counts.iter().map(named).collect();
@@ -143,7 +143,7 @@ fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
     counts.iter().map(day).collect()
 }
 
-/// Formats counts as CSV (RFC 4180), one per line, with quoted values.
+/// Formats counts as CSV (RFC 4180), one count per line, with quoted values.
 pub(crate) fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
     for (day, counts) in counts {

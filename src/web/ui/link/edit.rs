@@ -27,7 +27,7 @@ use crate::{
 /// The state of the edit form.
 pub(super) struct EditForm<'a> {
     pub(super) form: &'a LinkForm,
-    /// The entity tag of the version that the user saw.
+    /// The entity tag of the version that the user has seen.
     pub(super) etag: String,
     pub(super) messages: &'a [Message],
     pub(super) conflict: Option<Conflict>,
@@ -38,7 +38,7 @@ pub(crate) struct Conflict {
     pub(crate) rows: Vec<Difference>,
 }
 
-/// A field that differs between both.
+/// A field that differs between the two.
 pub(crate) struct Difference {
     pub(crate) label: &'static str,
     pub(crate) current: String,
@@ -65,7 +65,7 @@ impl Conflict {
     }
 }
 
-/// Saves the form, unless the link has changed in the meantime.
+/// Saves the form, unless the link has been changed in the meantime.
 pub(crate) async fn save(
     Writer(author): Writer,
     State(state): State<AppState>,
@@ -92,7 +92,7 @@ pub(crate) async fn save(
     let is_conflict = matches!(cause, ApiError::Changed);
     let edit = EditForm {
         form: &form,
-        // Saving again overwrites the version that the page now shows as current.
+        // Saving once more overwrites the version that the page now shows as current.
         etag: if is_conflict { etag_of(&current) } else { form.get("etag").into() },
         messages: if is_conflict { &[] } else { &messages },
         conflict: is_conflict.then(|| Conflict::between(&LinkForm::of(&current.link.doc), &form)),
@@ -110,7 +110,7 @@ async fn edit(
 ) -> Result<(), FormErrors> {
     let now = state.shortener.clock.now();
     let is_seen = |link: &Link| etag_text(link) == form.get("etag");
-    // The patch is relative to `before`, and not valid for another version.
+    // The patch is relative to `before`, and isn't valid for any other version.
     let is_base = |link: &Link| link.revision() == before.link.revision();
     let revise = |link: &Link| match is_seen(link) && is_base(link) {
         true => patch.apply(&link.doc, now),

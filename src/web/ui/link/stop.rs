@@ -34,7 +34,7 @@ struct DeletePage {
     has_changed: bool,
 }
 
-/// The entity tag of the version that the user saw.
+/// The entity tag of the version that the user has seen.
 #[derive(Deserialize)]
 pub(crate) struct Seen {
     etag: String,
