@@ -59,7 +59,7 @@ pub(crate) fn run(base: &str, load: Load, rate: u32, cores: &str, seconds: u32) 
     Answers { count, rate, p50, p99 }
 }
 
-/// Generates the load in `description`, and prints the results for [`run`].
+/// Generates the load that `description` specifies, and prints the results for [`run`] to parse.
 pub(crate) fn generate(description: &str) {
     let words: Vec<_> = description.split(' ').collect();
     let [address, links, rate, seconds] = words.try_into().expect("what `run` has written");

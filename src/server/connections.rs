@@ -165,13 +165,13 @@ impl Slot {
         &self.entry.activity
     }
 
-    /// Returns a handle for setting the task to abort on eviction.
+    /// Returns a handle for registering the task that an eviction aborts.
     pub(super) fn eviction(&self) -> Eviction {
         Eviction(self.entry.clone())
     }
 }
 
-/// A handle for setting the task to abort on eviction.
+/// A handle for registering the task that an eviction aborts.
 pub(super) struct Eviction(Arc<Entry>);
 
 impl Eviction {

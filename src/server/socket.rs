@@ -73,7 +73,7 @@ impl<'a> Socket<'a> {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
-    /// Discards input, see [`Self::linger`].
+    /// Discards input. See [`Self::linger`].
     ///
     /// A client that is not sending gets no allowance, because closing its connection immediately loses nothing.
     fn poll_discard(&mut self, context: &mut Context<'_>, may_be_sending: bool) -> Poll<()> {

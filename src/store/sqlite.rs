@@ -1,7 +1,7 @@
 //! A store in one SQLite file, for one machine.
 //!
 //! The database uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the
-//! writer. One thread does all writes. It commits all queued calls in one transaction (group commit), see [`worker`].
+//! writer. One thread does all writes. It commits all queued calls in one transaction (group commit). See [`worker`].
 
 mod access;
 mod blocked;

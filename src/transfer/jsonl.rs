@@ -20,7 +20,7 @@ use crate::{
     store::History,
 };
 
-/// The JSON of a line. Timestamps are in RFC 3339.
+/// The JSON of a line. Timestamps are in RFC 3339 format.
 #[derive(Debug, Deserialize, Serialize)]
 struct Line {
     key: String,

@@ -128,7 +128,7 @@ def red_jobs_stop_the_deployment():
             assert "continue-on-error" not in job, name
             assert not any("continue-on-error" in step for step in job["steps"]), name
             assert not any("if" in step for step in job["steps"]), f"{name}: a step that may be skipped"
-    # On other branches, jobs that write are skipped.
+    # On branches other than main, jobs that publish or deploy are skipped.
     assert CI["publish"]["if"] == ON_MAIN and CI["deploy"]["if"] == WANTED
     assert DEPLOY["verify"]["if"] == "github.ref == 'refs/heads/main'"
     assert needs(DEPLOY["plan"]) == {"verify"} and needs(DEPLOY["apply"]) == {"verify", "plan"}

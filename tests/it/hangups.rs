@@ -95,7 +95,7 @@ async fn an_aborted_take_down_that_postgres_applied_stops_redirects() {
             .await
             .unwrap()
     };
-    // There are no change notifications, so that only the change itself can stop the redirects.
+    // This store sends no change notifications, so only the change itself can stop the redirects.
     let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
     let keys = create_and_cache(&app).await;
     take_down_and_hang_up(&app, &keys, Duration::from_millis(25)).await;

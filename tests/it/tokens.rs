@@ -33,7 +33,7 @@ impl Service {
         Self { process, client: Client::new(), log: Vec::new() }
     }
 
-    /// Lists links with a token, from this client address.
+    /// Uses `token` to list links, from the client address `client`.
     async fn list_as(&self, client: &str, token: &str) -> reqwest::Response {
         let request = self.client.get(self.process.url("/api/v1/links")).bearer_auth(token);
         request.header("x-forwarded-for", client).send().await.unwrap()

@@ -42,8 +42,8 @@ pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, 
 
 /// Checks that one session receives another's notifications.
 ///
-/// It doesn't behind a connection pooler in transaction mode. Prepared statements don't work there either, but that
-/// would show only later, as failed lookups.
+/// Behind a connection pooler in transaction mode, no notifications arrive. Prepared statements don't work there
+/// either, but that would show only later, as failed lookups.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] with advice for the operator.

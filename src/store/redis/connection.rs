@@ -225,7 +225,7 @@ impl Connection {
     }
 }
 
-/// Returns advice on an error that suggests the wrong URL scheme.
+/// Returns advice if the error may be due to the wrong URL scheme.
 fn hint(address: &ConnectionAddr, error: &RedisError) -> Option<&'static str> {
     match address {
         // A server without TLS mistakes the TLS handshake for an incomplete command, and waits for the rest.

@@ -55,7 +55,7 @@ pub(super) struct Keys {
     bucket: u32,
     /// A hash of the link's fields.
     pub(super) link: String,
-    /// A hash of counts by day, see [`day_fields`].
+    /// A hash of counts by day. See [`day_fields`].
     pub(super) days: String,
     /// The sorted set of the bucket's links by creation time.
     pub(super) by_creation: String,

@@ -88,7 +88,7 @@ pub(crate) async fn sign_in(
 
 /// Returns a new session's cookie, and its lifetime in seconds.
 ///
-/// Failures count towards the limit on failed tokens.
+/// A refused token counts towards the limit on failed tokens.
 async fn begin(
     state: &AppState,
     client: ClientIp,
