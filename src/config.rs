@@ -206,8 +206,8 @@ pub struct LimitOptions {
     #[arg(long, value_name = "BYTES", default_value = "16KiB", value_parser = bytes)]
     pub max_body: ByteSize,
 
-    /// Maximum number of open connections; without proxies, one client gets a quarter, and a new connection replaces
-    /// the longest idle one
+    /// Maximum number of open connections; without proxies, one client can hold at most a quarter of them, and at
+    /// the limit a new connection replaces the one that has been idle longest
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 

@@ -14,7 +14,7 @@ pub struct RetentionOptions {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub purge_expired_after: Option<Duration>,
 
-    /// Number of days of daily statistics to keep, today included; by default as long as the link
+    /// Number of days of daily statistics to keep, including today; by default, they are kept as long as the link
     #[arg(long, value_name = "DAYS", value_parser = number::<u32>(1..=36_500))]
     pub stats_retention: Option<u32>,
 }
