@@ -112,13 +112,14 @@ check tests-and-coverage tests_and_coverage
 check api-schema tests/checks/schemathesis.sh
 check fuzz tests/checks/fuzz.sh
 check soak env BINARY=target/debug/urlshort tests/soak.sh 0.5 sqlite postgres
-check pages tests/checks/browser.sh
 check examples tests/checks/examples.sh
 check shell tests/checks/shell.sh
 check workflows tests/checks/workflows.sh
+missing chromium 'chromium (pages)' && apt chromium
 # Linking the image's binary takes minutes on one core, so the image check runs in the background. The checks that run
-# at the same time don't depend on timing, and install no Debian packages, which only one process at a time can do.
+# at the same time have generous timeouts, and install no Debian packages, which only one process at a time can do.
 check image tests/checks/image.sh &
+check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing
 check deny tests/checks/deny.sh
