@@ -51,7 +51,7 @@ fn redirects(criterion: &mut Criterion) {
         };
         let service = App::new(&config, dependencies).expect("no file is needed").public_service();
         let service = service.for_peer(IpAddr::from([127, 0, 0, 1]));
-        // HEAD requests and unknown keys go through the router.
+        // A cached link is followed immediately, an unknown key needs a lookup, and HEAD goes through the router.
         for (method, path, status) in [
             (Method::GET, "/q0V8fYz", StatusCode::FOUND),
             (Method::HEAD, "/q0V8fYz", StatusCode::FOUND),

@@ -74,7 +74,7 @@ impl JsonLines {
         });
     }
 
-    /// Writes a line: the time, the level, then whatever `write_fields` appends.
+    /// Writes a line with the time, the level, and the fields that `write_fields` appends.
     fn append(&self, level: Level, write_fields: impl FnOnce(&mut Vec<u8>)) {
         thread_local! {
             static BUFFERS: RefCell<(Vec<u8>, Stamp)> = RefCell::new((Vec::with_capacity(1024), Stamp::default()));

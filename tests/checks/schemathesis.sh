@@ -16,7 +16,8 @@ service=$!
 until address=$(sed -n '/"msg":"listening"/s/.*"address":"\([^"]*\)".*/\1/p' "$work/log") && [[ $address ]]; do
   kill -0 "$service"
 done
-PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=tests/checks/schemathesis_hooks.py schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
+export PYTHONDONTWRITEBYTECODE=1 SCHEMATHESIS_HOOKS=tests/checks/schemathesis_hooks.py
+schemathesis --config-file tests/checks/schemathesis.toml run "http://$address/openapi.json" \
   --checks all --exclude-checks allow_header_conformance --max-examples 30 --seed "${SEED:-1}" --header "Authorization: Bearer $token" --no-color | tee "$work/report"
 # No request may make the service log an error.
 if grep -E '"level":"ERROR"' "$work/log"; then exit 1; fi

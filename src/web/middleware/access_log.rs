@@ -299,7 +299,7 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// A request being handled by the router. If it's dropped before it ends, the client has disconnected.
+/// A request that waits for its response. If it's dropped before it ends, the client has disconnected.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,

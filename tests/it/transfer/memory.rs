@@ -39,7 +39,7 @@ fn an_import_of_more_links_uses_no_more_memory() {
     let mut command = program(&sqlite_in(directory.path()), &["import", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // Whatever doesn't fit into the pipe was read, so each peak covers the lines before it.
+    // The pipe holds only a few lines, so each peak covers all lines before them.
     (0..WARM).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
     let warm = peak(&child);
     (WARM..LINKS).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
