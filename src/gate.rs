@@ -21,7 +21,7 @@ pub struct Gate {
 
 /// A permit to run behind a [`Gate`], released on drop.
 #[derive(Debug)]
-pub struct Place {
+pub struct Permit {
     _running: OwnedSemaphorePermit,
     _admitted: OwnedSemaphorePermit,
 }
@@ -54,10 +54,10 @@ impl Gate {
     ///
     /// # Errors
     /// [`Full`] if the queue is full.
-    pub async fn enter(&self) -> Result<Place, Full> {
+    pub async fn enter(&self) -> Result<Permit, Full> {
         let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| Full)?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| Full)?;
-        Ok(Place { _running: running, _admitted: admitted })
+        Ok(Permit { _running: running, _admitted: admitted })
     }
 
     /// Runs `work` on a thread for blocking work.
@@ -70,9 +70,9 @@ impl Gate {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {
-        let place = self.enter().await?;
+        let permit = self.enter().await?;
         let task = spawn_blocking(move || {
-            let _place = place;
+            let _permit = permit;
             work()
         });
         task.await.map_err(WorkError::Panic)

@@ -19,7 +19,7 @@ pub use self::{blocked::all_blocked_hosts, cache::Found};
 use crate::{
     clicks::{DayCounts, Tally},
     config::CacheOptions,
-    gate::{Full, Gate, Place},
+    gate::{Full, Gate, Permit},
     link::{Key, Link, Revision},
     observability::metrics::Metrics,
     store::{
@@ -178,7 +178,7 @@ impl Links {
         Ok(page)
     }
 
-    async fn turn_to_search(&self) -> Result<Place, ListError> {
+    async fn turn_to_search(&self) -> Result<Permit, ListError> {
         let turn = timeout(SEARCH_PATIENCE, self.searches.enter()).await;
         turn.map_err(|_| ListError::Busy)?.map_err(|Full| ListError::Busy)
     }

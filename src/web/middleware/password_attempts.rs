@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
 use crate::{
-    gate::{Gate, Place},
+    gate::{Gate, Permit},
     link::Key,
     web::{extract::client::ClientIp, respond::error::ApiError},
 };
@@ -75,7 +75,7 @@ pub(crate) struct Attempt {
     link: Arc<Mutex<Failures>>,
     key: Key,
     before: Option<Instant>,
-    _turn: Place,
+    _turn: Permit,
 }
 
 impl Default for Attempts {
