@@ -3,7 +3,6 @@
 //! Every instance periodically sweeps the whole store. No leader is needed, because removals by several instances don't
 //! conflict. A sweep works in small steps with pauses in between, so that it hardly slows redirects down. A delete is
 //! conditional on the version that was read, so a link edited since then stays.
-//! conditional on the version that was read, so a link that was edited since then stays.
 
 use std::{sync::Arc, time::Duration};
 

@@ -48,7 +48,6 @@ pub enum Scope {
 /// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token from
 /// [`Token::generate`] has 256 random bits and can't be guessed. A single round means that a request costs one hash,
 /// regardless of the number of tokens.
-/// of tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     pub name: Creator,

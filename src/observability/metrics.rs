@@ -67,7 +67,7 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self())).expect(VALID);
         let build = IntGaugeVec::new(
-            Opts::new("urlshort_build_info", "Always 1; the labels name the running program."),
+            Opts::new("urlshort_build_info", "Always 1; the labels identify the running build."),
             &["version", "revision"],
         );
         let build = register(&registry, build.expect(VALID));
@@ -84,7 +84,7 @@ impl Metrics {
         };
         let redirects = counters(
             "redirects_total",
-            "Requests for a short link. outcome: redirected, fallback, not_found, gone, refused or error.",
+            "Requests for short links. outcome: redirected, fallback, not_found, gone, refused or error.",
             &["outcome"],
         );
         let rate_limited = counters(
@@ -97,26 +97,26 @@ impl Metrics {
         }
         let cache_requests = counters(
             "cache_requests_total",
-            "Look-ups in the cache. result: hit, negative (a hit on an unknown key), miss or stale.",
+            "Cache lookups. result: hit, negative (a hit on an unknown key), miss or stale.",
             &["result"],
         );
         Self {
             http_requests: counters("http_requests_total", "Responses sent.", &["route", "method", "status"]),
             http_request_duration: histograms(
                 "http_request_duration_seconds",
-                "Time from the head of a request to the head of its response. outcome: success, redirect, fallback, client_error, server_error or abandoned.",
+                "Time from request head to response head. outcome: success, redirect, fallback, client_error, server_error or abandoned.",
                 &["route", "outcome"],
                 REQUEST_SECONDS,
             ),
             http_requests_in_flight: gauge("http_requests_in_flight", "Requests in progress."),
             http_requests_in_flight_limit: gauge(
                 "http_requests_in_flight_limit",
-                "Most requests in progress at a time (MAX_IN_FLIGHT).",
+                "Maximum number of requests in progress (MAX_IN_FLIGHT).",
             ),
-            http_connections_open: gauge("http_connections_open", "Open connections of all listeners."),
+            http_connections_open: gauge("http_connections_open", "Open connections on all listeners."),
             http_connections_limit: gauge(
                 "http_connections_limit",
-                "Most open connections of the public listener (MAX_CONNECTIONS).",
+                "Maximum number of open connections on the public listener (MAX_CONNECTIONS).",
             ),
             connections_rejected: counter(
                 "connections_rejected_total",
@@ -129,10 +129,10 @@ impl Metrics {
                 "Links created. strategy: random, counter, hash or custom.",
                 &["strategy"],
             ),
-            key_collisions: counter("key_collisions_total", "Generated keys that were taken."),
+            key_collisions: counter("key_collisions_total", "Generated keys that were already taken."),
             store_operation_duration: histograms(
                 "store_operation_duration_seconds",
-                "Time of calls to the store.",
+                "Duration of calls to the store.",
                 &["store", "operation"],
                 STORE_SECONDS,
             ),
@@ -141,10 +141,7 @@ impl Metrics {
                 "Calls to the store that failed or timed out.",
                 &["store", "operation"],
             ),
-            store_corrupt_links: counter(
-                "store_corrupt_links_total",
-                "Reads of links that are damaged in the store.",
-            ),
+            store_corrupt_links: counter("store_corrupt_links_total", "Reads of damaged links."),
             store_up: register(
                 &registry,
                 IntGaugeVec::new(
@@ -163,11 +160,11 @@ impl Metrics {
             ),
             clicks_pending: gauge(
                 "clicks_pending",
-                "Buffered visits that differ in link, day, device or referrer, and wait to be written.",
+                "Distinct visits (by link, day, device and referrer) in the buffer, waiting to be written.",
             ),
             clicks_pending_limit: gauge(
                 "clicks_pending_limit",
-                "Most buffered visits; further ones are dropped.",
+                "Maximum value of clicks_pending; further visits are dropped.",
             ),
             clicks_written: counter("clicks_written_total", "Clicks written to the store."),
             clicks_dropped: counter(
@@ -177,7 +174,7 @@ impl Metrics {
             purged_links: counter("purged_links_total", "Links removed because of PURGE_EXPIRED_AFTER."),
             purged_day_counts: counter(
                 "purged_day_counts_total",
-                "Days of links whose statistics were removed because of STATS_RETENTION.",
+                "Days of link statistics removed because of STATS_RETENTION.",
             ),
             purge_last_run: gauge(
                 "purge_last_run_timestamp_seconds",

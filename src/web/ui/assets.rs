@@ -57,7 +57,6 @@ impl Asset {
 ///
 /// During a deployment, a page can refer to another version of an asset. Responding with this version is better than a
 /// 404, but the response must not be cached.
-/// not be cached.
 pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let asset = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.is_named(&name));
     let asset = asset.ok_or(ApiError::NotFound)?;
