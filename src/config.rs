@@ -89,7 +89,7 @@ pub struct ServerOptions {
     #[arg(long, value_name = "URL")]
     pub base_url: Option<BaseUrl>,
 
-    /// Number of proxies in front whose X-Forwarded-For and X-Forwarded-Proto are trusted
+    /// Number of proxies in front of the service whose X-Forwarded-For and X-Forwarded-Proto headers are trusted
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
 
@@ -106,7 +106,7 @@ pub struct StoreOptions {
     #[arg(long, value_name = "URL", default_value = "sqlite:urlshort.db")]
     pub store_url: StoreUrl,
 
-    /// Timeout of a call to the store
+    /// Timeout for a call to the store
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     pub store_timeout: Duration,
 
@@ -114,7 +114,7 @@ pub struct StoreOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = number::<u32>(1..=1000))]
     pub store_connections: u32,
 
-    /// File with the PostgreSQL password, as text or as the field `password` of a JSON object; read for each new
+    /// File with the PostgreSQL password, as plain text or as the field `password` of a JSON object; read for each new
     /// connection
     #[arg(long, value_name = "FILE", value_parser = file_path)]
     pub pgpassword_file: Option<PathBuf>,
@@ -146,7 +146,7 @@ pub struct CacheOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct KeyOptions {
-    /// How keys are generated: random, counter or hash
+    /// How to generate keys: random, counter or hash
     #[arg(long, value_name = "NAME", value_enum, default_value_t = StrategyName::Random, hide_possible_values = true)]
     pub key_strategy: StrategyName,
 
@@ -159,8 +159,7 @@ pub struct KeyOptions {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct PolicyOptions {
-    /// File of hosts that links must not lead to, in addition to the store's list: one host or .suffix per line,
-    /// reloaded when it changes
+    /// File of blocked hosts, in addition to the store's list; one host or .suffix per line, reloaded when it changes
     #[arg(long, value_name = "FILE", value_parser = readable_file)]
     pub blocked_hosts: Option<PathBuf>,
 
@@ -194,11 +193,11 @@ pub struct AccessOptions {
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Limits")]
 pub struct LimitOptions {
-    /// Limit per client on links created without a token, and separately on QR codes; per s, min or h, 0 for none
+    /// Limit per client on links created without a token and, separately, on QR codes; per s, min or h, 0 for no limit
     #[arg(long, value_name = "NUMBER/UNIT", default_value = "60/min")]
     pub rate_limit: RateLimit,
 
-    /// Limit per token on created links; per s, min or h, 0 for none
+    /// Limit per token on new links; per s, min or h, 0 for no limit
     #[arg(long, value_name = "NUMBER/UNIT", default_value = "6000/min")]
     pub token_rate_limit: RateLimit,
 
@@ -211,27 +210,27 @@ pub struct LimitOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Maximum number of concurrent requests; further ones get 503
+    /// Maximum number of concurrent requests; further requests get 503
     #[arg(long, value_name = "NUMBER", default_value_t = 1000, value_parser = number::<u32>(1..=1_000_000))]
     pub max_in_flight: u32,
 
-    /// Timeout of a request, and of a client that stops reading its response
+    /// Timeout for a request, and for a client that stops reading its response
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub request_timeout: Duration,
 
-    /// Timeout for the head of the first request on a new connection
+    /// Timeout for receiving the head of the first request on a new connection
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub header_timeout: Duration,
 
-    /// Timeout from one request to the next on a connection; must exceed the load balancer's
+    /// How long a connection waits for its next request; must exceed the load balancer's idle timeout
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = duration)]
     pub keep_alive: Duration,
 
-    /// Time after SIGTERM during which connections are still accepted, for the load balancer to notice
+    /// How long to accept connections after SIGTERM, so that the load balancer can notice the shutdown
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration_or_zero)]
     pub drain_delay: Duration,
 
-    /// Time for requests in flight to finish after `DRAIN_DELAY`
+    /// How long requests in flight may take to finish after `DRAIN_DELAY`
     #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = duration_or_zero)]
     pub drain_timeout: Duration,
 }
@@ -240,7 +239,7 @@ pub struct LimitOptions {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
-    /// error, warn, info, debug, trace or off; per module as in info,hyper=warn
+    /// error, warn, info, debug, trace or off; can be set per module, as in info,hyper=warn
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_level)]
     pub log_level: Targets,
 

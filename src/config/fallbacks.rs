@@ -12,7 +12,7 @@ pub struct FallbackOptions {
     #[arg(long, value_name = "URL")]
     pub home_url: Option<Target>,
 
-    /// Where to redirect browsers if a link does not exist or has not started
+    /// Where to redirect browsers if a link does not exist or has not started yet
     #[arg(long, value_name = "URL")]
     pub not_found_url: Option<Target>,
 

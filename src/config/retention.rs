@@ -10,7 +10,7 @@ use super::values::{duration, number};
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct RetentionOptions {
-    /// Remove links this long after their expiry; by default they are kept
+    /// Remove links this long after their expiry; by default, they are kept
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub purge_expired_after: Option<Duration>,
 
