@@ -47,7 +47,7 @@ pub struct Revision {
     pub version: u32,
 }
 
-/// The state of a link at some time.
+/// The state of a link at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {

@@ -23,11 +23,11 @@ use crate::{
 #[derive(Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LinkFields {
-    /// Target: an absolute http or https URL of at most 2,048 bytes, without user name or password.
+    /// Target: an absolute http or https URL of at most 2,048 bytes, without a user name or password.
     #[serde(default, deserialize_with = "string_or_nothing")]
     #[schema(value_type = String, format = Uri, required = true, example = "https://example.com/a/long/path")]
     url: Option<String>,
-    /// Custom key; by default the service chooses one.
+    /// Custom key; by default, the service chooses one.
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     key: Option<String>,
@@ -54,7 +54,7 @@ pub(crate) struct LinkFields {
     /// Append the query of the short URL to that of the target.
     #[serde(default)]
     forward_query: bool,
-    /// Page that browsers are sent to once the link has expired or is used up. Same rules as `url`. Needs a token.
+    /// Page to redirect browsers to once the link has expired or is used up. Same rules as `url`. Needs a token.
     #[serde(default)]
     #[schema(format = Uri, example = "https://example.com/sale-is-over")]
     gone_url: Option<String>,
@@ -62,7 +62,7 @@ pub(crate) struct LinkFields {
     #[serde(default)]
     #[schema(example = "Spring sale")]
     title: Option<String>,
-    /// Labels used to filter links: at most 20, each 1 to 64 characters long; separated by commas in a form.
+    /// Labels used to filter links: at most 20, of 1 to 64 characters each; separated by commas in a form.
     #[serde(default, deserialize_with = "words")]
     #[schema(example = json!(["sale", "spring"]))]
     tags: Vec<String>,

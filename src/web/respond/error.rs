@@ -113,10 +113,10 @@ pub(crate) enum ApiError {
 /// The body of every error.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
-    /// A sentence for people.
+    /// Human-readable message.
     #[schema(example = "a valid http(s) url is required")]
     error: String,
-    /// A word for programs.
+    /// Machine-readable code.
     #[schema(example = "invalid_url")]
     code: &'static str,
 }

@@ -123,7 +123,7 @@ struct HostPage {
 
 /// List the blocked hosts
 ///
-/// Excludes the hosts of the file `BLOCKED_HOSTS`.
+/// Excludes hosts from the file `BLOCKED_HOSTS`.
 #[utoipa::path(
     get,
     path = "/api/v1/blocked-hosts",

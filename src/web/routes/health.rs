@@ -31,7 +31,7 @@ struct Health {
 
 /// Check that the process is alive
 ///
-/// Depends on nothing else: restarting the process would not fix a store that is down.
+/// Does not check the store, because restarting the process would not fix a store that is down.
 #[utoipa::path(get, path = "/healthz", responses((status = OK, body = Health)))]
 pub(crate) async fn healthz() -> Response {
     (NO_STORE, Json(Health { status: "ok" })).into_response()
@@ -55,7 +55,7 @@ struct StoreReadiness {
     status: String,
 }
 
-/// Check that the service can answer requests
+/// Check that the service can serve requests
 ///
 /// Returns the result of the last probe of the store without waiting. A probe starts every second.
 #[utoipa::path(

@@ -87,7 +87,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(pattern = "^[!-~]{1,64}$")]
     by: Option<String>,
-    /// Only links in this state now.
+    /// Only links that are in this state now.
     #[serde(default)]
     #[param(inline)]
     state: Option<LinkState>,

@@ -89,7 +89,7 @@ impl Drawing {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QrQuery {
-    /// `svg` or `png`; by default the one that `Accept` prefers.
+    /// `svg` or `png`; by default, the one that `Accept` prefers.
     #[serde(default)]
     #[param(inline)]
     format: Option<Format>,

@@ -33,7 +33,7 @@ pub(crate) struct LinkBody {
     #[schema(format = Uri, example = "https://example.com/a/long/path")]
     url: String,
     state: LinkState,
-    /// Blocked-hosts entry that stops the link.
+    /// Blocked host that matches the target.
     #[schema(value_type = Option<String>, required = true, example = ".evil.example")]
     blocked_host: Option<HostPattern>,
     #[schema(required = true)]

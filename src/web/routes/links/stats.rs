@@ -32,17 +32,17 @@ const DAYS: i32 = 30;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatsQuery {
-    /// First day; by default 29 days before the last.
+    /// First day; by default, 29 days before the last.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Date>,
-    /// Last day; by default today.
+    /// Last day; by default, today.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Date>,
 }
 
-/// The counts of a link. Prefetches, link previews and HEAD never count as people.
+/// The counts of a link. Prefetches, link previews and HEAD requests never count as people.
 #[derive(Serialize, ToSchema)]
 struct StatsBody {
     key: String,
