@@ -149,8 +149,7 @@ impl App {
             Instant::now() + limits.drain_timeout
         };
         let ((), (), drained_by) = tokio::join!(public, operations, begin_drain);
-        // Requests can outlive their connections: a change continues after its client has disconnected. Wait for those
-        // too.
+        // A change continues after its client has disconnected, so wait for requests without a connection too.
         if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
             tracing::warn!("drain timed out: changes are still in progress");
         }

@@ -1,8 +1,8 @@
 //! Hosts that links must not point to.
 //!
 //! They come from two sources: the store's list, shared by all instances, and the file named by `BLOCKED_HOSTS`.
-//! Blocking a host does not change any links. A link is reported as gone while an entry matches its target, and
-//! redirects again once no entry does.
+//! Blocking a host does not change any links. While an entry matches a link's target, the link returns 410. Once no
+//! entry does, it redirects again.
 
 mod host;
 mod set;
@@ -113,7 +113,7 @@ impl BlockedHosts {
         Verdict { generation, is_blocked: self.blocks(target) }
     }
 
-    /// Returns a current verdict for a target that is not blocked.
+    /// Returns a verdict for a target that the current list doesn't block.
     pub fn clear(&self) -> Verdict {
         Verdict { generation: self.generation.load(Ordering::Acquire), is_blocked: false }
     }
@@ -133,12 +133,12 @@ impl BlockedHosts {
         self.change(|sources| sources.store = hosts);
     }
 
-    /// Adds a host to the store's hosts.
+    /// Adds a host to the copy of the store's list.
     pub fn add_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.insert(host));
     }
 
-    /// Removes a host from the store's hosts.
+    /// Removes a host from the copy of the store's list.
     pub fn remove_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.remove(host));
     }

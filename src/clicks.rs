@@ -54,7 +54,7 @@ impl Device {
     }
 }
 
-/// The host of the page with the followed link, from the `Referer` header.
+/// The host of the page that the visitor came from, from the `Referer` header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Referrer(CompactString);
 
@@ -172,7 +172,7 @@ fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referre
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     pub key: Key,
-    /// The link's creation time, so that the visits do not count for a later link with the same key.
+    /// The link's creation time, so that the visits don't count towards a later link with the same key.
     pub created_at: Timestamp,
     /// In UTC.
     pub day: Date,

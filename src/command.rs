@@ -43,15 +43,15 @@ pub enum Command {
     /// be run again. Exits with 0 if all links are in the store, 1 if links were skipped, none were found or the import
     /// failed, 2 on a usage error.
     Import(ImportOptions),
-    /// Removes expired links and old statistics now, by `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
+    /// Removes expired links and old statistics now, according to `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
     ///
-    /// With these options, the service does the same on its own. Exits with 0 if everything was removed, 1 if the store
-    /// failed (run it again), 2 on a usage error.
+    /// If these options are set, the service also does this periodically. Exits with 0 if everything was removed, 1 if
+    /// the store failed (run it again), 2 on a usage error.
     Purge(PurgeOptions),
     /// Generates a token for the API, and its line for `API_TOKENS_FILE`
     ///
-    /// The first line of standard output is the token, the second is the line for the file. The line has only a digest
-    /// of the token, so the token can't be read again from the file or the service.
+    /// The first line of standard output is the token, and the second is the line for the file. The line contains only
+    /// a digest of the token, so the token can't be recovered from the file or the service.
     Token(TokenOptions),
 }
 

@@ -26,8 +26,8 @@ use crate::{
 pub trait KeyStrategy: Send + Sync {
     /// Returns a key for `target`. `attempt` counts the attempts for one request, starting at 0.
     ///
-    /// Later attempts propose keys that nobody can predict. Otherwise, a client could make requests fail by taking keys
-    /// in advance.
+    /// Later attempts propose unpredictable keys. Otherwise, a client could make requests fail by taking keys in
+    /// advance.
     ///
     /// # Errors
     /// [`KeygenError::Store`] if the strategy keeps a counter in the store and the store fails.
@@ -41,7 +41,7 @@ pub trait KeyStrategy: Send + Sync {
     }
 }
 
-/// The error when no key could be proposed.
+/// The error for a key that could not be proposed.
 #[derive(Debug, Error)]
 pub enum KeygenError {
     /// The store failed to provide numbers.

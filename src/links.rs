@@ -1,8 +1,7 @@
 //! Access to links through a cache, with deadlines, metrics and a circuit breaker.
 //!
 //! Use cases call [`Links`], and never call a [`Store`] directly. A change runs to completion even if its caller stops
-//! waiting. When it has ended, the cache drops the link even if the change failed, because the store may have applied
-//! it.
+//! waiting. Afterwards, the cache drops the link even if the change failed, because the store may have applied it.
 
 mod blocked;
 mod cache;
@@ -28,7 +27,7 @@ use crate::{
     },
 };
 
-/// The maximum number of waiting searches. Most searches take a few milliseconds.
+/// The maximum number of queued searches. Most searches take a few milliseconds.
 const WAITING_SEARCHES: usize = 64;
 
 /// How long a search may wait for earlier searches.

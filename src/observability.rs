@@ -1,4 +1,4 @@
-//! What the service tells about itself: a log line for each request, and metrics for Prometheus.
+//! Observability: a log line for each request, and metrics for Prometheus.
 
 pub mod log_sink;
 pub mod logging;

@@ -19,7 +19,7 @@ use crate::{
 /// Each uses one core and 19 MiB; an imported hash uses up to [`MAX_MEMORY`].
 const AT_A_TIME: usize = 2;
 
-/// The maximum number of queued hashes. With more, they would take longer than the request timeout.
+/// The maximum number of queued hashes. A longer queue would exceed the request timeout.
 const WAITING: usize = 500;
 
 /// The maximum memory cost of an imported hash, in KiB.

@@ -65,7 +65,7 @@ pub struct Purged {
 pub struct Sweep<'a> {
     pub links: &'a Links,
     pub options: RetentionOptions,
-    /// The current time. It differs between instances by as much as their clocks do.
+    /// The current time, by this instance's clock. Clocks differ between instances.
     pub now: Timestamp,
     pub pace: Pace,
     pub metrics: &'a Metrics,
@@ -82,7 +82,7 @@ impl Sweep<'_> {
     /// An error from the store. `purged` then has the counts so far.
     pub async fn run(&self, purged: &mut Purged, mut found: impl FnMut(&Link)) -> Result<(), StoreError> {
         if let Some(kept) = self.options.purge_expired_after {
-            // Skip this if the time goes back beyond the earliest timestamp: no link can have expired before that.
+            // Skip this if the result is before the earliest timestamp: no link can have expired that early.
             let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             if let Ok(expired_by) = self.now.checked_sub(kept) {
                 self.purge_links(expired_by, purged, &mut found).await?;

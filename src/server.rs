@@ -30,12 +30,12 @@ use crate::{
 /// A listening socket, and how clients connect to it.
 pub struct Listener {
     pub socket: TcpListener,
-    /// Says that clients connect directly, not through proxies. Each client then gets only a share of the connections,
-    /// and at the limit a new connection replaces the longest idle one.
+    /// True if clients connect directly, not through proxies. In that case, each client gets only a share of the
+    /// connections, and at the limit, a new connection replaces the one that has been idle longest.
     pub is_direct: bool,
 }
 
-/// How long to pause after `accept` fails because file descriptors or memory have run out.
+/// How long to pause after `accept` fails for lack of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The maximum number of refusals in progress. Further connections are closed without a response.

@@ -30,7 +30,7 @@ use crate::{
 /// The maximum number of keys proposed for one link.
 const ATTEMPTS: u32 = 5;
 
-/// The service behind the routes: it creates and follows links.
+/// The use cases, with everything they need.
 pub struct Shortener {
     pub links: Arc<Links>,
     pub strategy: Arc<dyn KeyStrategy>,

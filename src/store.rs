@@ -42,7 +42,7 @@ pub const FIRST_NUMBER: u64 = 1000;
 /// [`StoreError::Corrupt`]. A failed write may or may not have been applied.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Returns the name of the store's technology, for metrics, logs and `/readyz`.
+    /// Returns the store's backend, such as `sqlite`, for metrics, logs and `/readyz`.
     fn name(&self) -> &'static str;
 
     /// Adds a link and its history atomically, unless its key is taken.
@@ -212,7 +212,7 @@ pub struct Damaged {
 
 /// The maximum number of damaged links that one listing skips.
 ///
-/// With more, the store itself is considered damaged, and the listing fails.
+/// If there are more, the store itself is considered damaged, and the listing fails.
 const MAX_DAMAGED: usize = 10_000;
 
 /// An imported link's counts from its previous store.

@@ -78,7 +78,7 @@ impl FromStr for HostPattern {
     type Err = InvalidHostPattern;
 
     fn from_str(text: &str) -> Result<Self, InvalidHostPattern> {
-        // Longer text can't become a valid host, so don't spend time normalising it.
+        // Longer text can't be a valid host, so don't spend time on normalising it.
         if text.len() > 4 * Self::MAX_LEN {
             return Err(InvalidHostPattern::TooLong);
         }

@@ -36,7 +36,7 @@ const CAPACITY: usize = 100_000;
 /// The maximum number of entries per write. A larger batch would delay other calls to the store.
 const BATCH: usize = 1000;
 
-/// The maximum time over which a periodic flush is spread. It can delay a shutdown by that much.
+/// The maximum time over which a periodic flush is spread. A shutdown can be delayed by this much.
 const MAX_SPREAD: Duration = Duration::from_millis(750);
 
 /// A buffer of visits that have not been written to the store yet.
@@ -56,7 +56,7 @@ pub struct Clicks {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Visit {
     key: Key,
-    /// The link's creation time, so that the visit does not count for a later link with the same key.
+    /// The link's creation time, so that the visit doesn't count towards a later link with the same key.
     created_at: Timestamp,
     day: Date,
     visitor: Visitor,
@@ -150,8 +150,8 @@ impl Clicks {
                     halves.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
-                // The store may have written the batch, so don't retry it. Undercounting, which a metric shows, is
-                // better than overcounting.
+                // The store may have written the batch, so don't retry it. Undercounting is better than overcounting,
+                // and a metric shows it.
                 Err(error @ StoreError::Timeout(_)) => {
                     self.lose(&batch, &error);
                     break;
@@ -172,8 +172,8 @@ impl Clicks {
 
     fn take_waiting(&self) -> HashMap<Visit, u64, RandomState> {
         let mut waiting = self.waiting.lock();
-        // Reserve the same capacity, because the next interval probably needs it. Growing the table step by step would
-        // delay requests.
+        // Reserve the same capacity, because the next interval will probably need it. Growing the table step by step
+        // would delay requests.
         let empty = HashMap::with_capacity_and_hasher(waiting.len(), RandomState::new());
         std::mem::replace(&mut waiting, empty)
     }

@@ -37,7 +37,7 @@ pub struct ExportOptions {
     #[arg(long, value_parser = format_parser(), default_value = "jsonl", hide_possible_values = true)]
     pub format: Format,
 
-    /// File to write, readable only by its owner; by default standard output
+    /// File to write, readable only by its owner; by default, standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -95,7 +95,7 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Ex
 
 /// Creates a file that only its owner can read.
 ///
-/// An existing file is removed first. Otherwise the file would keep its old mode, and a symbolic link would be
+/// An existing file is removed first. Otherwise, the file would keep its old mode, and a symbolic link would be
 /// followed.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {

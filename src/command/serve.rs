@@ -71,7 +71,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
 
 /// Serves until a signal.
 ///
-/// Signals are handled from the start. Otherwise, as process 1, the program would ignore SIGTERM while it opens the
+/// Signals are handled from the start. Otherwise, as process 1, the program would ignore SIGTERM while opening the
 /// store.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;

@@ -27,11 +27,11 @@ pub struct TokenOptions {
     #[arg(value_name = "NAME", value_parser = parse_name)]
     pub name: Creator,
 
-    /// Allow only viewing links and statistics; by default the token may also create and change links
+    /// Allow only viewing links and statistics; by default, the token may also create and change links
     #[arg(long)]
     pub read: bool,
 
-    /// Time until the token expires, such as 90d; by default it never expires
+    /// Time until the token expires, such as 90d; by default, it never expires
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub expires: Option<Duration>,
 }

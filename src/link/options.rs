@@ -148,7 +148,7 @@ impl TryFrom<u16> for RedirectStatus {
     }
 }
 
-/// The name of a link: 1 to 255 characters, no control characters.
+/// The title of a link: 1 to 255 characters, no control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Title(Box<str>);
 

@@ -99,7 +99,7 @@ impl FromStr for Target {
 
 /// Returns whether a URL is certainly normalised already.
 ///
-/// This fast path skips the URL parser, which took an eighth of the time of a listing. It returns false if in doubt.
+/// This fast path skips the URL parser, which took an eighth of the time of a listing. When in doubt, it returns false.
 fn is_normalised(text: &str) -> bool {
     let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let Some((host, path)) = after_scheme.and_then(|rest| rest.split_once('/')) else { return false };

@@ -3,7 +3,7 @@
 //! With the cache, most redirects do not wait for the store. An edit or a removal takes effect immediately on the
 //! instance that made it. Other instances notice it when the store reports it, or after `lifetime` at the latest.
 //! Concurrent requests for the same link share one fetch. While the store is failing, cached links keep redirecting.
-//! The size of the cache is limited in bytes.
+//! The cache has a maximum size in bytes.
 
 use std::{
     collections::HashMap,
@@ -242,7 +242,7 @@ impl Cache {
 
     /// Applies changes by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
-        // Failed attempts to resubscribe are not logged.
+        // Only the first failure is logged, not each failed attempt to resubscribe.
         let is_lost = AtomicBool::new(false);
         loop {
             let apply = |changed| {

@@ -1,8 +1,9 @@
 //! The limit on open connections, and the eviction of idle ones.
 //!
 //! If clients connect directly, one client can't lock out the others: each client gets only a share of the connections,
-//! and at the limit a new connection replaces the longest idle one. Behind proxies, neither rule applies: a proxy's
-//! connections carry requests from many clients, and closing an idle connection could race with its next request.
+//! and at the limit, a new connection replaces the one that has been idle longest. Behind proxies, neither rule
+//! applies: a proxy's connections carry requests from many clients, and closing an idle connection could race with its
+//! next request.
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use super::activity::Activity;
 /// The divisor for calculating one client's share of the limit.
 const CLIENTS: usize = 4;
 
-/// The maximum number of idle connections to keep from one search.
+/// The maximum number of idle connections to remember from one search.
 ///
 /// During a flood of new connections, only one admission in this many has to search all connections.
 const CANDIDATES: usize = 64;
@@ -45,7 +46,7 @@ struct State {
     next_id: u64,
     all: HashMap<u64, Arc<Entry>>,
     per_client: HashMap<IpAddr, usize>,
-    /// The next connections to evict. The longest idle connection comes last.
+    /// The next connections to evict. The one that has been idle longest comes last.
     candidates: Vec<Candidate>,
 }
 
@@ -72,7 +73,7 @@ pub(super) struct Slot {
 impl Connections {
     /// Creates an empty set of at most `limit` connections.
     ///
-    /// `is_direct` says that clients connect directly, not through proxies.
+    /// `is_direct` is true if clients connect directly, not through proxies.
     pub(super) fn new(limit: usize, is_direct: bool, gauge: IntGauge) -> Self {
         let share = is_direct.then(|| limit.div_ceil(CLIENTS));
         Self {
@@ -115,7 +116,7 @@ impl Connections {
 }
 
 impl State {
-    /// Evicts the longest idle connection. Returns false if no connection is idle.
+    /// Evicts the connection that has been idle longest. Returns false if none is idle.
     fn close_longest_idle(&mut self, gauge: &IntGauge) -> bool {
         self.close_candidate(gauge) || {
             self.find_candidates();

@@ -18,8 +18,7 @@ impl Shortener {
     /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error
     /// ends the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` keeps it.
     ///
-    /// # Errors
-    /// An error from `revise`, or [`ChangeError`]. Nothing was changed then, unless the store failed.
+    /// # Errors An error from `revise`, or [`ChangeError`]. Unless the store failed, nothing was changed.
     pub async fn edit<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -62,8 +61,7 @@ impl Shortener {
     ///
     /// A link that is already down keeps its timestamp.
     ///
-    /// # Errors
-    /// An error from `check`, or [`ChangeError`]. Nothing was changed then, unless the store failed.
+    /// # Errors An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was changed.
     pub async fn set_taken_down<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -109,8 +107,7 @@ impl Shortener {
 
     /// Removes a link and its counts, if `check` accepts its current state.
     ///
-    /// # Errors
-    /// An error from `check`, or [`ChangeError`]. Nothing was removed then, unless the store failed.
+    /// # Errors An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was removed.
     pub async fn remove<E: From<ChangeError>>(
         &self,
         key: &Key,

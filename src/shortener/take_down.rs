@@ -21,7 +21,7 @@ const BATCH: usize = 500;
 /// The number of links changed concurrently, so that the store can commit them together.
 const AT_A_TIME: usize = 64;
 
-/// The time after which a call starts no further changes.
+/// The time after which a call starts no more changes.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// A request to take down the links that match a filter.
@@ -43,7 +43,7 @@ pub struct TakenDown {
     pub next: Option<Cursor>,
 }
 
-/// The error of a call.
+/// The error from a call.
 ///
 /// Some links may already have been taken down. Repeat the call to take down the others.
 #[derive(Debug, Error)]

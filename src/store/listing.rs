@@ -161,8 +161,7 @@ pub struct Page {
 impl Page {
     /// Adds a link, or records it as damaged. `key` returns the key of a damaged link.
     ///
-    /// # Errors
-    /// An error of the store itself, or too many damaged links.
+    /// # Errors An error from the store itself, or too many damaged links.
     pub(super) fn push(
         &mut self,
         record: Result<Record, StoreError>,
@@ -182,12 +181,12 @@ impl Page {
 /// The order of a listing. Ties are broken by key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Last created first.
+    /// Newest links first.
     #[default]
     Newest,
-    /// First created first.
+    /// Oldest links first.
     Oldest,
-    /// Most clicked first. Links without clicks are left out.
+    /// Most clicked links first. Links without clicks are left out.
     MostClicked,
 }
 

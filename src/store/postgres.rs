@@ -1,7 +1,7 @@
 //! A store in PostgreSQL or a compatible database, for many instances.
 //!
-//! It uses plain SQL without extensions, advisory locks or stored functions, so it also works with CockroachDB and
-//! YugabyteDB. Concurrent lookups and creates are batched into single statements (see [`Batcher`]).
+//! It uses plain SQL without extensions, advisory locks or stored functions, so it should also work with CockroachDB
+//! and YugabyteDB. Concurrent lookups and creates are batched into single statements (see [`Batcher`]).
 
 mod blocked;
 mod channel;
@@ -85,7 +85,7 @@ impl PostgresStore {
         Ok(Self {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
             lookups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(lookups.clone(), keys)),
-            // More batches would only wait for each other's lock on a popular link.
+            // More batches at a time would only wait for each other's locks on popular links.
             visits: Batcher::start(2, BATCH, move |keys| counts::use_visits(visits.clone(), keys)),
             login,
             deadline,

@@ -44,7 +44,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// The time without messages after which the subscription pings the server.
+/// How long the subscription waits for messages before it pings the server.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// A store on a Redis server or cluster.

@@ -64,7 +64,7 @@ pub enum ReadError {
     Json(#[source] serde_json::Error),
     #[error("not a {name} export: expected columns {expected}; found {found}")]
     Layout { name: String, expected: String, found: String },
-    /// If a non-empty file contains no links, it was probably misunderstood.
+    /// A non-empty file without links has probably been misread.
     #[error(
         "no links found: the file is not empty, but has no row below its header, and no object in a list \
          (in JSON, the list is the file itself or is named data or links)"

@@ -13,7 +13,7 @@ use crate::store::{Changed, StoreError};
 
 pub(super) const CHANNEL: &str = "urlshort_changes";
 
-/// The time without notifications after which the listener checks its connection.
+/// How long the listener waits for notifications before it checks its connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The SQLSTATE for a missing table.

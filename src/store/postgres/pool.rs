@@ -94,7 +94,7 @@ impl Pool {
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(error) if is_failover(error) => self.discard_all(),
             Err(error) if database_error(error).is_some() => {}
-            // Only the idle connections are usable now.
+            // No new connection can be opened, so only the idle ones are usable.
             Err(_) if self.login.is_refused() => {}
             // The network or the server is down, so idle connections are broken too. Calls in progress fail on their
             // own.

@@ -72,7 +72,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// The number of reconnects that a call waits for.
 ///
-/// With more, a call would reach its deadline instead of failing, and it would be unclear whether the server ran it.
+/// If it waited for more, the call would reach its deadline instead of failing, and it would be unclear whether the
+/// server had run it.
 const RECONNECTS: usize = 1;
 
 fn tcp_settings() -> TcpSettings {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::{DatabaseFile, is_damage};
 use crate::store::StoreError;
 
-/// The maximum number of queued calls. More could not be served in time, so further calls fail immediately.
+/// The maximum number of queued calls. A longer queue could not be served in time, so further calls fail immediately.
 const QUEUE: usize = 4096;
 
 /// The maximum number of writes per transaction. It bounds the latency of the first write.

@@ -13,7 +13,7 @@ use crate::{
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The maximum length of a host with its port, in bytes. DNS names can have 253 bytes, but no public one is that long.
+/// The maximum length of a host with its port, in bytes. A DNS name can be 253 bytes long, but no public one is.
 const MAX_HOST: usize = 255;
 
 /// Returns whether the request has exactly one valid `Host` (RFC 9112, section 3.2).

@@ -46,7 +46,7 @@ use crate::{
 
 /// The status that nginx logs if a client disconnects early.
 ///
-/// Most dashboards know it.
+/// Most dashboards recognise it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The route label for a request that matches no route.

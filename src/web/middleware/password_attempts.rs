@@ -1,9 +1,10 @@
 //! The limit on password attempts.
 //!
-//! Only failures count, separately for each client and link. So any number of visitors who know the password get in,
-//! and nobody can use up someone else's attempts. While many clients are guessing at one link, each of them has to wait
-//! longer after a failure, unless it has succeeded before. The first attempt is always free, so against an attacker
-//! with very many addresses, the link is protected only by the length of its password and the cost of checking it.
+//! Only failures count, separately for each client and link. Any number of visitors who know the password therefore get
+//! in, and nobody can use up someone else's attempts. While many clients are guessing at one link, each of them has to
+//! wait longer after a failure, unless it has succeeded before. The first attempt is always free, so against an
+//! attacker with very many addresses, the link is protected only by the length of its password and the cost of checking
+//! it.
 
 use std::{
     collections::HashMap,

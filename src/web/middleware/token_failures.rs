@@ -21,9 +21,9 @@ const PER_CLIENT: Rate =
 /// The limit on failed token authentication, per client.
 ///
 /// The token is checked before the limit, so that a client with a valid token gets in even if others behind its address
-/// keep failing. So it isn't the limit that slows guessing down, but the length of tokens: at a million guesses a
-/// second, even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit
-/// keeps a flood of failures from filling the log, and its 429 tells the client to stop.
+/// keep failing. Tokens are protected from guessing by their length, not by the limit: at a million guesses a second,
+/// even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit keeps a
+/// flood of failures from filling the log, and its 429 tells the client to stop.
 pub struct TokenFailures {
     clients: RateLimiter,
     metrics: Arc<Metrics>,

@@ -252,7 +252,7 @@ pub(crate) async fn show(
 
 /// Adds the methods of a link to a route with a fixed key.
 ///
-/// Otherwise, a route such as `/api/v1/links/batch` would hide the link with the key `batch`.
+/// Otherwise, a route like `/api/v1/links/batch` would hide the link with the key `batch`.
 pub(crate) fn with_link_methods(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {

@@ -33,7 +33,7 @@ pub(crate) enum Input {
     Flag,
 }
 
-/// The target. Pages show it apart from the other fields.
+/// The target. Pages show it separately from the other fields.
 pub(crate) static URL: Field = Field {
     name: "url",
     label: "Long URL",

@@ -141,7 +141,7 @@ pub(crate) fn set_cookie(is_https: bool, value: &str, seconds: i64) -> HeaderVal
     HeaderValue::try_from(text).expect("the name of a token is encoded")
 }
 
-/// A signed-in user. Other people are redirected to the sign-in page.
+/// A signed-in user. Anyone else is redirected to the sign-in page.
 pub(crate) struct Reader(pub(crate) User);
 
 /// A signed-in user who may change links.
