@@ -1,4 +1,4 @@
-//! User-space instructions per redirect, independent of the load of the machine.
+//! User-space instructions per redirect, independent of the machine's load.
 //!
 //! `cargo bench --bench instructions` needs valgrind: the counts of callgrind are repeatable, unlike times. Each store
 //! is run twice with a different number of redirects, so that startup and shutdown cancel out in the difference.
@@ -15,10 +15,10 @@ use std::{
     thread,
 };
 
-/// Requests in flight at a time, so that wake-ups are shared as they are under load.
+/// The number of requests in flight, so that wake-ups are shared as they are under load.
 const CONNECTIONS: usize = 32;
 
-/// Requests on each connection in the short run and in the long one.
+/// The number of requests per connection in the short run and in the long one.
 const REQUESTS: [usize; 2] = [50, 350];
 
 const KEY: &str = "q0V8fYz";

@@ -1,4 +1,4 @@
-//! The cost of one redirect inside the process, and how much of it is for counting the visit.
+//! The cost of one redirect inside the process, and the share of it that counting the visit takes.
 //!
 //! `cargo bench --bench redirect` measures the service with all its middleware, but without a socket. `cargo bench
 //! --bench cost` measures it on a socket, side by side with nginx.

@@ -1,8 +1,8 @@
-//! Creates and uncached reads of a million links in each store, compared with the server's own benchmark tool.
+//! Creating and reading a million links in each store, uncached, compared with the server's own benchmark tool.
 //!
 //! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both as durable as
-//! they can be (`fsync=on`; `appendfsync always`). It uses 64 clients at a time. pgbench prepares the same statement
-//! for one link; redis-benchmark sends the same script and the same read. `LINKS=10000` is a short run.
+//! they can be (`fsync=on`; `appendfsync always`). It uses 64 concurrent clients. pgbench prepares the same statement
+//! for one link; redis-benchmark sends the same script and the same read. `LINKS=10000` makes a short run.
 
 use std::{
     process::{Command, Stdio},
@@ -32,7 +32,7 @@ const CLIENTS: u64 = 64;
 const READING: Duration = Duration::from_secs(10);
 const TARGET: &str = "https://example.com/some/path";
 
-/// Creates and reads per second.
+/// The number of creates and reads per second.
 struct Rates {
     creates: f64,
     reads: f64,
@@ -161,7 +161,7 @@ fn redis_benchmark(server: &support::Redis, links: u64) -> Rates {
         let mut benchmark = Command::new("redis-benchmark");
         benchmark.args(["-h", "127.0.0.1", "-p", &server.port.to_string(), "-c", &CLIENTS.to_string()]);
         benchmark.args(["-n", &links.to_string(), "-r", &links.to_string()]);
-        // Lines of progress overwrite each other; the last one is the result.
+        // Progress lines overwrite each other, and the last one is the result.
         number_before(&output(benchmark.args(arguments)), " requests per second")
     };
     let script = include_str!("../src/store/redis/put.lua");

@@ -13,7 +13,7 @@ use std::{
 
 const LINKS: [usize; 2] = [10_000, 1_000_000];
 
-/// More lines than a pipe holds: while as many are left to read, the program is still running.
+/// More lines than fit into a pipe. While this many are unread, the program is still running.
 const MARGIN: usize = 2_000;
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
@@ -37,7 +37,7 @@ fn main() {
 fn write_links(file: &Path, links: usize) {
     let mut file = BufWriter::new(File::create(file).expect("a file"));
     for number in 0..links {
-        // Keys in no particular order, as in any store.
+        // Scatter the keys, like the keys in a real store.
         let key = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         writeln!(
             file,
@@ -64,7 +64,7 @@ fn import(directory: &Path, file: &Path, links: usize) -> (f64, f64) {
         .expect("a process");
     let mut input = child.stdin.take().expect("a pipe");
     std::io::copy(&mut File::open(file).expect("a file"), &mut input).expect("a program that reads");
-    // Everything but what the pipe holds was read.
+    // The program has read everything except what is still in the pipe.
     let peak = peak(&child);
     drop(input);
     assert!(child.wait().expect("an exit status").success());

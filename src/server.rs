@@ -46,7 +46,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json\r\n\
     cache-control: no-store\r\nretry-after: 1\r\ncontent-length: 71\r\n\r\n\
-    {\"error\":\"the service is busy, try again shortly\",\"code\":\"overloaded\"}\n";
+    {\"error\":\"the service is busy; try again shortly\",\"code\":\"overloaded\"}\n";
 
 /// Serves connections until `stop` is ready, then drains them.
 ///

@@ -71,7 +71,7 @@ pub enum ChangeError {
     #[error("not found")]
     NotFound,
     /// This change kept conflicting with concurrent changes.
-    #[error("the link was changed by others at the same time")]
+    #[error("the link was changed concurrently")]
     Conflict,
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -48,9 +48,9 @@ pub(crate) struct Contender {
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// nginx, which sends the redirects itself, with or without a log.
+    /// nginx, which redirects by itself, with or without a log.
     Nginx { logs: bool },
-    /// Only hyper, which shows the cost of the protocol itself.
+    /// Only hyper, which shows the cost of HTTP itself.
     BareHyper,
     /// This service with its links in memory.
     Memory,

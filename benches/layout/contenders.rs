@@ -57,7 +57,7 @@ pub(crate) fn all() -> Vec<Layout> {
     ]
 }
 
-/// Names each day. With a range, SQLite would read all links of these days where the day comes first in the key.
+/// Lists each day. With a range, SQLite would read all links of these days in layouts whose key begins with the day.
 fn each_day() -> String {
     let days: Vec<_> = (FIRST_DAY - 24..FIRST_DAY + 6).map(|day| day.to_string()).collect();
     format!("SELECT * FROM days WHERE key = ? AND day IN ({})", days.join(", "))
@@ -220,7 +220,7 @@ fn add_before(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     delta.referrers.iter().try_for_each(|(host, count)| add("referrer", host, *count))
 }
 
-/// Adds to a link's clicks, unless the link is gone. Visits by bots alone don't write an existing row.
+/// Adds to a link's clicks, unless the link is gone. If all visits are by bots, an existing row isn't rewritten.
 fn add_clicks(db: &Connection, delta: &Delta<'_>) -> Result<bool> {
     let is_known = if delta.clicks == 0 {
         let mut known = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
@@ -297,7 +297,7 @@ fn add_columns(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     if !add_clicks(db, delta)? {
         return Ok(());
     }
-    // Without a referrer there is nothing to merge, so one statement does.
+    // Without a referrer, there is nothing to merge, so one statement is enough.
     let old = if delta.referrers.is_empty() {
         None
     } else {

@@ -1,6 +1,6 @@
 //! Compares layouts for clicks in SQLite: creates, counting and reads.
 //!
-//! `cargo bench --bench layout` measures them on 20,000 links in about three minutes. `cargo bench --bench layout --
+//! `cargo bench --bench layout` compares them on 20,000 links in about three minutes. `cargo bench --bench layout --
 //! --links 1000000` takes about two minutes for each layout. `--only columns` runs the layouts with that in their name.
 //! `--checkpoint-pages 4000` sets `wal_autocheckpoint` to the service's value; the default is SQLite's own.
 //!
@@ -8,11 +8,11 @@
 //! 1. Create links with random keys, in transactions of 512.
 //! 2. Count 30 seconds of traffic on the first day and 10 seconds on each of five further days. A second has 20,000
 //!    visits, drawn by Zipf(1.0) from the links in random order. As in the service, equal visits are tallied, sorted by
-//!    key and written in transactions of 1000. The figures leave out drawing and tallying.
+//!    key and written in transactions of 1000. The figures exclude the time to draw and tally the visits.
 //! 3. Read through a new connection and parse the documents.
 //!
-//! `written` is what SQLite passes to write calls, for the log and for checkpoints. `grown` is the growth of the file
-//! during the traffic, per clicked link. CPU time comes from `/proc`, so the benchmark needs Linux.
+//! `written` is the number of bytes that SQLite writes, to the log and in checkpoints. `grown` is the growth of the
+//! file during the traffic, per clicked link. CPU time comes from `/proc`, so the benchmark needs Linux.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -184,7 +184,7 @@ fn written_bytes() -> u64 {
     bytes.and_then(|bytes| bytes.parse().ok()).expect("bytes")
 }
 
-/// Measures, in microseconds each: 30 days of a clicked link, a link by key with its counts, the 50 most clicked.
+/// Measures three reads, in microseconds: 30 days of a link, a link with its counts, and the 50 most clicked links.
 fn reads(layout: &Layout, path: &Path, keys: &[String], clicked: &HashSet<&str>) -> [f64; 3] {
     let reader = Connection::open(path).expect("a database");
     let mut random = StdRng::seed_from_u64(3);

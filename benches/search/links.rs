@@ -1,4 +1,4 @@
-//! The links of the benchmark. A number always gives the same link.
+//! The benchmark's links. Each number always produces the same link.
 
 use std::{num::NonZeroU32, ops::Range, sync::Arc};
 
@@ -16,10 +16,10 @@ use urlshort::{
 
 use crate::support;
 
-/// Clients that create links at the same time.
+/// The number of clients that create links concurrently.
 pub(crate) const CLIENTS: usize = 64;
 
-/// One in this many links was clicked.
+/// One in this many links has clicks.
 const CLICKED: usize = 10;
 
 pub(crate) struct Links {

@@ -22,7 +22,7 @@ use crate::{
     runtime, support,
 };
 
-/// Links that are purged while redirects are measured.
+/// The number of links to purge while redirects are measured.
 const EXPIRED: u64 = 100_000;
 
 /// The time limit for a sweep.

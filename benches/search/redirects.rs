@@ -1,4 +1,4 @@
-//! Redirects of the real program: alone, during searches without a pause, and during a take-down.
+//! Redirects by the real program: alone, during continuous searches, and during a take-down.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,13 +15,13 @@ use urlshort::{link::Link, store::History};
 
 use crate::{links::Links, open, runtime, support};
 
-/// Redirects per row of the table, unless the background work takes longer.
+/// The minimum number of redirects per row of the table. There are more if the background work takes longer.
 pub(crate) const REDIRECTS: usize = 20_000;
 
-/// Links that are taken down at a time.
+/// The number of links to take down.
 const TAKEN_DOWN: u64 = 10_000;
 
-/// What is followed: a name, the size of the cache, and `true` for random links instead of the same one.
+/// The kinds of redirects: a name, the size of the cache, and `true` for random links instead of the same one.
 pub(crate) const KINDS: [(&str, &str, bool); 2] =
     [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_micros(200);
 
 const TOKEN: &str = "a-token-of-the-benchmark";
 
-/// The work in the background of the redirects.
+/// The work that runs in the background during redirects.
 #[derive(Clone, Copy)]
 enum Background {
     Nothing,
@@ -79,7 +79,7 @@ pub(crate) fn report(url: &str, links: &Links, count: u64) {
     }
 }
 
-/// Searches for a text that no link has, from page to page.
+/// Searches for text that no link contains, page by page.
 fn search(url: &str, stop: &AtomicBool, searched: &AtomicU64) {
     runtime().block_on(async {
         let (client, mut cursor) = (Client::new(), String::new());
@@ -109,7 +109,7 @@ fn put_evil_links(url: &str, is_cold: bool) {
     });
 }
 
-/// Takes down the links of [`put_evil_links`], call by call.
+/// Takes down the links from [`put_evil_links`], call by call.
 fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     let taken = runtime().block_on(async {
         let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);

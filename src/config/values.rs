@@ -87,16 +87,16 @@ pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
-        Duration::ZERO => Err("takes a time greater than 0".into()),
+        Duration::ZERO => Err("takes a duration greater than 0".into()),
         duration => Ok(duration),
     }
 }
 
 pub(super) fn duration_or_zero(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(duration) if duration > MAX_DURATION => Err("takes a time of at most 366d".into()),
+        Ok(duration) if duration > MAX_DURATION => Err("takes a duration of at most 366d".into()),
         Ok(duration) => Ok(duration),
-        Err(_) => Err("takes a time such as 500ms, 10s or 2min".into()),
+        Err(_) => Err("takes a duration such as 500ms, 10s or 2min".into()),
     }
 }
 

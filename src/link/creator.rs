@@ -17,7 +17,7 @@ pub struct Creator(CompactString);
 
 /// The error for an invalid creator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a name is 1 to {} visible ASCII characters without ':' and ','", Creator::MAX_LEN)]
+#[error("a name is 1 to {} visible ASCII characters without ':' or ','", Creator::MAX_LEN)]
 pub struct InvalidCreator;
 
 impl Creator {

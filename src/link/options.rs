@@ -183,7 +183,7 @@ pub struct Tag(Box<str>);
 
 /// The error for an invalid tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("a tag is 1 to {} characters without commas and control characters", Tag::MAX_CHARS)]
+#[error("a tag is 1 to {} characters without commas or control characters", Tag::MAX_CHARS)]
 pub struct InvalidTag;
 
 impl Tag {

@@ -27,7 +27,7 @@ use crate::{
     support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, client, eventually},
 };
 
-/// A stand-in for the pager and the tracker. It records `receiver alertname status`.
+/// A stand-in for the pager and the issue tracker. It records `receiver alertname status`.
 #[derive(Clone, Default)]
 struct Receivers(Arc<Mutex<Vec<String>>>);
 
@@ -212,14 +212,14 @@ async fn pages_and_tickets_reach_their_receivers_and_inhibited_tickets_reach_nob
     alertmanager.raise(&[page, same_subject]).await;
     receivers.wait_for("page ErrorBudgetBurn1h firing").await;
 
-    // Nobody was paged about other subjects, or about the same subject in another job.
+    // A page doesn't inhibit alerts about other subjects, or about the same subject in another job.
     let other_subject = alert("LogLinesDropped", "ticket", "logs", "urlshort");
     let other_job = alert("ErrorBudgetBurn3d", "ticket", "redirects", "elsewhere");
     alertmanager.raise(&[other_subject, other_job]).await;
     receivers.wait_for("ticket LogLinesDropped firing").await;
     receivers.wait_for("ticket ErrorBudgetBurn3d firing").await;
 
-    // The missing store explains all other alerts.
+    // The alert about the store inhibits all others.
     let store = alert("StoreDown", "page", "store", "urlshort");
     alertmanager.raise(&[store, alert("ClicksDropped", "ticket", "clicks", "urlshort")]).await;
     receivers.wait_for("page StoreDown firing").await;

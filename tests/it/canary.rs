@@ -1,7 +1,8 @@
 //! Canary deployment: a new version first gets a tenth of the requests.
 //!
-//! On AWS, the load balancer shifts the requests. Here, haproxy does, by server weights. As with the alarms in the real
-//! deployment, only the proxy's counters decide: a version is rolled back if more than 1 % of requests fail.
+//! On AWS, the load balancer shifts the requests. Here, haproxy does it with server weights. Like the alarms of the
+//! real deployment, the test looks only at the proxy's counters: a version is rolled back if more than 1 % of requests
+//! fail.
 
 use std::{
     fs,
@@ -139,7 +140,7 @@ async fn create_link(service: &str) -> String {
     format!("http://{service}/{}", link["key"].as_str().unwrap())
 }
 
-/// What a broken version does with a connection after it has read a request.
+/// The way a broken version handles a connection after it has read a request.
 type Fault = fn(TcpStream);
 
 /// Starts a broken version, and returns its address.

@@ -10,7 +10,7 @@ use crate::support::{
     PATIENCE, Postgres, Process, Redis, RemoteServer, client, documented_messages, eventually, free_port,
 };
 
-/// Returns what the program prints when it can't start.
+/// Returns the output of a program that can't start.
 fn start_error(store_url: &str) -> String {
     let output = Process::command(&[("STORE_URL", store_url)]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -228,7 +228,7 @@ fn healthcheck_ignores_proxy_variables() {
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
-/// Nobody is reading the log then, but links must still be served.
+/// In that case, nobody is reading the log, but links must still be served.
 #[test]
 fn a_closed_standard_output_does_not_stop_the_service() {
     let port = free_port().to_string();

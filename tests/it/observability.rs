@@ -288,7 +288,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// One cause of a stalled reader is a pager that nobody scrolls.
+/// For example, the log is piped into a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);

@@ -116,7 +116,7 @@ async fn without_retention_options_nothing_is_deleted() {
     let mut old = link("old", "https://example.com");
     old.doc.options.expires_at = Some(app.now() - 100_000.hours());
     assert!(app.links.put_if_absent(old, History::default()).await.unwrap());
-    // The clock is paused, so a day of sweeps takes no time.
+    // The clock is paused, so this sleep takes no real time.
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert_eq!(app.metric("purge_last_run_timestamp_seconds"), Some(0.0));
     assert!(app.links.get(&key("old")).await.unwrap().is_some());

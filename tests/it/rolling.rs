@@ -12,7 +12,7 @@ use crate::support::{
     on_free_ports,
 };
 
-/// Longer than the proxy needs to notice: two failed polls, 100 ms apart.
+/// Longer than the proxy needs to notice a shutdown: two failed polls, 100 ms apart.
 const DRAIN_DELAY: &str = "1s";
 
 /// Two ways for a proxy to stop using an instance that is shutting down.

@@ -94,7 +94,7 @@ async fn closing_a_store_with_a_frozen_database_returns() {
     timeout(Duration::from_secs(10), store.close()).await.expect("it returns");
 }
 
-/// An instance detects a silent change feed by itself, long before cache entries expire.
+/// An instance notices a silent change feed long before cache entries expire.
 async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);

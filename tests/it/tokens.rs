@@ -305,7 +305,7 @@ fn the_command_refuses_an_invalid_name_or_expiry() {
         (&[], "NAME"),
         (&["ci", "--expires", "0s"], "greater than 0"),
         (&["ci", "--expires", "367d"], "at most 366d"),
-        (&["ci", "--expires", "soon"], "takes a time"),
+        (&["ci", "--expires", "soon"], "takes a duration"),
     ] {
         let output = Process::command(&[]).arg("token").args(arguments).output().unwrap();
         let shown = String::from_utf8(output.stderr).unwrap();

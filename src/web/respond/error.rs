@@ -97,11 +97,11 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     #[error("too many requests")]
     RateLimited(Duration),
-    #[error("the service is busy, try again shortly")]
+    #[error("the service is busy; try again shortly")]
     Overloaded,
     #[error("the service did not respond in time")]
     Timeout(Duration),
-    #[error("the link store is unavailable, try again shortly")]
+    #[error("the link store is unavailable; try again shortly")]
     Store(#[source] StoreError),
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -82,7 +82,7 @@ impl Postgres {
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
         self.server = eventually_blocking(PATIENCE, || {
             Server::start(command(&self.data(), self.port, &self.extra), ready).inspect_err(|printed| {
-                // The only expected error is that a killed process hasn't released its shared memory yet.
+                // The only expected error is that a killed process has not released its shared memory yet.
                 assert!(printed.contains("shared memory block"), "{printed}");
             })
         });
