@@ -10,9 +10,9 @@ WORKDIR /build
 RUN cargo install --locked --debug --root /opt/cargo-auditable cargo-auditable@0.7.7
 ENV PATH="${PATH}:/opt/cargo-auditable/bin"
 
-# Link statically, glibc included: the runtime image needs only certificates. Since glibc 2.34 host name lookups load no
-# library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the build
-# time gets the epoch, so that builds are reproducible.
+# Link statically, glibc included: the runtime image needs only certificates. Since glibc 2.34, host name lookups don't
+# load a library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the
+# build time gets the epoch, so that builds are reproducible.
 ENV RUSTFLAGS="-C target-feature=+crt-static" SOURCE_DATE_EPOCH=0
 RUN rustc --print host-tuple > /target
 

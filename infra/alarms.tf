@@ -2,7 +2,7 @@
 # exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated minutes.
 
 locals {
-  # With fewer requests in a minute, the share says little.
+  # With fewer requests per minute, the share means little.
   min_requests = 20
 
   # Connections that the load balancer could not open to a task have a separate metric.
@@ -20,7 +20,7 @@ locals {
   deployment_alarms = merge(local.group_alarms, {
     # A task that resets connections causes a 502, and one that hangs a 504. Neither is in the target group's metrics.
     balancer-errors = {
-      description = "The load balancer answers more than ${var.max_error_percent} % of the requests with 5xx: tasks reset connections, hang or can't be reached"
+      description = "The load balancer returns a 5xx for more than ${var.max_error_percent} % of the requests: tasks reset connections, hang or can't be reached"
       limit       = var.max_error_percent
       expression  = "IF(FILL(requests, 0) + FILL(failed, 0) >= ${local.min_requests}, 100 * FILL(failed, 0) / (FILL(requests, 0) + FILL(failed, 0)), 0)"
       namespace   = "AWS/ApplicationELB"

@@ -35,8 +35,8 @@ resource "aws_lb_target_group" "service" {
   deregistration_delay = 30
 
   health_check {
-    # Not /readyz: if the database were down, all tasks would go out of service, although they still redirect from
-    # memory.
+    # Not /readyz: if the database were down, all tasks would be taken out of service, although they can still redirect
+    # from memory.
     path                = "/healthz"
     matcher             = "200"
     interval            = 15

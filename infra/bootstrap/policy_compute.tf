@@ -58,7 +58,8 @@ locals {
           "${local.arn.elasticloadbalancing}:loadbalancer/app/${var.name}/*",
         ]
       },
-      # AWS doesn't support ARNs for this action. It also needs AssociateWebACL on the same load balancer.
+      # AWS doesn't support ARNs for this action. It also needs permission for AssociateWebACL on the same load
+      # balancer.
       { Sid = "WafOnLoadBalancer", Effect = "Allow", Action = "elasticloadbalancing:SetWebAcl", Resource = "*" },
       {
         Sid      = "Names"

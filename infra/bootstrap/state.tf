@@ -84,7 +84,7 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${aws_s3_bucket.state.arn}/*"
         Condition = {
-          # Without Null, a request that names no encryption, and so gets the bucket's, would also be denied.
+          # Without Null, a request that specifies no encryption, and therefore gets the bucket's, would also be denied.
           Null            = { "s3:x-amz-server-side-encryption" = "false" }
           StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
         }

@@ -130,8 +130,8 @@ target=$(curl -fsS -o /dev/null -w '%{http_code} %{redirect_url}' "http://$addre
 call execute healthcheck || fail 'the health check does not pass'
 call stop || fail 'SIGTERM did not end it with exit status 0'
 if [[ $engine == chroot ]]; then
-  # Check name resolution, because the program's libc might need files for it that the image does not have.
-  # shellcheck disable=SC2016 # the inner shell expands it
+  # Check name resolution, because the program's libc might need files that the image does not have. shellcheck
+  # disable=SC2016 # the inner shell expands it
   unshare --net sh -ec 'ip link set lo up; exec python3 "$@"' sh tests/checks/resolver.py \
     "${enter[@]}" STORE_URL=postgres://user@database.test/links "${program[@]}" || fail 'host names are not looked up'
 else

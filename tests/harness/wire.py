@@ -29,7 +29,7 @@ class Response:
 
 
 class Connection:
-    """The client's end of a connection. It sends anything, valid or not."""
+    """The client's end of a connection. It can send any bytes, valid or not."""
 
     def __init__(self, sock):
         self.sock = sock
@@ -45,7 +45,7 @@ class Connection:
         return cls(sock)
 
     async def send(self, data):
-        """Sends as much as the service accepts. It may close early and still leave a response to read."""
+        """Sends as much as the service accepts. The service may close early, with a response still to be read."""
         try:
             await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.sock, data), PATIENCE)
         except (ConnectionError, TimeoutError):

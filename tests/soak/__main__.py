@@ -94,7 +94,7 @@ class Run:
                 await asyncio.sleep(0.1)
 
     async def fail(self, deadline):
-        """Causes outages with calm between them: first only of the store, later also of the service."""
+        """Causes outages with quiet periods in between: at first only of the store, later also of the service."""
         length = max(1, min(5, self.seconds / 20))
         later = self.chaos.store_outages() + self.chaos.service_outages()
         first_end = deadline - self.seconds * (1 - FIRST_LIFE)

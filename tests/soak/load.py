@@ -141,7 +141,7 @@ async def read_cold(client, ledger):
 
 
 async def sabotage(client, ledger):
-    """Hangs up in one of many ways, including in the middle of a change that is then repeated."""
+    """Disconnects in one of many ways, also in the middle of a change, which is then repeated."""
     kind = random.randrange(7)
     if kind == 0:
         await client.hang_up(b"GET /healthz HTT", pause=random.choice([0, 2]))

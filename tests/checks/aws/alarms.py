@@ -67,7 +67,7 @@ def matches(pattern, line):
 
 
 def version(requests, five_xx=0.0, resets=0.0, hangs=0.0, refused=0.0, slow=0.0, redirects=1.0):
-    """One minute of a version: its requests, the share of each kind of failure, and the share of redirects."""
+    """A version's traffic in one minute: its requests, and the shares of each kind of failure and of redirects."""
     return {"requests": requests, "five_xx": five_xx, "resets": resets, "hangs": hangs, "refused": refused, "slow": slow, "redirects": redirects}
 
 

@@ -123,7 +123,7 @@ const resourcePolicies = Object.entries({
   [things['state-key']]: 'aws_kms_key.state',
   [things.key]: 'aws_kms_key.service',
 }).map(([prefix, address]) => [prefix, JSON.parse(find(bootstrap, address).policy)])
-// Somebody else's key, with the default policy of the console.
+// A key of another service, with the console's default policy.
 resourcePolicies.push([things['other-key'], JSON.parse(find(bootstrap, 'aws_kms_key.state').policy)])
 
 const roles = {}

@@ -109,7 +109,7 @@ class Caddy(Proxy):
 
 @contextmanager
 def running(kind, changes=None, **options):
-    """Starts the instances of the service and a proxy of this kind. `proxy.start(port)` starts an instance again."""
+    """Starts instances of the service and a proxy of this kind. `proxy.start(port)` restarts an instance."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         work.chmod(0o755)

@@ -97,7 +97,7 @@ class Damaged(Case):
 
 
 class Interrupted(Case):
-    """Part of a request, then silence or a close. The service must close the connection in time."""
+    """Part of a request, then silence or a disconnect. The service must close the connection in time."""
 
     def compose(self, rng):
         raw = rng.choice([grammar.well_formed, grammar.well_formed, broken.ambiguous])(rng).raw
