@@ -120,7 +120,7 @@ pub struct StoreOptions {
     pub pgpassword_file: Option<PathBuf>,
 }
 
-/// The counting of clicks.
+/// Click counting.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct ClickOptions {
@@ -129,7 +129,7 @@ pub struct ClickOptions {
     pub flush_interval: Duration,
 }
 
-/// The cache of links.
+/// The link cache.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Links")]
 pub struct CacheOptions {

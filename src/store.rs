@@ -66,7 +66,7 @@ pub trait Store: Send + Sync {
     /// Removes a link and its counts, if its revision is `expected`.
     async fn delete(&self, key: &Key, expected: Revision) -> Result<Change, StoreError>;
 
-    /// Uses up one visit of a link atomically.
+    /// Uses up one of a link's visits, atomically.
     ///
     /// Returns false if no visits are left or the link does not exist.
     async fn use_visit(&self, key: &Key) -> Result<bool, StoreError>;
@@ -117,7 +117,7 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<BlockedHost>, StoreError>;
 
-    /// Returns a number that differs after each change to the blocked hosts.
+    /// Returns a number that every change to the blocked hosts changes.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
     /// Removes old counts by day from the next part of the store.

@@ -21,7 +21,7 @@ pub(crate) const REDIRECTS: usize = 20_000;
 /// The number of links to take down.
 const TAKEN_DOWN: u64 = 10_000;
 
-/// The kinds of redirects: a name, the size of the cache, and `true` for random links instead of the same one.
+/// The kinds of redirect to measure: a name, the cache size, and `true` to follow random links instead of only one.
 pub(crate) const KINDS: [(&str, &str, bool); 2] =
     [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 

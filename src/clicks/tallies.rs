@@ -236,7 +236,7 @@ impl Clicks {
         self.dropped.inc_by(rest.values().sum::<u64>() + self.in_flush.swap(0, Ordering::Relaxed));
     }
 
-    /// Sums up visits by link and day, sorted by key.
+    /// Returns the sums of visits by link and day, sorted by key.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
         let mut known = self.referrers.lock();
         let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();

@@ -22,7 +22,7 @@ pub struct FallbackOptions {
 }
 
 impl FallbackOptions {
-    /// Rejects a fallback on the service itself, because it would be a redirect loop.
+    /// Rejects a fallback that leads back to the service, because it would cause a redirect loop.
     pub(super) fn check(&self, base_url: &BaseUrl) -> Result<(), String> {
         let Self { home_url, not_found_url, gone_url } = self;
         for (flag, url) in

@@ -72,7 +72,7 @@ impl RequestLine<'_> {
         }
     }
 
-    /// Logs the line as JSON. Returns false if the log has another format.
+    /// Logs the line as JSON. Returns false if the log is in another format.
     fn log_as_json(&self, level: Level) -> bool {
         dispatcher::get_default(|dispatch| {
             let lines = dispatch.downcast_ref::<JsonLines>();

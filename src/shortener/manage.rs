@@ -92,7 +92,7 @@ impl Shortener {
                 self.links.forget(key);
                 return Ok(record);
             }
-            // At its maximum, the version stays the same, so that the link can still be taken down.
+            // A version at the maximum stays the same, so that the link can still be taken down.
             let version = record.link.version.saturating_add(1);
             let link = Link { version, doc, ..(*record.link).clone() };
             let update = self.links.update(link.clone(), record.link.version);

@@ -50,7 +50,7 @@ pub(super) async fn use_visits(
     Ok(keys.iter().map(grant).collect())
 }
 
-/// Uses up as many of the wanted visits as are left, and returns them by key.
+/// Uses up the requested visits, as far as any are left, and returns how many by key.
 async fn grant(
     connection: &mut PgConnection,
     wanted: &BTreeMap<&str, i64>,
