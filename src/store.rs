@@ -117,7 +117,7 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<BlockedHost>, StoreError>;
 
-    /// Returns a number that every change to the blocked hosts changes.
+    /// Returns the revision of the blocked hosts, which is different after each change.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
     /// Removes old counts by day from the next part of the store.

@@ -50,7 +50,9 @@ pub(super) async fn use_visits(
     Ok(keys.iter().map(grant).collect())
 }
 
-/// Uses up the requested visits, as far as any are left, and returns how many by key.
+/// Uses up the requested visits, as far as any are left.
+///
+/// Returns the number of visits used up, by key.
 async fn grant(
     connection: &mut PgConnection,
     wanted: &BTreeMap<&str, i64>,
