@@ -1,7 +1,7 @@
 //! The service's options, in groups that its components take as parameters.
 //!
-//! Nothing else reads the environment. To add an option, add one field here; it also sets the option's flag and
-//! environment variable.
+//! No other module reads the environment. To add an option, add a field here. The field's name determines the option's
+//! flag and environment variable.
 
 mod abuse_contact;
 mod fallbacks;
@@ -85,11 +85,11 @@ pub struct ServerOptions {
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     pub metrics_addr: Option<SocketAddr>,
 
-    /// Base of short URLs; by default the scheme and Host of each request
+    /// Base of short URLs; defaults to the scheme and Host header of each request
     #[arg(long, value_name = "URL")]
     pub base_url: Option<BaseUrl>,
 
-    /// Number of proxies in front of the service whose X-Forwarded-For and X-Forwarded-Proto headers are trusted
+    /// Number of trusted proxies in front of the service, which set X-Forwarded-For and X-Forwarded-Proto
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
 
@@ -114,7 +114,7 @@ pub struct StoreOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 8, value_parser = number::<u32>(1..=1000))]
     pub store_connections: u32,
 
-    /// File with the PostgreSQL password, as plain text or as the field `password` of a JSON object; read for each new
+    /// File with the PostgreSQL password, as plain text or in the `password` field of a JSON object; read for each new
     /// connection
     #[arg(long, value_name = "FILE", value_parser = file_path)]
     pub pgpassword_file: Option<PathBuf>,
@@ -150,12 +150,12 @@ pub struct KeyOptions {
     #[arg(long, value_name = "NAME", value_enum, default_value_t = StrategyName::Random, hide_possible_values = true)]
     pub key_strategy: StrategyName,
 
-    /// Length of random and hashed keys, in characters
+    /// Length of random and hash-based keys, in characters
     #[arg(long, value_name = "NUMBER", default_value_t = 7, value_parser = number::<u8>(4..=43))]
     pub key_length: u8,
 }
 
-/// The rules for targets.
+/// The rules for link targets.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct PolicyOptions {
@@ -176,7 +176,7 @@ pub struct AccessOptions {
     #[arg(long, value_name = "TOKENS")]
     pub api_tokens: Option<Tokens>,
 
-    /// File of token digests, one line of `urlshort token` per token, reloaded when it changes
+    /// File of token digests, one line per token as printed by `urlshort token`; reloaded when it changes
     #[arg(long, value_name = "FILE")]
     pub api_tokens_file: Option<PathBuf>,
 
@@ -235,7 +235,7 @@ pub struct LimitOptions {
     pub drain_timeout: Duration,
 }
 
-/// The log.
+/// The level and format of the log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Logs")]
 pub struct LogOptions {
@@ -249,16 +249,17 @@ pub struct LogOptions {
 }
 
 impl StoreOptions {
-    /// Returns the default options with this store.
+    /// Returns the default options, but with `store_url` as the store.
     pub fn new(store_url: StoreUrl) -> Self {
         let command = Self::augment_args(Command::default().no_binary_name(true));
         let matches = command.get_matches_from([""; 0]);
         Self { store_url, ..Self::from_arg_matches(&matches).expect("the defaults are valid") }
     }
 
-    /// Returns the deadline of a call on a connection.
+    /// Returns the time limit for a call on a connection.
     ///
-    /// It's shorter than the caller's timeout, so that the connection of a late call is closed.
+    /// It's shorter than the caller's timeout, so that the connection of a late call is closed before the caller gives
+    /// up.
     pub(crate) fn call_deadline(&self) -> Duration {
         self.store_timeout * 9 / 10
     }
@@ -275,8 +276,8 @@ impl AccessOptions {
 
     /// Checks that the tokens can be loaded.
     ///
-    /// Only the service calls this, at startup. The health check doesn't, because it must not fail if the file breaks
-    /// later.
+    /// Only the service calls this, when it starts. The health check doesn't call it, because a file that becomes
+    /// invalid later must not make the health check fail.
     ///
     /// # Errors
     /// A message for the operator.
@@ -300,7 +301,7 @@ impl Config {
         })
     }
 
-    /// Fills in the `PG*` variables, and checks options that depend on each other.
+    /// Completes the store URL from the `PG*` variables, and checks interdependent options.
     ///
     /// # Errors
     /// A message for the operator.

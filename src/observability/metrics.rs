@@ -9,7 +9,7 @@ use prometheus::{
 
 /// The bucket bounds of the request histogram, in seconds.
 ///
-/// 0.2 must be one of them, because it is the threshold of the service level indicator.
+/// One of the bounds must be 0.2, which is the threshold of the service level indicator.
 const REQUEST_SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -21,7 +21,7 @@ const STORE_SECONDS: &[f64] = &[
 
 /// The metrics of the service.
 ///
-/// Their help texts explain them, see `infra/monitoring/REFERENCE.md`.
+/// Each metric has a help text, which `infra/monitoring/REFERENCE.md` repeats.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -61,7 +61,7 @@ impl Metrics {
     /// Registers all metrics, including the process metrics.
     ///
     /// # Panics
-    /// If two metrics have the same name. A test would detect that.
+    /// Panics if two metrics have the same name. Any test that creates the metrics would detect that.
     #[expect(clippy::new_without_default, reason = "a registry is created explicitly, never by default")]
     pub fn new() -> Self {
         let registry = Registry::new();
@@ -160,11 +160,11 @@ impl Metrics {
             ),
             clicks_pending: gauge(
                 "clicks_pending",
-                "Distinct visits (by link, day, device and referrer) in the buffer, waiting to be written.",
+                "Entries in the buffer of unwritten clicks. Clicks with the same link, day, device and referrer share an entry.",
             ),
             clicks_pending_limit: gauge(
                 "clicks_pending_limit",
-                "Maximum value of clicks_pending; further visits are dropped.",
+                "Maximum value of clicks_pending. At the limit, clicks that need a new entry are dropped.",
             ),
             clicks_written: counter("clicks_written_total", "Clicks written to the store."),
             clicks_dropped: counter(
@@ -191,7 +191,7 @@ impl Metrics {
     /// Returns all metrics in the Prometheus text format, version 0.0.4.
     ///
     /// # Errors
-    /// If a collector returns a value that the format can't represent.
+    /// An error if a collector returns a value that the format can't represent.
     pub fn render(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -222,8 +222,8 @@ mod tests {
     /// Returns all metrics, with at least one sample each.
     fn gather() -> Vec<MetricFamily> {
         let metrics = Metrics::new();
-        // List every field, so that this does not compile without a new metric. A metric with labels needs a sample
-        // below.
+        // List every field, so that this code does not compile until a new metric is added here. A metric with labels
+        // also needs a sample below.
         let Metrics {
             registry,
             http_requests,
