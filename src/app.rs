@@ -34,10 +34,12 @@ use crate::{
     },
 };
 
-/// The time limit for the final flush and closing the store, after the drain.
+/// The time limit for flushing clicks and closing the store.
+///
+/// It applies after the drain.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum number of connections to the second listener.
+/// The maximum number of connections to the listener at `METRICS_ADDR`.
 pub const OPERATIONS_CONNECTIONS: u32 = 64;
 
 /// Dependencies that tests can replace.
@@ -55,7 +57,7 @@ pub struct App {
 }
 
 impl App {
-    /// Assembles the components.
+    /// Assembles the service from its components.
     ///
     /// # Errors
     /// [`InvalidFile`] if a file named by an option can't be used.
@@ -103,15 +105,15 @@ impl App {
         self.state.links.clone()
     }
 
-    /// Returns the public service, without a listener.
+    /// Returns the public HTTP service, without a listener.
     pub fn public_service(&self) -> HttpService {
         router::public(&self.state)
     }
 
-    /// Serves on `workers` until `shutdown` completes, then drains and flushes.
+    /// Serves requests on `workers` until `shutdown` completes, then drains and flushes.
     ///
-    /// `operations` is the second listener, if any. Returns within `DRAIN_DELAY` + `DRAIN_TIMEOUT` + [`FLUSH_TIMEOUT`]
-    /// after `shutdown`.
+    /// `operations` is the listener at `METRICS_ADDR`, if that is set. This method returns within `DRAIN_DELAY` +
+    /// `DRAIN_TIMEOUT` + [`FLUSH_TIMEOUT`] after `shutdown` completes.
     pub async fn run(
         self,
         listener: TcpListener,
@@ -149,13 +151,13 @@ impl App {
             Instant::now() + limits.drain_timeout
         };
         let ((), (), drained_by) = tokio::join!(public, operations, begin_drain);
-        // A change continues after its client has disconnected, so wait for requests without a connection too.
+        // A change continues even after its client disconnects, so also wait for requests whose connections are closed.
         if timeout_at(drained_by, self.state.in_flight.wait_for_all()).await.is_err() {
             tracing::warn!("drain timed out: changes are still in progress");
         }
         tasks.shutdown().await;
         let flush = async {
-            // Ignore a panic: it has already been logged.
+            // If the writer panicked, the panic hook has already logged it.
             let _ = writer.await;
             clicks.flush(links).await;
             clicks.drop_rest();

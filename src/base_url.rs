@@ -25,8 +25,8 @@ impl BaseUrl {
 
     /// Returns whether `target` leads back to this service.
     ///
-    /// Only the host and path are compared, because one service can be reached on several ports. A trailing dot and the
-    /// `www.` prefix are ignored, because operators often redirect one of these names to the other.
+    /// Only the hosts and paths are compared, because one service can be reached on several ports. In hosts, a trailing
+    /// dot and the prefix `www.` are ignored, because `www.sho.rt` and `sho.rt` often lead to the same service.
     pub fn covers(&self, target: &Target) -> bool {
         fn name(url: &Url) -> Option<&str> {
             let host = url.host_str()?.trim_end_matches('.');
@@ -36,17 +36,19 @@ impl BaseUrl {
         name(&url) == name(&self.0) && url.path().starts_with(self.0.path())
     }
 
-    /// Returns the path, with its trailing slash.
+    /// Returns the path, including its trailing slash.
     pub fn path(&self) -> &str {
         self.0.path()
     }
 
-    /// Returns the origin as browsers send it, such as `https://sho.rt` (RFC 6454, section 6.2).
+    /// Returns the origin as browsers send it, for example `https://sho.rt`.
+    ///
+    /// RFC 6454, section 6.2, defines the format.
     pub fn origin(&self) -> String {
         self.0.origin().ascii_serialization()
     }
 
-    /// Returns whether clients use TLS.
+    /// Returns whether the scheme is `https`.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }

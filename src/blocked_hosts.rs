@@ -1,8 +1,8 @@
 //! Hosts that links must not point to.
 //!
-//! They come from two sources: the store's list, shared by all instances, and the file named by `BLOCKED_HOSTS`.
-//! Blocking a host does not change any links. While an entry matches a link's target, the link returns 410. Once no
-//! entry does, it redirects again.
+//! They come from two sources: the list in the store, which all instances share, and the file named by `BLOCKED_HOSTS`.
+//! Blocking a host does not modify any link. While an entry matches a link's target, requests for the link get a 410
+//! response. Once no entry matches, the link redirects again.
 
 mod host;
 mod set;
@@ -24,10 +24,10 @@ pub use self::{
 };
 use crate::link::{Creator, Target, options::printable, parsed};
 
-/// The maximum number of entries in the store's list.
+/// The maximum number of blocked hosts in the store.
 pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
 
-/// An entry in the store's list.
+/// An entry in the store's list of blocked hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedHost {
     /// Unique within a store.
@@ -35,7 +35,7 @@ pub struct BlockedHost {
     #[serde(default)]
     pub reason: Option<Reason>,
     pub blocked_by: Creator,
-    /// In whole milliseconds.
+    /// With millisecond precision.
     pub blocked_at: Timestamp,
 }
 
@@ -52,7 +52,7 @@ impl Reason {
     /// The maximum length, in Unicode scalar values.
     pub const MAX_CHARS: usize = 255;
 
-    /// Returns the reason, trimmed.
+    /// Returns the reason without leading or trailing whitespace.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -72,7 +72,9 @@ impl<'de> Deserialize<'de> for Reason {
     }
 }
 
-/// This instance's copy of the blocked hosts from both sources.
+/// This instance's copy of the blocked hosts.
+///
+/// It holds the hosts from the store and from the file.
 #[derive(Default)]
 pub struct BlockedHosts {
     sources: RwLock<Sources>,
@@ -85,7 +87,9 @@ struct Sources {
     store: HostSet,
 }
 
-/// A decision on a target, with the generation of the list it's based on.
+/// A decision on whether a target is blocked.
+///
+/// It records the generation of the block list that it's based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     generation: u32,
@@ -93,7 +97,7 @@ pub struct Verdict {
 }
 
 impl BlockedHosts {
-    /// Returns the entry that blocks a target, if any.
+    /// Returns an entry that blocks `target`, if any.
     pub fn find(&self, target: &Target) -> Option<HostPattern> {
         let sources = self.sources.read();
         sources.file.find(target.host()).or_else(|| sources.store.find(target.host()))
@@ -108,7 +112,7 @@ impl BlockedHosts {
 
     /// Decides whether a target is blocked.
     pub fn judge(&self, target: &Target) -> Verdict {
-        // Read the generation first: if the list changes after this line, the verdict is outdated.
+        // Read the generation first, so that any change after this line makes the verdict outdated.
         let generation = self.generation.load(Ordering::Acquire);
         Verdict { generation, is_blocked: self.blocks(target) }
     }
@@ -123,12 +127,12 @@ impl BlockedHosts {
         verdict.generation == self.generation.load(Ordering::Acquire)
     }
 
-    /// Replaces the hosts from the file.
+    /// Replaces the copy of the file's hosts.
     pub fn set_file(&self, hosts: HostSet) {
         self.change(|sources| sources.file = hosts);
     }
 
-    /// Replaces the hosts from the store.
+    /// Replaces the copy of the store's list.
     pub fn set_stored(&self, hosts: HostSet) {
         self.change(|sources| sources.store = hosts);
     }

@@ -1,6 +1,6 @@
 //! Click statistics: visits by people and bots per day, device and referrer.
 //!
-//! No client address, user agent or time of day is kept.
+//! No client address, user agent or time of day is stored.
 
 mod referrers;
 mod tallies;
@@ -24,10 +24,10 @@ pub enum Visitor {
     /// Any client that does not look like a bot.
     Person {
         device: Device,
-        /// `None` if the request has no usable `Referer`.
+        /// `None` if the request has no usable `Referer` header.
         referrer: Option<Referrer>,
     },
-    /// A crawler, an uptime monitor, a link preview or a prefetch.
+    /// An automated client: a crawler, an uptime monitor, a link previewer, or a browser that prefetches.
     Bot,
 }
 
@@ -54,14 +54,14 @@ impl Device {
     }
 }
 
-/// The host of the page that the visitor came from, from the `Referer` header.
+/// The host of the referring page, taken from the `Referer` header.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Referrer(CompactString);
 
 impl Referrer {
     /// The maximum length of a host, in bytes.
     ///
-    /// RFC 1035, section 2.3.4, limits DNS names to 255 octets on the wire, which is 253 characters as text.
+    /// RFC 1035, section 2.3.4, limits a DNS name to 255 octets on the wire, or 253 characters as text.
     pub const MAX_LEN: usize = 253;
 
     /// Returns the host in lower case.
@@ -93,7 +93,7 @@ impl<'de> Deserialize<'de> for Referrer {
     }
 }
 
-/// Visit counts for one link and one day (UTC).
+/// The visit counts for one link on one UTC day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DayCounts {
@@ -124,7 +124,7 @@ impl DayCounts {
         }
     }
 
-    /// Adds the counts of another day or flush. Sums saturate at [`MAX_COUNT`].
+    /// Adds `other` to these counts. Sums saturate at [`MAX_COUNT`].
     pub fn add(&mut self, other: Self) {
         increase(&mut self.people, other.people);
         increase(&mut self.bots, other.bots);
@@ -168,13 +168,13 @@ fn summed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Referre
     deserializer.deserialize_map(Summed)
 }
 
-/// Visit counts for one link and day, to be written to the store.
+/// Visit counts for one link and one day, to be written to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
     pub key: Key,
-    /// The link's creation time, so that the visits don't count towards a later link with the same key.
+    /// The link's creation time. It prevents these visits from counting towards a later link with the same key.
     pub created_at: Timestamp,
-    /// In UTC.
+    /// The UTC day of the visits.
     pub day: Date,
     pub counts: DayCounts,
 }

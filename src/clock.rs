@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::link::time::whole_milliseconds;
 
-/// A source of the current time. Cheap to clone.
+/// A source of the current time. It is cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -15,12 +15,12 @@ impl Clock {
         Self::new(Timestamp::now)
     }
 
-    /// Creates a clock that calls `now` for the time.
+    /// Creates a clock that gets the time by calling `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// Returns the current time in whole milliseconds.
+    /// Returns the current time with millisecond precision.
     pub fn now(&self) -> Timestamp {
         let now = (self.0)();
         whole_milliseconds(now).unwrap_or(now)

@@ -18,7 +18,7 @@ pub mod token;
 mod transfer;
 pub mod usage;
 
-/// A URL shortener. Without a command, it serves until it receives SIGTERM or SIGINT.
+/// A URL shortener. Without a command, it runs the service until it receives SIGTERM or SIGINT.
 ///
 /// Each option can be given as a flag or as an environment variable; the flag wins.
 #[derive(Debug, Parser)]
@@ -33,20 +33,20 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Requests /healthz of the instance with the same options; exits with 0 or 1
+    /// Checks /healthz on the instance with the same options; exits with 0 on success, otherwise with 1
     Healthcheck,
     /// Writes all links to a file or standard output
     Export(ExportOptions),
     /// Imports the links of a file that this or another service exported
     ///
-    /// A link that the store already has, with the same key and target, stays unchanged, so an interrupted import can
-    /// be run again. Exits with 0 if all links are in the store, 1 if links were skipped, none were found or the import
-    /// failed, 2 on a usage error.
+    /// A link that is already in the store with the same key and target stays unchanged, so you can rerun an
+    /// interrupted import. Exits with 0 if all links are in the store; with 1 if links were skipped, no links were
+    /// found, or the import failed; with 2 on a usage error.
     Import(ImportOptions),
     /// Removes expired links and old statistics now, according to `PURGE_EXPIRED_AFTER` and `STATS_RETENTION`
     ///
-    /// If these options are set, the service also does this periodically. Exits with 0 if everything was removed, 1 if
-    /// the store failed (run it again), 2 on a usage error.
+    /// If these options are set, the service also does this periodically. Exits with 0 if everything was removed; with
+    /// 1 if the store failed (run the command again); with 2 on a usage error.
     Purge(PurgeOptions),
     /// Generates a token for the API, and its line for `API_TOKENS_FILE`
     ///
@@ -79,7 +79,7 @@ impl Cli {
     /// Reads the command line and the environment.
     ///
     /// # Errors
-    /// A usage error, or the output of `--help` or `--version`, which clap also returns as errors. See
+    /// A usage error, or the output of `--help` or `--version`, which clap also returns as an error. See
     /// [`usage::explain`].
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(&Self::definition().try_get_matches_from(arguments)?)?;

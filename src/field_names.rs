@@ -11,7 +11,7 @@ use serde::{
 /// The result is empty for any other type.
 pub(crate) fn field_names<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // `Names` captures the names, and then always fails.
+    // `Names` captures the field names, then always returns an error.
     let _ = T::deserialize(Names(&mut names));
     names
 }

@@ -1,6 +1,6 @@
 //! Admission control for CPU-bound work.
 //!
-//! A few tasks run at a time, a bounded number wait in a queue, and any others are refused immediately.
+//! A few tasks run concurrently, a limited number wait in a queue, and further tasks are refused immediately.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Gate {
     running: Arc<Semaphore>,
 }
 
-/// A permit to run behind a [`Gate`], released on drop.
+/// A permit to run one task, released on drop.
 #[derive(Debug)]
 pub struct Permit {
     _running: OwnedSemaphorePermit,
@@ -60,7 +60,7 @@ impl Gate {
         Ok(Permit { _running: running, _admitted: admitted })
     }
 
-    /// Runs `work` on a thread for blocking work.
+    /// Runs `work` on a blocking thread.
     ///
     /// Once started, the work runs to completion and keeps its permit, even if the caller stops waiting.
     ///

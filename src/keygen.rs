@@ -26,14 +26,14 @@ use crate::{
 pub trait KeyStrategy: Send + Sync {
     /// Returns a key for `target`. `attempt` counts the attempts for one request, starting at 0.
     ///
-    /// Later attempts propose unpredictable keys. Otherwise, a client could make requests fail by taking keys in
-    /// advance.
+    /// Later attempts must propose unpredictable keys. Otherwise, a client could take all proposed keys in advance and
+    /// make requests fail.
     ///
     /// # Errors
-    /// [`KeygenError::Store`] if the strategy keeps a counter in the store and the store fails.
+    /// See [`KeygenError`].
     async fn propose(&self, target: &Target, attempt: u32) -> Result<Key, KeygenError>;
 
-    /// Returns whether an existing link may be returned instead of a new one.
+    /// Returns whether a request may get an existing link.
     ///
     /// The existing link must have the proposed key, the same target and no options.
     fn reuses_links(&self) -> bool {
@@ -44,7 +44,7 @@ pub trait KeyStrategy: Send + Sync {
 /// The error for a key that could not be proposed.
 #[derive(Debug, Error)]
 pub enum KeygenError {
-    /// The store failed to provide numbers.
+    /// The store failed to provide counter values.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The proposed key is too long, because all shorter keys are used up.
@@ -54,7 +54,7 @@ pub enum KeygenError {
 
 /// Creates the strategy named in the options.
 ///
-/// Random characters come from `rng`, and counter values from the store behind `links`.
+/// Random characters come from `rng`. Counter values come from the store behind `links`.
 pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn KeyStrategy> {
     let length = options.key_length.into();
     match options.key_strategy {
@@ -69,7 +69,9 @@ pub fn strategy(options: &KeyOptions, rng: StdRng, links: Arc<Links>) -> Arc<dyn
 /// A client that knows the algorithm can take those keys in advance.
 const PREDICTABLE_ATTEMPTS: u32 = 3;
 
-/// The number of random characters that later attempts append: 47 bits.
+/// The number of random characters that later attempts append.
+///
+/// They add 47 bits of entropy to a key.
 const SUFFIX: usize = 8;
 
 /// The base-62 digits, in the order of their values.

@@ -1,6 +1,7 @@
 //! A short link: its [`Key`], its [`Target`] and its [`Document`].
 //!
-//! Keys, targets and options are newtypes that can't hold an invalid value, so code that has one never checks it again.
+//! Keys, targets and options are newtypes that can't hold an invalid value, so code that receives such a value never
+//! needs to check it again.
 
 mod creator;
 pub mod document;
@@ -25,12 +26,12 @@ pub use self::{
     target::{InvalidTarget, Target},
 };
 
-/// A short link as stored.
+/// A stored short link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
     /// Unique within a store.
     pub key: Key,
-    /// In whole milliseconds, the precision of every store.
+    /// With millisecond precision, as in every store.
     pub created_at: Timestamp,
     /// Starts at 1 and increases by 1 with each edit.
     pub version: u32,
@@ -38,9 +39,10 @@ pub struct Link {
     pub doc: Document,
 }
 
-/// One version of a link, for conditional changes.
+/// The identity of one version of a link, for conditional changes.
 ///
-/// A key can be deleted and reused. Versions start at 1 again, so the creation time tells the two links apart.
+/// A key can be reused after its link is deleted. The new link's versions start at 1 again, so only the creation time
+/// distinguishes it from the old link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revision {
     pub created_at: Timestamp,
@@ -52,12 +54,13 @@ pub struct Revision {
 #[serde(rename_all = "snake_case")]
 pub enum LinkState {
     Active,
-    /// The start is in the future.
+    /// The start time is in the future.
     Scheduled,
     Expired,
-    /// The visit limit is reached. Only the store counts visits, so [`Link::state`] never returns this.
+    /// The visit limit is reached. [`Link::state`] never returns this, because only the store counts visits.
     UsedUp,
-    /// The target's host is blocked. A link does not know that, so [`Link::state`] never returns this.
+    /// The target's host is blocked. [`Link::state`] never returns this, because the block list is not part of the
+    /// link.
     Blocked,
     TakenDown,
 }
@@ -103,7 +106,7 @@ impl Link {
 
 /// The last segment of a short URL.
 ///
-/// It has 1 to 64 characters of `A-Z a-z 0-9 _ -`, and is case-sensitive.
+/// It has 1 to 64 characters from `A-Z a-z 0-9 _ -`, and is case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(CompactString);
 
@@ -120,7 +123,7 @@ impl Key {
         &self.0
     }
 
-    /// Returns the size of the heap allocation in bytes, excluding the key itself.
+    /// Returns the size in bytes of the key's heap allocation, if any.
     pub fn heap_size(&self) -> usize {
         if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
@@ -142,7 +145,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Deserializes a value from a string with its `FromStr` implementation.
+/// Deserializes a value from a string, using its `FromStr` implementation.
 pub(crate) fn parsed<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: fmt::Display>,

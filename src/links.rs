@@ -1,7 +1,8 @@
 //! Access to links through a cache, with deadlines, metrics and a circuit breaker.
 //!
-//! Use cases call [`Links`], and never call a [`Store`] directly. A change runs to completion even if its caller stops
-//! waiting. Afterwards, the cache drops the link even if the change failed, because the store may have applied it.
+//! Use cases call [`Links`], and never a [`Store`] directly. A change runs to completion even if its caller stops
+//! waiting. Afterwards, the link is removed from the cache even if the change failed, because the store may still have
+//! applied the change.
 
 mod blocked;
 mod cache;
@@ -33,7 +34,7 @@ const WAITING_SEARCHES: usize = 64;
 /// How long a search may wait for earlier searches.
 const SEARCH_PATIENCE: Duration = Duration::from_millis(1200);
 
-/// The links in a store, with this instance's cache.
+/// Access to the links in a store, through this instance's cache.
 pub struct Links {
     health: Arc<Health>,
     cache: Arc<Cache>,
@@ -72,13 +73,13 @@ impl Links {
 
     /// Returns a link if it is cached, fresh and not blocked.
     ///
-    /// This never waits. If it returns `None`, the link may still exist. The caller must count the cache hit once it
-    /// has used the link.
+    /// This method never waits. If it returns `None`, the link may still exist. A caller that uses the link must count
+    /// the cache hit.
     pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         self.cache.peek(key)
     }
 
-    /// Returns a link from the cache or, failing that, the store.
+    /// Returns a link from the cache, or else from the store.
     ///
     /// # Errors
     /// Any [`StoreError`], if the link is not cached.
@@ -86,7 +87,7 @@ impl Links {
         self.cache.find(key).await
     }
 
-    /// Returns a link with its counts, from the store.
+    /// Returns a link and its counts from the store.
     ///
     /// # Errors
     /// Any [`StoreError`].
@@ -145,7 +146,7 @@ impl Links {
         self.health.run_to_end(operation, change_and_forget).await
     }
 
-    /// Drops a link from the cache.
+    /// Removes a link from the cache.
     pub fn forget(&self, key: &Key) {
         self.cache.forget(key);
     }
@@ -235,7 +236,7 @@ impl Links {
     /// Returns the result of the last probe, without calling the store.
     ///
     /// # Errors
-    /// The error of the last probe, or of the lookups that have opened the circuit breaker since then.
+    /// The error from the last probe, or from the lookup that has opened the circuit breaker since then.
     pub fn status(&self) -> Result<(), StoreError> {
         self.health.status()
     }
@@ -250,7 +251,7 @@ impl Links {
         self.cache.watch_regularly().await;
     }
 
-    /// Closes the store. All later calls fail.
+    /// Closes the store, which must not be used afterwards.
     pub async fn close(&self) {
         self.health.store().close().await;
     }

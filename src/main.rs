@@ -1,4 +1,4 @@
-//! The binary: parses the command line, then serves or runs a subcommand.
+//! The binary: parses the command line, then runs the service or a subcommand.
 
 use std::{env, process::ExitCode};
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let cli = match Cli::read(env::args_os()) {
         Ok(cli) => cli,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            // If standard output is closed, there is nothing left to do.
+            // Ignore the error: if standard output is closed, the text can't be shown.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

@@ -1,4 +1,4 @@
-//! Observability: a log line for each request, and metrics for Prometheus.
+//! Observability: the log, including a line for each request, and metrics for Prometheus.
 
 pub mod log_sink;
 pub mod logging;

@@ -14,29 +14,29 @@ use crate::{
     link::options::PasswordHash,
 };
 
-/// The maximum number of concurrent hashes.
+/// The maximum number of passwords hashed or verified concurrently.
 ///
-/// Each uses one core and 19 MiB; an imported hash uses up to [`MAX_MEMORY`].
+/// Each computation uses one core and 19 MiB of memory. Verifying an imported hash can use up to [`MAX_MEMORY`].
 const AT_A_TIME: usize = 2;
 
-/// The maximum number of queued hashes. A longer queue would exceed the request timeout.
+/// The maximum number of passwords in the queue. With a longer queue, requests would time out.
 const WAITING: usize = 500;
 
-/// The maximum memory cost of an imported hash, in KiB.
+/// The maximum memory cost for an imported hash, in KiB.
 ///
 /// RFC 9106 recommends this value for memory-constrained environments.
 const MAX_MEMORY: u32 = 64 << 10;
 
-/// The maximum number of passes of an imported hash.
+/// The maximum number of passes for an imported hash.
 const MAX_PASSES: u32 = 10;
 
-/// The maximum number of lanes of an imported hash.
+/// The maximum number of lanes for an imported hash.
 const MAX_LANES: u32 = 16;
 
-/// The allowed output lengths of an imported hash, in bytes. A shorter output invites collisions.
+/// The allowed output lengths for an imported hash, in bytes. A shorter output would make collisions more likely.
 const OUTPUT_LENGTHS: RangeInclusive<usize> = 16..=64;
 
-/// The allowed salt lengths of an imported hash, in bytes.
+/// The allowed salt lengths for an imported hash, in bytes.
 const SALT_LENGTHS: RangeInclusive<usize> = 8..=48;
 
 /// A plain-text password of 1 to 128 bytes. `Debug` redacts it.
@@ -78,9 +78,9 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A password hasher that runs outside the request threads.
+/// A password hasher that does not block the request threads.
 ///
-/// It uses Argon2id with 19 MiB, two passes and one lane, as recommended by
+/// It uses Argon2id with 19 MiB of memory, two passes and one lane, as recommended by
 /// [OWASP](https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html).
 #[derive(Debug)]
 pub struct Passwords {
@@ -136,9 +136,9 @@ impl Passwords {
     }
 }
 
-/// Accepts a hash that was computed elsewhere.
+/// Validates a hash that was computed by another program.
 ///
-/// Returns `None` unless it's Argon2id and within the limits on cost and length.
+/// Returns `None` unless the hash uses Argon2id and is within the limits on cost and length.
 pub fn imported(phc: String) -> Option<PasswordHash> {
     let hash = argon2::PasswordHash::new(&phc).ok()?;
     let params = Params::try_from(&hash).ok()?;

@@ -36,7 +36,7 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct TargetPolicy {
     blocked: Arc<BlockedHosts>,
-    /// One of the two sources of `blocked`.
+    /// The file named by `BLOCKED_HOSTS`, if any.
     file: Option<WatchedFile<HostSet>>,
     block_private: bool,
 }

@@ -1,8 +1,8 @@
 //! Retention: removes long-expired links and old statistics.
 //!
 //! Every instance periodically sweeps the whole store. No leader is needed, because removals by several instances don't
-//! conflict. A sweep works in small steps with pauses in between, so that it hardly slows redirects down. A delete is
-//! conditional on the version that was read, so a link edited since then stays.
+//! conflict. A sweep works in small steps with pauses in between, so that it barely slows down redirects. Each delete
+//! applies only to the version that the sweep has read, so a link that was edited in the meantime stays.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +33,9 @@ const SEARCH_TIME: Duration = Duration::from_millis(20);
 /// If expired links are kept for less than ten hours, the interval is a tenth of that time.
 const MAX_INTERVAL: Duration = Duration::from_hours(1);
 
-/// The maximum delay before the first sweep, short enough that short-lived instances sweep too.
+/// The maximum delay before the first sweep.
+///
+/// It is short, so that short-lived instances sweep too.
 const MAX_FIRST_DELAY: Duration = Duration::from_mins(1);
 
 /// The speed of a sweep.
@@ -46,10 +48,10 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// For a running service: leaves most of the store's time to requests.
+    /// The pace for a running service. It leaves most of the store's capacity for requests.
     pub const BACKGROUND: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
 
-    /// For `urlshort purge`: no pauses.
+    /// The pace for `urlshort purge`, without pauses.
     pub const FULL_SPEED: Self = Self { at_a_time: 64, pause: Duration::ZERO };
 }
 
@@ -57,7 +59,7 @@ impl Pace {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Purged {
     pub links: u64,
-    /// Counts each day of each link.
+    /// The number of days, summed over all links.
     pub day_counts: u64,
 }
 
@@ -65,24 +67,25 @@ pub struct Purged {
 pub struct Sweep<'a> {
     pub links: &'a Links,
     pub options: RetentionOptions,
-    /// The current time, by this instance's clock. Clocks differ between instances.
+    /// The current time according to this instance's clock. Other instances' clocks may differ.
     pub now: Timestamp,
     pub pace: Pace,
     pub metrics: &'a Metrics,
-    /// Count links and days without removing them.
+    /// If true, count links and days without removing them.
     pub dry_run: bool,
 }
 
 impl Sweep<'_> {
     /// Removes expired links and old statistics, and adds the counts to `purged`.
     ///
-    /// It calls `found` for each link before removing it.
+    /// `found` is called for each link before the link is removed.
     ///
     /// # Errors
-    /// An error from the store. `purged` then has the counts so far.
+    /// An error from the store. In that case, `purged` contains the counts up to the error.
     pub async fn run(&self, purged: &mut Purged, mut found: impl FnMut(&Link)) -> Result<(), StoreError> {
         if let Some(kept) = self.options.purge_expired_after {
-            // Skip this if the result is before the earliest timestamp: no link can have expired that early.
+            // Remove nothing if the cutoff is before the earliest timestamp, because no link can have expired that
+            // early.
             let kept = SignedDuration::try_from(kept).unwrap_or(SignedDuration::MAX);
             if let Ok(expired_by) = self.now.checked_sub(kept) {
                 self.purge_links(expired_by, purged, &mut found).await?;
@@ -105,7 +108,8 @@ impl Sweep<'_> {
         let mut listing = Listing { order, limit: PAGE, filter, search_time, after: None };
         loop {
             let Some(page) = self.unless_busy(self.links.list(&listing).await).await? else { continue };
-            // Skip unsupported links: only a newer program knows what their expiry means.
+            // Skip links that need a newer version of this program, because only that version knows what their expiry
+            // means.
             let records = page.records.into_iter().filter(|record| record.link.doc.is_supported());
             let links: Vec<_> = records.map(|record| record.link).collect();
             links.iter().for_each(|link| found(link));
@@ -131,7 +135,7 @@ impl Sweep<'_> {
 
     async fn purge_days(&self, days: u32, purged: &mut Purged) -> Result<(), StoreError> {
         let today = self.now.to_zoned(TimeZone::UTC).date();
-        // If that is before the first possible day, there is nothing to remove.
+        // If the cutoff is before the first possible day, there is nothing to remove.
         let Ok(before) = today.checked_sub((i64::from(days) - 1).days()) else { return Ok(()) };
         let mut purge = DayPurge { before, after: None, dry_run: self.dry_run };
         loop {
@@ -148,7 +152,9 @@ impl Sweep<'_> {
         }
     }
 
-    /// Returns `None`, after a pause, if other searches keep the store busy. The caller must then retry.
+    /// Pauses and returns `None` if other searches keep the store busy.
+    ///
+    /// On `None`, the caller must retry.
     async fn unless_busy<T>(&self, result: Result<T, ListError>) -> Result<Option<T>, StoreError> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -224,7 +230,7 @@ impl Drop for Logged {
     }
 }
 
-/// Adds jitter, so that instances that start together don't sweep together.
+/// Adds jitter, so that instances started together don't sweep together.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(0.5 + rand::random::<f64>())
 }

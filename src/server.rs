@@ -27,18 +27,20 @@ use crate::{
     web::{HttpService, extract::client::client_network},
 };
 
-/// A listening socket, and how clients connect to it.
+/// A listening socket, with information on how clients connect to it.
 pub struct Listener {
     pub socket: TcpListener,
     /// True if clients connect directly, not through proxies. In that case, each client gets only a share of the
-    /// connections, and at the limit, a new connection replaces the one that has been idle longest.
+    /// connections, and at the limit, a new connection replaces the connection that has been idle longest.
     pub is_direct: bool,
 }
 
-/// How long to pause after `accept` fails for lack of file descriptors or memory.
+/// How long to pause after `accept` fails.
+///
+/// A likely cause is a lack of file descriptors or memory, which other connections may soon release.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The maximum number of refusals in progress. Further connections are closed without a response.
+/// The maximum number of connections being refused at a time. Further connections are closed without a response.
 const REFUSALS: usize = 64;
 
 /// How long to wait for a refused client to read the response.
@@ -48,7 +50,7 @@ const REFUSAL: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n
     cache-control: no-store\r\nretry-after: 1\r\ncontent-length: 71\r\n\r\n\
     {\"error\":\"the service is busy; try again shortly\",\"code\":\"overloaded\"}\n";
 
-/// Serves connections until `stop` is ready, then drains them.
+/// Serves connections until `stop` completes, then drains them.
 ///
 /// During the drain, each connection can finish its current request within `drain_timeout`.
 pub async fn run(
@@ -148,7 +150,7 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 
 /// Responds with 503, and discards the client's input.
 ///
-/// Closing a socket with unread input resets the connection, and the client may lose the response.
+/// Closing a socket with unread input would reset the connection, and the client could lose the response.
 async fn refuse(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
     let refusal = async {
         stream.write_all(REFUSAL.as_bytes()).await?;

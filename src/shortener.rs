@@ -30,16 +30,16 @@ use crate::{
 /// The maximum number of keys proposed for one link.
 const ATTEMPTS: u32 = 5;
 
-/// The use cases, with everything they need.
+/// The use cases and their dependencies.
 pub struct Shortener {
     pub links: Arc<Links>,
     pub strategy: Arc<dyn KeyStrategy>,
-    /// Used as a metric label.
+    /// The strategy's name, used as a metric label.
     pub strategy_name: StrategyName,
     pub policy: Arc<TargetPolicy>,
     pub fallbacks: FallbackOptions,
     pub clicks: Arc<Clicks>,
-    /// Keys that would shadow the service's own paths.
+    /// Keys that match the service's own paths.
     pub reserved: HashSet<String>,
     pub clock: Clock,
     pub passwords: Passwords,
@@ -70,7 +70,7 @@ pub enum Shortened {
 pub enum ChangeError {
     #[error("not found")]
     NotFound,
-    /// This change kept conflicting with concurrent changes.
+    /// The change kept conflicting with concurrent changes.
     #[error("the link was changed concurrently")]
     Conflict,
     #[error(transparent)]
@@ -103,9 +103,10 @@ pub enum ChangeError {
 }
 
 impl Shortener {
-    /// Creates a link. It's durable once this returns.
+    /// Creates a link.
     ///
-    /// `base_url` is the address of this service.
+    /// When this method returns, the link is as durable as the store can make it. `base_url` is the address of this
+    /// service.
     ///
     /// # Errors
     /// See [`ChangeError`]. After a store error, the link may exist.

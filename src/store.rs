@@ -42,18 +42,22 @@ pub const FIRST_NUMBER: u64 = 1000;
 /// [`StoreError::Corrupt`]. A failed write may or may not have been applied.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Returns the store's backend, such as `sqlite`, for metrics, logs and `/readyz`.
+    /// Returns the name of the store's backend, such as `sqlite`.
+    ///
+    /// Metrics, logs and `/readyz` show it.
     fn name(&self) -> &'static str;
 
-    /// Adds a link and its history atomically, unless its key is taken.
+    /// Adds a link and its history atomically, unless the key is taken.
     ///
-    /// Returns whether the link was added, once it's as durable as this store can make it.
+    /// Returns whether the link was added. An added link is as durable as this store can make it.
     async fn put_if_absent(&self, link: Link, history: History) -> Result<bool, StoreError>;
 
-    /// Returns the current link with this key, and its counts.
+    /// Returns the link with this key, and its counts.
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError>;
 
-    /// Returns the current link with this key, without counts, which redirects don't need.
+    /// Returns the link with this key.
+    ///
+    /// The counts are not included, because redirects don't need them.
     async fn find(&self, key: &Key) -> Result<Option<Arc<Link>>, StoreError> {
         Ok(self.get(key).await?.map(|record| record.link))
     }
@@ -73,28 +77,30 @@ pub trait Store: Send + Sync {
 
     /// Returns a page of links.
     ///
-    /// The page has fewer links than its limit only at the end of the listing, or if a search ran out of time. Damaged
-    /// links don't count.
+    /// A page has fewer links than the limit only at the end of the listing, or if a search runs out of time. Damaged
+    /// links don't count towards the limit.
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError>;
 
-    /// Takes the next `count` numbers of the counter, which starts at [`FIRST_NUMBER`].
+    /// Takes the next `count` numbers from the counter.
     ///
-    /// No number is handed out twice, to any instance, even after a crash.
+    /// The counter starts at [`FIRST_NUMBER`]. It never hands out the same number twice, even to different instances or
+    /// after a crash.
     async fn take_numbers(&self, count: u32) -> Result<Range<u64>, StoreError>;
 
     /// Returns the secret shared by all instances.
     ///
-    /// The first call on a new store makes `proposed` the secret. If several instances call this concurrently, one
-    /// wins.
+    /// In a new store, `proposed` becomes the secret. If several instances call this method concurrently, they all get
+    /// the same secret.
     async fn secret(&self, proposed: Secret) -> Result<Secret, StoreError>;
 
-    /// Adds tallies to the counts, and returns the links that failed.
+    /// Adds tallies to the links' counts.
     ///
-    /// The caller passes each link and day once, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies of removed
-    /// links are ignored. If the call itself fails, no tally is added.
+    /// The caller must pass at most one tally per link and day, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies
+    /// for removed links are ignored. The method returns the links whose counts could not be changed. If the call
+    /// itself fails, no tally is added.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
 
-    /// Returns the counts of a link by day, from `first` to `last` inclusive.
+    /// Returns the daily counts of a link from `first` to `last`, inclusive.
     async fn day_counts(
         &self,
         key: &Key,
@@ -102,7 +108,7 @@ pub trait Store: Send + Sync {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError>;
 
-    /// Adds a blocked host, or replaces the entry with the same host.
+    /// Adds a blocked host, or replaces the existing entry for the host.
     ///
     /// Returns false, and changes nothing, if the store already has `max` other entries.
     async fn block_host(&self, entry: BlockedHost, max: u32) -> Result<bool, StoreError>;
@@ -110,35 +116,40 @@ pub trait Store: Send + Sync {
     /// Removes a blocked host, and returns whether it was on the list.
     async fn unblock_host(&self, host: &HostPattern) -> Result<bool, StoreError>;
 
-    /// Returns at most `limit` blocked hosts in byte order.
+    /// Returns at most `limit` blocked hosts, starting at `from`.
+    ///
+    /// Hosts are sorted by their bytes.
     async fn blocked_hosts(
         &self,
         from: Bound<&HostPattern>,
         limit: usize,
     ) -> Result<Vec<BlockedHost>, StoreError>;
 
-    /// Returns the revision of the blocked hosts, which is different after each change.
+    /// Returns the revision of the block list.
+    ///
+    /// Each change to the list results in a new revision.
     async fn blocked_hosts_revision(&self) -> Result<u64, StoreError>;
 
-    /// Removes old counts by day from the next part of the store.
+    /// Removes old daily counts from the next part of the store.
     ///
-    /// A call does a bounded amount of work. Links keep their totals.
+    /// Each call does a bounded amount of work. Links keep their total counts.
     async fn purge_days(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError>;
 
     /// Checks that the store responds to a small query.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Reports changes by other instances, and gaps in the feed, until the feed breaks.
+    /// Reports changes by other instances until the change feed breaks.
     ///
-    /// A store that isn't shared reports nothing.
+    /// Gaps in the feed are reported as [`Changed::Anything`]. A store that isn't shared never reports anything. The
+    /// method returns the error that broke the feed.
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
         let _ = changed;
         std::future::pending().await
     }
 
-    /// Finishes calls in progress, and closes files and connections.
+    /// Finishes calls in progress, then closes files and connections.
     ///
-    /// All later calls fail.
+    /// The store must not be used afterwards.
     async fn close(&self);
 }
 
@@ -167,7 +178,7 @@ pub struct Record {
     pub link: Arc<Link>,
     /// Visits by people.
     pub clicks: u64,
-    /// Visits used up, counted only while the link has a visit limit.
+    /// Visits used up. They are counted only while the link has a visit limit.
     pub visits: u64,
 }
 
@@ -226,7 +237,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns all clicks by people, dated or not.
+    /// Returns the total number of clicks by people, dated or not.
     pub fn clicks(&self) -> u64 {
         let mut clicks = self.undated_clicks.min(MAX_COUNT);
         self.days.values().for_each(|counts| increase(&mut clicks, counts.people));
@@ -234,18 +245,18 @@ impl History {
     }
 }
 
-/// A request to remove old counts by day.
+/// A request to remove old daily counts.
 #[derive(Clone, Debug)]
 pub struct DayPurge {
     /// The first day to keep.
     pub before: Date,
-    /// The cursor from the previous call, or `None` for the first.
+    /// The cursor from the previous call, or `None` for the first call.
     pub after: Option<DayCursor>,
-    /// Count the days without removing them.
+    /// If true, count the days without removing them.
     pub dry_run: bool,
 }
 
-/// A position in a purge of days. Only the store that created it can read it.
+/// A position in a purge of daily counts. Only the store that created it can interpret it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayCursor {
     key: String,
@@ -255,16 +266,16 @@ pub struct DayCursor {
 /// The result of a [`DayPurge`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PurgedDays {
-    /// The number of removed days, counting each day of each link.
+    /// The number of removed days, summed over all links.
     pub days: u64,
     /// The cursor for the next call, or `None` after the last part.
     pub next: Option<DayCursor>,
 }
 
-/// The maximum number of links that one purge of days examines.
+/// The maximum number of links that one [`Store::purge_days`] call examines.
 const PURGED_LINKS: usize = 500;
 
-/// The maximum number of days that one purge of days removes.
+/// The maximum number of days that one [`Store::purge_days`] call removes.
 const PURGED_DAYS: usize = 1000;
 
 /// The outcome of a conditional edit or removal.
@@ -285,11 +296,15 @@ pub enum Changed {
     Anything,
 }
 
-/// The channel message for a change to the blocked hosts. It can't be a key.
+/// The channel message for a change to the blocked hosts.
+///
+/// It is not a valid key, so it can't be mistaken for one.
 const BLOCKED_HOSTS_CHANGED: &str = "blocked:hosts";
 
 impl Changed {
-    /// Parses a message from a store's channel. An unknown message comes from another version.
+    /// Parses a message from a store's channel.
+    ///
+    /// An unknown message comes from another version of this program.
     fn from_message(message: &str) -> Self {
         match message {
             BLOCKED_HOSTS_CHANGED => Self::BlockedHosts,
@@ -339,10 +354,10 @@ pub struct OpenError {
     error: StoreError,
 }
 
-/// Opens the store like [`open`], with an error that names the option.
+/// Opens the store like [`open`], but its error names `STORE_URL`.
 ///
 /// # Errors
-/// One sentence for the operator.
+/// [`OpenError`], which is one sentence for the operator.
 pub(crate) async fn open_for_operator(options: &StoreOptions) -> Result<Arc<dyn Store>, OpenError> {
     open(options).await.map_err(|error| OpenError { store: options.store_url.clone(), error })
 }

@@ -4,7 +4,7 @@ use proptest::string::{RegexGeneratorStrategy, string_regex};
 
 /// Returns a strategy for text that matches `pattern`.
 ///
-/// A pattern used directly as a strategy is parsed again for each case.
+/// A pattern that is used directly as a strategy is parsed again for each test case.
 pub(crate) fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
     string_regex(pattern).unwrap()
 }

@@ -26,12 +26,12 @@ use crate::{
     watched_file::{FileError, WatchedFile},
 };
 
-/// The prefix of new tokens, by which secret scanners recognise them.
+/// The prefix of new tokens. Secret scanners recognise tokens by it.
 const PREFIX: &str = "urlshort_";
 
 /// The number of random characters in a new token.
 ///
-/// Each has 5.95 bits of entropy, so together they have 256.
+/// Each character has 5.95 bits of entropy, so 43 characters have 256 bits.
 const RANDOM_CHARACTERS: usize = 43;
 
 /// The permissions of a token.
@@ -45,9 +45,9 @@ pub enum Scope {
 
 /// A token, kept only as its digest. `Debug` shows only its name.
 ///
-/// The digest is a single SHA-256 without salt. Salt and many rounds slow down guessing, but a token from
-/// [`Token::generate`] has 256 random bits and can't be guessed. A single round means that a request costs one hash,
-/// regardless of the number of tokens.
+/// The digest is a single round of SHA-256 without a salt. A salt and more rounds would only slow down guessing, and a
+/// token from [`Token::generate`] has 256 random bits, so it can't be guessed. Without a salt, a request costs only one
+/// hash, regardless of the number of tokens.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     pub name: Creator,
@@ -76,7 +76,7 @@ pub enum Refused {
 pub enum InvalidName {
     #[error(transparent)]
     Form(#[from] InvalidCreator),
-    /// The token's line in the file would be a comment.
+    /// The token's line in the token file would be a comment.
     #[error("a name does not begin with '#'")]
     Comment,
     #[error(
@@ -144,7 +144,7 @@ impl Tokens {
 impl Token {
     /// Generates a random token, and returns its text and the token.
     ///
-    /// The token contains only a digest, so the text can't be recovered later.
+    /// The [`Token`] contains only a digest, so the text can't be recovered later.
     pub fn generate(
         name: Creator,
         scope: Scope,
@@ -176,7 +176,9 @@ pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
     }
 }
 
-/// The tokens from `API_TOKENS`, and from a file that is reloaded when it changes.
+/// The tokens from `API_TOKENS` and from `API_TOKENS_FILE`.
+///
+/// The file is reloaded when it changes.
 #[derive(Debug)]
 pub struct LiveTokens {
     fixed: Arc<Tokens>,

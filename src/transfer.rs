@@ -1,7 +1,7 @@
 //! Import and export of links as files.
 //!
-//! An export turns each link in a store into an [`Entry`] and writes it. An import reads a file row by row, parses each
-//! row into an [`Entry`], and stores it. Memory use does not grow with the number of links.
+//! An export turns each link in a store into an [`Entry`], and writes the entry to a file. An import reads a file row
+//! by row, parses each row into an [`Entry`], and stores the entry. Memory use does not grow with the number of links.
 //!
 //! To support files from another service, add a variant to [`Format`], and add a layout with its parse function to
 //! `layouts.rs`.
@@ -25,14 +25,14 @@ use clap::ValueEnum;
 use self::row::RowError;
 use crate::{clicks::MAX_COUNT, link::Link, store::History};
 
-/// A file format, named as on the command line.
+/// A file format, with the name used on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For imports: detect the format from the start of the file.
     Auto,
-    /// The format for backups: complete, with one JSON object per line.
+    /// The format for backups. It contains all data, as one JSON object per line.
     Jsonl,
-    /// For spreadsheets, without passwords and daily statistics.
+    /// The format for spreadsheets. It omits passwords and daily statistics.
     Csv,
     Yourls,
     Shlink,

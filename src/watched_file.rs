@@ -1,6 +1,6 @@
 //! A value parsed from a file, reloaded when the file changes.
 //!
-//! Tokens and blocked hosts come from such files.
+//! Tokens and blocked hosts can come from such files.
 
 use std::{
     fs::{File, Metadata},
@@ -59,8 +59,8 @@ struct Attempt {
 
 /// The identity and version of a file.
 ///
-/// The inode changes when an editor replaces the file, or when Kubernetes swaps the symbolic link of a secret. The
-/// change time also detects a new mode, and edits that reset the modification time.
+/// The inode changes when an editor replaces the file, or when Kubernetes swaps the symbolic link to a secret. The
+/// change time (ctime) also reveals a new file mode, and an edit that resets the modification time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Version {
     device: u64,
@@ -104,8 +104,8 @@ impl<T> WatchedFile<T> {
 
     /// Reloads the value if the file has changed, and passes the result to `report`.
     ///
-    /// An error is reported only once, until the file or the error changes. This blocks the thread, but reading a small
-    /// local file is faster than moving to another thread.
+    /// An error is not reported again until the file or the error changes. This method blocks the thread, but reading a
+    /// small local file takes less time than handing the work to another thread.
     pub fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut last = self.last.lock();
         let is_same = |version: &Version| last.version.as_ref() == Some(version);
@@ -138,7 +138,7 @@ impl<T> WatchedFile<T> {
 
 /// Reads a file, and returns its version and its text.
 ///
-/// Both belong to the same file, even if it's replaced in the meantime.
+/// Both come from the same open file, even if another file takes its place in the meantime.
 fn read(path: &Path) -> io::Result<(Version, String)> {
     let mut file = File::open(path)?;
     let version = Version::of(&file.metadata()?);
@@ -175,14 +175,14 @@ mod tests {
 
     use super::*;
 
-    /// A way to write text to the file.
+    /// A function that changes the text of the file.
     type Change<'a> = Box<dyn Fn(&str) + 'a>;
 
     fn watch(path: &Path) -> WatchedFile<u32> {
         WatchedFile::load(path.into(), |text| Ok(text.trim().parse()?)).unwrap()
     }
 
-    /// Reloads `file`, and returns what was reported.
+    /// Reloads `file`, and returns the reported results.
     fn reload(file: &WatchedFile<u32>) -> Vec<Result<u32, String>> {
         let reports = RefCell::new(Vec::new());
         file.reload_if_changed(|result| {

@@ -4,7 +4,7 @@
 //! `extract` parses requests, and `respond` builds responses.
 
 pub(crate) mod extract {
-    //! Parsing of requests, for routes and middleware.
+    //! Request parsing for routes and middleware.
     pub(crate) mod accept;
     pub(crate) mod body;
     pub(crate) mod client;
@@ -19,7 +19,7 @@ pub(crate) mod extract {
 }
 pub(crate) mod fast_path;
 pub(crate) mod middleware {
-    //! Middleware, and the state of the limits that routes share.
+    //! Middleware, and the shared state of its limits.
     pub(crate) mod access_log;
     pub(crate) mod in_flight;
     pub(crate) mod password_attempts;

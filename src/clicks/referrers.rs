@@ -4,8 +4,8 @@
 //!
 //! Hashes of the hosts seen today are kept in a fixed amount of memory. When that memory is full, the links that were
 //! not followed recently are evicted, and a Bloom filter records each evicted link. For the rest of the day, visits to
-//! an evicted link count without a referrer, because the number of referrers it already had is no longer known. The
-//! limit therefore always holds, and an attack costs only the referrers of rarely followed links.
+//! an evicted link are counted without a referrer, because the number of referrers that the link already had is no
+//! longer known. The limit therefore always holds, and an attack affects only the referrers of rarely followed links.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ const PER_LINK: usize = 100;
 
 /// The maximum memory for the hashes, in bytes.
 ///
-/// Enough for 80,000 links with one referrer each, or 7,000 links at the limit.
+/// This is enough for 80,000 links with one referrer each, or for 7,000 links at the limit.
 const BYTES: usize = 8 << 20;
 
 /// The size of the Bloom filter of evicted links, in bits.
@@ -81,8 +81,8 @@ impl KnownReferrers {
         if !self.recent.sets.contains_key(&link) {
             let hosts = match self.earlier.take(link) {
                 Some(hosts) => hosts,
-                // The first flush of a day can still contain visits from the day before. Evictions on that day are
-                // forgotten, so an unknown link gets no referrers.
+                // The first flush of a day can still contain visits from the previous day. The evictions of the
+                // previous day have been forgotten, so a link that is not in the table gets no referrers for that day.
                 None if day < self.today || self.evicted.contains(link) => return false,
                 None => Vec::new(),
             };

@@ -33,7 +33,7 @@ use crate::{
 /// The options of `urlshort export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportOptions {
-    /// jsonl has everything, including password hashes; csv is for spreadsheets
+    /// jsonl contains everything, including password hashes; csv is for spreadsheets
     #[arg(long, value_parser = format_parser(), default_value = "jsonl", hide_possible_values = true)]
     pub format: Format,
 
@@ -47,12 +47,12 @@ fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(["jsonl", "csv"]).try_map(|name| Format::from_str(&name, false))
 }
 
-/// The error for an export that left out damaged links, with their number.
+/// The error for an export that left out damaged links.
 #[derive(Debug, Error)]
 #[error("{0} damaged links were not exported")]
 struct DamagedLinks(u64);
 
-/// The number of links that an export wrote, and the number left out.
+/// The counts of exported and damaged links.
 struct Exported {
     written: u64,
     damaged: u64,
@@ -83,7 +83,7 @@ pub fn run(config: &Config, options: &ExportOptions) -> Result<(), Box<dyn Error
     })
 }
 
-/// Writes to a temporary file, then renames it to `file` once complete.
+/// Writes to a temporary file, and renames it to `file` on success.
 async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Exported, ExportError> {
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
@@ -95,8 +95,8 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Ex
 
 /// Creates a file that only its owner can read.
 ///
-/// An existing file is removed first. Otherwise, the file would keep its old mode, and a symbolic link would be
-/// followed.
+/// An existing file is removed first. Otherwise, the export could be written to a file with a weaker mode, or through a
+/// symbolic link.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -1,16 +1,18 @@
-//! `urlshort healthcheck`: the image's HEALTHCHECK, because the image has no curl.
+//! `urlshort healthcheck`: a health check for the image, which doesn't contain curl.
 
 use std::{error::Error, net::IpAddr, time::Duration};
 
 use crate::config::ServerOptions;
 
-/// The request timeout, shorter than the health check timeout of container runtimes.
+/// The request timeout.
+///
+/// It must be shorter than the timeout of `HEALTHCHECK` in the Dockerfile.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks that the instance on the configured port is alive.
 ///
 /// # Errors
-/// An error if the response is late or has an error status.
+/// An error if the request fails or times out, or if the response has an error status.
 pub fn run(options: &ServerOptions) -> Result<(), Box<dyn Error>> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
         // An instance that listens on every address also listens on loopback.

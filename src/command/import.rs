@@ -34,10 +34,10 @@ use crate::{
     web::router,
 };
 
-/// The maximum number of rows in a batch. A batch's rows are stored concurrently.
+/// The maximum number of rows in a batch. All rows of a batch are stored concurrently.
 const BATCH: usize = 512;
 
-/// The size at which a batch is complete, in bytes.
+/// The size in bytes at which a batch is stored, even if it has fewer than [`BATCH`] rows.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// The maximum number of skipped rows to print. `--report` lists all of them.
@@ -126,7 +126,7 @@ async fn import(
         Some(progress) => (progress.clone(), Box::new(progress.wrap_read(input))),
         None => (transfer::counter(), input),
     };
-    // While one batch is being stored, the next is queued and the one after that is being read.
+    // While one batch is being stored, the next is queued, and a third is being read.
     let (batches, mut waiting) = mpsc::channel(1);
     let reader = spawn_blocking(move || read(input, format, batches));
     let mut result = Ok(());
@@ -167,14 +167,14 @@ fn read(input: impl Read, format: Format, batches: mpsc::Sender<Vec<Row>>) -> Re
         }
         Ok(())
     });
-    // Import the rows before an error as well.
+    // If reading failed, still import the rows before the error.
     if !batch.is_empty() {
         send(&mut batch)?;
     }
     read
 }
 
-/// The counts of an import, with its skipped rows.
+/// The counts and the skipped rows of an import.
 #[derive(Default)]
 struct Report {
     added: u64,

@@ -26,9 +26,9 @@ fn physical(root: &Path) -> Option<u64> {
 
 /// Returns the paths of a control group's memory limit files.
 ///
-/// `line` comes from `/proc/self/cgroup`: `hierarchy:controllers:path`, without controllers in version 2 (cgroups(7)).
-/// The limits of all parent groups apply as well. In a container, the path may be the one on the host, but only the
-/// group's own files are visible, at the root.
+/// `line` is a line of `/proc/self/cgroup`: `hierarchy:controllers:path`. In version 2, the list of controllers is
+/// empty (see cgroups(7)). The limits of all parent groups apply as well. In a container, `path` may be the path on the
+/// host, but only the group's own files are visible, at the root of the mount.
 fn limit_files(root: &Path, line: &str) -> Option<Vec<PathBuf>> {
     let (_, line) = line.split_once(':')?;
     let (controllers, path) = line.split_once(':')?;

@@ -30,7 +30,7 @@ pub struct PurgeOptions {
 /// Purges according to the retention options, and prints the counts.
 ///
 /// # Errors
-/// An error from the store. The counts so far are still printed.
+/// An error from the store. The counts up to that point are still printed.
 pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>> {
     transfer::runtime()?.block_on(async {
         let store = transfer::open_store(&config.store, MissingFile::Fail).await?;
@@ -46,7 +46,7 @@ pub fn run(config: &Config, options: PurgeOptions) -> Result<(), Box<dyn Error>>
             dry_run: options.dry_run,
         };
         let (mut purged, mut output) = (Purged::default(), io::stdout());
-        // Ignore a closed standard output.
+        // Keep purging even if standard output is closed.
         let swept = sweep.run(&mut purged, |link| {
             if let Some(expiry) = link.doc.options.expires_at.filter(|_| options.dry_run) {
                 let _ = writeln!(output, "{} expired {expiry}", link.key);

@@ -1,4 +1,4 @@
-//! `urlshort` without a command: serves until a signal.
+//! `urlshort` without a command: serves until a signal arrives.
 
 use std::{error::Error, io, net::SocketAddr, num::NonZero, sync::Arc, thread, time::Duration};
 
@@ -31,10 +31,10 @@ use crate::{
 /// The time limit for writing the final log lines.
 const LOG_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// File descriptors for everything except public connections.
+/// The number of file descriptors for everything except public connections.
 ///
-/// These are the standard streams, runtimes, listeners, the second listener's connections, connections being refused,
-/// and SQLite's files.
+/// The number covers the standard streams, the runtimes, the listeners, the second listener's connections, connections
+/// that are being refused, and SQLite's files.
 const RESERVED_FILES: u64 = 128 + OPERATIONS_CONNECTIONS as u64;
 
 /// An error that prevented the service from starting.
@@ -69,10 +69,10 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     result
 }
 
-/// Serves until a signal.
+/// Serves until a signal arrives.
 ///
-/// Signals are handled from the start. Otherwise, as process 1, the program would ignore SIGTERM while opening the
-/// store.
+/// The signal handlers are installed first. Otherwise, if the program ran as process 1, the kernel would ignore SIGTERM
+/// while the store is being opened.
 async fn serve(config: &Config, metrics: Arc<Metrics>, workers: Workers) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
     let store = tokio::select! {
@@ -174,7 +174,7 @@ fn raise_open_file_limit() -> Option<u64> {
 
 /// Lowers `MAX_CONNECTIONS` to leave file descriptors for the store.
 ///
-/// The store must be able to open files and connections even while clients hold all of theirs.
+/// The store must be able to open files and connections even when all public connections are in use.
 fn limit_connections(config: &mut Config, open_files: u64) {
     let reserved = RESERVED_FILES + u64::from(config.store.store_connections);
     let available = open_files.saturating_sub(reserved).max(open_files / 2).max(1);

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 /// A wrapper that escapes control characters when displayed.
 ///
-/// On a terminal, these could move the cursor, recolour earlier lines, or reverse the text direction.
+/// On a terminal, control characters could move the cursor, recolour earlier lines, or reverse the text direction.
 pub struct Printable<T>(pub T);
 
 impl<T: fmt::Display> fmt::Display for Printable<T> {

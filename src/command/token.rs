@@ -38,7 +38,7 @@ pub struct TokenOptions {
 
 /// Prints a new token and its line for `API_TOKENS_FILE`.
 ///
-/// Only these two lines go to standard output, for scripts. Their labels go to standard error.
+/// Only these two lines go to standard output, so that scripts can read them. Their labels go to standard error.
 ///
 /// # Errors
 /// An error if the system provides no randomness, or standard output is closed.

@@ -14,7 +14,7 @@ use crate::{
 /// The size of the output buffer, in bytes.
 pub(super) const BUFFER: usize = 1 << 18;
 
-/// The minimum deadline of a store call.
+/// The minimum deadline for a store call.
 ///
 /// No client is waiting for the result here, and a bulk transfer can slow the store down.
 const MIN_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,12 +55,12 @@ pub(super) async fn open_store(
     Ok(store::open_for_operator(&options).await?)
 }
 
-/// Formats a number of links, such as `1 link` or `2 links`.
+/// Formats a number of links, as in `1 link` or `2 links`.
 pub(super) fn links(count: u64) -> String {
     format!("{count} link{}", if count == 1 { "" } else { "s" })
 }
 
-/// Returns the deadline of a store call.
+/// Returns the deadline for a store call.
 pub(super) fn deadline(options: &StoreOptions) -> Duration {
     options.store_timeout.max(MIN_DEADLINE)
 }

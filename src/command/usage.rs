@@ -56,7 +56,7 @@ fn invalid_value(error: &clap::Error, flag: &str) -> String {
     format!("{name}: '{value}': {reason}")
 }
 
-/// Returns an option's accepted values, or its syntax if it has none.
+/// Describes the values that an option accepts, or else its syntax.
 fn accepted(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => format!("takes {}", list(values)),
@@ -76,7 +76,7 @@ fn unknown_command(name: &str) -> String {
 
 /// Returns the flag that an error refers to, or an empty string.
 fn flag(error: &clap::Error) -> &str {
-    // clap names the argument as "--port <NUMBER>".
+    // clap reports the argument in the form "--port <NUMBER>".
     text(error, ContextKind::InvalidArg).split(' ').next().unwrap_or_default()
 }
 

@@ -44,7 +44,7 @@ impl FromStr for AbuseContact {
     fn from_str(text: &str) -> Result<Self, InvalidAbuseContact> {
         let href = if is_email(text) {
             let mut href = Url::parse("mailto:").map_err(|_| InvalidAbuseContact)?;
-            // In a URL, these characters would start an escape, header fields or a fragment.
+            // Unescaped, these characters would start an escape sequence, the header fields or a fragment.
             let escaped = text.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
             href.set_path(&escaped);
             href

@@ -1,7 +1,7 @@
 //! The `PG*` environment variables of PostgreSQL clients.
 //!
-//! The driver reads them too, but ignores invalid values, and a misspelt `PGSSLMODE` must not weaken security. So this
-//! module checks the supported variables and writes them into the URL, which takes precedence in the driver.
+//! The driver also reads these variables, but it ignores invalid values. A misspelt `PGSSLMODE` must not weaken
+//! security, so this module checks the supported variables and adds them to the URL, which the driver gives precedence.
 
 use url::Url;
 
@@ -10,10 +10,10 @@ const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-c
 /// Variables for which the driver doesn't treat an empty value as unset.
 const NEVER_EMPTY: [&str; 5] = ["PGHOST", "PGUSER", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"];
 
-/// Fills in the missing parts of `url` from the variables.
+/// Fills in the missing parts of `url` from environment variables.
 ///
 /// # Errors
-/// A message that names the variable with the invalid value.
+/// A message that names the variable whose value is invalid.
 pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<String, String> {
     let value = |name: &str| variable(name).filter(|value| !value.is_empty());
     let check = |name: &str, is_valid: fn(&str) -> bool, takes: &str| match value(name) {
@@ -44,7 +44,7 @@ pub(super) fn complete(url: &str, variable: impl Fn(&str) -> Option<String>) -> 
             continue;
         }
         match variable(name) {
-            // The driver would use the empty string as a name.
+            // The driver would use the empty string as a host, user or file name.
             Some(value) if value.is_empty() && NEVER_EMPTY.contains(&name) => {
                 return Err(format!("{name}: '': takes a value; unset it to go without"));
             }

@@ -15,7 +15,7 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=…`, completed from the standard `PG*` variables.
     Postgres(String),
-    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss` for TLS; the nodes of a cluster are separated by commas.
+    /// `redis://USER:PASSWORD@HOST:PORT/DATABASE`, or `rediss://…` for TLS. Commas separate the nodes of a cluster.
     Redis(String),
 }
 
@@ -41,7 +41,7 @@ impl FromStr for StoreUrl {
     fn from_str(text: &str) -> Result<Self, InvalidStoreUrl> {
         match text.split_once(':').ok_or(InvalidStoreUrl)? {
             ("memory", "") => Ok(Self::Memory),
-            // Not supported: each connection would get its own in-memory database.
+            // SQLite would give each connection its own temporary database.
             ("sqlite", "" | "//" | ":memory:") => Err(InvalidStoreUrl),
             ("sqlite", path) => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => Ok(Self::Postgres(text.into())),

@@ -47,11 +47,11 @@ pub enum LogFormat {
     Text,
 }
 
-/// The maximum rate of a client; `None` for no limit.
+/// The maximum rate of a client or token; `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit(pub Option<Rate>);
 
-/// A number of requests per period, which is also the maximum burst.
+/// A number of requests per period. It is also the maximum burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub requests: NonZeroU32,
@@ -82,7 +82,7 @@ impl FromStr for RateLimit {
     }
 }
 
-/// The maximum value of a duration option. Much longer timers would overflow.
+/// The maximum value of a duration option. Much longer durations would overflow timers.
 pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -139,8 +139,8 @@ const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"]
 
 /// Parses a default level and per-module levels, separated by commas.
 ///
-/// The parser of `Targets` treats an unknown word as a module name, and then logs nothing else. So a single word must
-/// be a level here. The default level is `info`, as when the option is not set.
+/// The parser of `Targets` would treat a misspelt level as a module name, and log only that module. So an item without
+/// `=` must be a level here. If no default level is given, it is `info`, as when the option is not set.
 pub(super) fn log_level(text: &str) -> Result<Targets, String> {
     let mut targets = Targets::new().with_default(LevelFilter::INFO);
     for directive in text.split(',').map(str::trim) {

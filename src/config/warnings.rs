@@ -9,7 +9,7 @@ use super::Config;
 pub enum Warning {
     /// Other machines can create links without a token.
     PublicCreation { host: IpAddr, has_base_url: bool, has_token: bool },
-    /// Creating links requires a token, but no token may write.
+    /// Creating links requires a token, but no token may create links.
     NoCreation,
     /// Requests time out before the store calls they're waiting for.
     ShortRequests { request_timeout: Duration, store_timeout: Duration },
@@ -19,7 +19,7 @@ pub enum Warning {
 
 /// Returns the warnings about `config`.
 ///
-/// `has_token` is true if any token may write. `memory_bytes` is the memory available to the process, if known.
+/// `has_token` is true if any token may create links. `memory_bytes` is the memory available to the process, if known.
 pub fn warnings(config: &Config, has_token: bool, memory_bytes: Option<u64>) -> Vec<Warning> {
     let Config { server, store, cache, access, limits, .. } = config;
     let mut warnings = Vec::new();

@@ -1,4 +1,4 @@
-//! Sequential keys: the shortest, unique by construction, and easy to guess.
+//! Sequential keys, which are short, unique by construction, and easy to guess.
 
 use std::{ops::Range, sync::Arc};
 
@@ -21,7 +21,7 @@ const BLOCK: u32 = 100;
 
 /// A strategy that formats numbers from the store's counter in base 62.
 ///
-/// The store hands out numbers in blocks, so no number is used twice, even across instances and restarts.
+/// The store hands out each block of numbers only once, so no number is used twice, even across instances and restarts.
 pub(super) struct Counter {
     links: Arc<Links>,
     state: Arc<Mutex<State>>,
@@ -69,7 +69,7 @@ impl Counter {
 
 #[async_trait]
 impl KeyStrategy for Counter {
-    /// Takes a new number for each attempt, to move past taken keys.
+    /// Uses a new number for each attempt, to skip keys that are taken.
     async fn propose(&self, _target: &Target, attempt: u32) -> Result<Key, KeygenError> {
         let mut key = base62(self.next().await?);
         if attempt >= PREDICTABLE_ATTEMPTS {

@@ -1,6 +1,6 @@
 //! Keys derived from the target.
 //!
-//! The same URL always gets the same key, on every instance.
+//! Every instance derives the same key from the same URL.
 
 use async_trait::async_trait;
 use rand::rngs::StdRng;
@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 use super::{ALPHABET, KeyStrategy, KeygenError, PREDICTABLE_ATTEMPTS, SUFFIX, random::Letters};
 use crate::link::{Key, Target};
 
-/// A strategy that derives keys from the SHA-256 of the normalised URL.
+/// A strategy that derives keys from the SHA-256 hash of a URL.
 ///
-/// A key consists of the leading base-62 digits of the hash. Late attempts append a random suffix.
+/// The URL is normalised first. A key consists of the leading base-62 digits of the hash. Later attempts append a
+/// random suffix.
 pub(super) struct Hash {
     length: usize,
     letters: Letters,
@@ -29,7 +30,7 @@ impl KeyStrategy for Hash {
         let mut hasher = Sha256::new_with_prefix(target.as_str());
         let is_predictable = attempt < PREDICTABLE_ATTEMPTS;
         if attempt > 0 && is_predictable {
-            // A URL contains no NUL, so no other URL can have this input.
+            // URLs contain no NUL, so the hash input can't equal that of another URL.
             hasher.update([0]);
             hasher.update(attempt.to_be_bytes());
         }
@@ -43,7 +44,7 @@ impl KeyStrategy for Hash {
     }
 }
 
-/// Returns the key for `identity`, independent of the configured strategy.
+/// Returns the key for `identity`, independently of the configured strategy.
 ///
 /// Its 12 characters hold 71 bits, which makes a collision very unlikely.
 pub fn key_of(identity: &[u8]) -> Key {

@@ -26,9 +26,10 @@ impl Letters {
     }
 }
 
-/// A strategy that draws random keys.
+/// A strategy that generates random keys.
 ///
-/// Each attempt adds a character, so a request succeeds even if all shorter keys are taken.
+/// Each further attempt proposes a key that is one character longer, so a request can succeed even if all shorter keys
+/// are taken.
 pub(super) struct Random {
     letters: Letters,
     length: usize,

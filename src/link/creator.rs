@@ -10,8 +10,8 @@ use super::parsed;
 
 /// The creator of a link: a token's name or a reserved name.
 ///
-/// It has 1 to 64 visible ASCII characters. Colons and commas are not allowed, because they are separators in a list of
-/// tokens.
+/// It has 1 to 64 visible ASCII characters. Colons and commas are not allowed, because `API_TOKENS` uses them as
+/// separators.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Creator(CompactString);
 

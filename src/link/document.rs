@@ -1,7 +1,7 @@
 //! The stored form of a link, as one JSON object.
 //!
 //! It contains everything except the key, the creation time and the version. Stores read only its `max_visits` field.
-//! Exports contain the same object. Default values are left out. The API renders its own view of a link.
+//! Exports contain the same object. Fields with default values are left out. The API has its own JSON format for links.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -47,12 +47,12 @@ impl Document {
 
     /// Returns the feature number that a program must support to follow the link.
     ///
-    /// A program must not follow a link if it does not know all its restrictions.
+    /// A program must not follow a link unless it knows all of the link's restrictions.
     pub fn needs(&self) -> u32 {
         self.options.needs().max(self.unsupported)
     }
 
-    /// Returns whether this program knows all restrictions of the link.
+    /// Returns whether this program knows all of the link's restrictions.
     pub fn is_supported(&self) -> bool {
         self.unsupported == 0
     }

@@ -17,8 +17,8 @@ use crate::is_default;
 /// By default, a link redirects everyone, with 302, until it is taken down.
 ///
 /// To add an option, add a field here with a type that validates itself, and a field to the API form that sets it.
-/// Stores, exports and imports need no change. An option that restricts who may follow the link must also raise
-/// [`Options::needs`].
+/// Stores, exports and imports need no change. An option that restricts when or by whom the link can be followed must
+/// also raise [`Options::needs`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
@@ -33,7 +33,7 @@ pub struct Options {
     pub max_visits: Option<NonZeroU32>,
     #[serde(skip_serializing_if = "is_default")]
     pub redirect: RedirectStatus,
-    /// Append the query of the short URL to the target's.
+    /// Append the short URL's query to the target URL.
     #[serde(deserialize_with = "flag", skip_serializing_if = "is_default")]
     pub forward_query: bool,
     /// The link's name in listings.
@@ -53,8 +53,7 @@ pub struct Options {
 impl Options {
     /// Returns the feature number that a program must support to follow the link.
     ///
-    /// It's 0 for the options of the first release. Each later option that restricts following a link has its own
-    /// number.
+    /// It is 0 for the options of the first release. Each restriction added since then has its own number.
     pub fn needs(&self) -> u32 {
         if self.starts_at.is_some() { 1 } else { 0 }
     }
@@ -69,7 +68,7 @@ pub(crate) fn parse_flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Deserializes a boolean, or a string that spells one.
+/// Deserializes a boolean, or a string that represents one.
 fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     struct Flag;
 
@@ -148,7 +147,7 @@ impl TryFrom<u16> for RedirectStatus {
     }
 }
 
-/// The title of a link: 1 to 255 characters, no control characters.
+/// The title of a link: 1 to 255 characters without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Title(Box<str>);
 
@@ -161,7 +160,7 @@ impl Title {
     /// The maximum length, in Unicode scalar values.
     pub const MAX_CHARS: usize = 255;
 
-    /// Returns the title, trimmed.
+    /// Returns the title without surrounding white space.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -190,7 +189,7 @@ impl Tag {
     /// The maximum length, in Unicode scalar values.
     pub const MAX_CHARS: usize = 64;
 
-    /// Returns the tag, trimmed.
+    /// Returns the tag without surrounding white space.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -204,7 +203,9 @@ impl FromStr for Tag {
     }
 }
 
-/// Returns `text`, trimmed, if it has 1 to `max_chars` characters and no control characters.
+/// Trims `text`, and returns it if it is valid.
+///
+/// It must have 1 to `max_chars` characters, and no control characters.
 pub(crate) fn printable(text: &str, max_chars: usize) -> Option<Box<str>> {
     let text = text.trim();
     let valid = (1..=max_chars).contains(&text.chars().count()) && !text.contains(char::is_control);
@@ -217,7 +218,7 @@ impl<'de> Deserialize<'de> for Title {
     }
 }
 
-/// The tags of a link: sorted, unique, and at most [`Tags::MAX`].
+/// The tags of a link, sorted and without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tags(Box<[Tag]>);
 
@@ -226,7 +227,7 @@ pub struct Tags(Box<[Tag]>);
 pub enum InvalidTags {
     #[error(transparent)]
     Tag(#[from] InvalidTag),
-    /// More than [`Tags::MAX`].
+    /// There are more than [`Tags::MAX`] tags.
     #[error("a link has at most {} tags", Tags::MAX)]
     TooMany,
 }
@@ -284,7 +285,7 @@ impl<'de> Deserialize<'de> for Tags {
     }
 }
 
-/// A password hash as stored: Argon2id, as a [PHC string]. `Debug` redacts it.
+/// An Argon2id hash of a password, as a [PHC string]. `Debug` redacts it.
 ///
 /// [PHC string]: https://github.com/P-H-C/phc-string-format/blob/master/phc-sf-spec.md
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

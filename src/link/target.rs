@@ -18,13 +18,13 @@ pub struct Target(Box<str>);
 /// The error for an invalid target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum InvalidTarget {
-    /// Not an absolute `http` or `https` URL.
+    /// The text is not an absolute `http` or `https` URL.
     #[error("a valid http(s) url is required")]
     NotHttp,
     /// The URL has a user name or password. Such links leak secrets or deceive visitors.
     #[error("a url with a user name or password is not accepted")]
     Credentials,
-    /// Longer than [`Target::MAX_LEN`] once normalised.
+    /// The URL is longer than [`Target::MAX_LEN`] after normalisation.
     #[error("a url of at most {} bytes is required", Target::MAX_LEN)]
     TooLong,
 }
@@ -35,7 +35,7 @@ impl Target {
 
     /// The maximum length of unparsed input, in bytes.
     ///
-    /// Normalising rarely makes a URL shorter.
+    /// Normalisation can shorten a URL, but rarely by this much.
     const MAX_TEXT: usize = 8 * Self::MAX_LEN;
 
     /// Returns the normalised URL.
@@ -97,9 +97,9 @@ impl FromStr for Target {
     }
 }
 
-/// Returns whether a URL is certainly normalised already.
+/// Returns true only if a URL is certainly normalised.
 ///
-/// This fast path skips the URL parser, which took an eighth of the time of a listing. When in doubt, it returns false.
+/// For such URLs, the caller skips the URL parser, which took an eighth of the time needed to list links.
 fn is_normalised(text: &str) -> bool {
     let after_scheme = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let Some((host, path)) = after_scheme.and_then(|rest| rest.split_once('/')) else { return false };

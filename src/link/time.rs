@@ -1,12 +1,12 @@
-//! The range and precision of timestamps, and their form in a link's document.
+//! The range and precision of timestamps, and their format in a link's document.
 
 use jiff::Timestamp;
 use thiserror::Error;
 
-/// 0000-01-01T00:00:00Z, because RFC 3339 has no earlier years.
+/// 0000-01-01T00:00:00Z. RFC 3339 has no earlier years.
 const EARLIEST: Timestamp = Timestamp::constant(-62_167_219_200, 0);
 
-/// 9999-12-30T22:00:00Z, the last second that a `Timestamp` can hold as milliseconds.
+/// 9999-12-30T22:00:00Z. [`Timestamp::from_millisecond`] accepts no later time.
 const LATEST: Timestamp = Timestamp::constant(253_402_207_200, 0);
 
 /// The error for a timestamp that is too early or too late.
@@ -29,7 +29,7 @@ pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRa
 
 /// Serde functions for a timestamp in a link's document.
 ///
-/// The form is RFC 3339 in UTC with three decimals, so that the strings sort by time.
+/// The format is RFC 3339 in UTC with three decimal places, so that sorting the strings sorts the timestamps.
 pub(crate) mod optional {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

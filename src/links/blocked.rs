@@ -106,7 +106,7 @@ impl Links {
     pub async fn follow_blocked_hosts(&self) {
         let mut has_failed = false;
         loop {
-            // Check the store after a notification as well as after the interval.
+            // Check the store after a notification, or after the interval if no notification arrives.
             let _ = timeout(INTERVAL, self.blocked.reported.notified()).await;
             if self.health.is_failing() {
                 continue;

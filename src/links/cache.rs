@@ -1,9 +1,9 @@
 //! A cache of links.
 //!
 //! With the cache, most redirects do not wait for the store. An edit or a removal takes effect immediately on the
-//! instance that made it. Other instances notice it when the store reports it, or after `lifetime` at the latest.
-//! Concurrent requests for the same link share one fetch. While the store is failing, cached links keep redirecting.
-//! The cache has a maximum size in bytes.
+//! instance that made it. Other instances notice the change when the store reports it, or after `CACHE_TTL` at the
+//! latest. Concurrent requests for the same link share one fetch. While the store is failing, cached links keep
+//! redirecting. The cache has a maximum size in bytes.
 
 use std::{
     collections::HashMap,
@@ -58,7 +58,7 @@ pub(super) struct Cache {
     lifetime: Duration,
     /// The point in time from which `fetched_at` is measured.
     start: Instant,
-    /// Entries fetched before this time may have missed a change. In milliseconds since `start`.
+    /// Entries fetched before this time may be outdated. The time is in milliseconds since `start`.
     maybe_stale_before: AtomicU64,
     metrics: Arc<Metrics>,
 }
@@ -67,12 +67,12 @@ pub(super) struct Cache {
 #[derive(Clone)]
 struct Entry {
     link: Option<Arc<Link>>,
-    /// In milliseconds since [`Cache::start`].
+    /// The time of the fetch, in milliseconds since [`Cache::start`].
     fetched_at: u64,
     /// The decision on whether the target's host is blocked. The first request after a change to the list of blocked
     /// hosts renews it.
     verdict: Verdict,
-    /// In bytes.
+    /// The size of the entry, in bytes.
     weight: usize,
 }
 
@@ -110,7 +110,8 @@ fn length(doc: &Document) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Freshness {
     Fresh,
-    /// Still fresh, but due for a background refresh, so that requests for a popular link never wait for the store.
+    /// The entry is still fresh, but due for a background refresh. As a result, requests for a popular link never wait
+    /// for the store.
     Ageing,
     Stale,
 }
@@ -205,7 +206,7 @@ impl Cache {
         verdict
     }
 
-    /// Returns a link from the cache or, failing that, the store.
+    /// Returns a link from the cache, or else from the store.
     pub(super) async fn find(self: &Arc<Self>, key: &Key) -> Found {
         let entry = self.entries.get(key);
         let freshness = entry.as_ref().map_or(Freshness::Stale, |entry| self.freshness(entry));
@@ -242,7 +243,7 @@ impl Cache {
 
     /// Applies changes by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
-        // Only the first failure is logged, not each failed attempt to resubscribe.
+        // Log only the first failure, not each failed attempt to resubscribe.
         let is_lost = AtomicBool::new(false);
         loop {
             let apply = |changed| {
@@ -274,7 +275,9 @@ impl Cache {
         }
     }
 
-    /// Drops a link and any fetch in progress, whose result may be outdated.
+    /// Removes a link, and discards the link's fetch in progress, if any.
+    ///
+    /// The result of such a fetch may be outdated.
     pub(super) fn forget(&self, key: &Key) {
         let mut fetches = self.fetches.lock();
         fetches.remove(key);
@@ -324,7 +327,7 @@ impl Cache {
             }
             answer
         };
-        // Convert a panic into an error, so that it does not reach the other callers.
+        // Convert a panic into an error, so that the panic does not reach the other callers.
         let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer =
             answer.map(|answer| answer.unwrap_or_else(|_| Err(StoreError::unavailable("a lookup panicked"))));

@@ -37,18 +37,19 @@ const LOGGED_DAMAGE: usize = 1000;
 ///
 /// While the circuit breaker is open, lookups fail immediately instead of waiting for the deadline. The circuit breaker
 /// opens when a probe fails, or when at least half of the recent lookups have failed. A single failed lookup does not
-/// open it, because the cause may be a bad sector under one link. The next successful probe closes the circuit breaker.
-/// Other calls are always tried, because some failures, such as a full disk, affect only writes.
+/// open it, because the cause may be a bad disk sector that affects only one link. The next successful probe closes the
+/// circuit breaker. Calls other than lookups are always tried, because some failures, such as a full disk, affect only
+/// writes.
 pub(super) struct Health {
     store: Arc<dyn Store>,
     meter: Meter,
     up: IntGauge,
     /// The last error, while the circuit breaker is open.
     cause: Mutex<Option<StoreError>>,
-    /// Set while there is a `cause`, for callers that must not wait for its lock.
+    /// True while there is a `cause`. Callers can read this without waiting for the lock on `cause`.
     failing: AtomicBool,
-    /// The number of times the circuit breaker has closed. The result of a lookup that began before the last time is
-    /// ignored.
+    /// The number of times the circuit breaker has closed. If this number changes during a lookup, the lookup's result
+    /// is not counted.
     recoveries: AtomicU64,
     look_ups: Window,
     damaged: Mutex<HashSet<String>>,
@@ -103,9 +104,9 @@ impl Health {
         self.meter.run(operation, call).await
     }
 
-    /// Runs a change to completion, even if its caller leaves or times out.
+    /// Runs a change to completion, even if its caller stops waiting.
     ///
-    /// If the change's future were dropped early, the store could still apply the change, and nothing would drop the
+    /// If the change's future were dropped early, the store could still apply the change, and nothing would remove the
     /// link from the cache afterwards.
     pub(super) async fn run_to_end<T: Send + 'static>(
         &self,
@@ -231,7 +232,8 @@ impl Meter {
 
 /// The results of the last 32 lookups.
 ///
-/// Each of the lower 32 bits is one if a lookup failed. The upper bits hold the number of results.
+/// Each of the lower 32 bits represents one lookup, and is 1 if the lookup failed. The upper bits hold the number of
+/// results.
 #[derive(Default)]
 struct Window(AtomicU64);
 

@@ -24,7 +24,7 @@ const FULL_WRITE: usize = 64 << 10;
 /// How long the writer waits for further lines before it writes a smaller batch.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The nice value of the log thread, see setpriority(2).
+/// The nice value of the log thread (see setpriority(2)).
 const NICE: i32 = 3;
 
 /// The sending end of a log sink. It is cheap to clone.
@@ -42,7 +42,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
-    /// Never unset. Once it is set, the writer exits as soon as the queue is empty.
+    /// Set when the sink is closed, and never unset. The writer then exits as soon as the queue is empty.
     closed: bool,
     /// Set when the writer has written all lines and is about to exit.
     finished: bool,
@@ -65,7 +65,9 @@ impl LogSink {
         Ok(sink)
     }
 
-    /// Appends one line, including its line feed, or drops and counts it.
+    /// Appends one line, which must end in a line feed.
+    ///
+    /// If the line does not fit, it is dropped and counted.
     pub fn append(&self, line: &[u8]) {
         let mut queue = self.shared.queue.lock();
         if queue.closed || queue.bytes.len() + line.len() > CAPACITY {
@@ -84,7 +86,7 @@ impl LogSink {
 
     /// Stops accepting lines, and waits until the buffered lines are written.
     ///
-    /// Waits no longer than `patience`.
+    /// This method waits no longer than `patience`.
     pub fn close(&self, patience: Duration) {
         let mut queue = self.shared.queue.lock();
         queue.closed = true;

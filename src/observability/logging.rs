@@ -1,4 +1,4 @@
-//! Logging, with one JSON object per line, `{"ts","level","msg",…}`, or as human-readable text.
+//! Logging, either as one JSON object per line (`{"ts","level","msg",…}`) or as human-readable text.
 
 use std::{
     cell::RefCell,
@@ -67,8 +67,8 @@ impl JsonLines {
             line.push(b'"');
             let start = line.len();
             write_json(line, object);
-            // Merge the fields into the line's own object: replace `{` with a comma, and remove `}`, which `append`
-            // writes.
+            // Merge the fields into the line's own object: replace `{` with a comma, and remove `}`, because `append`
+            // writes it.
             line[start] = b',';
             line.pop();
         });

@@ -1,8 +1,8 @@
 //! The access-log line of a request.
 //!
-//! Every redirect writes a line. In JSON format, the line does not pass through `tracing` field by field, because that
-//! would cost as much as everything else that this service does for a redirect (`cargo bench --bench instructions`).
-//! The line is filtered and formatted as if it had passed through `tracing`.
+//! Every redirect writes an access-log line. In JSON format, the line does not pass through `tracing` field by field,
+//! because that would cost as much as everything else that this service does for a redirect (`cargo bench --bench
+//! instructions`). The line is filtered and formatted as if it had passed through `tracing`.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use tracing::{Level, dispatcher};
 
 use super::logging::JsonLines;
 
-/// The maximum number of bytes to log of a method, path or user agent.
+/// The maximum number of bytes logged for a method, path or user agent.
 const MAX_LOGGED: usize = 512;
 
 /// The fields of one access-log line.
@@ -34,7 +34,7 @@ pub struct RequestLine<'a> {
     pub client_ip: IpAddr,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "cut_off_if_any")]
     pub user_agent: Option<&'a str>,
-    /// The setting with the fallback URL, if the client was redirected to one.
+    /// The source of the fallback URL, if the client was redirected to one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<&'a str>,
     /// The cause of a 5xx response.

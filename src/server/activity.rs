@@ -9,7 +9,7 @@ use std::{
 pub(super) struct Activity {
     opened_at: Instant,
     /// The number of times that a request has begun or ended. It is odd while a request is in progress. Only the
-    /// connection's own thread changes it, so a load and a store are enough.
+    /// connection's own thread changes it, so a separate load and store suffice.
     changes: AtomicU64,
     /// The end of the last request, in microseconds since `opened_at`.
     idle_since: AtomicU64,
@@ -50,9 +50,9 @@ impl Activity {
         is_idle.then(|| self.opened_at + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))
     }
 
-    /// Returns whether a request has been in progress since the last call.
+    /// Returns whether a request has been in progress since the previous check.
     ///
-    /// `seen` keeps the state between calls.
+    /// `seen` keeps the state between checks.
     pub(super) fn progress_since(&self, seen: &mut u64) -> bool {
         let now = self.changes.load(Ordering::Relaxed);
         let progress = now % 2 == 1 || now != *seen;

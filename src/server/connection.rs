@@ -22,7 +22,7 @@ use crate::{config::LimitOptions, web::HttpService};
 /// The maximum size of a request head, and of buffered output, in bytes.
 const BUFFER: usize = 16 << 10;
 
-/// The response to an HTTP/2 connection preface. hyper sends no response itself.
+/// The response to an HTTP/2 connection preface. hyper itself sends no response.
 const HTTP_2_REFUSAL: &str =
     "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -42,7 +42,7 @@ pub(super) enum Stage {
     Abort,
 }
 
-/// Serves requests until the client leaves, a deadline passes, or the server stops.
+/// Serves requests until the client disconnects, a deadline passes, or the server stops.
 ///
 /// The first request must arrive within `header_timeout`, and each further request within `keep_alive`. One coarse
 /// timer checks both deadlines, which is cheaper than one timer per request. A client can't extend the deadlines by

@@ -1,9 +1,9 @@
 //! The limit on open connections, and the eviction of idle ones.
 //!
 //! If clients connect directly, one client can't lock out the others: each client gets only a share of the connections,
-//! and at the limit, a new connection replaces the one that has been idle longest. Behind proxies, neither rule
-//! applies: a proxy's connections carry requests from many clients, and closing an idle connection could race with its
-//! next request.
+//! and at the limit, a new connection replaces the connection that has been idle longest. Behind proxies, neither rule
+//! applies: a proxy's connections carry requests from many clients, and closing an idle connection could race with the
+//! proxy's next request.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,8 @@ const CLIENTS: usize = 4;
 
 /// The maximum number of idle connections to remember from one search.
 ///
-/// During a flood of new connections, only one admission in this many has to search all connections.
+/// During a flood of new connections, most admissions can evict a remembered connection instead of searching all of
+/// them.
 const CANDIDATES: usize = 64;
 
 /// A listener's open connections.
@@ -32,7 +33,7 @@ pub(super) struct Connections {
     /// The maximum number of connections per client, or `None` if clients connect through proxies.
     share: Option<usize>,
     open: Arc<Open>,
-    /// Has one receiver per open connection.
+    /// A channel with one receiver per open connection.
     alive: watch::Sender<()>,
 }
 
@@ -46,7 +47,7 @@ struct State {
     next_id: u64,
     all: HashMap<u64, Arc<Entry>>,
     per_client: HashMap<IpAddr, usize>,
-    /// The next connections to evict. The one that has been idle longest comes last.
+    /// The next connections to evict. The connection that has been idle longest comes last.
     candidates: Vec<Candidate>,
 }
 
@@ -178,7 +179,7 @@ pub(super) struct Eviction(Arc<Entry>);
 impl Eviction {
     pub(super) fn aborts(self, task: Option<AbortHandle>) {
         if let Some(task) = task {
-            // A connection has only one task.
+            // The task can't already be set, because a connection has only one task.
             let _ = self.0.task.set(task);
         }
     }

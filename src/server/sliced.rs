@@ -1,6 +1,6 @@
 //! Response bodies that are sent in slices.
 //!
-//! For a slow client, the write buffer then holds one slice instead of a copy of the whole body.
+//! This way, the write buffer for a slow client holds only one slice instead of a copy of the whole body.
 
 use std::{
     pin::Pin,

@@ -137,7 +137,7 @@ impl AsyncWrite for Socket<'_> {
 
     /// Shuts down the write side, then discards further input.
     ///
-    /// Closing a socket with unread input resets the connection, and the client may lose the response (RFC 9112,
+    /// Closing a socket with unread input would reset the connection, and the client could lose the response (RFC 9112,
     /// section 9.6).
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();

@@ -81,7 +81,7 @@ impl Workers {
     {
         let worker = self.0.iter().min_by_key(|worker| Arc::strong_count(&worker.connections))?;
         let counted = worker.connections.clone();
-        // A socket belongs to the reactor of one runtime, so register it again with the worker's runtime.
+        // A socket belongs to the reactor of one runtime, so register this socket with the worker's runtime.
         let stream = stream.into_std().ok()?;
         let task = worker.runtime.spawn(async move {
             if let Ok(stream) = TcpStream::from_std(stream) {

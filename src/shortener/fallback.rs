@@ -1,4 +1,4 @@
-//! Fallbacks: external pages that browsers are redirected to instead of an error.
+//! Fallbacks: external pages that browsers are redirected to instead of the home page or an error page.
 
 use super::{FollowError, Shortener};
 use crate::{
@@ -22,7 +22,7 @@ pub enum FallbackSource {
     NotFound,
     /// `GONE_URL`
     Gone,
-    /// The link's field `gone_url`.
+    /// The link's `gone_url` field.
     Link,
 }
 
@@ -46,7 +46,7 @@ impl FollowError {
 }
 
 impl Shortener {
-    /// Counts a link that was not followed, and returns its fallback.
+    /// Counts a failed attempt to follow a link, and returns its fallback.
     ///
     /// `base_url` is the address of this service, or `None` if the client is not a browser.
     ///
@@ -62,7 +62,7 @@ impl Shortener {
     /// Returns the page to redirect a browser to instead of showing `error`.
     ///
     /// A link that was taken down or blocked has no fallback: its visitors must see that it's gone. `base_url` is the
-    /// address of this service. No fallback leads back to it.
+    /// address of this service, and no fallback leads back to it.
     pub fn fallback(&self, error: &FollowError, base_url: &BaseUrl) -> Option<Fallback> {
         let options = &self.fallbacks;
         match error {

@@ -31,7 +31,7 @@ impl Follower {
 /// The reason a link does not redirect.
 #[derive(Debug, Error)]
 pub enum FollowError {
-    /// No link has this key, or its start is in the future.
+    /// No link has this key, or the link's start time is in the future.
     #[error("not found")]
     NotFound,
     /// The link has expired or has no visits left.
@@ -50,7 +50,7 @@ pub enum FollowError {
     /// The link has a visit limit, and the visitor is not a person.
     #[error("the link has a limited number of visits")]
     OnlyPeople,
-    /// A newer version of this program restricted the link in a way this version does not know.
+    /// A newer version of this program restricted the link in a way that this version does not support.
     #[error("the link has restrictions (needs {0}) that only a newer version of this program can enforce")]
     Unsupported(u32),
     #[error(transparent)]
@@ -62,7 +62,8 @@ pub enum FollowError {
 impl Shortener {
     /// Follows a cached link that has no password and no visit limit.
     ///
-    /// It never waits. It counts the visit and returns the link. On `None`, call [`Shortener::follow`].
+    /// This method never waits. On success, it counts the visit and returns the link. If it returns `None`, call
+    /// [`Shortener::follow`].
     pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
         let link = self.links.peek(key)?;
         let now = self.clock.now();
@@ -82,7 +83,7 @@ impl Shortener {
     /// don't use up visits meant for people.
     ///
     /// # Errors
-    /// See [`FollowError`]. Pass it to [`Shortener::refuse`], which counts it.
+    /// See [`FollowError`]. The caller must pass the error to [`Shortener::refuse`], which counts it.
     pub async fn follow(
         &self,
         key: &Key,
@@ -143,7 +144,7 @@ impl Shortener {
     /// No visit is counted or used up.
     ///
     /// # Errors
-    /// The errors of [`Shortener::follow`] without a password.
+    /// The same errors as for [`Shortener::follow`] without a password.
     pub async fn preview(&self, key: &Key, follower: &Follower) -> Result<Arc<Link>, FollowError> {
         let link = self.find(key).await?;
         let options = &link.doc.options;
@@ -190,7 +191,9 @@ impl FollowError {
     }
 }
 
-/// Checks that a link redirects at `now`, ignoring password, visit limit and blocked hosts.
+/// Checks that a link redirects at `now`.
+///
+/// The check ignores the password, the visit limit and blocked hosts.
 fn check(link: &Link, now: Timestamp) -> Result<(), FollowError> {
     if !link.doc.is_supported() {
         return Err(FollowError::Unsupported(link.doc.needs()));

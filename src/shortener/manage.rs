@@ -1,4 +1,4 @@
-//! The use cases of link management: edit, take down, remove, and create idempotently.
+//! The use cases for managing links: edit, take down, remove, and create idempotently.
 
 use super::{ChangeError, NewLink, Shortened, Shortener};
 use crate::{
@@ -9,16 +9,20 @@ use crate::{
     store::{Change, Record},
 };
 
-/// The maximum number of attempts at a change that conflicts with other changes.
+/// The maximum number of attempts to change a link.
+///
+/// An attempt fails if it conflicts with another change.
 const ATTEMPTS: u32 = 5;
 
 impl Shortener {
     /// Replaces a link's target and options, and returns the edited link.
     ///
-    /// `revise` computes them from the current link. It runs again after a conflict with another edit, and its error
-    /// ends the edit. The password is separate: `Some(Some(_))` sets it, `Some(None)` removes it, and `None` keeps it.
+    /// `revise` computes the new target and options from the current link. It is called again after a conflict with
+    /// another edit. If it returns an error, the edit fails. The password is separate: `Some(Some(_))` sets it,
+    /// `Some(None)` removes it, and `None` keeps it.
     ///
-    /// # Errors An error from `revise`, or [`ChangeError`]. Unless the store failed, nothing was changed.
+    /// # Errors
+    /// An error from `revise`, or [`ChangeError`]. Unless the store failed, nothing was changed.
     pub async fn edit<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -57,11 +61,12 @@ impl Shortener {
         .await
     }
 
-    /// Takes a link down or restores it, if `check` accepts its current state.
+    /// Takes a link down, or restores it.
     ///
-    /// A link that is already down keeps its timestamp.
+    /// Nothing is changed if `check` rejects the current link. A link that is already down keeps its timestamp.
     ///
-    /// # Errors An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was changed.
+    /// # Errors
+    /// An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was changed.
     pub async fn set_taken_down<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -88,7 +93,7 @@ impl Shortener {
             let record = self.record_to_change(key).await?;
             let doc = revise(&record.link)?;
             if doc == record.link.doc {
-                // The cache may be stale after an earlier edit that failed. Repeating the edit must fix that.
+                // The cache may be stale after an earlier edit that failed. Repeating the edit must fix the cache.
                 self.links.forget(key);
                 return Ok(record);
             }
@@ -105,9 +110,12 @@ impl Shortener {
         Err(ChangeError::Conflict.into())
     }
 
-    /// Removes a link and its counts, if `check` accepts its current state.
+    /// Removes a link and its counts.
     ///
-    /// # Errors An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was removed.
+    /// Nothing is removed if `check` rejects the current link.
+    ///
+    /// # Errors
+    /// An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was removed.
     pub async fn remove<E: From<ChangeError>>(
         &self,
         key: &Key,
@@ -126,7 +134,9 @@ impl Shortener {
         Err(ChangeError::Conflict.into())
     }
 
-    /// Returns a link from the store, or drops it from the cache if it's missing.
+    /// Returns a link from the store.
+    ///
+    /// If the link is missing, it is also removed from the cache.
     async fn record_to_change(&self, key: &Key) -> Result<Record, ChangeError> {
         let record = self.links.get(key).await?;
         if record.is_none() {
@@ -139,7 +149,7 @@ impl Shortener {
     ///
     /// A repeated request returns the link created by the first one.
     ///
-    /// Without a custom key, the key is derived from `identity`. It reveals nothing to clients that don't know
+    /// Without a custom key, the key is derived from `identity`. The key reveals nothing to clients that don't know
     /// `identity`.
     ///
     /// # Errors
@@ -152,7 +162,7 @@ impl Shortener {
         identity: &[u8],
     ) -> Result<Shortened, ChangeError> {
         let key = new.key.clone().unwrap_or_else(|| keygen::key_of(identity));
-        // Check this first, so that a repeated request finds its link before any other check or hash.
+        // Look up the key first, so that a repeated request needs no other checks and no password hashing.
         if let Some(record) = self.links.get(&key).await? {
             return existing_or_taken(record, &new, created_by);
         }
@@ -176,7 +186,7 @@ fn existing_or_taken(record: Record, new: &NewLink, created_by: &Creator) -> Res
 
 /// Returns whether `link` is the result of the request `new` by `created_by`.
 ///
-/// Passwords can't be compared, only their presence.
+/// Password hashes can't be compared, so only the presence of a password is checked.
 fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {
     let has_password = link.doc.options.password.is_some();
     let mut expected = Link::new(link.key.clone(), new.target.clone(), link.created_at);

@@ -28,24 +28,24 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct TakeDown {
     pub filter: Filter,
-    /// The cursor from the previous call, or `None` for the first.
+    /// The cursor from the previous call, or `None` for the first call.
     pub after: Option<Cursor>,
-    /// Only count the links that would be taken down.
+    /// If true, only count the links that would be taken down.
     pub is_dry_run: bool,
 }
 
-/// The result of one call.
+/// The result of a [`TakeDown`] request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TakenDown {
-    /// The number of links taken down by this call.
+    /// The number of links taken down, or that a dry run would take down.
     pub done: usize,
-    /// The cursor for the next call, or `None` at the end.
+    /// The cursor for the next call, or `None` if no links are left.
     pub next: Option<Cursor>,
 }
 
-/// The error from a call.
+/// The error from a [`TakeDown`] request.
 ///
-/// Some links may already have been taken down. Repeat the call to take down the others.
+/// Some links may already have been taken down. Repeat the request to take down the others.
 #[derive(Debug, Error)]
 pub enum TakeDownError {
     #[error(transparent)]
@@ -54,9 +54,9 @@ pub enum TakeDownError {
     Change(#[from] ChangeError),
 }
 
-/// The reason a call skipped a link.
+/// The reason a link was skipped.
 enum Skip {
-    /// The link is already down, or it was edited since the search and no longer matches.
+    /// The link is already down, or it has been edited since the search and no longer matches.
     NoMatch,
     Failed(ChangeError),
 }
@@ -70,8 +70,8 @@ impl From<ChangeError> for Skip {
 impl Shortener {
     /// Takes down the links that match a filter, oldest first.
     ///
-    /// A call does a bounded amount of work, and returns a cursor for the next one. `report` gets the key of each link
-    /// that was taken down. New links sort last, so later calls find them too.
+    /// A call does a bounded amount of work, and returns a cursor for the next one. `report` is called with the key of
+    /// each link that was taken down. New links sort last, so later calls find them too.
     ///
     /// # Errors
     /// See [`TakeDownError`].

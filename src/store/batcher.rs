@@ -9,10 +9,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::StoreError;
 
-/// The maximum length of the queue. A longer queue could not be served in time, so further calls fail immediately.
+/// The maximum length of the queue. Calls in a longer queue would time out, so further calls fail immediately.
 const QUEUE: usize = 4096;
 
-/// A batcher for calls with a request `Q` and a response `A`.
+/// A batcher for calls that take a `Q` and return an `A`.
 pub(super) struct Batcher<Q, A> {
     queue: mpsc::Sender<Call<Q, A>>,
 }
@@ -25,8 +25,8 @@ struct Call<Q, A> {
 impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
     /// Starts a task that sends batches to `serve`.
     ///
-    /// It sends at most `concurrency` batches at a time, of at most `limit` calls each. `serve` returns one response
-    /// per request, in the same order, or one error for all of them.
+    /// At most `concurrency` batches are in progress at a time, with at most `limit` calls each. `serve` must return
+    /// one response per request, in the same order, or one error for the whole batch.
     pub(super) fn start<F, S>(concurrency: usize, limit: usize, serve: S) -> Self
     where
         S: Fn(Vec<Q>) -> F + Send + Sync + 'static,
@@ -39,7 +39,7 @@ impl<Q: Send + 'static, A: Send + 'static> Batcher<Q, A> {
             while let Ok(slot) = slots.clone().acquire_owned().await
                 && calls.recv_many(&mut batch, limit).await > 0
             {
-                // Drop calls whose callers stopped waiting. To them, the call has already failed.
+                // Drop calls whose callers have stopped waiting. For those callers, the call has already failed.
                 batch.retain(|call| !call.reply.is_closed());
                 let (requests, replies): (Vec<_>, Vec<_>) =
                     batch.drain(..).map(|call| (call.request, call.reply)).unzip();

@@ -20,9 +20,9 @@ const SEARCH_TIME: Duration = Duration::from_millis(400);
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub order: Order,
-    /// The cursor from the previous page, or `None` for the first.
+    /// The cursor from the previous page, or `None` for the first page.
     pub after: Option<Cursor>,
-    /// The maximum number of links on the page, at least 1.
+    /// The maximum number of links on the page. It must be at least 1.
     pub limit: usize,
     pub filter: Filter,
     /// The time after which a search stops and returns a cursor.
@@ -47,16 +47,18 @@ pub struct Filter {
     pub search: Option<Search>,
     pub tag: Option<Tag>,
     pub created_by: Option<Creator>,
-    /// The state at a given moment.
+    /// A state, and the moment at which the link must be in it.
     pub state: Option<(LinkState, Moment)>,
-    /// A target host, or a suffix of target hosts.
+    /// The target's host, or a suffix of that host.
     pub host: Option<HostPattern>,
-    /// The only condition with an index.
+    /// The exact target. Only this condition can use an index.
     pub target: Option<Target>,
 }
 
 impl Filter {
-    /// Returns whether a store must read documents, because no index covers all conditions.
+    /// Returns whether a store must read documents to apply this filter.
+    ///
+    /// Only the condition on the target can use an index.
     pub fn is_search(&self) -> bool {
         let Self { search, tag, created_by, state, host, target: _ } = self;
         search.is_some() || tag.is_some() || created_by.is_some() || state.is_some() || host.is_some()
@@ -68,7 +70,7 @@ impl Filter {
         self.matches_link(&record.link) && state.is_none_or(|(state, moment)| record.state(moment) == *state)
     }
 
-    /// Returns whether a link meets every condition except the one on its state.
+    /// Returns whether a link meets every condition except the state.
     pub fn matches_link(&self, link: &Link) -> bool {
         let Self { search, tag, created_by, state: _, host, target } = self;
         let doc = &link.doc;
@@ -101,10 +103,11 @@ impl Search {
         fold(text).contains(&*self.folded)
     }
 
-    /// Returns the longest part of the text that any database can search for.
+    /// Returns the longest part of the search that every database can match.
     ///
-    /// Every matching text contains it. It's in lower case, and only its ASCII letters have case, because databases
-    /// differ in the case of other letters. It has no quotes or backslashes, because JSON escapes them.
+    /// Every text that matches the search contains this part, ignoring case. The part is in lower case. It contains no
+    /// letters that have case, except ASCII letters, because databases convert other letters differently. It contains
+    /// no quotes, backslashes or control characters, because JSON escapes them.
     pub(super) fn literal(&self) -> &str {
         let is_literal = |char: char| {
             !char.is_control() && !matches!(char, '"' | '\\') && (char.is_ascii() || !has_case(char))
@@ -128,8 +131,8 @@ impl FromStr for Search {
 
 /// Returns the text in lower case.
 ///
-/// The few non-ASCII letters whose lower case is ASCII, such as the Kelvin sign, are left alone. A database that
-/// lowercases only ASCII letters would not find them.
+/// The few non-ASCII letters whose lower case is ASCII, such as the Kelvin sign, stay unchanged, because a database
+/// that lowercases only ASCII letters would not match them.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for char in text.chars() {
@@ -150,7 +153,7 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Links that could not be read, and are therefore not in `records`.
     pub damaged: Vec<Damaged>,
-    /// The cursor for the next page, or `None` after the last.
+    /// The cursor for the next page, or `None` if this is the last page.
     pub next: Option<Cursor>,
     /// The number of links read, if a search ran out of time.
     ///
@@ -161,7 +164,8 @@ pub struct Page {
 impl Page {
     /// Adds a link, or records it as damaged. `key` returns the key of a damaged link.
     ///
-    /// # Errors An error from the store itself, or too many damaged links.
+    /// # Errors
+    /// An error from the store itself, or too many damaged links.
     pub(super) fn push(
         &mut self,
         record: Result<Record, StoreError>,

@@ -151,7 +151,7 @@ impl Store for MemoryStore {
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
         let Some(stored) = self.links.get(key) else { return Ok(BTreeMap::new()) };
-        // `BTreeMap::range` would panic if `first` is after `last`.
+        // Don't use `BTreeMap::range`, which panics if `first` is after `last`.
         let days = stored.days.iter().filter(|(day, _)| (first..=last).contains(day));
         Ok(days.map(|(day, counts)| (*day, counts.clone())).collect())
     }

@@ -43,7 +43,7 @@ use crate::{
     link::{Key, Link, Revision},
 };
 
-/// The maximum number of calls per statement.
+/// The maximum number of calls in one batch.
 const BATCH: usize = 256;
 
 /// A store on a PostgreSQL server.
@@ -60,13 +60,14 @@ pub(super) struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects, and migrates the schema.
+    /// Connects to the server, and migrates the schema.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with the server or network error.
     pub(super) async fn open(url: &str, open: &StoreOptions) -> Result<Self, StoreError> {
         let options: PgConnectOptions = url.parse().map_err(StoreError::unavailable)?;
-        // PgBouncer refuses clients that set `extra_float_digits`, and links have no floating-point numbers.
+        // Don't set `extra_float_digits`: PgBouncer refuses clients that do, and the store has no floating-point
+        // numbers.
         let options = options.disable_statement_logging().extra_float_digits(None);
         let login = Arc::new(Login::new(options, open.pgpassword_file.clone()));
         let deadline = open.call_deadline();
@@ -85,7 +86,7 @@ impl PostgresStore {
         Ok(Self {
             creates: Batcher::start(concurrency, BATCH, move |links| rows::put(creates.clone(), links)),
             lookups: Batcher::start(concurrency, BATCH, move |keys| rows::look_up(lookups.clone(), keys)),
-            // More batches at a time would only wait for each other's locks on popular links.
+            // More concurrent batches would only wait for each other's locks on popular links.
             visits: Batcher::start(2, BATCH, move |keys| counts::use_visits(visits.clone(), keys)),
             login,
             deadline,
@@ -95,7 +96,7 @@ impl PostgresStore {
         })
     }
 
-    /// Returns the outcome of a change from the number of changed rows.
+    /// Determines the outcome of a change from the number of changed rows.
     async fn outcome(&self, key: &Key, changed_rows: usize) -> Result<Change, StoreError> {
         if changed_rows > 0 {
             return Ok(Change::Done);
@@ -162,7 +163,7 @@ impl Store for PostgresStore {
                 .run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await)
                 .await
         } else if listing.order == Order::MostClicked {
-            // In a single statement, the planner would join all links for one page.
+            // For a single statement, the planner would join all links to return one page.
             self.pool.run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await).await
         } else {
             self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await

@@ -1,7 +1,8 @@
 //! A store in Redis or Valkey, for many instances.
 //!
-//! It works with a single server or a cluster. A link, its counts and its listings share a hash slot (see [`layout`]),
-//! so that a script can change them atomically. Scripts are idempotent: they detect a retry after a lost response.
+//! It works with a single server or a cluster. A link, its counts and the listings that contain it share a hash slot
+//! (see [`layout`]), so that a script can change them atomically. A script that is retried after a lost response does
+//! not apply its change again.
 
 mod blocked;
 mod cluster;
@@ -52,7 +53,7 @@ pub(super) struct RedisStore {
     url: RedisUrl,
     connection: Connection,
     scripts: Scripts,
-    /// Unique among all instances that have ever used the store.
+    /// A number that is unique among all instances that have ever used the store.
     instance: u64,
     next_write: AtomicU64,
 }
@@ -80,7 +81,7 @@ impl Scripts {
 }
 
 impl RedisStore {
-    /// Connects, and refuses a server whose settings could lose links.
+    /// Connects to the server, and refuses settings that could lose links.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with the server or network error.
@@ -93,7 +94,7 @@ impl RedisStore {
 
     /// Forwards changes by other instances until the subscription fails.
     ///
-    /// The subscription fails if it ends or goes silent, or if the server was demoted.
+    /// The subscription fails if it ends or goes silent, or if the server is demoted.
     async fn forward_changes(
         &self,
         changed: &(dyn Fn(Changed) + Send + Sync),
@@ -245,8 +246,8 @@ impl Store for RedisStore {
         let failed = by_link.keys().zip(join_all(added).await);
         let failed = failed.filter_map(|((key, _), added)| Some(((*key).clone(), added.err()?)));
         let failed: Vec<_> = failed.collect();
-        // An error for the whole call means that nothing was added, but a damaged link's counts may have been added in
-        // part.
+        // Return an error for the whole call only if nothing was added. If a link is damaged, some of its counts may
+        // have been added.
         let is_damaged = failed.iter().any(|(_, error)| matches!(error, StoreError::Corrupt(_)));
         match failed.first() {
             Some((_, error)) if failed.len() == by_link.len() && !is_damaged => Err(error.clone()),

@@ -14,7 +14,7 @@ use crate::{
     link::{Document, Link},
 };
 
-/// Day number 0.
+/// The date of day number 0.
 const FIRST_DAY: Date = date(1970, 1, 1);
 
 /// Serializes a link's document.
@@ -57,7 +57,7 @@ pub(super) fn blocked_host(
     })
 }
 
-/// Returns the SQL comparison operator and value for the start of a range.
+/// Returns the SQL operator and the value for a range's start.
 pub(super) fn start(from: Bound<&HostPattern>) -> (&'static str, &str) {
     match from {
         Bound::Unbounded => (">", ""),
@@ -76,7 +76,7 @@ pub(super) struct DayColumns {
     pub(super) mobile: i64,
     pub(super) tablet: i64,
     pub(super) other: i64,
-    /// JSON of counts by host; `None` if there are none.
+    /// A JSON object of counts by host, or `None` if there are no referrers.
     pub(super) referrers: Option<String>,
 }
 
@@ -134,7 +134,9 @@ pub(super) fn day(number: i32) -> Result<Date, StoreError> {
     FIRST_DAY.checked_add(days).map_err(StoreError::corrupt)
 }
 
-/// Converts a count for storage in a column, because SQL has no unsigned integers.
+/// Converts a count for storage in a column.
+///
+/// SQL has no unsigned integers. Counts that are too large saturate.
 pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -51,14 +51,15 @@ impl From<csv::Error> for ExportError {
 pub enum Progress<'a> {
     /// The number of links written so far.
     Written(u64),
-    /// A link that can't be read, and is left out.
+    /// A link that is left out because it can't be read.
     Damaged(&'a Damaged),
 }
 
 /// Writes all links, oldest first, and returns their number.
 ///
-/// New links sort last, so every link that exists throughout the export is written once. Damaged links are reported and
-/// left out. The states are those at `now`. `output` may block, because no other task is running.
+/// New links sort last, so every link that exists throughout the export is written exactly once. Damaged links are
+/// reported and left out. CSV rows contain the state of each link at `now`. `output` may block, because no other task
+/// is running.
 ///
 /// # Errors
 /// See [`ExportError`].
@@ -102,14 +103,14 @@ pub async fn export(
     Ok(count)
 }
 
-/// Adds the counts by day. Returns `None` if the link has been deleted since it was listed.
+/// Adds the daily counts. Returns `None` if the link has been deleted since it was listed.
 async fn complete(store: &dyn Store, mut record: Record) -> Result<Option<Entry>, StoreError> {
     loop {
         let days = store.day_counts(&record.link.key, DAYS.0, DAYS.1).await?;
         if days.is_empty() {
             return Ok(Some(entry(record, days)));
         }
-        // Clicks flushed between the two calls appear in only one of the results. Repeat the calls if that happens.
+        // If the total has changed since the link was read, `days` may not match it. In that case, read both again.
         let Some(later) = store.get(&record.link.key).await? else { return Ok(None) };
         let is_same = later.clicks == record.clicks;
         record = later;

@@ -19,7 +19,7 @@ use crate::{
 
 /// Field names and values, in the order of the file.
 ///
-/// Names are compared without case, spaces, `_` and `-`: `Long URL`, `long_url` and `longUrl` are the same.
+/// Comparisons of names ignore case, spaces, `_` and `-`, so `Long URL`, `long_url` and `longUrl` are equal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
@@ -38,7 +38,7 @@ impl<'a> Fields<'a> {
         self.0.iter().any(|(known, _)| known == name)
     }
 
-    /// Returns the first non-empty value among `names`.
+    /// Returns the value of the first non-empty field in `names`.
     pub(super) fn text(&self, names: &[&str]) -> Option<&str> {
         names.iter().find_map(|name| {
             let (_, value) = self.0.iter().find(|(known, _)| known == name)?;
@@ -46,14 +46,14 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Like [`Self::text`], but returns `None` for a database tool's null.
+    /// Returns the same as [`Self::text`], but `None` for a database tool's null.
     ///
-    /// A key can be the text `NULL`, so keys use [`Self::text`].
+    /// Don't use this for keys, because `NULL` is a valid key.
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
         self.text(names).filter(|value| !is_null(value))
     }
 
-    /// Parses a value, if present.
+    /// Parses a value, if there is one.
     ///
     /// `expected` describes a valid value in the error message.
     pub(super) fn parse<T>(
@@ -92,14 +92,14 @@ impl<'a> Fields<'a> {
         Ok(Tags::parse(text.split(separators).filter(|tag| !tag.trim().is_empty()))?)
     }
 
-    /// Combines another service's link with its total clicks. Their days are unknown.
+    /// Adds the total clicks to a link from another service. The days of the clicks are unknown.
     pub(super) fn with_clicks(&self, mut link: Link, names: &[&'static str]) -> Result<Entry, RowError> {
         link.doc.created_by = Creator::IMPORT;
         Entry::new(link, History { undated_clicks: self.count(names)?, ..History::default() })
     }
 }
 
-/// Returns whether text is a database tool's null.
+/// Returns whether `text` is a database tool's notation for null.
 pub(super) fn is_null(text: &str) -> bool {
     matches!(text, "NULL" | "\\N")
 }
@@ -123,9 +123,11 @@ pub(super) const A_TIME: &str = "a date and time";
 
 /// Parses a timestamp as written by services, databases and spreadsheets.
 ///
-/// It can be RFC 3339 or similar, or Unix time in seconds or milliseconds. Without an offset, it's UTC.
+/// The timestamp can be in RFC 3339 or a similar format, or Unix time in seconds or milliseconds. Without an offset, it
+/// is in UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
-    /// In milliseconds this is in 1973, in seconds in 5138. All links were created between the two.
+    /// As milliseconds, this number is a time in 1973; as seconds, it is a time in 5138. Real timestamps are between
+    /// those years.
     const FIRST_IN_MILLISECONDS: i64 = 100_000_000_000;
     let found = match text.parse::<i64>() {
         Ok(number) if number.abs() < FIRST_IN_MILLISECONDS => Timestamp::from_second(number).ok()?,

@@ -19,10 +19,10 @@ use crate::{
 /// An importer that applies the rules for new links.
 pub struct Importer {
     pub store: Arc<dyn Store>,
-    /// Keys that would shadow the service's own paths.
+    /// Keys that conflict with the service's own paths.
     pub reserved: HashSet<String>,
     pub policy: TargetPolicy,
-    /// The URL of the service, if known. Links must not point to it.
+    /// The URL of the service, if known. Links must not point to the service.
     pub base_url: Option<BaseUrl>,
     /// Report what an import would do, without changing anything.
     pub dry_run: bool,
@@ -67,7 +67,7 @@ impl Importer {
     /// The rows are stored concurrently, so that they share commits.
     ///
     /// # Errors
-    /// An error from the store. Some rows may already have been stored. Another import reports those as present.
+    /// An error from the store. Some rows may already have been stored. A later import reports them as present.
     pub async fn import(&self, rows: Vec<Row>) -> Result<Vec<Outcome>, StoreError> {
         join_all(rows.into_iter().map(|row| self.import_one(row))).await.into_iter().collect()
     }
@@ -88,8 +88,8 @@ impl Importer {
         match self.store.get(&key).await? {
             Some(record) if record.link.doc.target == target => Ok(Outcome::Present),
             Some(_) => skip(Some(key), SkipReason::Taken),
-            // In a dry run, the link would be added. Otherwise, it was deleted after `put_if_absent` found the key
-            // taken.
+            // In a dry run, nothing is stored, and the key is free. Otherwise, the link that had the key was deleted
+            // after `put_if_absent`.
             None => Ok(Outcome::Added),
         }
     }

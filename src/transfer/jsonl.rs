@@ -1,6 +1,6 @@
 //! The format for backups: one JSON object per line.
 //!
-//! A line contains a link's document, as stored, and its counts.
+//! Each line contains a link's stored document and its counts.
 
 use std::{
     collections::BTreeMap,
@@ -62,7 +62,8 @@ pub(super) fn write(entry: Entry, output: &mut dyn Write) -> io::Result<()> {
 /// Parses a line.
 ///
 /// # Errors
-/// See [`RowError`]. An unknown field is an error, because it may be a misspelt or a newer option.
+/// See [`RowError`]. An unknown field is an error, because it may be a misspelt option, or an option from a newer
+/// version.
 pub(super) fn parse(line: &[u8], now: Timestamp) -> Result<Entry, RowError> {
     let line: Line = serde_json::from_slice(line).map_err(|error| RowError::Json(error.to_string()))?;
     let mut doc = line.doc;

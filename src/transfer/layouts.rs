@@ -16,9 +16,9 @@ use crate::link::Link;
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     format: Format,
-    /// Groups of field names. A file with all names of any group has this layout.
+    /// Groups of field names. A file that has all names of at least one group has this layout.
     marks: &'static [&'static [&'static str]],
-    /// Parses a row. The timestamp is used if the creation date is missing.
+    /// Parses a row. The timestamp replaces a missing creation date.
     pub(super) parse: fn(&Fields<'_>, Timestamp) -> Result<Entry, RowError>,
 }
 
@@ -53,7 +53,7 @@ impl Layout {
     /// Returns the layout of a file with these fields.
     ///
     /// # Errors
-    /// [`ReadError::Layout`] if the file does not have the layout of `format`, or any known layout.
+    /// [`ReadError::Layout`] if the fields do not match `format`. For [`Format::Auto`], any known layout matches.
     pub(super) fn of(fields: &Fields<'_>, format: Format) -> Result<Self, ReadError> {
         let mut candidates =
             LAYOUTS.into_iter().filter(|layout| format == Format::Auto || layout.format == format);
@@ -95,11 +95,12 @@ fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["clicks", "hits"])
 }
 
-/// Parses a row from [Shlink](https://shlink.io): the CSV exported by its web client.
+/// Parses a row of the CSV that the web client of [Shlink](https://shlink.io) exports.
 ///
 /// It has the columns `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` (separated by `|`) and
-/// `visits` (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`), but no expiry dates or visit limits. It
-/// mixes the short codes of all domains, so if a code occurs twice, the second link is skipped as taken.
+/// `visits` (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`), but no expiry dates or visit limits. The
+/// short codes of all domains are in one file. If a code occurs twice, the second link is skipped because its key is
+/// taken.
 fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortcode"]))?,
@@ -113,10 +114,10 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 
 /// Parses a link from [Kutt](https://kutt.it), from its API or its table.
 ///
-/// Kutt has no export (its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address", "target",
-/// "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}` (`sanitize.link`
-/// in `server/utils/utils.js`). The table `links` has the same names (`server/models/link.model.js`), and stores
-/// passwords as bcrypt hashes. A banned link is imported as taken down.
+/// Kutt has no export function (see its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address",
+/// "target", "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}`
+/// (`sanitize.link` in `server/utils/utils.js`). The table `links` uses the same names (`server/models/link.model.js`),
+/// and stores passwords as bcrypt hashes. A banned link is imported as taken down.
 fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["address"]))?,
@@ -136,9 +137,9 @@ fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 
 /// Parses a link from [Bitly](https://bitly.com), from its CSV or its API.
 ///
-/// Bitly does not document the columns, and has changed them. Migration guides show `Link`, `Custom Link`, `Destination
-/// URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`, `Total Clicks`
-/// (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented: `GET
+/// Bitly does not document the columns of its CSV, and has changed them. Migration guides show `Link`, `Custom Link`,
+/// `Destination URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`,
+/// `Total Clicks` (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented: `GET
 /// /v4/groups/{guid}/bitlinks` returns `{"links": [{"id", "link", "custom_bitlinks", "long_url", "title", "tags",
 /// "created_at", …}]}`. All of these names are supported. A custom back-half becomes the key.
 fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
@@ -156,10 +157,10 @@ fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
 
 /// Parses a link from [Chhoto URL](https://github.com/SinTan1729/chhoto-url), from its API or its table.
 ///
-/// Chhoto URL has no export. `GET /api/all` returns `[{"shortlink", "longlink", "hits", "expiry_time", "notes"}]`
-/// (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as written by `sqlite3
-/// -header -csv`, the first two are called `short_url` and `long_url`. `expiry_time` is Unix time; 0 or nothing means
-/// no expiry. There are no creation dates.
+/// Chhoto URL has no export function. `GET /api/all` returns `[{"shortlink", "longlink", "hits", "expiry_time",
+/// "notes"}]` (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as written by
+/// `sqlite3 -header -csv`, the first two fields are called `short_url` and `long_url`. `expiry_time` is Unix time; 0 or
+/// an empty value means no expiry. There are no creation dates.
 fn chhoto(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortlink", "shorturl"]))?,

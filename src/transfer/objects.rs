@@ -1,8 +1,8 @@
 //! Lists of JSON objects, as returned by the APIs of other services.
 //!
 //! A document is an array, or an object with an array named `data` or `links`. A file can contain several documents,
-//! such as the pages of a list. The parser reads one object at a time, so memory use does not depend on the file's
-//! length.
+//! such as the pages of an API response. The parser reads one object at a time, so memory use does not depend on the
+//! file's length.
 
 use std::{
     fmt,
@@ -20,10 +20,10 @@ use super::{
     row::{Position, ReadError, Row, RowBudget},
 };
 
-/// The names under which documents contain arrays of links.
+/// The names that an array of links can have in a document.
 const LISTS: [&str; 2] = ["data", "links"];
 
-/// Passes each object to `take`. The first object determines the layout.
+/// Passes each object to `take` as a row. The first object determines the layout.
 pub(super) fn read(
     input: impl Read,
     format: Format,
@@ -79,7 +79,7 @@ fn fields(object: &Value) -> Fields<'_> {
     fields
 }
 
-/// A deserializer that passes each object to a function, until it returns false.
+/// A deserializer that passes each object to a function until the function returns false.
 struct Objects<'a, F>(&'a mut F);
 
 impl<'de, F: FnMut(&Value) -> bool> DeserializeSeed<'de> for Objects<'_, F> {

@@ -46,7 +46,7 @@ fn format() -> impl Strategy<Value = Format> {
     select(Format::value_variants().to_vec())
 }
 
-/// Reads a file, and checks each link against the store's requirements.
+/// Reads a file, and checks that a store can hold each of its links.
 fn rows(file: &[u8], format: Format) -> Result<(Vec<Row>, Option<ReadError>), TestCaseError> {
     let mut rows = Vec::new();
     let end = read(file, format, NOW, |row| {

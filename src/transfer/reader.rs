@@ -19,12 +19,13 @@ const HEAD: u64 = 64 << 10;
 /// U+FEFF in UTF-8. Some programs write it at the start of text files.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Reads `input`, and passes each row to `take` until that fails.
+/// Reads `input`, and passes each row to `take` until `take` fails.
 ///
-/// An empty file, or one with only blank lines, has no rows. A link without a creation date gets `now`.
+/// An empty file, or one with only blank lines, has no rows. A link without a creation date gets `now` as its creation
+/// date.
 ///
 /// # Errors
-/// See [`ReadError`]. All rows before the error have been passed on.
+/// See [`ReadError`]. All rows before the error have been passed to `take`.
 pub fn read(
     input: impl Read,
     format: Format,
@@ -55,7 +56,7 @@ pub fn read(
 
 /// Returns everything up to the end of the first non-blank line.
 ///
-/// A byte order mark is left out.
+/// The result does not include a byte order mark.
 fn read_head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut input = input.take(HEAD);
     let mut head = Vec::new();
@@ -104,7 +105,8 @@ fn read_table(
     let mut table = csv::ReaderBuilder::new()
         .delimiter(delimiter)
         .flexible(true)
-        // With the default terminator, CRLF, line numbers are wrong. Values are trimmed, so a CR is harmless.
+        // With the default terminator, CRLF, the reported line numbers are wrong. Values are trimmed, so a trailing CR
+        // is harmless.
         .terminator(csv::Terminator::Any(b'\n'))
         .from_reader(budget.limit(input));
     let name = |bytes| simplified(String::from_utf8_lossy(bytes).trim());

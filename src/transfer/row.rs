@@ -17,7 +17,7 @@ use crate::{
 
 /// The maximum size of a row, in bytes.
 ///
-/// Only a link with counts for many days and referrers comes close.
+/// Only a link with counts for many days and referrers comes close to this size.
 pub const MAX_ROW: usize = 16 << 20;
 
 /// The position of a row in its file, starting at 1.
@@ -123,8 +123,8 @@ pub(super) fn excerpt(text: &str) -> String {
 
 /// The number of bytes that a parser may still read for the current row.
 ///
-/// A parser owns its input, and keeps a row in memory until the row ends. So the limit is shared by the input, which
-/// enforces it, and the loop over the rows, which resets it.
+/// A parser owns its input, and keeps a row in memory until the row ends. So the budget is shared: the input enforces
+/// it, and the loop over the rows resets it.
 #[derive(Clone)]
 pub(super) struct RowBudget(Rc<Cell<usize>>);
 

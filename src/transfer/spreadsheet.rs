@@ -1,9 +1,9 @@
 //! The CSV format for spreadsheets: one link per row, without daily statistics.
 //!
-//! The file is RFC 4180 in UTF-8, with a header. Its columns are the fields of a link, followed by all options under
-//! their own names. A cell that a spreadsheet would evaluate as a formula gets a leading apostrophe (OWASP, "CSV
-//! injection"), which an import removes. The column `password` only shows whether there is a password. A link with a
-//! password can't be imported, because without the password the link would be open to everyone.
+//! The file follows RFC 4180, in UTF-8 and with a header. Its columns are the fields of a link, followed by all options
+//! under their own names. A cell that a spreadsheet would evaluate as a formula gets a leading apostrophe (OWASP, "CSV
+//! injection"), which an import removes. The column `password` only shows whether the link has a password. A link with
+//! a password can't be imported, because without the password the link would be open to everyone.
 
 use std::{borrow::Cow, io::Write, num::NonZeroU32, sync::LazyLock};
 
@@ -99,7 +99,7 @@ pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowErr
 
 /// Parses the options.
 ///
-/// Timestamps, whose names end in `_at`, can have any form that [`fields::time`] parses.
+/// Options whose names end in `_at` are timestamps. They can have any format that [`fields::time`] parses.
 fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     let mut form = form_urlencoded::Serializer::new(String::new());
     for name in OPTION_NAMES.iter().copied().filter(|name| *name != "password") {
@@ -114,10 +114,10 @@ fn options(fields: &Fields<'_>) -> Result<Options, RowError> {
     serde_html_form::from_str(&form.finish()).map_err(|error| RowError::Json(error.to_string()))
 }
 
-/// Returns whether text needs a leading apostrophe.
+/// Returns whether `text` needs a leading apostrophe.
 ///
-/// Without one, a spreadsheet would evaluate it, or an import would read it as null. Apostrophes at the start of the
-/// text itself are skipped, so that they survive a round trip.
+/// Without one, a spreadsheet would evaluate the text as a formula, or an import would read it as null. The check
+/// ignores apostrophes at the start of the text, so that they survive a round trip.
 fn is_special(text: &str) -> bool {
     let text = text.trim_start_matches('\'');
     text.starts_with(['=', '+', '-', '@', '\t', '\r']) || fields::is_null(text)

@@ -1,10 +1,11 @@
-//! The fast path: follows short links without the router.
+//! The fast path, which follows short links without the router.
 //!
-//! Most requests follow a short link. For them, routing and middleware layers would cost more than the redirect itself.
-//! A cached link that has no password and no visit limit needs neither. For all other links, [`FastPath::respond`]
-//! applies the same limits as the router: a slot among the requests in progress, a timeout, and a response after a
-//! panic. The responses, the log and the metrics are the same on both paths. `cargo bench --bench redirect` compares
-//! the paths without a socket, and `cargo bench --bench cost` compares the service with nginx.
+//! Most requests follow a short link. For these requests, routing and the middleware layers would cost more than the
+//! redirect itself. A cached link without a password or visit limit is followed immediately. For all other links,
+//! [`FastPath::respond`] does the same as the router's middleware: it acquires a slot for the request, applies the
+//! request timeout, and turns a panic into an error response. Both paths produce the same responses, log lines and
+//! metrics. The `redirect` benchmark compares the two paths without a network socket, and the `cost` benchmark compares
+//! the service with nginx.
 
 use std::{panic::AssertUnwindSafe, time::Duration};
 
@@ -31,7 +32,8 @@ use crate::{link::Key, shortener::Follower};
 pub(crate) struct FastPath {
     state: AppState,
     request_timeout: Duration,
-    /// All headers of a redirect. Cloning the map is cheaper than inserting each header.
+    /// All headers of a redirect, some with placeholder values. Cloning this map is cheaper than inserting the headers
+    /// one by one.
     headers: HeaderMap,
 }
 
@@ -46,7 +48,9 @@ impl FastPath {
         Self { request_timeout: state.config.limits.request_timeout, state, headers }
     }
 
-    /// Returns the key if the request follows a short link.
+    /// Returns the key in the path of a GET request.
+    ///
+    /// The key may be reserved: see [`Self::covers`].
     pub(crate) fn key<B>(request: &Request<B>) -> Option<Key> {
         if request.method() != Method::GET {
             return None;
@@ -54,7 +58,9 @@ impl FastPath {
         request.uri().path().strip_prefix('/')?.parse().ok()
     }
 
-    /// Returns whether a link can have this key. Reserved keys belong to other routes.
+    /// Returns whether a link can have this key.
+    ///
+    /// Reserved keys belong to other routes.
     pub(crate) fn covers(&self, key: &Key) -> bool {
         !self.state.shortener.reserved.contains(key.as_str())
     }
@@ -69,7 +75,7 @@ impl FastPath {
         Some(response.unwrap_or_else(IntoResponse::into_response))
     }
 
-    /// Follows a link, or responds with the reason why it can't be followed.
+    /// Follows a link, or returns an error response with the reason.
     pub(crate) async fn respond(&self, key: Key, mut parts: Parts) -> Response {
         let mut response = match self.follow(&key, &mut parts).await {
             Ok(redirect) => redirect,
@@ -110,7 +116,9 @@ mod tests {
         store::{History, Store, memory::MemoryStore},
     };
 
-    /// Calls the fast path directly, because the router would return the same responses.
+    /// Calls the fast path directly.
+    ///
+    /// If the test called the whole service instead, it couldn't tell whether the fast path or the router responded.
     #[tokio::test]
     async fn the_fast_path_follows_a_cached_link() {
         let store = Arc::new(MemoryStore::default());

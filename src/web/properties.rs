@@ -1,4 +1,4 @@
-//! Property tests of request parsing: no input causes a panic, and valid input keeps its meaning.
+//! Property tests for request parsing: no input causes a panic, and valid input keeps its meaning.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -35,7 +35,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// Any valid header value, often with bytes that have a special meaning.
+/// Generates valid header values, often with syntactically significant bytes.
 fn value() -> impl Strategy<Value = HeaderValue> {
     const MEANINGFUL: &[u8] = b"\",;=*/:.-+%[]@ \t019afqrW";
     let allowed = |byte: u8| match byte {
@@ -63,7 +63,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     any::<IpAddr>().prop_map(|address| address.to_canonical())
 }
 
-/// A timestamp, often near the limits of the range.
+/// Generates timestamps, often near the minimum, the maximum or the Unix epoch.
 fn timestamp() -> impl Strategy<Value = Timestamp> {
     let edge = select(vec![Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX, at_millisecond(0)]);
     let near = (edge, -10_000_000_000..10_000_000_000_i64).prop_map(|(edge, nanoseconds)| {
@@ -82,7 +82,7 @@ fn link(created_at: Timestamp, version: u32) -> Link {
     Link { version, ..link }
 }
 
-/// Any JSON value, often with the names of a link's fields.
+/// Generates JSON values, often with the names of link fields as keys.
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let word = prop_oneof![
         select(vec![
@@ -134,7 +134,7 @@ fn object(members: Vec<(String, serde_json::Value)>) -> serde_json::Value {
     serde_json::Value::Object(members.into_iter().collect())
 }
 
-/// A query or form, often with known field names.
+/// Generates query strings and form bodies, often with known field names.
 fn form() -> impl Strategy<Value = String> {
     const NAMES: [&str; 14] = [
         "url",
@@ -165,7 +165,7 @@ proptest! {
     fn no_element_left_of_the_trusted_ones_changes_the_client(
         left in value(), trusted in vec(value(), 1..4), peer in address(), is_one_line in any::<bool>(),
     ) {
-        // Count the elements, because a value with commas contains several.
+        // A header value with commas contains several elements, so count elements rather than values.
         let proxies: usize = trusted.iter().map(|value| value.as_bytes().split(|byte| *byte == b',').count()).sum();
         let right = trusted.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b',');
         let alone = header(&X_FORWARDED_FOR, &right);

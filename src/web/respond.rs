@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use self::error::ApiError;
 
-/// A JSON body that ends with a line feed, for terminals.
+/// A JSON response body, with a trailing newline for readability in terminals.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
@@ -27,7 +27,9 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// Adds headers that forbid content sniffing, framing and scripts, unless already set.
+/// Adds the security headers that are not set yet.
+///
+/// They forbid content sniffing, framing and scripts, and limit what the browser sends as `Referer`.
 pub(crate) fn secure_headers(headers: &mut HeaderMap) {
     const HEADERS: [(HeaderName, HeaderValue); 3] = [
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

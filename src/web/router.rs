@@ -29,10 +29,12 @@ use super::{
 };
 use crate::config::LimitOptions;
 
-/// The complete service, from the access log inwards. Cheap to clone.
+/// The complete service, with the access log as its outermost layer.
+///
+/// It is cheap to clone.
 pub type HttpService = AccessLog<Router>;
 
-/// Returns the public service.
+/// Returns the service for the public listener.
 pub fn public(state: &AppState) -> HttpService {
     let refused = state.metrics.rate_limited.with_label_values(&["qr_code"]);
     let qr_limit = state.config.limits.rate_limit.0.map(|rate| Arc::new(ClientLimit::new(rate, refused)));
@@ -47,7 +49,7 @@ pub fn public(state: &AppState) -> HttpService {
     serve(routes, Some(FastPath::new(state.clone())), state)
 }
 
-/// Returns the operators' service.
+/// Returns the service for the operators' listener.
 pub fn operations(state: &AppState) -> HttpService {
     serve(operations_routes().merge(health_routes()), None, state)
 }
@@ -61,8 +63,8 @@ pub fn reserved_keys() -> HashSet<String> {
 
 /// Returns the routes for API clients and visitors.
 ///
-/// `routes!` also adds each route to the OpenAPI document and the reserved keys. `qr_limit` is the rate limit on QR
-/// codes.
+/// Routes declared with `routes!` also appear in the OpenAPI document, and their first path segments become reserved
+/// keys. `qr_limit` limits the rate of QR code requests.
 fn public_routes(qr_limit: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> {
     let mut qr_routes: UtoipaMethodRouter<AppState> = routes!(qr::qr);
     if let Some(limit) = qr_limit {
@@ -90,9 +92,9 @@ fn public_routes(qr_limit: Option<Arc<ClientLimit>>) -> OpenApiRouter<AppState> 
         .routes(routes!(assets::favicon))
 }
 
-/// Returns the health check.
+/// Returns the route of the health check.
 ///
-/// It needs no slot, because a busy service is still alive.
+/// The health check takes no slot, so that it succeeds even while the service is busy.
 fn health_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::healthz))
 }
@@ -101,9 +103,10 @@ fn operations_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
-/// Wraps the routes in middleware, listed below from the outermost inwards.
+/// Wraps the routes in middleware and the access log.
 ///
-/// Timeouts, panics and refusals happen inside the access log, so they are logged and counted.
+/// The layers below are listed from the outermost to the innermost. The access log wraps all of them, so timeouts,
+/// panics and refused requests are logged and counted.
 fn serve(routes: OpenApiRouter<AppState>, fast_path: Option<FastPath>, state: &AppState) -> HttpService {
     let (routes, openapi) = routes.split_for_parts();
     let LimitOptions { request_timeout, max_body, .. } = state.config.limits;

@@ -24,7 +24,7 @@ use crate::{
     tokens::{LiveTokens, Tokens},
 };
 
-/// The dependencies of handlers. Cheap to clone.
+/// The state that routes and middleware depend on. It is cheap to clone.
 #[derive(Clone, FromRef)]
 pub struct AppState {
     pub shortener: Arc<Shortener>,
@@ -54,7 +54,9 @@ impl AppState {
 pub struct Draining(Arc<AtomicBool>);
 
 impl Draining {
-    /// Sets the flag: `/readyz` returns 503, and each response closes its connection.
+    /// Sets the flag.
+    ///
+    /// From then on, `/readyz` returns 503, and every response closes its connection.
     pub fn begin(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -1,8 +1,9 @@
-//! The web UI: rendered on the server, usable without scripts, and built on the same use cases as the API.
+//! The web UI, which calls the same use cases as the API.
 //!
-//! Every path has a second segment, such as `/ui/links`, so that a link can have the key `ui`. The pages are not part
-//! of the OpenAPI document. After a form succeeds, the browser is redirected to a page with the result, so that a
-//! reload doesn't repeat the change. After a failure, the form is shown again, filled in, with the error's status.
+//! Pages are rendered on the server and work without scripts. Every path has at least two segments, as in `/ui/links`,
+//! so that a link can have the key `ui`. The pages are not part of the OpenAPI document. After a successful submission,
+//! the browser is redirected to a page that shows the result, so that a reload doesn't repeat the change. After a
+//! failed submission, the form is shown again, still filled in, and the response has the error's status.
 
 pub(crate) mod assets;
 mod blocked_hosts;
@@ -28,9 +29,9 @@ use tower_http::csrf::{CsrfLayer, ProtectionError};
 use super::{respond::error::ApiError, state::AppState};
 use crate::config::Config;
 
-/// Returns the routes of the pages.
+/// Returns the routes of the UI's pages and assets.
 ///
-/// The assets are included even without the UI, because error pages use them.
+/// The assets are served even if the UI is disabled, because error pages use them.
 pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     let assets = Router::new().route("/ui/assets/{name}", get(assets::show));
     if !state.config.access.ui {
@@ -53,7 +54,9 @@ pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     assets.merge(pages)
 }
 
-/// Refuses forms sent by other websites, based on `Sec-Fetch-Site` and `Origin`.
+/// Returns a layer that refuses forms sent by other websites.
+///
+/// It checks the `Sec-Fetch-Site` and `Origin` headers.
 fn same_origin(
     config: &Config,
 ) -> CsrfLayer<impl FnMut(ProtectionError) -> Response + Clone + Send + 'static> {
@@ -68,7 +71,7 @@ fn same_origin(
     layer.with_rejection_response(|_| ApiError::CrossOrigin.into_response())
 }
 
-/// Returns a redirect to a page after a form has succeeded.
+/// Returns a redirect to a page after a successful form submission.
 fn see_other(path: String) -> Response {
     let location = HeaderValue::try_from(path).map_err(|error| ApiError::Internal(error.into()));
     location.map_or_else(IntoResponse::into_response, |location| {

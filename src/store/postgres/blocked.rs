@@ -13,7 +13,9 @@ use crate::{
     },
 };
 
-/// Adds or replaces an entry, or returns false if there are `max` others.
+/// Adds or replaces an entry.
+///
+/// Returns false if there are already `max` other entries.
 pub(super) async fn put(
     connection: &mut PgConnection,
     entry: &BlockedHost,
@@ -70,7 +72,7 @@ async fn change(
     Ok(true)
 }
 
-/// Returns entries in order.
+/// Returns at most `limit` entries starting at `from`, sorted by host.
 pub(super) async fn list(
     connection: &mut PgConnection,
     from: Bound<&HostPattern>,
@@ -85,7 +87,7 @@ pub(super) async fn list(
     rows.fetch_all(connection).await?.iter().map(read).collect()
 }
 
-/// Returns the number of changes.
+/// Returns the number of changes made to the table so far.
 pub(super) async fn revision(connection: &mut PgConnection) -> Result<u64, StoreError> {
     let select = sqlx::query_scalar("SELECT next FROM counters WHERE name = 'blocked_hosts'");
     unsigned(select.fetch_one(connection).await?)

@@ -22,11 +22,11 @@ pub(super) const UNDEFINED_TABLE: &str = "42P01";
 /// The SQLSTATE for a missing function.
 pub(super) const UNDEFINED_FUNCTION: &str = "42883";
 
-/// Returns whether the database supports channels. CockroachDB does not.
+/// Returns whether the database supports notification channels. CockroachDB does not.
 pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     const NOT_SUPPORTED: &str = "0A000";
     connection.execute("BEGIN").await?;
-    // Roll back the transaction below, so that no notification is sent.
+    // The rollback below prevents this notification from being sent.
     let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{CHANNEL}', '')"))).await;
     connection.execute("ROLLBACK").await?;
     match sent {
@@ -42,8 +42,8 @@ pub(super) async fn is_supported(connection: &mut PgConnection) -> Result<bool, 
 
 /// Checks that one session receives another's notifications.
 ///
-/// Behind a connection pooler in transaction mode, no notifications arrive. Prepared statements don't work there
-/// either, but that would show only later, as failed lookups.
+/// Behind a connection pooler in transaction mode, notifications don't arrive. Prepared statements don't work there
+/// either, but they would fail only later, during lookups.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] with advice for the operator.
@@ -57,7 +57,7 @@ pub(super) async fn check_delivery(
     let sent = connection.execute(AssertSqlSafe(format!("SELECT pg_notify('{channel}', '')"))).await;
     let received = match sent {
         Ok(_) => timeout(deadline, listener.try_recv()).await,
-        // The notification went to the session that sent it.
+        // The pooler has delivered the notification to the session that sent it.
         Err(sqlx::Error::Protocol(_)) => return Err(unfit_pooler()),
         Err(error) => return Err(error.into()),
     };
@@ -101,14 +101,15 @@ pub(super) async fn watch(
 
 /// Listens on a separate connection.
 ///
-/// sqlx creates listeners only from a pool. A dropped listener closes its connection in the background. If the network
-/// is silent, that takes until the TCP timeout.
+/// sqlx can create a listener only from a pool. A dropped listener closes its connection in the background. If the
+/// network is silent, closing takes until the TCP timeout expires.
 async fn listen(
     options: &PgConnectOptions,
     channel: &str,
     deadline: Duration,
 ) -> Result<PgListener, StoreError> {
-    // The pool would retry a refused connection until the deadline, and then report only a timeout.
+    // First connect without the pool, which would retry a refused connection until the deadline and then report only a
+    // timeout.
     let probe = timeout(deadline, options.connect()).await.map_err(|_| StoreError::Timeout(deadline))?;
     probe.map_err(|error| DriverError::connecting(options, error))?.close().await?;
     let pool: PgPool =

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The columns of a day, in the order of [`read_day`].
+/// The columns of a day, in the order that [`read_day`] expects.
 macro_rules! day_columns {
     () => {
         "day, people, bots, desktop, mobile, tablet, other, referrers"
@@ -28,7 +28,7 @@ macro_rules! day_columns {
 
 /// Uses up one visit for each of `keys`, which may contain duplicates.
 ///
-/// A popular link is locked only once per batch. A damaged link fails only its own visits.
+/// A popular link is locked only once per batch. A damaged link causes errors only for its own visits.
 pub(super) async fn use_visits(
     pool: Arc<Pool>,
     keys: Vec<Key>,
@@ -50,7 +50,7 @@ pub(super) async fn use_visits(
     Ok(keys.iter().map(grant).collect())
 }
 
-/// Uses up the requested visits, as far as any are left.
+/// Uses up as many of the requested visits as are left.
 ///
 /// Returns the number of visits used up, by key.
 async fn grant(
@@ -58,8 +58,8 @@ async fn grant(
     wanted: &BTreeMap<&str, i64>,
 ) -> Result<HashMap<String, Result<i64, StoreError>>, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits committed while
-    // this statement waited for the lock are visible only to the next statement.
+    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits that others commit
+    // while this statement waits for the lock are visible only to the next statement.
     let links = sqlx::query_as::<_, (String, i64, Option<String>)>(
         "SELECT key, created_at, doc ->> 'max_visits' FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE",
     );
@@ -77,7 +77,8 @@ async fn grant(
             Err(error) => drop(granted.insert(key, Err(StoreError::corrupt(error)))),
         }
     }
-    // A negative number of visits means damage. It grants nothing, so no difference overflows.
+    // A negative number of visits means that the link is damaged. Such a link grants no visits, so the subtraction
+    // can't overflow.
     let visits = sqlx::query_as::<_, (String, Option<i64>)>(
         "WITH granted AS (
              SELECT key, created_at, CASE WHEN coalesce(counts.visits, 0) >= 0
@@ -108,8 +109,8 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     }
     let (links, clicks): (Vec<_>, Vec<_>) = clicks.into_iter().unzip();
     let (keys, created): (Vec<_>, Vec<_>) = links.into_iter().unzip();
-    // The key share lock makes concurrent removals of the link and its counts wait. Both locks are taken in key order,
-    // which prevents deadlocks between instances.
+    // `FOR KEY SHARE` makes concurrent removals of the links and their counts wait. The locks on both tables are taken
+    // in key order, which prevents deadlocks between instances.
     let add = sqlx::query_as::<_, (String, i64)>(
         "WITH present AS (
              SELECT links.key, links.created_at, tallies.clicks
@@ -143,9 +144,9 @@ pub(super) async fn add_clicks(connection: &mut PgConnection, tallies: &[Tally])
     Ok(transaction.commit().await?)
 }
 
-/// Reads the stored days of `tallies`.
+/// Reads the stored counts for the days of `tallies`.
 ///
-/// The caller's lock on the counts keeps others from changing the days.
+/// The caller's lock on the counts keeps other transactions from changing the days.
 async fn days_of(
     connection: &mut PgConnection,
     tallies: &[&Tally],

@@ -8,7 +8,7 @@ use crate::store::StoreError;
 
 /// A driver error, with the server's address if connecting failed.
 ///
-/// It hides the driver's causes, which repeat the text and name lines in the server's source code.
+/// It hides the driver's causes, which only repeat the message and cite lines of the server's source code.
 #[derive(Debug)]
 pub(super) struct DriverError {
     address: Option<String>,
@@ -64,7 +64,7 @@ impl From<sqlx::Error> for StoreError {
 
 impl From<DriverError> for StoreError {
     fn from(error: DriverError) -> Self {
-        // Class 22, "data exception": the server could not process a stored value.
+        // SQLSTATE class 22, "data exception", means that the server could not process a stored value.
         let is_data_exception = |code: &str| code.starts_with("22");
         match &error.error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::corrupt(error),

@@ -156,9 +156,9 @@ impl Source {
     }
 }
 
-/// Returns the position of the last of the next `size` rows.
+/// Returns the position of the last row in the next slice.
 ///
-/// Returns `None` if there are fewer rows.
+/// Returns `None` if fewer than `size` rows are left.
 async fn end_of_slice(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -172,10 +172,10 @@ async fn end_of_slice(
     Ok(query.build_query_as().fetch_optional(connection).await?)
 }
 
-/// Returns at most `limit` links after a position that may match the filter.
+/// Returns at most `limit` links that may match the filter.
 ///
-/// With a slice, only that many links are examined. The slice is a subquery with a limit, which tells the planner how
-/// few rows it has to join.
+/// The links come after the position in `after`. If `slice` is set, only that many links are examined. The slice is a
+/// subquery with a limit, which tells the planner how few rows it has to join.
 async fn rows(
     connection: &mut PgConnection,
     listing: &Listing,
@@ -196,9 +196,9 @@ async fn rows(
     Ok(query.build().fetch_all(connection).await?)
 }
 
-/// Adds conditions that every link matching the filter meets.
+/// Adds SQL conditions that every match for the filter meets.
 ///
-/// A few other links meet them too. [`Filter::matches`] removes those.
+/// A few links that don't match also meet these conditions. [`Filter::matches`] removes such links.
 fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
     let Filter { search, tag, created_by, state, host, target } = &listing.filter;
     if let Some(target) = target
@@ -216,7 +216,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
         query.push(" AND strpos(doc ->> 'target', ").push_bind(host.literal().to_owned()).push(") > 0");
     }
     if let Some((state, Moment { now, .. })) = state {
-        // Timestamps in documents sort as text, byte by byte.
+        // Timestamps in documents can be compared byte by byte, as text.
         let mut passed = |name: &str, comparison: &str| {
             query.push(format!(" AND coalesce(doc ->> '{name}' COLLATE \"C\" {comparison} "));
             query.push_bind(format!("{now:.3}")).push(", false)");
@@ -242,7 +242,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
         let literal = search.literal().to_owned();
         let mut separator = " AND (";
         for text in ["links.key", "doc ->> 'target'", "doc ->> 'title'"] {
-            // The collation "C" handles only ASCII case, in every database, and is the fastest.
+            // With the collation "C", every database lowercases only ASCII letters. It is also the fastest collation.
             query.push(separator).push(format!("strpos(lower(({text}) COLLATE \"C\"), "));
             query.push_bind(literal.clone()).push(") > 0");
             separator = " OR ";

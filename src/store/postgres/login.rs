@@ -22,7 +22,9 @@ pub(super) struct Login {
     last: Mutex<Attempt>,
 }
 
-/// The last content of the password file, and the time when it was refused.
+/// The text last read from the password file.
+///
+/// `refused` is the time when the server last refused the password, if it did.
 #[derive(Default)]
 struct Attempt {
     text: Option<String>,
@@ -50,14 +52,14 @@ impl Login {
             None => self.options.clone(),
         };
         let mut last = self.last.lock();
-        // An unchanged password stays refused.
+        // Forget the refusal only if the password has changed.
         if last.text != text {
             *last = Attempt { text, refused: None };
         }
         options
     }
 
-    /// Records a refused password, and returns whether a new one may help.
+    /// Records a refused password, and returns whether a new password may help.
     pub(super) fn may_recover_from(&self, error: &DriverError) -> bool {
         const INVALID_PASSWORD: &str = "28P01";
         let code = error.response().and_then(DatabaseError::code);
@@ -77,8 +79,8 @@ impl Login {
 
     /// Returns whether the file still contains the refused password.
     ///
-    /// Once per [`RETRY`], it returns false so that one caller tries again. Logins are too expensive for all callers to
-    /// try.
+    /// Once per [`RETRY`], it returns false anyway, so that one caller tries the password again. Logins are too
+    /// expensive for every caller to try.
     pub(super) fn is_refused(&self) -> bool {
         let mut last = self.last.lock();
         let Some(refused) = last.refused else { return false };
@@ -102,9 +104,10 @@ impl Login {
     }
 }
 
-/// Returns the password in a file's text.
+/// Returns the password in the text of a password file.
 ///
-/// That is the field `password` of a JSON object, or else the whole text without its line ending.
+/// If the text is a JSON object with a `password` field, that field contains the password. Otherwise, the password is
+/// the whole text without its line ending.
 fn password(text: &str) -> String {
     match serde_json::from_str(text) {
         Ok(Secret { password }) => password,

@@ -1,8 +1,8 @@
 //! A connection pool that survives silent networks and failovers.
 //!
-//! sqlx's pool pings each returned connection, without a deadline and without releasing its permit. When a network goes
-//! silent, that pool soon runs out of permits. This pool takes a connection back only if its call succeeded, and every
-//! wait has a deadline.
+//! sqlx's pool pings each returned connection without a deadline, and releases the connection's permit only after the
+//! ping. When a network goes silent, that pool soon runs out of permits. This pool takes back a connection only if it
+//! is known to work, and every wait has a deadline.
 
 use std::{
     mem,
@@ -31,7 +31,7 @@ const MAX_AGE: Duration = Duration::from_secs(1800);
 
 /// The maximum pause after the first conflict.
 ///
-/// It grows by this much with each further conflict, up to [`MAX_CONFLICT_PAUSE`].
+/// The maximum grows by this amount with each further conflict, up to [`MAX_CONFLICT_PAUSE`].
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
 /// The maximum pause after any conflict.
@@ -43,7 +43,7 @@ const PASSWORD_PAUSE: Duration = Duration::from_millis(2);
 /// A pool with a bounded number of connections.
 pub(super) struct Pool {
     login: Arc<Login>,
-    /// Queues calls while no new connection can be opened.
+    /// The queue for calls while no new connection can be opened.
     turn: tokio::sync::Mutex<()>,
     deadline: Duration,
     size: u32,
@@ -55,7 +55,7 @@ pub(super) struct Pool {
 struct Idle {
     /// A stack: the most recently used connection is used next.
     connections: Vec<Kept>,
-    /// Incremented after a failover to discard all existing connections.
+    /// Incremented after a failover. Connections from earlier generations are discarded.
     generation: u64,
 }
 
@@ -66,7 +66,7 @@ struct Kept {
     used: Instant,
 }
 
-/// A borrowed connection. Dropping it closes it, unless it was given back.
+/// A borrowed connection. Unless it is given back, it is closed on drop.
 struct Lent {
     kept: Kept,
     _permit: OwnedSemaphorePermit,
@@ -81,9 +81,9 @@ impl Pool {
         Self { login, turn: tokio::sync::Mutex::default(), deadline, size, permits, idle: Mutex::default() }
     }
 
-    /// Runs work on a connection, and retries after conflicts until the deadline.
+    /// Runs a call on a connection, and retries after conflicts until the deadline.
     ///
-    /// `work` creates the work for each attempt.
+    /// `work` returns a new closure for each attempt.
     pub(super) async fn run<T, W>(&self, work: impl Fn() -> W) -> Result<T, StoreError>
     where
         W: AsyncFnOnce(&mut PgConnection) -> Result<T, StoreError>,
@@ -94,7 +94,7 @@ impl Pool {
             Ok(_) | Err(StoreError::Corrupt(_)) => {}
             Err(error) if is_failover(error) => self.discard_all(),
             Err(error) if database_error(error).is_some() => {}
-            // No new connection can be opened, so only the idle ones are usable.
+            // No new connection can be opened, so keep the idle connections.
             Err(_) if self.login.is_refused() => {}
             // The network or the server is down, so idle connections are broken too. Calls in progress fail on their
             // own.
@@ -149,7 +149,7 @@ impl Pool {
             if kept.since.elapsed() > MAX_AGE && !self.login.is_refused() {
                 continue;
             }
-            // Treat a slow connection as broken, because there must be time to open a new one.
+            // Treat a slow connection as broken, so that enough time is left to open a new one.
             let is_alive = kept.used.elapsed() < TRUSTED_IDLE
                 || matches!(timeout(self.deadline / 4, kept.connection.ping()).await, Ok(Ok(())));
             if is_alive {
@@ -200,7 +200,7 @@ impl Pool {
 
     /// Waits for calls in progress, and closes all connections.
     ///
-    /// This takes at most the deadline of a call.
+    /// This takes no longer than the deadline for a call.
     pub(super) async fn close(&self) {
         let close = async {
             let all = self.permits.acquire_many(self.size).await;
@@ -224,9 +224,9 @@ fn is_conflict(error: &StoreError) -> bool {
     has_code(error, &[SERIALIZATION_FAILURE, DEADLOCK_DETECTED])
 }
 
-/// Returns whether a server was demoted or is shutting down.
+/// Returns whether the server was demoted or is shutting down.
 ///
-/// Another server may already have its address.
+/// Its address may already belong to another server.
 fn is_failover(error: &StoreError) -> bool {
     const READ_ONLY: &str = "25006";
     const ADMIN_SHUTDOWN: &str = "57P01";

@@ -1,4 +1,4 @@
-//! The removal of old counts by day.
+//! Removal of old daily counts.
 
 use sqlx::PgConnection;
 

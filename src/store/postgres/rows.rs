@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The columns of a link with its counts, in the order of [`read`].
+/// The columns of a link with its counts, in the order that [`read`] expects.
 macro_rules! columns {
     () => {
         "links.key, links.created_at, version, doc::text, coalesce(clicks, 0), coalesce(visits, 0)"
@@ -47,7 +47,8 @@ pub(super) async fn put(pool: Arc<Pool>, links: Vec<(Link, History)>) -> Result<
 }
 
 async fn insert(connection: &mut PgConnection, links: &[(Link, History)]) -> Result<Vec<bool>, StoreError> {
-    // Of several links with the same key, send only the first, because the response contains only keys.
+    // If several links have the same key, send only the first. The response contains only keys, so it could not tell
+    // such links apart.
     let mut seen = HashSet::new();
     let firsts: Vec<bool> = links.iter().map(|(link, _)| seen.insert(&link.key)).collect();
     let new = || links.iter().zip(&firsts).filter(|(_, first)| **first).map(|((link, _), _)| link);
@@ -92,7 +93,7 @@ async fn insert_history<'a>(
     counts::replace_days(connection, &days).await
 }
 
-/// Looks up `keys`. A damaged row fails only its own key.
+/// Looks up `keys`. A damaged row causes an error only for its own key.
 pub(super) async fn look_up(
     pool: Arc<Pool>,
     keys: Vec<Key>,
@@ -130,14 +131,14 @@ pub(super) fn read(row: &PgRow) -> Result<Record, StoreError> {
 pub(super) enum Announce {
     /// With a notification in the change's transaction.
     ByNotification,
-    /// Not at all: the database has no channels.
+    /// Not at all, because the database has no notification channels.
     Never,
 }
 
 impl Announce {
     /// Returns a statement that runs `change` and announces each changed key.
     ///
-    /// The statement returns a row per changed link.
+    /// The statement returns one row per changed link.
     fn statement(self, change: &str) -> AssertSqlSafe<String> {
         let value = match self {
             Self::ByNotification => format!("pg_notify('{CHANNEL}', key)"),
@@ -178,7 +179,8 @@ pub(super) async fn delete(
     let delete = sqlx::query(delete).bind(key.as_str()).bind(expected.created_at.as_millisecond());
     let deleted = delete.bind(i64::from(expected.version)).fetch_all(&mut *transaction).await?.len();
     if deleted > 0 {
-        // Separate statements see counts committed while the first one waited for the link's lock.
+        // Delete the counts in separate statements, which see counts that were committed while the first statement
+        // waited for the lock on the link.
         for counts in ["DELETE FROM counts WHERE key = $1", "DELETE FROM days WHERE key = $1"] {
             sqlx::query(counts).bind(key.as_str()).execute(&mut *transaction).await?;
         }
@@ -192,7 +194,7 @@ pub(super) async fn check(connection: &mut PgConnection) -> Result<(), StoreErro
     match sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await {
         Ok(true) => Err(StoreError::unavailable(Demoted)),
         Ok(false) => Ok(()),
-        // A compatible database without this function. It has no standbys, and it did respond.
+        // This is a compatible database that lacks the function. It has no standbys, and it has responded.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(UNDEFINED_FUNCTION) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -205,7 +207,7 @@ pub(super) async fn advance_counter(connection: &mut PgConnection, count: u32) -
     unsigned(row.try_get(0)?)
 }
 
-/// Returns the shared secret. In a new store, that is `proposed`.
+/// Returns the shared secret. In a new store, `proposed` becomes the secret.
 pub(super) async fn secret(connection: &mut PgConnection, proposed: Secret) -> Result<Secret, StoreError> {
     sqlx::query("INSERT INTO secrets (name, value) VALUES ('sessions', $1) ON CONFLICT DO NOTHING")
         .bind(&proposed.0[..])

@@ -1,12 +1,13 @@
--- Adds to the counts of a link, unless the link was deleted or the batch was added before. A batch is retried if its
--- response was lost. Sums saturate at the largest integer.
+-- Adds to the counts of a link, unless the link has been deleted or the batch has already been added. A batch is
+-- retried if its response was lost. Sums saturate at the largest integer.
 -- KEYS: link, links by clicks, days
--- ARGV: token of this batch, key, creation time of the link, clicks by people, then pairs of a day's field and a number
--- Returns 1 when done, 0 if there was nothing to do.
+-- ARGV: token of this batch, key, creation time of the link, clicks by people, then a field name and a number for each
+--       daily count
+-- Returns 1 if done, 0 if there was nothing to do.
 local largest = '9223372036854775807'
 local damage
 
--- Adds to one count. A damaged count stays unchanged, and the others are still added.
+-- Adds to one count. A damaged count stays unchanged, and the other counts are still increased.
 local function add(key, field, number)
   local sum = redis.pcall('HINCRBY', key, field, number)
   if type(sum) == 'table' and sum.err then

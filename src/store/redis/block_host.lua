@@ -1,7 +1,7 @@
 -- Adds or replaces a blocked host, unless there are too many others, and notifies the other instances.
 -- KEYS: hosts, entries by host, revision
 -- ARGV: host, entry, maximum number of entries, channel, message
--- Returns 1 when done, 0 for too many.
+-- Returns 1 if done, 0 if there are too many other hosts.
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[3]) then
   return 0
 end

@@ -1,6 +1,7 @@
 //! The blocked hosts in Redis.
 //!
-//! Their keys share a hash slot, so that a script can change the entry, the order and the revision atomically.
+//! The Redis keys share a hash slot, so that a script can change the entries, the sorted set and the revision
+//! atomically.
 
 use std::ops::Bound;
 
@@ -12,13 +13,13 @@ use crate::{
     store::{BLOCKED_HOSTS_CHANGED, StoreError, redis::layout::CHANNEL},
 };
 
-/// A sorted set of hosts. All scores are 0, so hosts sort as strings.
+/// A sorted set of hosts. All scores are 0, so the hosts sort as strings.
 const HOSTS: &str = "urlshort:{blocked}:hosts";
 
-/// A hash from hosts to entries, as JSON.
+/// A hash that maps each host to its entry in JSON.
 const ENTRIES: &str = "urlshort:{blocked}:entries";
 
-/// The number of changes.
+/// The number of changes to the blocked hosts so far.
 const REVISION: &str = "urlshort:{blocked}:revision";
 
 pub(super) struct Scripts {
@@ -37,7 +38,9 @@ impl Scripts {
     }
 }
 
-/// Adds or replaces an entry, or returns false if there are `max` others.
+/// Adds or replaces an entry.
+///
+/// Returns false if there are already `max` other entries.
 pub(super) async fn put(store: &RedisStore, entry: &BlockedHost, max: u32) -> Result<bool, StoreError> {
     let json = serde_json::to_string(entry).map_err(StoreError::corrupt)?;
     let mut script = store.scripts.blocked.block.prepare_invoke();
@@ -54,7 +57,7 @@ pub(super) async fn delete(store: &RedisStore, host: &HostPattern) -> Result<boo
     store.run(&script).await
 }
 
-/// Returns entries in order.
+/// Returns at most `limit` entries starting at `from`, sorted by host.
 pub(super) async fn list(
     store: &RedisStore,
     from: Bound<&HostPattern>,
@@ -71,7 +74,7 @@ pub(super) async fn list(
     entries.iter().map(|entry| serde_json::from_str(entry).map_err(StoreError::corrupt)).collect()
 }
 
-/// Returns the number of changes.
+/// Returns the number of changes made so far.
 pub(super) async fn revision(store: &RedisStore) -> Result<u64, StoreError> {
     let revision: Option<u64> = store.query(&Cmd::get(REVISION)).await?;
     Ok(revision.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! A connection to a cluster that is replaced when it goes silent.
+//! A connection to a Redis cluster, replaced when the cluster goes silent.
 
 use std::sync::{
     Arc,
@@ -10,14 +10,15 @@ use redis::{RedisResult, cluster::ClusterClient, cluster_async::ClusterConnectio
 
 /// The number of consecutive timeouts after which the connection is replaced.
 ///
-/// The driver drops a dead node on its own. But after some failovers it stops sending to any node, and never recovers.
+/// The driver itself drops a dead node. After some failovers, however, it stops sending to all nodes and never
+/// recovers.
 const TIMEOUTS: u32 = 16;
 
 /// Connections to all nodes of a cluster.
 pub(super) struct Cluster {
     client: ClusterClient,
     connection: Mutex<ClusterConnection>,
-    /// The number of timeouts since any node last responded.
+    /// The number of timeouts since a node last responded.
     timeouts: AtomicU32,
     is_replacing: AtomicBool,
 }
@@ -33,7 +34,7 @@ impl Cluster {
         }))
     }
 
-    /// Makes a call, and replaces the connection if no node has responded for too long.
+    /// Makes a call, and replaces the connection after too many timeouts.
     pub(super) async fn run<T>(
         self: &Arc<Self>,
         call: impl AsyncFnOnce(&mut ClusterConnection) -> RedisResult<T>,
@@ -55,7 +56,7 @@ impl Cluster {
         }
         let cluster = self.clone();
         tokio::spawn(async move {
-            // If no node is reachable, the next timeout tries again.
+            // If no node is reachable, the next timeout triggers another attempt.
             if let Ok(connection) = cluster.client.get_async_connection().await {
                 *cluster.connection.lock() = connection;
                 cluster.timeouts.store(0, Ordering::Relaxed);

@@ -21,10 +21,10 @@ use crate::store::{StoreError, StoreOptions};
 /// A parsed store URL.
 #[derive(Clone)]
 pub(super) struct RedisUrl {
-    /// At least one.
+    /// The nodes to connect to. There is at least one.
     nodes: Vec<ConnectionInfo>,
     root_certificate: Option<Vec<u8>>,
-    /// The number of replicas that must have a new link before it counts as durable.
+    /// The number of replicas that must confirm a new link.
     wait_replicas: u32,
 }
 
@@ -67,13 +67,15 @@ fn split_hosts(text: &str) -> (&str, &str, &str) {
     (&text[..hosts], &text[hosts..end], &text[end..])
 }
 
-/// The `TCP_USER_TIMEOUT`: how long a connection may be unresponsive before it is closed.
+/// How long a connection may be unresponsive before it is closed.
+///
+/// This is the `TCP_USER_TIMEOUT` of the socket.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// The number of reconnects that a call waits for.
+/// The number of reconnection attempts that a call waits for.
 ///
-/// If it waited for more, the call would reach its deadline instead of failing, and it would be unclear whether the
-/// server had run it.
+/// With more attempts, the call would reach its deadline instead of failing, and it would be unclear whether the server
+/// had run the command.
 const RECONNECTS: usize = 1;
 
 fn tcp_settings() -> TcpSettings {
@@ -94,7 +96,7 @@ impl RedisUrl {
 
     /// Subscribes to `channel` on the first node that responds.
     ///
-    /// A cluster forwards messages to all nodes.
+    /// One subscription is enough, because a cluster forwards messages to all nodes.
     pub(super) async fn subscribe(&self, channel: &str) -> RedisResult<PubSub> {
         let mut last = None;
         for node in &self.nodes {
@@ -110,11 +112,12 @@ impl RedisUrl {
     }
 }
 
-/// A shared connection that reconnects after a failure. Cheap to clone.
+/// A shared connection that reconnects after a failure. It is cheap to clone.
 #[derive(Clone)]
 pub(super) struct Connection {
     to: To,
-    /// For calls that wait for replicas, because `WAIT` blocks other calls on its connection.
+    /// The connection for calls that may wait for replicas. If they do, it differs from `to`, because `WAIT` blocks
+    /// other calls on its connection.
     durable: To,
     wait_replicas: u32,
     deadline: Duration,
@@ -151,9 +154,9 @@ impl Connection {
         Err(StoreError::unavailable(format!("can't connect to {address}: {error}{hint}")))
     }
 
-    /// Converts a call's error.
+    /// Converts the error from a call.
     ///
-    /// It adds the server's address to a network error. After a timeout, the server may still run the command.
+    /// The server's address is added to a network error. After a timeout, the server may still run the command.
     pub(super) fn failure(&self, error: RedisError) -> StoreError {
         match &self.to {
             _ if error.is_timeout() => StoreError::Timeout(self.deadline),
@@ -165,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// Returns the number of replicas that must have a new link.
+    /// Returns the number of replicas that must confirm a new link.
     pub(super) fn wait_replicas(&self) -> u32 {
         self.wait_replicas
     }
@@ -184,7 +187,7 @@ impl Connection {
 
     /// Replaces the connections to a server that was demoted.
     ///
-    /// The next call reconnects, because the address may already lead to another server.
+    /// The address may already lead to another server, so the next call opens a new connection.
     pub(super) fn replace(&self) {
         for to in [&self.to, &self.durable] {
             if let To::Server(server) = to {
@@ -204,8 +207,8 @@ impl Connection {
         if self.wait_replicas == 0 {
             return Ok(script.invoke_async(&mut connection).await?);
         }
-        // `WAIT` covers earlier writes on the same connection, so both go in one pipeline. It must time out before the
-        // call itself does.
+        // `WAIT` covers only earlier writes on the same connection, so send the script and `WAIT` in one pipeline.
+        // `WAIT` must time out before the call itself does.
         let timeout = u64::try_from(self.deadline.as_millis() / 2).unwrap_or(u64::MAX);
         let mut pipeline = redis::pipe();
         pipeline.invoke_script(script).cmd("WAIT").arg(self.wait_replicas).arg(timeout);
@@ -277,9 +280,9 @@ async fn connect(
 struct Server {
     client: Client,
     config: ConnectionManagerConfig,
-    /// The manager, and a generation that counts replacements.
+    /// The generation, which counts replacements, and the connection manager.
     ///
-    /// The manager reconnects on its own after a lost connection, but not if the server is silent or demoted.
+    /// The manager itself reconnects after it loses its connection, but not if the server is silent or demoted.
     manager: Mutex<(u64, ConnectionManager)>,
     replaced: watch::Sender<()>,
 }
@@ -289,9 +292,9 @@ impl Server {
         self.manager.lock().clone()
     }
 
-    /// Replaces the connection, unless another call already has.
+    /// Replaces the connection, unless another call has already replaced it.
     ///
-    /// The next call connects.
+    /// The next call opens the new connection.
     fn replace(&self, generation: u64) {
         let mut current = self.manager.lock();
         if current.0 == generation {
@@ -303,7 +306,9 @@ impl Server {
         }
     }
 
-    /// Makes a call, and replaces the connection if the server is read-only or silent.
+    /// Makes a call.
+    ///
+    /// If the server is read-only or silent, the connection is replaced.
     async fn run<T>(
         &self,
         call: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,

@@ -1,7 +1,7 @@
--- Removes a link and its counts if it is still in the expected state, and notifies the other instances.
+-- Removes a link and its counts if the link still has the expected version, and notifies the other instances.
 -- KEYS: link, links by creation, links by clicks, days
 -- ARGV: expected creation time, expected version, key, member by creation, channel
--- Returns 1 when done, 0 for another state, -1 for no link.
+-- Returns 1 if done, 0 if the link has another version, -1 if there is no link.
 local link = redis.call('HMGET', KEYS[1], 'created_at', 'version', 'clicks')
 if not link[1] then
   return -1

@@ -1,9 +1,9 @@
 //! The layout of Redis keys, hashes and sorted sets.
 //!
-//! Links are spread over [`BUCKETS`] buckets by a hash of their key. All Redis keys of a bucket have the same hash tag,
-//! so a link, its counts and the bucket's listings are in one slot of a cluster. Listings are sorted sets in which
-//! every member has the score 0, so that members sort as strings of the form `position:key`. A page therefore starts
-//! exactly where the previous one ended, even if many links were created in the same millisecond.
+//! Links are spread over [`BUCKETS`] buckets by a hash of their keys. All Redis keys of a bucket have the same hash
+//! tag, so a link, its counts and the bucket's listings are in the same cluster slot. Listings are sorted sets. Every
+//! member has the form `position:key` and the score 0, so members sort as strings. A page can therefore start exactly
+//! where the previous page ended, even if many links were created in the same millisecond.
 
 use std::collections::BTreeMap;
 
@@ -45,9 +45,11 @@ pub(super) const INSTANCES: &str = "urlshort:instances";
 /// The pub/sub channel for changes by other instances.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
-/// An offset that makes creation times positive, so that they sort as strings.
+/// An offset that makes creation times positive.
 ///
-/// It exceeds every timestamp's distance from 1970, in milliseconds.
+/// Only positive numbers sort correctly as strings.
+///
+/// The offset exceeds every timestamp's distance from 1970, in milliseconds.
 const CREATION_OFFSET: i64 = 400_000_000_000_000;
 
 /// The Redis keys of one link.
@@ -75,7 +77,9 @@ impl Keys {
         }
     }
 
-    /// Returns the key that marks a used visit, by its write token. It expires soon.
+    /// Returns the key that marks a visit as used.
+    ///
+    /// `token` is the write token of the visit. The key expires soon.
     pub(super) fn visit(&self, token: &str) -> String {
         format!("urlshort:{{{:02x}}}:visit:{token}", self.bucket)
     }
@@ -88,7 +92,7 @@ fn listing(bucket: u32, order: Order) -> String {
     }
 }
 
-/// Returns the bucket of a key, by 32-bit FNV-1a.
+/// Returns the bucket of a key, using the 32-bit FNV-1a hash.
 fn bucket_of(key: &Key) -> u32 {
     let hash = key
         .as_str()
@@ -101,14 +105,16 @@ pub(super) fn buckets() -> impl Iterator<Item = u32> {
     0..BUCKETS
 }
 
-/// Returns the number of links to request per bucket for a page of `limit`.
+/// Returns the number of links to request from each bucket.
 ///
-/// Together, they are very likely enough.
+/// Together, these links are very likely enough for a page of `limit` links.
 pub(super) fn share_of(limit: usize) -> usize {
     limit.div_ceil(BUCKETS as usize) * 2 + 4
 }
 
-/// Returns a link's member in a listing. `add_clicks.lua` must build the same form.
+/// Returns the member that represents a link in a listing.
+///
+/// `add_clicks.lua` and `delete.lua` must build members of the same form.
 pub(super) fn member(order: Order, position: i64, key: &Key) -> String {
     match order {
         Order::Newest | Order::Oldest => format!("{:016}:{key}", position.saturating_add(CREATION_OFFSET)),
@@ -129,7 +135,7 @@ pub(super) fn key_text(member: &str) -> &str {
     member.split_once(':').map_or(member, |(_, key)| key)
 }
 
-/// Builds the command for a bucket's next members in `order` after `after`.
+/// Builds the command that returns a bucket's next members after `after`.
 pub(super) fn next_members(bucket: u32, order: Order, after: Option<&str>, limit: usize) -> Cmd {
     let start = after.map(|member| format!("({member}"));
     let (name, unbounded, end) = match order {
@@ -161,8 +167,8 @@ pub(super) fn sort(order: Order, members: &mut [String]) {
 
 /// Returns the hash fields of a day's counts.
 ///
-/// A field name is the day number, a letter, and the device or referrer. With one field per count, the server adds
-/// exact integers, whereas Lua would add floating-point numbers from a document.
+/// A field name consists of the day number, a letter, and the device or referrer, if any. With one field per count, the
+/// server adds exact integers. If one document held all counts, Lua would have to add them as floating-point numbers.
 pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
     let day = day_number(date);
     let mut fields = Vec::new();
@@ -182,7 +188,7 @@ pub(super) fn day_fields(date: Date, counts: &DayCounts) -> Vec<(String, i64)> {
     fields
 }
 
-/// Parses counts by day from the fields of [`day_fields`].
+/// Parses daily counts from the fields that [`day_fields`] returns.
 ///
 /// # Errors
 /// [`StoreError::Corrupt`] for any other field.
@@ -208,7 +214,7 @@ pub(super) fn read_days(
     Ok(days)
 }
 
-/// Returns the day number of a field of [`day_fields`].
+/// Returns the day number in the name of a field.
 pub(super) fn number_of_day(field: &str) -> Option<i32> {
     let letter = field.find(|char: char| char.is_ascii_alphabetic())?;
     field[..letter].parse().ok()
@@ -225,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_bucket_of_a_link_never_changes() {
-        // FNV-1a of the key is 2fe6d447.
+        // The FNV-1a hash of the key is 2fe6d447.
         let keys = Keys::new(&"q0V8fYz".parse().unwrap());
         assert_eq!(keys.link, "urlshort:{47}:link:q0V8fYz");
         assert_eq!(keys.by_creation, "urlshort:{47}:by_creation");

@@ -10,7 +10,7 @@ use crate::store::{
     listing::{Listing, Order, Page},
 };
 
-/// The number of links that a search reads at a time. The server handles other requests in between.
+/// The number of links that a search reads at a time. Between reads, the server can handle other requests.
 const SLICE: usize = 500;
 
 impl RedisStore {
@@ -57,8 +57,9 @@ impl RedisStore {
 
     /// Returns at most `limit` members after `after`, and whether they are the last.
     ///
-    /// It merges the next members of each bucket. A bucket that returned its full share may have more members after its
-    /// last one, so the merged list ends at the first of these last members.
+    /// It merges the next members of all buckets. A bucket that returns its full share may have further members, which
+    /// come after the last member that it returned. The merged list is therefore complete only up to the earliest of
+    /// these last members, and ends there.
     pub(super) async fn next_members(
         &self,
         order: Order,

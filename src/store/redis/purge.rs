@@ -1,4 +1,4 @@
-//! The removal of old counts by day.
+//! Removal of old daily counts.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +16,11 @@ use crate::{
 /// The number of links whose days are read concurrently.
 const AT_A_TIME: usize = 16;
 
-/// The maximum number of counts deleted per command. The command blocks the server for all clients.
+/// The maximum number of counts deleted per command. While a command runs, it blocks all other clients.
 const FIELDS: usize = 1000;
 
 impl RedisStore {
-    /// Removes the old days of the next links, oldest links first.
+    /// Removes old daily counts of the next links, oldest links first.
     pub(super) async fn purge_part(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
         let after = purge.after.as_ref().map(|after| after.key.as_str());
         let (members, is_last) = self.next_members(Order::Oldest, after, PURGED_LINKS).await?;
@@ -36,7 +36,7 @@ impl RedisStore {
     async fn purge_link(&self, key: Key, purge: &DayPurge) -> Result<u64, StoreError> {
         let (hash, before) = (Keys::new(&key).days, day_number(purge.before));
         let fields = match self.query::<Vec<String>>(&redis::Cmd::hkeys(&hash)).await {
-            // A damaged link must not fail the purge, just as it does not fail a listing.
+            // Skip a damaged link, so that it does not make the whole purge fail.
             Err(StoreError::Corrupt(_)) => return Ok(0),
             fields => fields?,
         };

@@ -1,9 +1,9 @@
 -- Adds a link unless its key is taken. A put that is retried after a lost response finds its own link and succeeds
 -- again.
 -- KEYS: link, links by creation, links by clicks, days
--- ARGV: token of this put, creation time, version, document, member by creation, clicks, member by clicks, visits,
---       then pairs of a day's field and a number
--- Returns 1 when done, 0 if the key is taken.
+-- ARGV: token of this put, creation time, version, document, member by creation, clicks, member by clicks, visits, then
+--       a field name and a number for each daily count
+-- Returns 1 if done, 0 if the key is taken.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   return redis.call('HGET', KEYS[1], 'put') == ARGV[1] and 1 or 0
 end

@@ -20,8 +20,7 @@ const SCHEMA_VERSION: Schema = Schema { version: 1, readable_from: 1 };
 /// Checks the servers and the schema, and returns this instance's number.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if a server may evict links or is a replica, or if the schema is newer than this
-/// program.
+/// [`StoreError::Unavailable`] if a server may evict links or is a replica, or if the schema needs a newer program.
 pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> {
     let infos = infos(connection).await?;
     for info in &infos {
@@ -33,7 +32,7 @@ pub(super) async fn prepare(connection: &Connection) -> Result<u64, StoreError> 
     Ok(redis::Cmd::incr(INSTANCES, 1).query_async(&mut connection).await?)
 }
 
-/// Returns the schema of the store, and initialises it in a new store.
+/// Returns the store's schema, after initialising it in a new store.
 async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
     let prepared = async {
         for (field, value) in
@@ -45,7 +44,7 @@ async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
     };
     match prepared.await {
         Ok((version, readable_from)) => Ok(Schema { version, readable_from }),
-        // Early builds kept a string under this key.
+        // Early builds stored a string under this key.
         Err(error) if error.code() == Some("WRONGTYPE") => Err(written_before_schema_1()),
         Err(error) => Err(error.into()),
     }
@@ -61,7 +60,7 @@ pub(super) async fn check(connection: &Connection) -> Result<(), StoreError> {
                 Err(replica())
             }
             Ok(_) => Ok(()),
-            // A hosted server may not permit ROLE, but it did respond.
+            // A hosted server may forbid ROLE, so check it with PING instead.
             Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
                 redis::cmd("PING").query_async(&mut shared).await.map_err(|error| connection.failure(error))
             }
@@ -106,7 +105,7 @@ async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     infos.collect()
 }
 
-/// Warns if a server has fewer replicas than a new link needs.
+/// Warns if a server has fewer replicas than new links require.
 fn warn_of_missing_replicas(infos: &[String], wait_replicas: u32) {
     // A hosted server may hide this value.
     let replicas = infos.iter().filter_map(|info| value(info, "connected_slaves").parse::<u32>().ok()).min();
@@ -130,7 +129,7 @@ fn check_info(info: &str) -> Result<(), StoreError> {
         return Err(replica());
     }
     let policy = value("maxmemory_policy");
-    // The volatile policies evict only keys with an expiry, and links have none.
+    // The volatile policies evict only Redis keys with an expiry, and the keys that hold links have none.
     if policy.starts_with("allkeys") {
         return Err(StoreError::unavailable(format!(
             "the server may evict links (maxmemory-policy {policy}); set it to noeviction"

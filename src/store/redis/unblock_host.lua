@@ -1,7 +1,7 @@
 -- Removes a blocked host, and notifies the other instances.
 -- KEYS: hosts, entries by host, revision
 -- ARGV: host, channel, message
--- Returns 1 when done, 0 if there is no such entry.
+-- Returns 1 if done, 0 if there is no such entry.
 if redis.call('HDEL', KEYS[2], ARGV[1]) == 0 then
   return 0
 end

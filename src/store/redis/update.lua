@@ -1,7 +1,7 @@
--- Replaces a link that is still in the expected state, and notifies the other instances.
+-- Replaces a link if it still has the expected version, and notifies the other instances.
 -- KEYS: link
 -- ARGV: creation time, expected version, new version, document, channel, key
--- Returns 1 when done, 0 for another state, -1 for no link.
+-- Returns 1 if done, 0 if the link has another version, -1 if there is no link.
 local link = redis.call('HMGET', KEYS[1], 'created_at', 'version')
 if not link[1] then
   return -1

@@ -1,7 +1,7 @@
--- Uses up one visit of a link, if one is left. A call that is retried after a lost response finds its visit used and
--- succeeds again.
+-- Uses up one visit of a link, if one is left. A call that is retried after a lost response finds the mark of its visit
+-- and succeeds again.
 -- KEYS: link, mark of this visit
--- Returns 1 when done, 0 if no visit is left or there is no link.
+-- Returns 1 if done, 0 if no visit is left or there is no link.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 1
 end
@@ -21,8 +21,8 @@ end
 if tonumber(visits) >= limit then
   return 0
 end
--- This fails only at the largest integer, where the count stays.
+-- This fails only if the count is already the largest integer. In that case, the count stays unchanged.
 redis.pcall('HINCRBY', KEYS[1], 'visits', 1)
--- Longer than any call waits for its response.
+-- The mark lasts longer than any call waits for its response.
 redis.call('SET', KEYS[2], '', 'EX', 60)
 return 1

@@ -1,6 +1,6 @@
-//! Explains why the process can't access a database file.
+//! Explanations of why the process can't access a database file.
 //!
-//! SQLite itself reports only "unable to open database file". It names neither the user nor a fix.
+//! SQLite itself reports only "unable to open database file", which names neither the user nor a fix.
 
 use std::{
     ffi::OsString,
@@ -26,7 +26,7 @@ pub(super) fn obstacle(path: &Path) -> Option<String> {
     };
     let mut ancestors: Vec<_> = directory.ancestors().filter(|path| *path != Path::new("")).collect();
     ancestors.reverse();
-    // SQLite keeps the WAL and its index next to the file.
+    // SQLite keeps the WAL and its index next to the database file.
     let files = ["", "-wal", "-shm"].map(|suffix| {
         let mut name = OsString::from(path);
         name.push(suffix);

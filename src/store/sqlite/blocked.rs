@@ -10,9 +10,9 @@ use crate::{
     store::row::{self, unsigned},
 };
 
-/// Adds or replaces an entry, and returns whether it did.
+/// Adds or replaces an entry.
 ///
-/// It does nothing if there are already `max` entries and none of them is for this host.
+/// Returns false if there are already `max` other entries.
 pub(super) fn put(db: &Connection, entry: &BlockedHost, max: u32) -> rusqlite::Result<bool> {
     let mut upsert = db.prepare_cached(
         "INSERT INTO blocked_hosts (host, reason, blocked_by, blocked_at) SELECT ?1, ?2, ?3, ?4

@@ -16,7 +16,9 @@ use crate::{
 /// The number of links to read between two checks of the clock.
 const LINKS_PER_CHECK: u64 = 128;
 
-/// The SQL expression for a link's target, spelled exactly as in the index.
+/// The SQL expression for a link's target.
+///
+/// SQLite uses the index only if the expression is spelled exactly as in the index.
 const TARGET: &str = "CASE WHEN json_valid(doc) THEN doc ->> 'target' END";
 
 pub(super) fn list(db: &Connection, listing: &Listing) -> rusqlite::Result<Page> {
@@ -98,9 +100,9 @@ fn statement(listing: &Listing) -> (String, Vec<Value>) {
 
 /// Returns an SQL expression that selects the candidates for a filter.
 ///
-/// Candidates are all links that match the filter, and a few that don't; [`Filter::matches`] makes the decision. The
-/// expression ignores the filter's target. It searches the text of the document, which is several times as fast as
-/// parsing it. A member name such as `"tags":` can't be part of a string, because quotes in strings are escaped.
+/// Candidates are all links that match the filter, and a few that don't. [`Filter::matches`] makes the final decision.
+/// The expression ignores the filter's target. It searches the document as text, which is several times faster than
+/// parsing it. A field name such as `"tags":` can't occur inside a string, because quotes in strings are escaped.
 fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String {
     let Filter { search, tag, created_by, state, host, target: _ } = filter;
     let contains = |text: String| format!("instr(doc, {text}) > 0");
@@ -110,7 +112,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
         let literal = search.literal().replace('%', "\\%").replace('_', "\\_");
         let pattern = bind(format!("%{literal}%").into());
         let is_in = |text: &str| format!("{text} LIKE {pattern} ESCAPE '\\'");
-        // Search the raw text first: most documents don't contain the search text, and need no parsing.
+        // Search the raw text first: most documents don't contain the search text, so they need no parsing.
         conditions.push(format!(
             "({} OR {} AND json_valid(doc) AND ({} OR {}))",
             is_in("links.key"),
@@ -145,7 +147,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
             LinkState::Expired => is("expires_at", "<="),
             LinkState::Scheduled => is("starts_at", ">"),
             LinkState::UsedUp => has("max_visits"),
-            // The list of blocked hosts may be too long for a statement, so `Filter::matches` checks it.
+            // The list of blocked hosts may be too long for a statement, so only `Filter::matches` checks the host.
             LinkState::Blocked => format!("NOT {}", has("taken_down_at")),
             LinkState::Active => format!(
                 "NOT ({} OR {} OR {})",
@@ -158,7 +160,7 @@ fn candidates(filter: &Filter, mut bind: impl FnMut(Value) -> String) -> String 
     if conditions.is_empty() {
         return "1".into();
     }
-    // Use CASE, because outside of it SQLite evaluates both sides of AND.
+    // Use CASE, because otherwise SQLite evaluates both sides of AND.
     format!("CASE WHEN {} THEN 1 ELSE 0 END", conditions.join(" AND "))
 }
 

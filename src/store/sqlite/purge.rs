@@ -4,12 +4,12 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::store::{DayCursor, DayPurge, PURGED_DAYS, PURGED_LINKS, listing::LAST_KEY, row::day_number};
 
-/// A link's key, and a day as the number of days since 1970-01-01.
+/// A link's key, and the number of a day (see [`day_number`]).
 type KeyAndDay = (String, i32);
 
 /// Returns the next batch of old days, and the cursor to continue from.
 ///
-/// This only reads, so that links without old days don't keep the writer busy.
+/// This function only reads, so that links without old days don't keep the writer busy.
 pub(super) fn old_days(
     db: &Connection,
     purge: &DayPurge,

@@ -56,7 +56,7 @@ pub(super) fn find(db: &Connection, key: &Key) -> rusqlite::Result<Option<Arc<Li
     statement.query_row([key.as_str()], |row| read_link(row).map(Arc::new)).optional()
 }
 
-/// Returns the link with this row id, with its counts.
+/// Returns the link with this row ID, and its counts.
 pub(super) fn get_by_row_id(db: &Connection, row_id: i64) -> rusqlite::Result<Record> {
     let mut statement = db.prepare_cached(concat!(
         "SELECT ",
@@ -140,7 +140,7 @@ impl<'db> Adder<'db> {
         })
     }
 
-    /// Adds a tally to its link's counts. Tallies of removed links are ignored.
+    /// Adds a tally to its link's counts. Tallies for removed links are ignored.
     pub(super) fn add(&mut self, tally: &Tally) -> rusqlite::Result<()> {
         let (key, created_at) = (tally.key.as_str(), tally.created_at.as_millisecond());
         let people = signed(tally.counts.people);
@@ -153,7 +153,7 @@ impl<'db> Adder<'db> {
         if !is_counted && self.insert_counts.execute((people, key, created_at))? == 0 {
             return Ok(());
         }
-        // The upsert adds all counts except those per referrer.
+        // The upsert can add all counts except those per referrer, which are merged below.
         if tally.counts.referrers.is_empty() {
             return add_day(&mut self.add_day, key, tally.day, &tally.counts);
         }
@@ -186,7 +186,7 @@ fn prepare_add_day(db: &Connection) -> rusqlite::Result<CachedStatement<'_>> {
 
 /// Adds `counts` to the stored counts of a day.
 ///
-/// If `counts` has counts per referrer, they replace the stored ones.
+/// Counts per referrer are not added. If `counts` contains any, they replace all stored counts per referrer.
 fn add_day(
     upsert: &mut CachedStatement<'_>,
     key: &str,

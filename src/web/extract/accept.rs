@@ -1,11 +1,11 @@
-//! Content negotiation by `Accept` (RFC 9110, section 12.5.1).
+//! Content negotiation with the `Accept` header (RFC 9110, section 12.5.1).
 
 use axum::http::{HeaderMap, header};
 
 /// Returns the offer that the `Accept` header ranks highest.
 ///
-/// Ties go to the earlier offer. Without a header or a match, the first offer is returned: an unrequested
-/// representation is more helpful than a 406.
+/// Ties go to the earlier offer. If there is no header, or no offer matches it, the first offer is returned, because an
+/// unrequested representation is more helpful than a 406.
 pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
     let accepted: Vec<_> = headers
         .get_all(header::ACCEPT)
@@ -24,7 +24,7 @@ pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'stati
     best.0
 }
 
-/// Returns a media range and its weight.
+/// Parses a media range and its weight.
 fn parse_range(text: &str) -> (&str, f32) {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().unwrap_or_default();

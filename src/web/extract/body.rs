@@ -1,4 +1,4 @@
-//! Request bodies as JSON or a form, and queries.
+//! Extractors for request bodies (JSON or a form) and for query strings.
 
 use std::fmt::Display;
 
@@ -20,10 +20,12 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use crate::web::{middleware::in_flight::Slot, respond::error::ApiError, state::AppState};
 
-/// The maximum size of a body to decode inline, in bytes. That takes well under a millisecond.
+/// The maximum size in bytes of a body that is decoded inline.
+///
+/// Decoding such a body takes well under a millisecond.
 const MAX_INLINE: usize = 64 << 10;
 
-/// A body of type `T`, sent as a JSON object or as a form.
+/// A body of type `T`, sent as a JSON object or a form.
 pub(crate) struct Payload<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Send + 'static> FromRequest<AppState> for Payload<T> {
@@ -57,9 +59,9 @@ impl<T: DeserializeOwned + Send + 'static> OptionalFromRequest<AppState> for Pay
     }
 }
 
-/// Reads a whole body, without holding a slot.
+/// Reads a whole body without holding a slot.
 ///
-/// The bytes count towards the body budget until the permit is dropped.
+/// The bytes count towards the body budget until the returned permit is dropped.
 async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePermit), ApiError> {
     slot.pause();
     let (mut bytes, mut reserved) = (Vec::new(), slot.reserve(0)?);
@@ -77,7 +79,9 @@ async fn read(mut body: Body, slot: &Slot) -> Result<(Vec<u8>, OwnedSemaphorePer
     Ok((bytes, reserved))
 }
 
-/// Decodes a body. A large one is decoded on another thread, so that other connections don't wait.
+/// Decodes a body.
+///
+/// A large body is decoded on another thread, so that it doesn't delay other connections.
 async fn decoded<T: Send + 'static>(
     body: Vec<u8>,
     decode: fn(&[u8]) -> Result<T, ApiError>,
@@ -89,7 +93,7 @@ async fn decoded<T: Send + 'static>(
     task.await.map_err(|panic| ApiError::Internal(panic.into()))?
 }
 
-/// The query of a request, as type `T`.
+/// The query string of a request, decoded as type `T`.
 pub(crate) struct Query<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
@@ -103,7 +107,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let broken = |error: serde_json::Error| ApiError::BrokenJson(error.to_string());
-    // serde would also accept an array with the fields in order.
+    // Without this check, serde would also accept an array of the field values in order.
     if body.trim_ascii_start().first() != Some(&b'{') {
         let is_empty = body.trim_ascii().is_empty();
         return Err(match serde_json::from_slice::<IgnoredAny>(body) {
@@ -121,7 +125,8 @@ fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 fn from_form<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    // `curl -d` sends the form type by default. A real form would encode the brace.
+    // By default, `curl -d` declares its data as a form, even if it is JSON. A real form would percent-encode the
+    // brace.
     if body.trim_ascii_start().first() == Some(&b'{') {
         return Err(ApiError::JsonAsForm);
     }
@@ -139,9 +144,9 @@ fn url_encoded<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     serde_html_form::from_bytes(text).map_err(|error| wrong_field::<T, _>(again(), &error))
 }
 
-/// Describes an error and its field, by decoding again.
+/// Describes an error and the field that caused it, by decoding again.
 ///
-/// Tracking the path is slow, so this is done only for failed requests.
+/// Decoding that tracks the path of each field is slow, so it is done only after an error.
 fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
     again: D,
     error: &D::Error,
@@ -152,7 +157,9 @@ fn wrong_field<'de, T: Deserialize<'de>, D: Deserializer<'de, Error: Display>>(
     }
 }
 
-/// Returns the path of the field and the reason, but never the value of a password.
+/// Returns the path of the field and the reason.
+///
+/// The value of a password is never included.
 fn description(error: &serde_path_to_error::Error<impl Display>) -> String {
     let (path, reason) = (error.path().to_string(), error.inner().to_string());
     // Drop the position that serde_json appends to the reason: the path is more useful.

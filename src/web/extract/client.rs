@@ -13,25 +13,25 @@ use axum::{
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address, as found by [`client_ip`].
+/// The client's address, as determined by [`client_ip`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientIp(pub(crate) IpAddr);
 
 impl ClientIp {
-    /// Returns the client's address for a request that has passed the access log.
+    /// Returns the client address that the access log stored in a request.
     pub(crate) fn of(parts: &Parts) -> Self {
         parts.extensions.get().copied().expect("the access log gives every request a client")
     }
 
-    /// Returns the address that limits apply to.
+    /// Returns the key under which the client's limits are counted.
     pub(crate) fn limit_key(self) -> IpAddr {
         client_network(self.0)
     }
 }
 
-/// Returns the address that limits apply to: an IPv4 address, or an IPv6 /64 network.
+/// Returns the network that limits apply to.
 ///
-/// A single IPv6 customer usually has a whole /64.
+/// For IPv4, this is a single address. For IPv6, it is a /64, because a single customer usually has a whole /64.
 pub(crate) fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -52,8 +52,9 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientIp {
 
 /// Returns the client's address.
 ///
-/// Without trusted proxies, this is the peer. Behind `proxies` trusted proxies, it's the address that the outermost
-/// proxy saw: the `proxies`-th from the right in `X-Forwarded-For`. A client can forge everything further left.
+/// Without trusted proxies, this is the peer's address. Behind `proxies` trusted proxies, it is the address that the
+/// outermost proxy saw: the element at position `proxies` in `X-Forwarded-For`, counted from the right. A client can
+/// forge all elements further to the left. If the element is missing or invalid, the peer's address is used.
 pub(crate) fn client_ip(peer: IpAddr, headers: &HeaderMap, proxies: usize) -> ClientIp {
     let nth = proxies.checked_sub(1);
     let forwarded =
@@ -70,7 +71,7 @@ impl UnknownProxy {
         Self(Once::new())
     }
 
-    /// Warns if a request from `peer` has passed through a proxy.
+    /// Warns once if a request has passed through a proxy.
     pub(crate) fn check(&self, peer: IpAddr, headers: &HeaderMap) {
         if !self.0.is_completed() && headers.contains_key(X_FORWARDED_FOR) {
             self.0.call_once(|| {
@@ -80,15 +81,18 @@ impl UnknownProxy {
     }
 }
 
-/// Parses an address with or without a port, as proxies write it.
+/// Parses an address with or without a port.
+///
+/// Proxies use both forms.
 fn parse_address(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse().ok().or_else(|| text.parse().ok().map(|address: SocketAddr| address.ip()))
 }
 
-/// Returns the elements of a comma-separated, possibly repeated header, from right to left.
+/// Returns the elements of a comma-separated header, from right to left.
 ///
-/// Elements are bytes, so that an element that isn't text doesn't hide the ones that proxies appended.
+/// The header may occur more than once. Elements are bytes, so that an element that isn't valid text doesn't hide the
+/// elements that proxies appended.
 pub(crate) fn from_right<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
     let lines: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
     let elements = lines.into_iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b','));

@@ -15,7 +15,7 @@ use crate::{
 
 /// Returns a link's entity tag.
 ///
-/// It changes with each version, and when a key is reused after a deletion.
+/// The tag changes with each version of the link, and when a key is reused after its link was deleted.
 pub(crate) fn etag(link: &Link) -> HeaderValue {
     HeaderValue::from_str(&etag_text(link)).expect("hexadecimal digits make a header")
 }
@@ -27,9 +27,9 @@ pub(crate) fn etag_text(link: &Link) -> String {
 
 /// The `If-Match` condition of a change.
 ///
-/// Without the header there is no condition. An empty or unreadable header matches no link, because its client wants to
-/// be protected from concurrent changes. (The typed header of `axum-extra` asserts that a tag has no space, but a
-/// client can send one.)
+/// Without the header, there is no condition. An empty or unreadable header matches no link, because the client asked
+/// to be protected from concurrent changes. The typed header in `axum-extra` is not used: it asserts that tags contain
+/// no spaces, but a client can send a tag with a space.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IfMatch {
@@ -57,7 +57,7 @@ impl IfMatch {
     /// Checks that `link` is the version that the client has seen.
     ///
     /// # Errors
-    /// [`ApiError::Changed`] if it is not.
+    /// [`ApiError::Changed`] if the client has seen another version.
     pub(crate) fn check(&self, link: &Link) -> Result<(), ApiError> {
         if self.holds(link) { Ok(()) } else { Err(ApiError::Changed) }
     }
@@ -95,7 +95,9 @@ impl FromRequestParts<AppState> for IfNoneMatch {
     }
 }
 
-/// Returns the entity tags in a header. Splitting at commas is safe, because this service's tags contain none.
+/// Returns the entity tags in a header.
+///
+/// Splitting at commas is safe, because this service's own tags contain no commas.
 fn list(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
     let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let tags = lines.flat_map(|line| line.split(',')).map(str::trim);

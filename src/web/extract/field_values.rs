@@ -1,7 +1,7 @@
 //! Deserializers for fields that accept several types.
 //!
-//! They keep only the resulting value. An untagged enum would first buffer the client's input, which takes many times
-//! its size.
+//! They store only the resulting value. An untagged enum would first buffer the client's input, which takes many times
+//! as much memory as the input itself.
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
@@ -16,7 +16,9 @@ use crate::link::options::InvalidTags;
 /// The maximum number of words in a list, including duplicates.
 const MAX_WORDS: usize = 100;
 
-/// Deserializes a string. Any other type counts as missing.
+/// Deserializes a string.
+///
+/// A value of any other type counts as missing.
 pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
@@ -67,10 +69,12 @@ pub(crate) fn string_or_nothing<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(StringOrNothing)
 }
 
-/// The description of a valid duration in error messages.
+/// The description of a valid duration, for error messages.
 pub(crate) const DURATION: &str = "a number of seconds, or a duration such as 30d, 12h or 90min";
 
-/// Deserializes a duration as text. A string and a whole number look alike in a form, so both are accepted.
+/// Deserializes a duration as text.
+///
+/// Both strings and whole numbers are accepted, because they look alike in a form.
 pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     struct TextOrNumber;
 
@@ -111,9 +115,9 @@ pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     deserializer.deserialize_option(Parsed::new("a date such as 2030-01-31"))
 }
 
-/// A visitor that parses a string into `T`.
+/// A serde visitor that parses a string into `T`.
 struct Parsed<T> {
-    /// The description of a valid value in error messages.
+    /// The description of a valid value, for error messages.
     expected: &'static str,
     value: PhantomData<T>,
 }

@@ -1,4 +1,4 @@
-//! Request ids, and ids of distributed traces.
+//! Request ids and trace ids.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 /// The maximum length of a request id from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// A generator of request ids, which have 32 hexadecimal digits.
+/// A generator of request ids with 32 hexadecimal digits.
 ///
 /// Each id is a keyed hash of a counter, so it does not reveal the number of requests.
 pub struct RequestIds {
@@ -24,12 +24,12 @@ pub struct RequestIds {
     next: AtomicU64,
 }
 
-/// A request's id, kept in its extensions.
+/// A request's id, stored in the request's extensions.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
 
 impl RequestId {
-    /// Returns the id of a request that has passed the access log.
+    /// Returns the id that the access log stored in a request.
     pub(crate) fn of(parts: &Parts) -> Self {
         parts.extensions.get().cloned().expect("the access log gives every request an id")
     }
@@ -48,12 +48,14 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
 }
 
 impl RequestIds {
-    /// Creates a generator. The argument is the hash key.
+    /// Creates a generator with this hash key.
     pub(crate) fn new([a, b, c, d]: [u64; 4]) -> Self {
         Self { hasher: RandomState::with_seeds(a, b, c, d), next: AtomicU64::new(0) }
     }
 
-    /// Returns the id sent by the client if it's safe to log, or a new one.
+    /// Returns the request's id, or generates a new id.
+    ///
+    /// An id sent by the client is used only if it is safe to log.
     pub(crate) fn of(&self, headers: &HeaderMap) -> HeaderValue {
         let is_sane = |id: &&HeaderValue| {
             (1..=MAX_LEN).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -73,10 +75,10 @@ impl RequestIds {
 
 /// Returns `number` as 16 hexadecimal digits.
 ///
-/// All digits are computed in parallel, because every request needs 32.
+/// All 16 digits are computed in parallel to save time, because most requests need a new id.
 fn hex(number: u64) -> [u8; 16] {
     const ONES: u128 = u128::from_ne_bytes([1; 16]);
-    // Each step moves half of the bits up, until every byte holds four bits.
+    // Each step moves half of the bits up. After the last step, every byte holds four bits.
     let mut digits = u128::from(number);
     for bits in [32, 16, 8, 4] {
         let kept = u128::MAX / ((1 << (2 * bits)) - 1) * ((1 << bits) - 1);
@@ -89,25 +91,28 @@ fn hex(number: u64) -> [u8; 16] {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// A trace id: 32 lower-case hexadecimal digits, not all zero.
+/// A trace id of 32 lower-case hexadecimal digits, not all of them zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceId([u8; 32]);
 
 impl TraceId {
-    /// Returns the id from W3C Trace Context, or else from AWS X-Ray, whose header load balancers add.
+    /// Returns the trace id in a request's headers.
+    ///
+    /// The `traceparent` header (W3C Trace Context) takes precedence over the AWS X-Ray header, which load balancers
+    /// add.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         match (parents.next(), parents.next()) {
             (Some(parent), None) => Self::from_traceparent(parent.to_str().ok()?),
-            // The standard allows only one header, and two would be ambiguous.
+            // The standard allows only one `traceparent` header, because several would be ambiguous.
             _ => None,
         }
         .or_else(|| Self::from_x_ray(headers.get(X_AMZN_TRACE_ID)?.to_str().ok()?))
     }
 
-    /// Parses `version-trace-parent-flags`.
+    /// Parses a header of the form `version-trace-parent-flags`.
     ///
-    /// Later versions may append fields. Version ff is invalid
+    /// Versions after 00 may append fields, and version ff is invalid
     /// (<https://www.w3.org/TR/trace-context/#traceparent-header>).
     fn from_traceparent(header: &str) -> Option<Self> {
         let mut fields = header.split('-');
@@ -122,10 +127,10 @@ impl TraceId {
         Self::from_digits(trace.bytes()).filter(|_| is_valid)
     }
 
-    /// Parses `Root=1-TIME-UNIQUE` among semicolon-separated fields.
+    /// Parses the `Root=1-TIME-UNIQUE` field of an X-Ray header.
     ///
-    /// The W3C trace id consists of the 8 digits of the time and the 24 digits after it
-    /// (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-traceids>).
+    /// Semicolons separate the fields of the header. The trace id consists of the 8 digits of `TIME` and the 24 digits
+    /// of `UNIQUE` (<https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html#xray-api-traceids>).
     fn from_x_ray(header: &str) -> Option<Self> {
         let root = header.split(';').find_map(|field| field.trim().strip_prefix("Root=1-"))?;
         let (time, unique) = root.split_once('-').filter(|(time, _)| time.len() == 8)?;
@@ -146,7 +151,7 @@ impl TraceId {
     }
 }
 
-/// Returns whether `text` consists of this number of lower-case hexadecimal digits.
+/// Returns whether `text` consists of `digits` lower-case hexadecimal digits.
 fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }

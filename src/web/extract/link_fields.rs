@@ -1,4 +1,4 @@
-//! The fields of a link in a request.
+//! The fields that describe a link in a request.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -27,23 +27,23 @@ pub(crate) struct LinkFields {
     #[serde(default, deserialize_with = "string_or_nothing")]
     #[schema(value_type = String, format = Uri, required = true, example = "https://example.com/a/long/path")]
     url: Option<String>,
-    /// Custom key; by default, the service chooses one.
+    /// Custom key. Without it, the service generates a key.
     #[serde(default)]
     #[schema(pattern = "^[A-Za-z0-9_-]{1,64}$", example = "spring-sale")]
     key: Option<String>,
-    /// Start: the link returns 404 until then.
+    /// Start time. Until then, the link returns 404.
     #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2029-12-01T00:00:00Z")]
     starts_at: Option<Timestamp>,
-    /// Expiry as a timestamp. Excludes `expires_in`.
+    /// Expiry as a timestamp. Can't be combined with `expires_in`.
     #[serde(default, deserialize_with = "timestamp")]
     #[schema(value_type = Option<String>, format = DateTime, example = "2030-01-01T00:00:00Z")]
     expires_at: Option<Timestamp>,
-    /// Time until expiry: seconds, or a duration such as `30d`, `12h` or `90min`.
+    /// Time until expiry: a number of seconds, or a duration such as `30d`, `12h` or `90min`.
     #[serde(default, deserialize_with = "duration")]
     #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<String>,
-    /// Limit on visits by people.
+    /// Maximum number of visits by people.
     #[serde(default)]
     #[schema(value_type = Option<u32>, minimum = 1, example = 100)]
     max_visits: Option<NonZeroU32>,
@@ -51,10 +51,11 @@ pub(crate) struct LinkFields {
     #[serde(default)]
     #[schema(value_type = Option<u16>, default = 302, example = 302)]
     redirect: Option<u16>,
-    /// Append the query of the short URL to that of the target.
+    /// Append the short URL's query to the target's query.
     #[serde(default)]
     forward_query: bool,
-    /// Page to redirect browsers to once the link has expired or is used up. Same rules as `url`. Needs a token.
+    /// Page that browsers are redirected to once the link has expired or is used up. The same rules apply as for `url`.
+    /// Only a client with a token can set it.
     #[serde(default)]
     #[schema(format = Uri, example = "https://example.com/sale-is-over")]
     gone_url: Option<String>,
@@ -62,11 +63,11 @@ pub(crate) struct LinkFields {
     #[serde(default)]
     #[schema(example = "Spring sale")]
     title: Option<String>,
-    /// Labels used to filter links: at most 20, of 1 to 64 characters each; separated by commas in a form.
+    /// Labels for filtering links: at most 20, each of 1 to 64 characters. In a form, they are separated by commas.
     #[serde(default, deserialize_with = "words")]
     #[schema(example = json!(["sale", "spring"]))]
     tags: Vec<String>,
-    /// Password that visitors need: 1 to 128 bytes.
+    /// Password that visitors must enter: 1 to 128 bytes.
     #[serde(default)]
     #[schema(format = Password)]
     password: Option<String>,
@@ -77,7 +78,7 @@ impl LinkFields {
         self.password.is_some()
     }
 
-    /// Returns whether the meaning of the fields depends on when the request is sent.
+    /// Returns whether a later retry would change the meaning of the fields.
     pub(crate) fn depends_on_time(&self) -> bool {
         self.expires_in.is_some()
     }
@@ -128,7 +129,7 @@ pub(crate) fn checked_timestamp(field: &str, time: Timestamp) -> Result<Timestam
     whole_milliseconds(time).map_err(|error| ApiError::InvalidOption(format!("{field}: {error}")))
 }
 
-/// Returns the expiry `time` after `now`.
+/// Parses a duration, and returns the expiry that long after `now`.
 pub(crate) fn expiry_after(now: Timestamp, time: &str) -> Result<Timestamp, ApiError> {
     let invalid = |reason| ApiError::InvalidOption(format!("expires_in: {reason}"));
     let seconds = time.parse().ok().map(Duration::from_secs);

@@ -11,7 +11,9 @@ use crate::{
     web::{respond::error::ApiError, state::AppState},
 };
 
-/// The key in the path. An invalid key is a 404.
+/// The key in the path of a request.
+///
+/// A request with an invalid key gets a 404.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct LinkKey {
@@ -20,7 +22,9 @@ pub(crate) struct LinkKey {
     pub(crate) key: Key,
 }
 
-/// The path of a short URL: a key to follow, or a key and `+` to preview.
+/// The path of a short URL.
+///
+/// A key alone follows the link, and a key with a trailing `+` previews it.
 pub(crate) enum ShortPath {
     Follow(Key),
     Preview(Key),
@@ -32,7 +36,7 @@ impl FromRequestParts<AppState> for LinkKey {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError> {
         let key = match (&segment(parts).await, parts.extensions.get::<MatchedPath>()) {
             (Ok(Path(key)), _) => key.parse(),
-            // A route without a parameter ends with the key itself. See `links::with_link_methods`.
+            // A route without a path parameter ends with the key itself: see `links::with_link_methods`.
             (Err(_), Some(route)) if !route.as_str().contains('{') => {
                 route.as_str().rsplit('/').next().unwrap_or_default().parse()
             }

@@ -13,12 +13,14 @@ use crate::{
 
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The maximum length of a host with its port, in bytes. A DNS name can be 253 bytes long, but no public one is.
+/// The maximum length of a host with its port, in bytes.
+///
+/// A DNS name can be up to 253 bytes long, but public names are much shorter.
 const MAX_HOST: usize = 255;
 
-/// Returns whether the request has exactly one valid `Host` (RFC 9112, section 3.2).
+/// Returns whether the request has a valid `Host` (RFC 9112, section 3.2).
 ///
-/// Before HTTP/1.1, the header may be missing.
+/// There must be exactly one such header. Before HTTP/1.1, it may be missing.
 pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -28,9 +30,10 @@ pub(crate) fn has_valid_host(version: Version, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Returns whether `host` contains only bytes of `uri-host [ ":" port ]` (RFC 3986, section 3.2.2).
+/// Returns whether `host` contains only bytes that a host may contain.
 ///
-/// A slash or question mark would turn part of the host into a path or a query.
+/// The grammar is `uri-host [ ":" port ]` (RFC 3986, section 3.2.2). A slash or a question mark would turn part of the
+/// host into a path or a query.
 fn is_host(host: &[u8]) -> bool {
     let is_valid = |byte: &u8| {
         matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
@@ -55,7 +58,8 @@ fn service_url(parts: &Parts, options: &ServerOptions) -> Result<BaseUrl, ApiErr
     if let Some(base) = &options.base_url {
         return Ok(base.clone());
     }
-    // Proxies append to X-Forwarded-For, but many replace X-Forwarded-Proto, so one value may cover several proxies.
+    // Proxies append to X-Forwarded-For, but many of them replace X-Forwarded-Proto. X-Forwarded-Proto can therefore
+    // have fewer elements than there are trusted proxies.
     let scheme = from_right(&parts.headers, &X_FORWARDED_PROTO).take(options.trusted_proxies.into()).last();
     let scheme = match scheme {
         Some(scheme) if scheme.eq_ignore_ascii_case(b"https") => "https",

@@ -1,4 +1,4 @@
-//! Authorization by `Authorization: Bearer TOKEN` (RFC 6750).
+//! Authorization with bearer tokens (RFC 6750).
 
 use axum::{
     extract::FromRequestParts,
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// A client whose token may view links.
+/// A client whose token permits viewing links.
 pub(crate) struct MayRead;
 
-/// A client whose token may change links.
+/// A client whose token permits changing links.
 pub(crate) struct MayWrite(pub(crate) Author);
 
-/// A client whose token may create a link, within its rate limit.
+/// A client whose token permits creating a link, within its rate limit.
 pub(crate) struct MayCreate(pub(crate) Author);
 
 /// A client that may use `POST /shorten`, within its rate limit.
@@ -39,7 +39,7 @@ pub(crate) struct Author {
     pub(crate) client: ClientIp,
 }
 
-/// A change to a link, as named in the audit log.
+/// A kind of change to a link, for the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Created,
@@ -61,7 +61,7 @@ impl Action {
     }
 }
 
-/// A change to the blocked hosts, as named in the audit log.
+/// A kind of change to the blocked hosts, for the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostAction {
     Blocked,
@@ -82,7 +82,9 @@ impl Author {
         Self { name, request_id: RequestId::of(parts), client: ClientIp::of(parts) }
     }
 
-    /// Logs a change to a link, without its target, which may be confidential.
+    /// Logs a change to a link.
+    ///
+    /// The target is not logged, because it may be confidential.
     pub(crate) fn log(&self, action: Action, key: &Key) {
         let Self { name, request_id, client: ClientIp(client_ip) } = self;
         let (action, request_id) = (action.as_str(), request_id.as_str());
@@ -127,7 +129,9 @@ impl FromRequestParts<AppState> for MayCreate {
 impl FromRequestParts<AppState> for MayShorten {
     type Rejection = ApiError;
 
-    /// Checks a token even if none is required, because its name becomes the creator of the link.
+    /// Authorizes the request.
+    ///
+    /// A token in the request is checked even if none is required, because its name becomes the creator of the link.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         if state.config.access.public_shorten && !parts.headers.contains_key(header::AUTHORIZATION) {
             let author = Author::new(Creator::PUBLIC, parts);
@@ -142,8 +146,8 @@ impl FromRequestParts<AppState> for MayShorten {
 /// Returns the name of the request's token.
 ///
 /// # Errors
-/// [`ApiError::Unauthorized`] without a valid token, or [`ApiError::RateLimited`] after many such requests;
-/// [`ApiError::Forbidden`] if the token lacks the `needed` scope.
+/// [`ApiError::Unauthorized`] if the request has no valid token, [`ApiError::RateLimited`] if the client has sent too
+/// many invalid tokens, or [`ApiError::Forbidden`] if the token lacks the `needed` scope.
 fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, ApiError> {
     match identify(&state.tokens(), &parts.headers, state.shortener.clock.now()) {
         Ok(token) if token.scope >= needed => Ok(token.name.clone()),
@@ -154,7 +158,7 @@ fn authorize(state: &AppState, parts: &Parts, needed: Scope) -> Result<Creator, 
     }
 }
 
-/// Returns the token in a request's headers.
+/// Returns the valid token in a request's headers.
 ///
 /// # Errors
 /// See [`TokenFailure`].

@@ -1,4 +1,4 @@
-//! Classification of visitors by their headers: a person with a device, or a bot.
+//! Classification of visitors as people or bots, based on their headers.
 
 use std::sync::LazyLock;
 
@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 
 use crate::clicks::{Device, Referrer, Visitor};
 
-/// The headers that mark a prefetch. Its response may never be seen.
+/// The headers that mark a prefetch, whose response may never be seen.
 const PREFETCH: [HeaderName; 4] = [
     HeaderName::from_static("sec-purpose"),
     HeaderName::from_static("purpose"),
@@ -23,10 +23,11 @@ enum Sign {
     Desktop,
 }
 
-/// Substrings of user agents, in lower case.
+/// Substrings of user agents in lower case, and what they indicate.
 ///
-/// Link previews and crawlers usually identify themselves. Based on the lists in
-/// <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot>.
+/// Crawlers and services that fetch link previews usually identify themselves. Their substrings are based on the lists
+/// in <https://github.com/monperrus/crawler-user-agents> and <https://github.com/omrilotan/isbot>. A user agent with
+/// `Android` but without `Mobile` is a tablet, as recommended by Google.
 const SIGNS: &[(&str, Sign)] = &[
     ("bot", Sign::Bot),
     ("crawl", Sign::Bot),
@@ -80,9 +81,7 @@ const SIGNS: &[(&str, Sign)] = &[
     ("android", Sign::Tablet),
 ];
 
-/// Matches all of [`SIGNS`] in one pass.
-///
-/// Android without `Mobile` is a tablet, as recommended by Google.
+/// An automaton that matches all of [`SIGNS`] in one pass.
 static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
     DFA::builder()
         .ascii_case_insensitive(true)
@@ -92,14 +91,14 @@ static AUTOMATON: LazyLock<DFA> = LazyLock::new(|| {
 
 /// Returns the visitor described by these headers.
 pub fn visitor(headers: &HeaderMap) -> Visitor {
-    // One pass over the names is cheaper than hashing each one for a lookup.
+    // One pass over the header names is cheaper than looking up each name in `PREFETCH`.
     if headers.keys().any(|name| PREFETCH.contains(name)) {
         return Visitor::Bot;
     }
     let automaton = &*AUTOMATON;
     let agent = headers.get(header::USER_AGENT).map_or(&b""[..], |agent| agent.as_bytes());
     let (mut mobile, mut tablet, mut desktop) = (false, false, false);
-    // Stepping the automaton here takes half as much work per byte as the library's overlapping search.
+    // This loop takes half as much work per byte as the library's overlapping search.
     let mut state = automaton.start_state(Anchored::No).expect("the automaton is not anchored");
     for byte in agent {
         state = automaton.next_state(Anchored::No, state, *byte);

@@ -1,6 +1,7 @@
-//! The outermost layer: assigns each request an id and a client address, and logs and counts it at the end.
+//! The outermost layer, which logs and counts every request.
 //!
-//! This includes requests that were refused, failed, or were abandoned by the client.
+//! Refused, failed and abandoned requests are logged and counted as well. The layer also assigns each request an id and
+//! a client address.
 
 use std::{
     convert::Infallible,
@@ -44,18 +45,20 @@ use crate::{
     },
 };
 
-/// The status that nginx logs if a client disconnects early.
+/// The status to log if the client disconnects early.
 ///
-/// Most dashboards recognise it.
+/// nginx uses the same status, so most dashboards recognise it.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
 /// The route label for a request that matches no route.
 const UNMATCHED: &str = "unmatched";
 
-/// The outcomes that the service level indicator distinguishes.
+/// The outcomes of a redirect that the service level indicator distinguishes.
 const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
 
-/// A service that logs and counts its requests. [`AccessLog::for_peer`] returns one for each connection.
+/// A service that logs and counts its requests.
+///
+/// [`AccessLog::for_peer`] returns a copy for each connection.
 #[derive(Clone)]
 pub struct AccessLog<S> {
     inner: S,
@@ -63,20 +66,24 @@ pub struct AccessLog<S> {
     peer: Option<IpAddr>,
 }
 
-/// The part of the access log shared by all connections.
+/// The part of the access log that all connections share.
 pub(crate) struct Observer {
-    /// `None` on the operators' listener.
+    /// The fast path, or `None` on the operators' listener.
     fast_path: Option<Arc<FastPath>>,
     metrics: Arc<Metrics>,
     shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
-    /// Set only on the public listener, and only without trusted proxies.
+    /// The warning about an uncounted proxy.
+    ///
+    /// This is `None` on the operators' listener, or if `TRUSTED_PROXIES` is set.
     unknown_proxy: Option<UnknownProxy>,
-    /// Sends HSTS (RFC 6797) if the service's own address uses HTTPS.
+    /// True if `BASE_URL` uses HTTPS. Responses then include an HSTS header (RFC 6797).
     strict_transport: bool,
     ids: Arc<RequestIds>,
-    /// The counter for the usual case, a GET with 302. It is looked up only once.
+    /// The counter for the usual case: a 302 in response to GET.
+    ///
+    /// Keeping it here saves a lookup for every such request.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
@@ -85,8 +92,8 @@ impl Observer {
     pub(crate) fn new(fast_path: Option<FastPath>, state: &AppState) -> Self {
         let server = &state.config.server;
         for outcome in REDIRECT_OUTCOMES {
-            // Start each series at zero. Prometheus sees no increase in the first sample of a series, so it would miss
-            // an instance's first errors.
+            // Create each series with the value zero. Prometheus sees no increase in the first sample of a series, so
+            // it would otherwise miss an instance's first errors.
             state.metrics.http_request_duration.with_label_values(&[redirect::ROUTE, outcome]);
         }
         let redirected = [redirect::ROUTE, "GET", "302"];
@@ -119,7 +126,7 @@ impl Observer {
         } else {
             let labels = [route, method_label(seen.method), status.as_str()];
             self.metrics.http_requests.with_label_values(&labels).inc();
-            // A fallback must not count towards the service level of redirects.
+            // A redirect to a fallback page must not count towards the service level of redirects.
             let outcome = if fallback.is_some() { "fallback" } else { outcome(status) };
             let duration_seconds = self.metrics.http_request_duration.with_label_values(&[route, outcome]);
             duration_seconds.observe(duration.as_secs_f64());
@@ -138,7 +145,7 @@ impl Observer {
             error,
         };
         line.log(match route {
-            // Probes arrive every few seconds, and a store failure has its own log line.
+            // Probes arrive every few seconds. A store failure that makes a probe fail is logged separately.
             "/healthz" | "/readyz" => Level::DEBUG,
             _ if status.is_server_error() => Level::ERROR,
             "/metrics" => Level::DEBUG,
@@ -146,7 +153,7 @@ impl Observer {
         });
     }
 
-    /// Adds the headers common to all responses.
+    /// Adds the headers that don't depend on the route.
     fn complete(&self, headers: &mut HeaderMap, request_id: HeaderValue) {
         headers.insert(X_REQUEST_ID, request_id);
         if self.strict_transport {
@@ -161,12 +168,12 @@ impl Observer {
 /// The outcome of a request.
 struct End<'a> {
     status: StatusCode,
-    /// The cause of a 5xx.
+    /// The cause of a 5xx response.
     error: Option<&'a str>,
     fallback: Option<FallbackSource>,
 }
 
-/// The parts of a request that are recorded.
+/// The parts of a request that the access log records.
 struct Seen<'a> {
     start: Instant,
     method: &'a Method,
@@ -278,7 +285,7 @@ where
 }
 
 pin_project! {
-    /// The response of an observed service.
+    /// A future that resolves to a response and records the request.
     pub struct Observed<F> {
         #[pin]
         response: F,
@@ -299,7 +306,9 @@ impl<F: Future<Output = Result<Response, Infallible>>> Future for Observed<F> {
     }
 }
 
-/// A request that waits for its response. If it's dropped before it ends, the client has disconnected.
+/// A request whose response is pending.
+///
+/// If the exchange is dropped before [`Exchange::end`] is called, the client has disconnected.
 struct Exchange {
     observer: Arc<Observer>,
     start: Instant,
@@ -309,7 +318,7 @@ struct Exchange {
     request_id: HeaderValue,
     trace_id: Option<TraceId>,
     client: ClientIp,
-    /// Set in advance on the fast path.
+    /// The route, if the fast path handles the request. Otherwise, the router determines it.
     route: Option<&'static str>,
     ended: bool,
 }
@@ -342,7 +351,7 @@ impl Exchange {
 
     /// Returns the likely route of an abandoned request.
     ///
-    /// Abandoned redirects must be counted, because they violate the service level.
+    /// Abandoned redirects must be counted as redirects, because they violate the service level.
     fn probable_route(&self) -> &'static str {
         let key = self.uri.path().strip_prefix('/').and_then(|key| key.parse::<Key>().ok());
         let is_redirect = matches!(self.method, Method::GET | Method::HEAD)
@@ -361,7 +370,7 @@ impl Drop for Exchange {
     }
 }
 
-/// Removes a 5xx's cause from its response.
+/// Removes the error from a response, and returns a 5xx error's cause.
 fn take_cause(response: &mut Response) -> Option<String> {
     let Failed(error) = response.extensions_mut().remove()?;
     response.status().is_server_error().then(|| error.cause())
@@ -369,7 +378,7 @@ fn take_cause(response: &mut Response) -> Option<String> {
 
 /// Returns the label for a method.
 ///
-/// Clients can invent methods, but the number of labels must be bounded.
+/// Clients can invent methods, but the number of label values must be bounded.
 fn method_label(method: &Method) -> &'static str {
     const KNOWN: [Method; 8] = [
         Method::GET,

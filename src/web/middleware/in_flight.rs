@@ -1,4 +1,4 @@
-//! Limits shared by all requests: slots for requests in progress, and a byte budget for bodies.
+//! Limits shared by all requests: slots for requests in progress, and a byte budget for request bodies.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::web::respond::error::ApiError;
 
-/// The maximum number of bytes in all bodies being read or decoded.
+/// The maximum total size in bytes of bodies being read or decoded.
 const BODY_BYTES: usize = 16 << 20;
 
-/// The public listener's slots and body budget.
+/// The slots and the body budget of the public listener.
 #[derive(Clone)]
 pub struct InFlight {
     slots: Arc<Semaphore>,
@@ -40,14 +40,14 @@ impl InFlight {
 
     /// Waits until no request is in progress.
     pub async fn wait_for_all(&self) {
-        // Ignore the result: acquiring fails only on a closed semaphore, and this one is never closed.
+        // Ignore the result: acquiring fails only on a closed semaphore, and `slots` is never closed.
         let _ = self.slots.acquire_many(self.limit).await;
     }
 }
 
 /// A request's slot.
 ///
-/// It is released while the body arrives, so that slow clients hold no slots.
+/// The slot is released while the body arrives, so that slow clients don't occupy slots.
 #[derive(Clone)]
 pub(crate) struct Slot {
     in_flight: InFlight,
@@ -61,7 +61,7 @@ impl Slot {
         Ok(slot)
     }
 
-    /// Releases the slot until [`Slot::resume`].
+    /// Releases the slot until [`Slot::resume`] is called.
     pub(crate) fn pause(&self) {
         self.set(None);
     }
@@ -80,17 +80,19 @@ impl Slot {
         *self.permit.lock() = permit;
     }
 
-    /// Reserves `bytes` of the body budget. Dropping the permit releases them.
+    /// Takes `bytes` bytes from the body budget.
+    ///
+    /// Dropping the permit returns them to the budget.
     ///
     /// # Errors
-    /// [`ApiError::Overloaded`] if the budget is exhausted.
+    /// [`ApiError::Overloaded`] if too little of the budget is left.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let bytes = u32::try_from(bytes).map_err(|_| ApiError::BodyTooLarge)?;
         self.in_flight.body_bytes.clone().try_acquire_many_owned(bytes).map_err(|_| ApiError::Overloaded)
     }
 }
 
-/// Middleware: acquires a slot for each request, or returns 503.
+/// Acquires a slot for a request, or returns 503 if none is free.
 pub(crate) async fn limit(State(in_flight): State<InFlight>, mut request: Request, next: Next) -> Response {
     match Slot::acquire(in_flight) {
         Ok(slot) => {
@@ -103,10 +105,10 @@ pub(crate) async fn limit(State(in_flight): State<InFlight>, mut request: Reques
     }
 }
 
-/// Middleware: completes unsafe requests even if the client disconnects.
+/// Completes a request with an unsafe method even if its client disconnects.
 ///
-/// Otherwise, a change could reach the store but not the cache, the log and the metrics. This runs outside [`limit`],
-/// so the request keeps its slot until it ends, and the drain waits for it.
+/// Otherwise, a change could reach the store but not the cache, the log or the metrics. This middleware wraps
+/// [`limit`], so the request keeps its slot until it ends, and the drain during shutdown waits for it.
 pub(crate) async fn finish_changes(request: Request, next: Next) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;

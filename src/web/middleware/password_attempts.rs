@@ -1,10 +1,10 @@
 //! The limit on password attempts.
 //!
-//! Only failures count, separately for each client and link. Any number of visitors who know the password therefore get
-//! in, and nobody can use up someone else's attempts. While many clients are guessing at one link, each of them has to
-//! wait longer after a failure, unless it has succeeded before. The first attempt is always free, so against an
-//! attacker with very many addresses, the link is protected only by the length of its password and the cost of checking
-//! it.
+//! Only failures count, and they are counted separately for each client and link. Any number of visitors who know the
+//! password can therefore follow the link, and no client can use up another client's attempts. While many clients are
+//! guessing the password of one link, each of them must wait longer after a failure, unless it has entered the correct
+//! password before. A client's first attempt is always allowed. Against an attacker with very many addresses, a link is
+//! therefore protected only by the length of its password and the cost of each attempt.
 
 use std::{
     collections::HashMap,
@@ -22,23 +22,28 @@ use crate::{
     web::{extract::client::ClientIp, respond::error::ApiError},
 };
 
-/// The number of failures per minute allowed to one client on one link.
+/// The number of failures allowed per minute, for each client and link.
 const PER_CLIENT: f64 = 10.0;
 
-/// The number of failures per minute on one link that counts as an attack.
+/// The number of failures per minute that counts as an attack.
+///
+/// Failures are counted for each link, across all clients.
 const PER_LINK: f64 = 60.0;
 
 /// The wait after a failure on a link under attack.
 const LONG_WAIT: Duration = Duration::from_mins(1);
 
-/// The maximum number of links on which one client can have recent failures.
+/// The maximum number of links with recent failures by one client.
 const LINKS_PER_CLIENT: usize = 100;
 
-/// The maximum number of queued attempts per client. They run one at a time, so that one client can't occupy all
-/// threads.
+/// The maximum number of queued attempts per client.
+///
+/// A client's attempts run one at a time, so that no client can occupy all threads that check passwords.
 const MAX_QUEUED: usize = 100;
 
-/// The maximum number of remembered clients, and of links. The cache evicts entries not used recently.
+/// The capacity of each cache.
+///
+/// A full cache evicts entries that were not used recently.
 const CACHE_ENTRIES: usize = 10_000;
 
 /// The recent attempts of all clients.
@@ -52,7 +57,7 @@ struct Client {
     tries: Mutex<HashMap<Key, Tries>>,
 }
 
-/// The attempts of one client on one link.
+/// A client's attempts on one link.
 #[derive(Default)]
 struct Tries {
     failures: Failures,
@@ -60,7 +65,7 @@ struct Tries {
     has_succeeded: bool,
 }
 
-/// A number of failures, which decays at a constant rate.
+/// A count of failures that decays at a constant rate.
 #[derive(Default)]
 struct Failures {
     count: f64,
@@ -69,8 +74,8 @@ struct Failures {
 
 /// An attempt in progress.
 ///
-/// It counts as a failure until [`Attempt::forgive`] or [`Attempt::succeed`], so that clients gain nothing by
-/// disconnecting.
+/// The attempt counts as a failure until [`Attempt::succeed`] or [`Attempt::forgive`] is called, so that clients gain
+/// nothing by disconnecting.
 pub(crate) struct Attempt {
     client: Arc<Client>,
     link: Arc<Mutex<Failures>>,
@@ -86,14 +91,16 @@ impl Default for Attempts {
 }
 
 impl Attempts {
-    /// Refuses a client that has to wait, before its body is read.
+    /// Refuses a client that must wait.
+    ///
+    /// This check doesn't need the password, so it runs before the request body is read.
     pub(crate) fn check(&self, client: ClientIp, key: &Key) -> Result<(), ApiError> {
         let Some(client) = self.clients.get(&client.limit_key()) else { return Ok(()) };
         let failures = self.links.get(key);
         client.admit(key, failures.as_deref(), Instant::now()).map_err(ApiError::RateLimited)
     }
 
-    /// Starts an attempt after the client's earlier ones have ended.
+    /// Starts an attempt after the client's earlier attempts have ended.
     pub(crate) async fn begin(&self, client: ClientIp, key: &Key) -> Result<Attempt, ApiError> {
         let client =
             self.clients.get_or_insert_with(&client.limit_key(), || Ok::<_, ApiError>(Arc::default()))?;
@@ -114,7 +121,7 @@ impl Default for Client {
 }
 
 impl Client {
-    /// Admits an attempt on the link `key`, or returns the time to wait.
+    /// Allows an attempt on a link, or returns the time to wait.
     fn admit(&self, key: &Key, link: Option<&Mutex<Failures>>, now: Instant) -> Result<(), Duration> {
         let mut tries = self.tries.lock();
         let Some(tried) = tries.get_mut(key) else {
@@ -132,7 +139,9 @@ impl Client {
         }
     }
 
-    /// Once the limit is reached, removes links without recent failures.
+    /// Makes room for one more link, or returns the time to wait.
+    ///
+    /// At the limit, links without recent failures are removed.
     fn make_room(&self, tries: &mut HashMap<Key, Tries>, now: Instant) -> Result<(), Duration> {
         if tries.len() >= LINKS_PER_CLIENT {
             tries.retain(|_, tried| tried.failures.count(PER_CLIENT, now) > 0.0);
@@ -140,7 +149,7 @@ impl Client {
         if tries.len() < LINKS_PER_CLIENT { Ok(()) } else { Err(LONG_WAIT / 10) }
     }
 
-    /// Counts a failure, and returns the time of the previous one.
+    /// Counts a failure, and returns the time of the previous failure.
     fn charge(&self, key: &Key, now: Instant) -> Option<Instant> {
         let mut tries = self.tries.lock();
         let tried = tries.entry(key.clone()).or_default();
@@ -150,7 +159,7 @@ impl Client {
 }
 
 impl Failures {
-    /// Returns the count at `now`, after decaying by `per_minute`.
+    /// Updates and returns the count, which decays by `per_minute` each minute.
     fn count(&mut self, per_minute: f64, now: Instant) -> f64 {
         let since = self.at.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.count = (self.count - since.as_secs_f64() * per_minute / 60.0).max(0.0);

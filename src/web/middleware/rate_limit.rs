@@ -32,31 +32,33 @@ use crate::{
     },
 };
 
-/// The number of requests between cleanups of idle keys.
+/// The number of requests between two cleanups of idle keys.
 const REQUESTS_PER_CLEANUP: u32 = 4096;
 
-/// A rate limiter per key, which is a client address or another `K`.
+/// A rate limiter with a separate limit for each key.
+///
+/// By default, a key is a client's address.
 pub(crate) struct RateLimiter<K: Hash + Eq + Clone = IpAddr> {
     keys: DefaultKeyedRateLimiter<K>,
-    /// The maximum burst.
+    /// The maximum number of cells in a burst.
     burst: NonZeroU32,
     clock: DefaultClock,
     requests: AtomicU32,
 }
 
-/// The reason a limiter refused a request.
+/// The reason that a limiter refused a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
-    /// Retry after this time.
+    /// The client can retry after this time.
     Wait(Duration),
-    /// The request exceeds the maximum burst, which is this number.
+    /// The request exceeds this maximum burst, so it can never succeed.
     TooMany(NonZeroU32),
 }
 
 impl<K: Hash + Eq + Clone> RateLimiter<K> {
-    /// Creates a limiter with the generic cell rate algorithm.
+    /// Creates a limiter that uses the generic cell rate algorithm.
     ///
-    /// It adds a cell every `period / requests`, and allows a burst of `requests`.
+    /// Each key gains a cell every `period / requests`, up to a burst of `requests` cells.
     pub(crate) fn new(rate: Rate) -> Self {
         let each = (rate.period / rate.requests.get()).max(Duration::from_nanos(1));
         let quota = Quota::with_period(each).expect("the period is not zero").allow_burst(rate.requests);
@@ -64,7 +66,7 @@ impl<K: Hash + Eq + Clone> RateLimiter<K> {
         Self { keys, burst: rate.requests, clock: DefaultClock::default(), requests: AtomicU32::new(0) }
     }
 
-    /// Takes `number` cells from `key`, or none.
+    /// Takes `number` cells from `key`, or none if too few are left.
     ///
     /// # Errors
     /// See [`Excess`].
@@ -103,7 +105,7 @@ impl ClientLimit {
     }
 }
 
-/// Middleware: passes a request on, or returns 429.
+/// Passes a request on, or returns 429 above the limit.
 pub(crate) async fn limit_rate(
     State(limit): State<Arc<ClientLimit>>,
     client: ClientIp,
@@ -121,8 +123,8 @@ pub(crate) async fn limit_rate(
 
 /// The rate limits on new links, per client and per token.
 ///
-/// A token's limit applies to all addresses that use it together. Requests with a token don't count towards the limit
-/// of their address.
+/// All clients that use the same token share its limit. Requests with a token don't count towards the limit of the
+/// client's address.
 pub struct CreateLimits {
     clients: Option<RateLimiter<IpAddr>>,
     tokens: Option<RateLimiter<Creator>>,
@@ -138,10 +140,13 @@ impl CreateLimits {
         }
     }
 
-    /// Takes cells for a number of links by `author`, or none.
+    /// Takes one cell from the author's limit for each new link.
+    ///
+    /// If too few cells are left, none are taken.
     ///
     /// # Errors
-    /// [`ApiError::RateLimited`], or [`ApiError::UnexpectedBody`] if the number exceeds the maximum burst.
+    /// [`ApiError::RateLimited`] if too few cells are left, or [`ApiError::UnexpectedBody`] if `links` exceeds the
+    /// maximum burst.
     pub(crate) fn admit(&self, author: &Author, links: usize) -> Result<(), ApiError> {
         let number = u32::try_from(links).unwrap_or(u32::MAX);
         let Some(number) = NonZeroU32::new(number) else { return Ok(()) };

@@ -14,25 +14,27 @@ use crate::{
     },
 };
 
-/// The maximum rate of failures per client. Failures within it are logged and get a 401.
+/// The maximum rate of failures per client.
+///
+/// Failures within this rate are logged and get a 401. Further failures get a 429.
 const PER_CLIENT: Rate =
     Rate { requests: NonZeroU32::new(10).expect("10 is not 0"), period: Duration::from_mins(1) };
 
 /// The limit on failed token authentication, per client.
 ///
-/// The token is checked before the limit, so that a client with a valid token gets in even if others behind its address
-/// keep failing. Tokens are protected from guessing by their length, not by the limit: at a million guesses a second,
-/// even the shortest token allowed, 16 random hexadecimal digits, takes 290,000 years on average. The limit keeps a
-/// flood of failures from filling the log, and its 429 tells the client to stop.
+/// The token is checked before the limit. A client with a valid token is therefore accepted even if other clients at
+/// the same address keep failing. The length of a token protects it from guessing; the limit does not. At a million
+/// guesses per second, it takes 290,000 years on average to guess a token of the minimum length, 16 random hexadecimal
+/// digits. The limit keeps a flood of failures from filling the log, and the 429 tells the client to stop.
 pub struct TokenFailures {
     clients: RateLimiter,
     metrics: Arc<Metrics>,
 }
 
-/// Why a request failed token authentication.
+/// The reason that token authentication failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenFailure {
-    /// There is no `Authorization` header. This is not an attempt, so it is not limited.
+    /// There is no `Authorization` header. Such a request is not an attempt to authenticate, so it is not limited.
     Missing,
     /// The `Authorization` header is not of the form `Bearer TOKEN`.
     Malformed,
@@ -49,7 +51,7 @@ impl TokenFailures {
 
     /// Counts and logs a failure, and returns the error to send.
     ///
-    /// A client over its limit is not logged.
+    /// A missing token is neither counted nor logged. Above the limit, failures are counted but not logged.
     pub(crate) fn refuse(
         &self,
         failure: &TokenFailure,

@@ -1,4 +1,4 @@
-//! Errors as clients see them: `{"error": sentence, "code": snake_case}`.
+//! Error responses of the form `{"error": "a sentence", "code": "snake_case"}`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ pub(crate) enum ApiError {
     KeyTaken,
     #[error("could not allocate a key")]
     NoFreeKey,
-    /// The text contains a position, but no part of the body.
+    /// The text contains the position of the error, but no part of the body.
     #[error("the request body is not valid JSON: {0}")]
     BrokenJson(String),
     #[error("the request body must be a JSON object")]
@@ -110,7 +110,7 @@ pub(crate) enum ApiError {
     Panic,
 }
 
-/// The body of every error.
+/// The body of every error response.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ErrorBody {
     /// Human-readable message.
@@ -121,11 +121,13 @@ pub(crate) struct ErrorBody {
     code: &'static str,
 }
 
-/// The error behind a response, for the log and the error pages. Its cause is never sent.
+/// The error behind a response, for the log and the error pages.
+///
+/// The cause of the error is never sent to the client.
 #[derive(Clone)]
 pub(crate) struct Failed(pub(crate) Arc<ApiError>);
 
-/// Errors of every route, for the OpenAPI document.
+/// The errors that every route can return, for the OpenAPI document.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document is generated from the declaration")]
 pub(crate) enum ErrorResponses {
@@ -197,9 +199,9 @@ impl ApiError {
         Self::InvalidQuery(error.to_string())
     }
 
-    /// Converts the error to a result within a batch.
+    /// Converts the error to the status and body of a batch item.
     ///
-    /// This logs a 5xx, because the whole response has another status.
+    /// A 5xx is logged here, because the response as a whole has another status.
     pub(crate) fn into_item(self) -> (StatusCode, ErrorBody) {
         let (status, code) = self.status_and_code();
         if status.is_server_error() {

@@ -1,4 +1,4 @@
-//! Redirects browsers to fallback pages instead of an error or the home page.
+//! Redirects to fallback pages, which replace errors or the home page.
 
 use axum::{
     body::Body,
@@ -11,13 +11,13 @@ use crate::{
     web::respond::error::ApiError,
 };
 
-/// The setting that a response's fallback came from, for the log and the metrics.
+/// The source of a response's fallback, for the log and the metrics.
 #[derive(Clone, Copy)]
 pub(crate) struct FallbackTaken(pub(crate) FallbackSource);
 
-/// Returns a redirect to a fallback.
+/// Returns a redirect to a fallback page.
 ///
-/// It isn't cacheable, because the link may be created or restored at any time.
+/// The redirect isn't cacheable, because the link may be created or restored at any time.
 pub(crate) fn redirect_to(status: StatusCode, Fallback { url, source }: &Fallback) -> Response {
     let location = match HeaderValue::from_str(url.as_str()) {
         Ok(location) => location,

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The Content-Security-Policy for most pages: only resources from the service itself.
+/// The Content-Security-Policy for most pages, which allows only the service's own resources.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
      frame-ancestors 'none'",
@@ -33,7 +33,7 @@ const PASSWORD_POLICY: HeaderValue = HeaderValue::from_static(
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-/// Returns an uncacheable page.
+/// Returns a page that must not be cached.
 pub(crate) fn page(template: &impl Template) -> Response {
     let html = match template.render() {
         Ok(html) => html,
@@ -47,7 +47,7 @@ pub(crate) fn page(template: &impl Template) -> Response {
     response
 }
 
-/// Returns a custom page with the headers and log line of `error`.
+/// Returns an error response with a custom page as its body.
 pub(crate) fn page_of_error(error: ApiError, template: &impl Template) -> Response {
     let page = page(template);
     let mut response = error.into_response();
@@ -57,7 +57,7 @@ pub(crate) fn page_of_error(error: ApiError, template: &impl Template) -> Respon
     response
 }
 
-/// Returns whether the client prefers a page over JSON.
+/// Returns whether the client prefers an HTML page to JSON.
 pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
     preferred(headers, &["application/json", "text/html"]) == "text/html"
 }
@@ -68,7 +68,7 @@ struct ErrorPage<'a> {
     title: &'a str,
     frame: Frame,
     text: &'a str,
-    /// Shows the abuse contact to a link's visitors.
+    /// True for an error about a link. The page then shows the abuse contact.
     is_of_link: bool,
     offer: Option<Offer>,
 }
@@ -87,13 +87,15 @@ struct PasswordPage {
     is_wrong: bool,
 }
 
-/// Middleware: renders errors as pages for browsers, with the same status.
+/// Renders errors as pages for browsers, without changing the status.
 pub(crate) async fn show_errors(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let parts = is_wanted(request.headers()).then(|| head_of(&request));
     show_error(next.run(request).await, parts, &state).await
 }
 
-/// Renders a response's error as a page, if `parts` is a browser's request.
+/// Renders a response's error as a page, if `parts` is given.
+///
+/// `parts` is the head of the request, or `None` if the client is not a browser.
 pub(crate) async fn show_error(mut response: Response, parts: Option<Parts>, state: &AppState) -> Response {
     let Some(Failed(error)) = response.extensions().get().cloned() else { return response };
     response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
@@ -167,7 +169,7 @@ async fn offer_for_unknown_key(parts: &Parts, state: &AppState, frame: &Frame) -
     let key: Key = parts.uri.path().strip_prefix('/')?.parse().ok().filter(|_| is_followed)?;
     let (root, form) = (&frame.root, &frame.form);
     match state.links.find(&key).await {
-        // The link is scheduled, so visitors get a 404.
+        // The link exists but has not started yet, so visitors get a 404.
         Ok(Some(_)) => {
             Some(Offer { href: format!("{root}ui/links/{key}"), label: "Show the link with this key".into() })
         }

@@ -35,7 +35,7 @@ const DEFAULT_LIMIT: u16 = 500;
 /// The maximum number of entries on a page.
 const MAX_LIMIT: u16 = 1000;
 
-/// The errors of a request for one entry, for the OpenAPI document.
+/// The errors of routes for a single entry, for the OpenAPI document.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document is generated from the declaration")]
 enum HostErrors {
@@ -47,11 +47,11 @@ enum HostErrors {
     NotFound(ErrorBody),
 }
 
-/// The host in the path.
+/// The host in the path of a request.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 pub(crate) struct HostInPath {
-    /// Host; a leading dot includes its subdomains.
+    /// Host. With a leading dot, it includes all subdomains.
     #[param(value_type = String, max_length = 1012, example = ".evil.example")]
     host: HostPattern,
 }
@@ -66,12 +66,12 @@ impl FromRequestParts<AppState> for HostInPath {
     }
 }
 
-/// Position and length of a page.
+/// The position and length of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct HostQuery {
-    /// Cursor: `next` of the previous page.
+    /// Cursor: the value of `next` on the previous page.
     #[serde(default)]
     #[param(max_length = 1012)]
     cursor: Option<String>,
@@ -81,11 +81,11 @@ pub(crate) struct HostQuery {
     limit: Option<u16>,
 }
 
-/// The details of an entry.
+/// The details of a blocked host.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HostFields {
-    /// Note for people who manage links.
+    /// Reason for blocking the host, shown to people who manage links.
     #[serde(default)]
     #[schema(max_length = 255, example = "phishing, ticket 4711")]
     reason: Option<String>,
@@ -99,7 +99,7 @@ struct HostBody {
     host: HostPattern,
     #[schema(value_type = Option<String>, required = true)]
     reason: Option<Reason>,
-    /// Name of the token that blocked the host.
+    /// Name of the token that was used to block the host.
     #[schema(example = "anna")]
     blocked_by: String,
     #[schema(value_type = String, format = DateTime)]
@@ -116,14 +116,14 @@ impl From<BlockedHost> for HostBody {
 #[derive(Serialize, ToSchema)]
 struct HostPage {
     hosts: Vec<HostBody>,
-    /// Cursor of the next page; null on the last page.
+    /// Cursor for the next page; null on the last page.
     #[schema(value_type = Option<String>, required = true)]
     next: Option<HostPattern>,
 }
 
 /// List the blocked hosts
 ///
-/// Excludes hosts from the file `BLOCKED_HOSTS`.
+/// Hosts in the file that `BLOCKED_HOSTS` names are not included.
 #[utoipa::path(
     get,
     path = "/api/v1/blocked-hosts",
@@ -182,8 +182,9 @@ pub(crate) async fn show(
 
 /// Block a host
 ///
-/// Links to it can no longer be created, and existing ones return 410: immediately on this instance, within two seconds
-/// on the others. An entry with the same host is replaced.
+/// Links to the host can no longer be created, and existing links to the host return 410. The change takes effect
+/// immediately on this instance, and within two seconds on other instances. An existing entry for the same host is
+/// replaced.
 #[utoipa::path(
     put,
     path = "/api/v1/blocked-hosts/{host}",
@@ -232,7 +233,7 @@ pub(crate) async fn block_host(
 
 /// Unblock a host
 ///
-/// Links to it redirect again, unless another entry matches them.
+/// Links to the host redirect again, unless another entry matches them.
 #[utoipa::path(
     delete,
     path = "/api/v1/blocked-hosts/{host}",
@@ -253,7 +254,7 @@ pub(crate) async fn unblock(
     }
 }
 
-/// Unblocks a host, and logs the change. Returns whether the host was blocked.
+/// Unblocks a host, logs the change, and returns whether it was blocked.
 pub(crate) async fn unblock_host(
     links: &Links,
     author: &Author,

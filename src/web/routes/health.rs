@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// Prevents caches from responding in place of the service.
+/// A header that keeps caches from responding in place of the service.
 const NO_STORE: [(header::HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 #[derive(Serialize, ToSchema)]
@@ -31,7 +31,7 @@ struct Health {
 
 /// Check that the process is alive
 ///
-/// Does not check the store, because restarting the process would not fix a store that is down.
+/// The store is not checked, because restarting the process would not fix a store that is down.
 #[utoipa::path(get, path = "/healthz", responses((status = OK, body = Health)))]
 pub(crate) async fn healthz() -> Response {
     (NO_STORE, Json(Health { status: "ok" })).into_response()
@@ -47,17 +47,18 @@ struct Readiness {
 
 #[derive(Serialize, ToSchema)]
 struct StoreReadiness {
-    /// Type of store.
+    /// Type of the store.
     #[schema(example = "sqlite")]
     name: &'static str,
-    /// `ok` or `unavailable`. With `METRICS_ADDR` set, the cause instead of `unavailable`.
+    /// `ok` or `unavailable`. If `METRICS_ADDR` is set, the cause of the failure replaces `unavailable`.
     #[schema(example = "ok")]
     status: String,
 }
 
 /// Check that the service can serve requests
 ///
-/// Returns the result of the last probe of the store without waiting. A probe starts every second.
+/// The response contains the result of the last probe of the store. A new probe starts every second, independently of
+/// requests.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -79,7 +80,7 @@ pub(crate) async fn readyz(
     };
     let store_status = match probe {
         Ok(()) => "ok".into(),
-        // Causes contain host names, so only the operators' listener shows them.
+        // The cause can contain host names, so it is shown only on the operators' listener.
         Err(error) if config.server.metrics_addr.is_some() => Chain(error.cause()).to_string(),
         Err(_) => "unavailable".into(),
     };

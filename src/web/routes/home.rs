@@ -1,4 +1,4 @@
-//! `GET /`: usage as text; for browsers, the form for a new link or a redirect to `HOME_URL`.
+//! `GET /`: the home page for browsers, and usage instructions for other clients.
 
 use askama::Template;
 use axum::{
@@ -17,7 +17,7 @@ use crate::web::{
     },
 };
 
-/// The home page without a form, for a service with the UI turned off.
+/// The home page without a form, for a service whose UI is disabled.
 #[derive(Template)]
 #[template(path = "usage.html", config = "src/web/ui/askama.toml")]
 struct UsagePage {

@@ -62,12 +62,12 @@ pub(crate) enum LinkErrors {
     NotFound(ErrorBody),
 }
 
-/// Order, filters and position of a page.
+/// The order, filters and position of a page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Cursor: `next` of the previous page.
+    /// Cursor: the value of `next` on the previous page.
     #[serde(default)]
     #[param(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
@@ -75,7 +75,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u16>,
-    /// Only links with this text in their key, target or title, ignoring case.
+    /// Only links whose key, target or title contains this text, ignoring case.
     #[serde(default)]
     #[param(max_length = 200)]
     search: Option<String>,
@@ -83,7 +83,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
-    /// Only links by this creator: the name of a token, `public` or `import`.
+    /// Only links by this creator: a token's name, `public` or `import`.
     #[serde(default)]
     #[param(pattern = "^[!-~]{1,64}$")]
     by: Option<String>,
@@ -91,7 +91,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(inline)]
     state: Option<LinkState>,
-    /// Only links whose target has this host; a leading dot includes its subdomains.
+    /// Only links whose target has this host. With a leading dot, it includes all subdomains.
     #[serde(default)]
     #[param(max_length = 1012, example = ".example.com")]
     host: Option<String>,
@@ -99,7 +99,7 @@ pub(crate) struct ListQuery {
     #[serde(default)]
     #[param(value_type = Option<String>, format = Uri)]
     url: Option<String>,
-    /// Order; `most_clicked` leaves out links without clicks.
+    /// Order. `most_clicked` leaves out links without clicks.
     #[serde(default)]
     #[param(inline, default = "newest")]
     sort: Sort,
@@ -115,7 +115,7 @@ pub(crate) enum Sort {
 }
 
 impl ListQuery {
-    /// Validates the query.
+    /// Validates the query, and converts it to a listing.
     pub(crate) fn listing(self, moment: &Moment) -> Result<Listing, ApiError> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -143,11 +143,11 @@ impl ListQuery {
 #[derive(Serialize, ToSchema)]
 struct LinkPage {
     links: Vec<LinkBody>,
-    /// Cursor of the next page; null on the last page. A search stops after 400 ms, so a page can have fewer links than
-    /// its limit, or none, and still have a next page.
+    /// Cursor for the next page; null on the last page. A search stops after 400 ms. A page can therefore have fewer
+    /// links than its limit, or even none, although it is not the last page.
     #[schema(required = true)]
     next: Option<String>,
-    /// Number of links searched for this page before the time limit; null if the page is complete.
+    /// Number of links searched for this page before the time limit was reached; null if the page is complete.
     #[schema(required = true)]
     searched: Option<u64>,
 }
@@ -176,12 +176,12 @@ pub(crate) async fn index(
     Ok(private(Json(LinkPage { links, next, searched: page.searched })))
 }
 
-/// Parses a field of a query.
+/// Parses an optional query parameter.
 fn parsed<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
     text.map(|text| text.parse()).transpose().map_err(ApiError::query)
 }
 
-/// Parses a field of a body.
+/// Parses an optional field of a request body.
 fn parsed_option<T: FromStr<Err: Display>>(text: Option<String>) -> Result<Option<T>, ApiError> {
     text.map(|text| text.parse()).transpose().map_err(ApiError::option)
 }
@@ -250,9 +250,9 @@ pub(crate) async fn show(
     Ok(show_record(&record, &base_url, &shortener))
 }
 
-/// Adds the methods of a link to a route with a fixed key.
+/// Adds the methods for a link to a route with a fixed path.
 ///
-/// Otherwise, a route like `/api/v1/links/batch` would hide the link with the key `batch`.
+/// Without these methods, the route `/api/v1/links/batch` would hide the link with the key `batch`.
 pub(crate) fn with_link_methods(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {

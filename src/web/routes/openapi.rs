@@ -26,7 +26,7 @@ use crate::web::respond::error::ErrorBody;
 )]
 struct Info;
 
-/// Adds the bearer token scheme (RFC 6750).
+/// A modifier that adds the bearer token scheme (RFC 6750).
 struct Security;
 
 impl Modify for Security {
@@ -58,7 +58,8 @@ impl Document {
 
 /// Removes null from the schema of an optional request body.
 ///
-/// Such a body can be omitted, but because its type is an `Option`, `utoipa` also describes it as nullable.
+/// Such a body can be omitted but must not be `null`. `utoipa` describes it as nullable because its type is an
+/// `Option`.
 fn refuse_null(operation: &mut Value) {
     let content = operation.pointer_mut("/requestBody/content").and_then(Value::as_object_mut);
     for schema in content.into_iter().flat_map(Map::values_mut).map(|media| &mut media["schema"]) {

@@ -49,7 +49,9 @@ struct LockedPage {
     short_url: String,
 }
 
-/// Shows the link with this key, or the error that following it would return. Counts no visit.
+/// Shows a link, or returns the error that following it would return.
+///
+/// No visit is counted.
 pub(crate) async fn preview(
     shortener: &Shortener,
     base_url: &BaseUrl,
@@ -61,7 +63,7 @@ pub(crate) async fn preview(
     let wants_page = page::is_wanted(headers);
     let link = match shortener.preview(key, follower).await {
         Ok(link) => link,
-        // The usual password form posts to its own URL, but a preview doesn't accept passwords.
+        // The usual password form posts to the URL of its page, but the URL of a preview doesn't accept passwords.
         Err(FollowError::PasswordNeeded) if wants_page => {
             let locked = LockedPage { title: "Password required", frame, short_url: base_url.short_url(key) };
             return Ok((StatusCode::FORBIDDEN, page::page(&locked)).into_response());

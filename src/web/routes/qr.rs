@@ -24,13 +24,17 @@ use crate::{
 /// The allowed image sizes, in pixels.
 const SIZES: std::ops::RangeInclusive<u16> = 64..=2048;
 
-/// The allowed margins, in modules. ISO/IEC 18004 requires four.
+/// The allowed margins, in modules. ISO/IEC 18004 requires a margin of four modules.
 const MARGINS: std::ops::RangeInclusive<u16> = 0..=16;
 
-/// The maximum number of queued codes. Drawing one takes a few milliseconds of CPU time.
+/// The maximum number of queued codes.
+///
+/// Drawing a code takes a few milliseconds of CPU time.
 const MAX_QUEUED: usize = 64;
 
-/// Draws QR codes one at a time, outside the connection threads.
+/// A queue for drawing QR codes.
+///
+/// It draws one code at a time, on a thread that serves no connections.
 #[derive(Clone)]
 pub struct Drawing(Arc<Gate>);
 
@@ -41,14 +45,16 @@ impl Default for Drawing {
 }
 
 impl Drawing {
-    /// Draws a code to embed in a page. Returns `None` if too many are queued.
+    /// Draws a code to embed in a page.
+    ///
+    /// It returns `None` if the queue is full or drawing fails.
     pub(crate) async fn inline(&self, short_url: String) -> Option<String> {
         let draw = move || draw(&short_url, EcLevel::M, Format::Svg, 300, 4);
         let svg = self.0.run(draw).await.ok()?.ok()?;
         String::from_utf8(svg).ok()
     }
 
-    /// Draws a code as an image response.
+    /// Draws a code, and returns it as an image response.
     pub(crate) async fn image(
         &self,
         short_url: String,
@@ -84,16 +90,16 @@ impl Drawing {
     }
 }
 
-/// Options of a QR code.
+/// The options for a QR code.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct QrQuery {
-    /// `svg` or `png`; by default, the one that `Accept` prefers.
+    /// `svg` or `png`. By default, the `Accept` header decides.
     #[serde(default)]
     #[param(inline)]
     format: Option<Format>,
-    /// Maximum width and height in pixels. A PNG can be smaller, since its modules are whole pixels.
+    /// Maximum width and height in pixels. A PNG can be smaller, because each module is a whole number of pixels wide.
     #[serde(default)]
     #[param(minimum = 64, maximum = 2048, default = 300)]
     size: Option<u16>,
@@ -101,7 +107,7 @@ pub(crate) struct QrQuery {
     #[serde(default)]
     #[param(minimum = 0, maximum = 16, default = 4)]
     margin: Option<u16>,
-    /// Error correction level: the share of the code that can be damaged is 7, 15, 25 or 30 %.
+    /// Error correction level. `L`, `M`, `Q` and `H` tolerate damage to 7, 15, 25 and 30 % of the code, respectively.
     #[serde(default)]
     #[param(inline, default = "M")]
     ecc: Correction,
@@ -160,7 +166,7 @@ fn draw(text: &str, level: EcLevel, format: Format, size: u16, margin: u16) -> R
     }
 }
 
-/// Draws an SVG of `size` pixels, with all black bars in one path.
+/// Draws an SVG of `size` pixels, with all dark modules in one path.
 fn svg(code: &QrCode, size: u16, margin: u16) -> String {
     let (width, margin) = (code.width(), usize::from(margin));
     let whole = width + 2 * margin;

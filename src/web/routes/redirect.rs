@@ -1,4 +1,6 @@
-//! `GET /{key}`: the hot path: follow a short link.
+//! `GET /{key}`: follows a short link.
+//!
+//! This is the hot path of the service.
 
 use axum::{
     body::Body,
@@ -30,18 +32,20 @@ use crate::{
     },
 };
 
-/// The `Cache-Control` of most redirects, because they can change and must be counted.
+/// The `Cache-Control` of most redirects, which can change and must be counted.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The cache lifetime of a permanent redirect, in seconds.
 ///
-/// An edit takes up to this long to reach all clients.
+/// An edit can take this long to reach a client that has cached the redirect.
 const PERMANENT: i64 = 24 * 60 * 60;
 
 /// The route, as named in metrics and logs.
 pub(crate) const ROUTE: &str = "/{key}";
 
-/// The number of headers on a complete redirect, so that space for them is allocated only once.
+/// The initial capacity for the headers of a redirect.
+///
+/// A complete redirect has at most this many headers, so the map never has to grow.
 pub(crate) const HEADERS: usize = 8;
 
 /// The errors that clients must distinguish, for the OpenAPI document.
@@ -61,10 +65,11 @@ pub(crate) enum FollowErrors {
 
 /// Follow a short link
 ///
-/// HEAD returns the same headers and is never counted. With a `+` after the key, the response shows the target instead:
-/// a page for browsers, JSON for other clients. A link that can't be followed can't be previewed either. A link with a
-/// visit limit can be followed only by people: HEAD, prefetches, previews and bots get 403 `only_people`. Browsers may
-/// get a 302 to a fallback page instead of 404 or 410; see `NOT_FOUND_URL`, `GONE_URL` and `gone_url`.
+/// HEAD returns the same headers and is never counted as a visit. With a `+` after the key, the response shows the
+/// target instead of redirecting to it: as a page for browsers, and as JSON for other clients. A link that can't be
+/// followed can't be previewed either. Only people can follow a link with a visit limit: HEAD requests, prefetches and
+/// bots, including those that fetch link previews, get 403 `only_people`. Instead of a 404 or 410, browsers may get a
+/// 302 to a fallback page: see `NOT_FOUND_URL`, `GONE_URL` and `gone_url`.
 #[utoipa::path(
     method(get, head),
     path = "/{key}",
@@ -104,10 +109,10 @@ pub(crate) async fn redirect(
     }
 }
 
-/// Follows a link, or redirects a browser to a fallback.
+/// Follows a link, or redirects a browser to a fallback page.
 ///
 /// # Errors
-/// The reason the link does not redirect, if there is no fallback.
+/// The reason that the link can't be followed, if there is no fallback.
 pub(crate) async fn follow(
     key: &Key,
     follower: Follower,
@@ -124,7 +129,9 @@ pub(crate) async fn follow(
     }
 }
 
-/// Returns the base URL for a browser, or `None` for clients that get no fallbacks.
+/// Returns the base URL for a browser, or `None` for other clients.
+///
+/// Only browsers are redirected to fallback pages.
 pub(crate) async fn base_url_for_fallback(parts: &mut Parts, state: &AppState) -> Option<BaseUrl> {
     if !page::is_wanted(&parts.headers) {
         return None;
@@ -132,7 +139,7 @@ pub(crate) async fn base_url_for_fallback(parts: &mut Parts, state: &AppState) -
     ServiceUrl::from_request_parts(parts, state).await.ok().map(|ServiceUrl(base_url)| base_url)
 }
 
-/// Returns a link's redirect with these extra headers.
+/// Returns a link's redirect, with these additional headers.
 pub(crate) fn to_target(
     link: &Link,
     query: Option<&str>,
@@ -148,7 +155,7 @@ pub(crate) fn to_target(
     Ok(response)
 }
 
-/// Returns the target, with the request's query appended if the link forwards it.
+/// Returns the target, with `query` appended if the link forwards queries.
 pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, ApiError> {
     let location = match query.filter(|query| link.doc.options.forward_query && !query.is_empty()) {
         Some(query) => HeaderValue::from_str(&link.doc.target.with_query(query)),
@@ -159,7 +166,7 @@ pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, 
 
 /// Returns a redirect's `Cache-Control`.
 ///
-/// Only permanent redirects without a visit limit are cacheable, and never past the link's expiry.
+/// Only permanent redirects without a visit limit can be cached, and only until the link expires.
 fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {
     let options = &link.doc.options;
     if !options.redirect.is_permanent() || options.max_visits.is_some() {

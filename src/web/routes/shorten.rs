@@ -28,7 +28,7 @@ use crate::{
     },
 };
 
-/// A created link.
+/// A short link and its target.
 #[derive(Serialize, ToSchema)]
 struct ShortenResponse<'a> {
     #[schema(example = "q0V8fYz")]
@@ -74,7 +74,7 @@ pub(crate) async fn shorten(
     payload: Result<Payload<LinkFields>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Payload(fields) = payload.map_err(|error| match error {
-        // A body that isn't an object has no `url`.
+        // A body that isn't an object is treated like an object without a `url`.
         ApiError::NotAnObject => ApiError::InvalidUrl(InvalidTarget::NotHttp),
         error => error,
     })?;

@@ -1,4 +1,4 @@
-//! `POST /{key}`: follow a short link with its password.
+//! `POST /{key}`: follows a short link that needs a password.
 
 use axum::{
     extract::{FromRequest, RawQuery, Request, State},
@@ -33,8 +33,8 @@ pub(crate) struct Unlock {
 
 /// Follow a short link that needs a password
 ///
-/// The password is sent in the body, so that no log or history keeps it. A client that fails too often on one link has
-/// to wait. Correct passwords are not limited.
+/// The password is sent in the body, so that it doesn't appear in logs or in the browser history. A client that enters
+/// too many wrong passwords for one link must wait. Correct passwords don't count towards this limit.
 #[utoipa::path(
     post,
     path = "/{key}",

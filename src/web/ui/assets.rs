@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::web::respond::error::{ApiError, ErrorResponses};
 
-/// The directory of all assets, relative to the service's root.
+/// The path of the assets, relative to the service's root.
 const DIRECTORY: &str = "ui/assets/";
 
 /// A file whose path contains a hash of its content.
@@ -46,17 +46,17 @@ impl Asset {
         Self { stem, extension, media_type, body, path: format!("{DIRECTORY}{stem}.{hash}.{extension}") }
     }
 
-    /// Returns whether `name` is this asset, with any hash.
+    /// Returns whether `name` names this asset, ignoring the hash.
     fn is_named(&self, name: &str) -> bool {
         let mut parts = name.split('.');
         parts.next() == Some(self.stem) && parts.nth(1) == Some(self.extension) && parts.next().is_none()
     }
 }
 
-/// `GET /ui/assets/{name}`: an asset.
+/// `GET /ui/assets/{name}`: returns an asset.
 ///
-/// During a deployment, a page can refer to another version of an asset. Responding with this version is better than a
-/// 404, but the response must not be cached.
+/// During a deployment, a page from another instance can refer to another version of the asset. Sending this instance's
+/// version is better than a 404, but the response must not be cached.
 pub(crate) async fn show(Path(name): Path<String>) -> Result<impl IntoResponse, ApiError> {
     let asset = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.is_named(&name));
     let asset = asset.ok_or(ApiError::NotFound)?;

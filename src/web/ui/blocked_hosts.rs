@@ -27,15 +27,15 @@ use crate::{
 /// The number of entries on a page.
 const LIMIT: u16 = 100;
 
-/// The query of the page.
+/// The query parameters of the page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HostQuery {
-    /// The last host of the previous page.
+    /// The last host on the previous page.
     after: String,
-    /// The host that was just blocked, for the confirmation.
+    /// The host that was just blocked, for the confirmation message.
     blocked: String,
-    /// The host that was just unblocked, for the confirmation.
+    /// The host that was just unblocked, for the confirmation message.
     unblocked: String,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Unblock {
     host: String,
 }
 
-/// A blocked host as the page shows it.
+/// A blocked host, as shown on the page.
 struct HostView {
     host: HostPattern,
     reason: Option<Reason>,
@@ -73,7 +73,7 @@ struct HostsPage {
     title: &'static str,
     frame: Frame,
     form: HostForm,
-    /// The error of the form.
+    /// The error message for the form.
     error: Option<String>,
     done: Option<String>,
     hosts: Vec<HostView>,
@@ -81,14 +81,14 @@ struct HostsPage {
     next: Option<HostPattern>,
 }
 
-/// `GET /ui/blocked-hosts`
+/// `GET /ui/blocked-hosts`: lists the blocked hosts.
 pub(crate) async fn show(
     _: Reader,
     State(state): State<AppState>,
     frame: Frame,
     Query(query): Query<HostQuery>,
 ) -> Result<Response, ApiError> {
-    // Anyone can craft a link to this page, so show the host only if it's valid.
+    // Anyone can craft a link to this page, so the page shows a host from the query only if it's valid.
     let done = match (query.blocked.parse::<HostPattern>(), query.unblocked.parse::<HostPattern>()) {
         (Ok(host), _) => Some(format!("Blocked {host}. Links to it no longer redirect.")),
         (_, Ok(host)) => Some(format!("Unblocked {host}. Links to it redirect again.")),

@@ -1,4 +1,4 @@
-//! Bar charts: visits per day as an inline SVG, and shares by name.
+//! Data for the charts on a link's page: visits per day, and shares.
 
 use std::collections::BTreeMap;
 
@@ -7,18 +7,18 @@ use jiff::{ToSpan, civil::Date};
 use super::words::grouped;
 use crate::clicks::DayCounts;
 
-/// The height of the chart in its view box.
+/// The height of the chart's view box.
 const HEIGHT: f64 = 100.0;
 
 /// The width of a day in the view box, including the gap.
 const DAY: f64 = 10.0;
 
-/// Visits per day, stacked with people below bots.
+/// A chart of visits per day, with people stacked below bots.
 pub(crate) struct Chart {
     pub(crate) days: Vec<Bar>,
     /// The width of the view box.
     pub(crate) width: f64,
-    /// The picture's text alternative.
+    /// The text alternative for the chart.
     pub(crate) description: String,
     /// The day with the most visits by people, as text.
     pub(crate) busiest: Option<String>,
@@ -114,7 +114,7 @@ impl Share {
     }
 }
 
-/// Returns the largest counts, and the sum of all others.
+/// Returns the `limit` largest counts, and the sum of all others.
 pub(crate) fn shares<N>(
     counts: &BTreeMap<N, u64>,
     name: impl Fn(&N) -> &str,
@@ -131,7 +131,7 @@ pub(crate) fn shares<N>(
     shares
 }
 
-/// Rounds to two decimals, more precise than any screen.
+/// Rounds to two decimal places, more than any screen can show.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -3,14 +3,14 @@
 use super::form::sentence;
 use crate::{link::InvalidTarget, web::respond::error::ApiError};
 
-/// A field in the form.
+/// A field of the link form.
 pub(crate) struct Field {
-    /// The name in the API.
+    /// The name of the field in the API.
     pub(crate) name: &'static str,
     pub(crate) label: &'static str,
     pub(crate) hint: &'static str,
     pub(crate) input: Input,
-    /// True if the field can be edited.
+    /// True if the field can be edited in an existing link.
     pub(crate) is_editable: bool,
     /// True if the form for new links has this field.
     pub(crate) is_for_new: bool,
@@ -18,7 +18,7 @@ pub(crate) struct Field {
     pub(crate) needs_token: bool,
 }
 
-/// The kind of an input.
+/// A kind of input.
 pub(crate) enum Input {
     Url,
     Text,
@@ -44,7 +44,7 @@ pub(crate) static URL: Field = Field {
     needs_token: false,
 };
 
-/// All other fields, in the order shown on the page.
+/// All fields except the target, in the order shown on the page.
 pub(crate) static FIELDS: &[Field] = &[
     Field {
         name: "key",
@@ -185,7 +185,7 @@ impl Field {
             (ApiError::UnexpectedBody(_), _) => "Enter a valid value.".into(),
             (error, _) => {
                 let text = error.to_string();
-                // The page shows the label next to the message, so drop the name.
+                // The page shows the label next to the message, so drop the field's name from the message.
                 let name = format!("{}: ", self.name);
                 sentence(text.strip_prefix(&name).unwrap_or(&text))
             }

@@ -21,11 +21,11 @@ use crate::{
 /// A valid target, used to check other fields separately.
 const PLACEHOLDER_URL: &str = "https://example.com/";
 
-/// The text of each field, as entered.
+/// The text of each field, as the user entered it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct LinkForm(BTreeMap<String, String>);
 
-/// Messages about the fields to correct, and the first error.
+/// The messages about all invalid fields, and the first error.
 pub(crate) struct FormErrors {
     pub(crate) messages: Vec<Message>,
     pub(crate) cause: ApiError,
@@ -54,7 +54,7 @@ impl LinkForm {
         FIELDS.iter().any(|field| self.value(field).is_some())
     }
 
-    /// Returns the form for an existing link.
+    /// Returns the form filled in with the values of a link.
     pub(crate) fn of(doc: &Document) -> Self {
         let options = &doc.options;
         let mut form = Self::default();
@@ -70,16 +70,15 @@ impl LinkForm {
         form
     }
 
-    /// Validates the form as the fields of a new link.
+    /// Validates the form for a new link.
     pub(crate) fn read(&self, now: Timestamp) -> Result<NewLink, FormErrors> {
         self.check(now, [&URL].into_iter().chain(FIELDS))?;
         from_fields(self.values()).and_then(|fields: LinkFields| fields.read(now)).map_err(FormErrors::of)
     }
 
-    /// Returns the changes from `shown` to this form, after checking each field.
+    /// Returns the changes from `shown` to this form, after validating them.
     ///
-    /// Fields that weren't changed keep their values, including details that a form can't show, such as fractions of a
-    /// second.
+    /// Unchanged fields keep their values, including details that the form can't show, such as fractions of a second.
     pub(crate) fn patch(&self, shown: &Self, now: Timestamp) -> Result<LinkPatch, FormErrors> {
         let is_changed = |field: &&Field| field.is_editable && self.get(field.name) != shown.get(field.name);
         let changed: Vec<_> = [&URL].into_iter().chain(FIELDS).filter(is_changed).collect();
@@ -117,9 +116,9 @@ impl LinkForm {
         [&URL].into_iter().chain(FIELDS).filter_map(value).collect()
     }
 
-    /// Returns the API value of a field, unless it is empty.
+    /// Returns the API value of a field, unless the field is empty.
     fn value(&self, field: &Field) -> Option<Value> {
-        // A password may start with a space.
+        // A password may start or end with a space, so it isn't trimmed.
         let text = match field.input {
             Input::Password => self.0.get(field.name).map_or("", |text| text),
             _ => self.get(field.name),
@@ -161,14 +160,14 @@ impl LinkForm {
 
     fn input<'a>(&'a self, field: &'a Field, messages: &'a [Message]) -> FieldInput<'a> {
         let error = messages.iter().find(|message| message.field == field.name);
-        // Never send a password back.
+        // Never send a password back to the browser.
         let value = if matches!(field.input, Input::Password) { "" } else { self.get(field.name) };
         FieldInput { field, value, error: error.map(|message| message.text.as_str()) }
     }
 }
 
 impl FormErrors {
-    /// Assigns an API error to a field.
+    /// Assigns an API error to a field, or to the whole form.
     pub(crate) fn of(cause: ApiError) -> Self {
         let name = match &cause {
             ApiError::InvalidUrl(_) | ApiError::RefusedUrl(_) => "url",
@@ -185,7 +184,7 @@ impl FormErrors {
     }
 }
 
-/// A field on a page, with its text and its error.
+/// A field as shown on a page, with its text and error.
 #[derive(Template)]
 #[template(path = "field.html", config = "src/web/ui/askama.toml")]
 pub(crate) struct FieldInput<'a> {
@@ -208,9 +207,9 @@ impl FieldInput<'_> {
     }
 }
 
-/// Adds a scheme to an address such as `example.com/page`.
+/// Adds `https://` to an address without a scheme, such as `example.com/page`.
 ///
-/// Any other text is left for the validation.
+/// Any other text is returned unchanged, so that the validation can refuse it.
 fn with_scheme(text: &str) -> String {
     let host = text.split(['/', '?', '#']).next().unwrap_or_default();
     let is_address = host.contains('.') && !host.contains([':', '@', ' ']);

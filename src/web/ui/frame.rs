@@ -1,4 +1,4 @@
-//! The frame shared by all pages: header and navigation.
+//! The header and navigation that all pages share.
 
 use std::convert::Infallible;
 
@@ -24,16 +24,16 @@ pub(crate) struct Frame {
     pub(crate) user: Option<User>,
     /// True if the UI is enabled.
     pub(crate) has_navigation: bool,
-    /// The contact shown to a link's visitors.
+    /// The contact for reporting abuse, shown to a link's visitors.
     pub(crate) abuse_contact: Option<AbuseContact>,
-    /// The active navigation entry: `new`, `links`, `blocked-hosts` or `sign-in`.
+    /// The active navigation entry: `new`, `links`, `blocked-hosts` or `sign-in`. It is empty on other pages.
     pub(crate) current: &'static str,
 }
 
-/// A signed-in person.
+/// A signed-in user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
-    /// The name of the token.
+    /// The name of the user's token.
     pub(crate) name: Creator,
     pub(crate) scope: Scope,
 }
@@ -70,13 +70,16 @@ impl Frame {
 impl FromRequestParts<AppState> for Frame {
     type Rejection = Infallible;
 
-    /// Never fails, because error pages need a frame. If the store fails, nobody counts as signed in.
+    /// Returns the frame for a request's page.
+    ///
+    /// This never fails, because error pages need a frame. If the store is unavailable, the user is treated as signed
+    /// out.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Infallible> {
         let url = ServiceUrl::from_request_parts(parts, state).await;
         let root: String = url.map_or_else(|_| "/".into(), |ServiceUrl(base_url)| base_url.path().into());
         let has_navigation = state.config.access.ui;
         let user = if has_navigation { session::user(parts, state).await.unwrap_or_default() } else { None };
-        // With `HOME_URL`, the root redirects elsewhere.
+        // If `HOME_URL` is set, the root redirects there instead of showing the form.
         let form =
             if state.config.fallbacks.home_url.is_some() { format!("{root}ui/new") } else { root.clone() };
         let abuse_contact = state.config.server.abuse_contact.clone();

@@ -1,4 +1,4 @@
-//! `/ui/links/{key}`: a link with its statistics, and the forms that change it.
+//! `/ui/links/{key}`: a link's page, with statistics and the edit form.
 
 pub(crate) mod edit;
 pub(crate) mod stop;
@@ -44,10 +44,10 @@ const RANGES: [i32; 4] = [7, 30, 90, 365];
 /// The default range, in days.
 const DEFAULT_RANGE: i32 = 30;
 
-/// The number of hosts in the table of referrers.
+/// The maximum number of hosts in the table of referrers.
 const REFERRERS: usize = 10;
 
-/// The query of the page.
+/// The query parameters of the page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct LinkQuery {
@@ -79,19 +79,19 @@ struct LinkPage<'a> {
 }
 
 impl LinkPage<'_> {
-    /// Returns whether the form needs correction.
+    /// Returns whether the user must check the form again.
     ///
-    /// If so, it's shown at the top of the page.
+    /// Such a form is shown at the top of the page.
     fn needs_correction(&self) -> bool {
         self.conflict.is_some() || !self.messages.is_empty()
     }
 
-    /// Returns the query for listing the links with this tag.
+    /// Returns the query string that lists the links with this tag.
     fn tag_query(&self, tag: &str) -> String {
         form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish()
     }
 
-    /// Returns the heading, caption and rows of each table of visits by people.
+    /// Returns the heading, caption and rows of each breakdown of visits.
     fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
         [
             ("Referrers", "People by referring page", &self.referrers),
@@ -100,7 +100,7 @@ impl LinkPage<'_> {
     }
 }
 
-/// A link as shown on pages.
+/// A link, as shown on pages.
 pub(crate) struct LinkView {
     pub(crate) key: Key,
     pub(crate) short_url: String,
@@ -150,7 +150,7 @@ impl LinkView {
     }
 }
 
-/// `GET /ui/links/{key}`
+/// `GET /ui/links/{key}`: shows a link.
 pub(crate) async fn show(
     _: Reader,
     State(state): State<AppState>,
@@ -236,7 +236,7 @@ fn done(word: &str) -> Option<&'static str> {
     })
 }
 
-/// `GET /ui/links/{key}/stats.csv`: the link's statistics for a spreadsheet.
+/// `GET /ui/links/{key}/stats.csv`: returns the link's statistics as CSV.
 pub(crate) async fn stats(
     _: Reader,
     State(state): State<AppState>,
@@ -255,7 +255,9 @@ pub(crate) async fn stats(
     Ok(private((headers, csv(&counts))))
 }
 
-/// `GET /ui/links/{key}/qr`: the link's QR code, in any state.
+/// `GET /ui/links/{key}/qr`: returns the link's QR code.
+///
+/// Unlike the public route, this works for a link in any state.
 pub(crate) async fn code(
     _: Reader,
     State(state): State<AppState>,

@@ -26,7 +26,7 @@ use crate::{
 /// The number of links on a page.
 const LIMIT: u16 = 25;
 
-/// The states to filter by: API name and label.
+/// The states to filter by, each with its API name and label.
 const STATES: [(&str, &str); 6] = [
     ("active", "Active"),
     ("scheduled", "Scheduled"),
@@ -36,11 +36,13 @@ const STATES: [(&str, &str); 6] = [
     ("taken_down", "Taken down"),
 ];
 
-/// The orders: API name and label.
+/// The sort orders, each with its API name and label.
 const ORDERS: [(&str, &str); 3] =
     [("newest", "Newest first"), ("oldest", "Oldest first"), ("most_clicked", "Most clicked first")];
 
-/// The filters as text, with the API's names and values.
+/// The query parameters of the page, as text.
+///
+/// The filters have the same names and values as in the API.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListQuery {
@@ -61,7 +63,7 @@ struct LinksPage {
     frame: Frame,
     query: ListQuery,
     links: Vec<LinkView>,
-    /// The query for the next page.
+    /// The query string for the next page.
     next: Option<String>,
     /// The number of links searched so far, if the search isn't complete.
     searched: Option<String>,
@@ -69,7 +71,7 @@ struct LinksPage {
     failure: Option<Failure>,
 }
 
-/// The reason the list is missing.
+/// The reason that the list can't be shown.
 enum Failure {
     /// A filter has an invalid value.
     Filter(String),
@@ -124,13 +126,13 @@ impl LinksPage {
         ORDERS.iter().find(|(name, _)| *name == self.query.sort).unwrap_or(&ORDERS[0]).1
     }
 
-    /// Returns the query string with a single filter.
+    /// Returns a query string with a single filter.
     fn only(&self, name: &str, value: &str) -> String {
         form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish()
     }
 }
 
-/// `GET /ui/links`
+/// `GET /ui/links`: lists links.
 pub(crate) async fn show(
     Reader(user): Reader,
     State(state): State<AppState>,
@@ -138,7 +140,7 @@ pub(crate) async fn show(
     ServiceUrl(base_url): ServiceUrl,
     Query(mut query): Query<ListQuery>,
 ) -> Response {
-    // Anyone can craft a link to this page, so show the key only if it's valid.
+    // Anyone can craft a link to this page, so the page shows a key from the query only if it's valid.
     if query.deleted.parse::<Key>().is_err() {
         query.deleted.clear();
     }

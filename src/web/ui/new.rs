@@ -1,4 +1,4 @@
-//! `/` in a browser, and `/ui/new`: the form for a new link.
+//! The form for a new link, at `/ui/new` and in browsers at `/`.
 
 use askama::Template;
 use axum::{extract::State, response::Response};
@@ -26,14 +26,15 @@ use crate::{
     },
 };
 
-/// The query of the home page.
+/// The query parameters of the form's page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct HomeQuery {
     /// The key of the link that was just created, for the confirmation message.
     made: String,
-    /// Values to prefill the form with.
+    /// The key that the form is prefilled with.
     key: String,
+    /// The long URL that the form is prefilled with.
     url: String,
 }
 
@@ -54,7 +55,7 @@ struct HomePage<'a> {
 struct CreatedLink {
     key: Key,
     short_url: String,
-    /// The target, if a preview would show it.
+    /// The target, if the link's public preview also shows it.
     target: Option<String>,
     note: Option<&'static str>,
     /// The path of the QR code.
@@ -67,7 +68,7 @@ impl HomePage<'_> {
     }
 }
 
-/// `GET /ui/new`: the form, available even if `/` redirects to `HOME_URL`.
+/// `GET /ui/new`: shows the form, even if `/` redirects to `HOME_URL`.
 pub(crate) async fn open(
     State(state): State<AppState>,
     frame: Frame,
@@ -77,7 +78,7 @@ pub(crate) async fn open(
     show(&state, &base_url, frame, query).await
 }
 
-/// Shows the form, below the link that was just created.
+/// Shows the form, below the link that was just created, if any.
 pub(crate) async fn show(state: &AppState, base_url: &BaseUrl, frame: Frame, query: HomeQuery) -> Response {
     let mut form = LinkForm::default();
     form.set("key", query.key);
@@ -119,13 +120,13 @@ async fn created_link(state: &AppState, base_url: &BaseUrl, frame: &Frame, key: 
         LinkState::Active => None,
         LinkState::Expired | LinkState::UsedUp | LinkState::Blocked | LinkState::TakenDown => return None,
     };
-    // Don't show more than the link's preview would.
+    // Show no more than the link's public preview does.
     let (target, note) = match state.shortener.preview(&key, &Follower::Preview).await {
         Ok(link) => (Some(link.doc.target.to_string()), note),
         Err(FollowError::PasswordNeeded) => (None, Some("Visitors need its password.")),
         Err(_) => (None, note),
     };
-    // A link that has not started has no public QR code.
+    // A scheduled link has no public QR code yet.
     let root = &frame.root;
     let code = match state_now {
         LinkState::Active => Some(format!("{root}{key}/qr")),

@@ -1,9 +1,9 @@
-//! Sessions of the web UI: a signed cookie that names a token.
+//! Sessions of the web UI, each kept in a signed cookie.
 //!
-//! The cookie is `name.expiry.HMAC`. The HMAC key combines the store's secret and the token's digest. So all instances
-//! accept the cookie, the token file alone isn't enough to forge it, and the cookie becomes invalid when the token is
-//! removed or replaced. Otherwise, a session lasts until its expiry: signing out only deletes the cookie from the
-//! browser.
+//! The cookie has the form `name.expiry.HMAC` and names the token that the user signed in with. The HMAC key combines
+//! the store's secret with the token's digest. All instances therefore accept the cookie, the token file alone isn't
+//! enough to forge it, and the cookie becomes invalid when the token is removed or replaced. Otherwise, a session lasts
+//! until its expiry, because signing out only deletes the cookie from the browser.
 
 use std::time::Duration;
 
@@ -34,21 +34,23 @@ use crate::{
 /// The maximum duration of a session. Activity does not extend it.
 const LIFETIME: Duration = Duration::from_hours(12);
 
-/// The cookie name with HTTPS. With this prefix, browsers refuse a cookie from another host or without TLS.
+/// The name of the cookie with HTTPS.
+///
+/// Because of the `__Host-` prefix, browsers refuse this cookie from another host or without TLS.
 const SECURE_NAME: &str = "__Host-urlshort";
 
-/// The cookie name without HTTPS.
+/// The name of the cookie without HTTPS.
 const NAME: &str = "urlshort";
 
 /// The secret that signs sessions, read from the store once.
 pub struct Sessions {
     secret: OnceCell<Secret>,
-    /// The secret to use if the store doesn't have one yet.
+    /// A random secret, which is stored if the store doesn't have a secret yet.
     proposed: Secret,
 }
 
 impl Sessions {
-    /// Creates sessions. `proposed` must be random.
+    /// Creates an instance. `proposed` must be random.
     pub(crate) fn new(proposed: Secret) -> Self {
         Self { secret: OnceCell::new(), proposed }
     }
@@ -57,7 +59,7 @@ impl Sessions {
         self.secret.get_or_try_init(|| links.secret(self.proposed)).await
     }
 
-    /// Returns the cookie of a new session, and its expiry.
+    /// Returns the cookie and the expiry of a new session.
     pub(crate) async fn begin(
         &self,
         links: &Links,
@@ -92,7 +94,9 @@ impl Sessions {
     }
 }
 
-/// Returns a cookie's signed part, signature and expiry in seconds.
+/// Parses a cookie into its signed part, signature and expiry.
+///
+/// The expiry is in seconds since the Unix epoch.
 fn parse(cookie: &str) -> Option<(&str, Vec<u8>, i64)> {
     let (signed, signature) = cookie.rsplit_once('.')?;
     let end = signed.rsplit_once('.')?.1.parse().ok()?;
@@ -110,10 +114,10 @@ fn mac(secret: &Secret, token: &Token, signed: &str) -> Hmac<Sha256> {
     mac
 }
 
-/// Returns the user who sent a request, if signed in.
+/// Returns the user who sent the request, if they are signed in.
 ///
 /// # Errors
-/// An error from the store, if the cookie can't be checked.
+/// The store's error, if the secret for checking the cookie can't be read.
 pub(crate) async fn user(parts: &mut Parts, state: &AppState) -> Result<Option<User>, StoreError> {
     let name = cookie_name(parts, state).await;
     let Some(cookie) = cookie(&parts.headers, name) else { return Ok(None) };
@@ -127,14 +131,18 @@ async fn cookie_name(parts: &mut Parts, state: &AppState) -> &'static str {
     if url.is_ok_and(|ServiceUrl(base_url)| base_url.is_https()) { SECURE_NAME } else { NAME }
 }
 
-/// Returns the first cookie with this name (RFC 6265, section 5.4).
+/// Returns the value of the first cookie with this name.
+///
+/// Browsers send the most specific cookie first (RFC 6265, section 5.4).
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(found, value)| (found == name).then_some(value))
 }
 
-/// Returns the header that sets the cookie. An empty `value` deletes it.
+/// Returns the `Set-Cookie` header for a session.
+///
+/// A lifetime of zero `seconds` deletes the cookie.
 pub(crate) fn set_cookie(is_https: bool, value: &str, seconds: i64) -> HeaderValue {
     let (name, secure) = if is_https { (SECURE_NAME, "; Secure") } else { (NAME, "") };
     let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
@@ -147,7 +155,7 @@ pub(crate) struct Reader(pub(crate) User);
 /// A signed-in user who may change links.
 pub(crate) struct Writer(pub(crate) Author);
 
-/// The author of a new link, within their rate limit.
+/// A user who may create a link, within their rate limit.
 pub(crate) struct LinkAuthor(pub(crate) Author);
 
 impl FromRequestParts<AppState> for Reader {
@@ -179,7 +187,7 @@ impl FromRequestParts<AppState> for LinkAuthor {
 
     /// Authorizes the creation of a link.
     ///
-    /// If anyone may create links, a link by a user without write access has the creator `public`.
+    /// If anyone may create links, a user without write access creates them as `public`.
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Response> {
         let author = if state.config.access.public_shorten {
             let user = user(parts, state).await.map_err(|error| ApiError::Store(error).into_response())?;
@@ -193,7 +201,7 @@ impl FromRequestParts<AppState> for LinkAuthor {
     }
 }
 
-/// Redirects to the sign-in page, which redirects back afterwards.
+/// Redirects to the sign-in page, which redirects back after signing in.
 async fn redirect_to_sign_in(parts: &mut Parts, state: &AppState) -> Response {
     let root = match ServiceUrl::from_request_parts(parts, state).await {
         Ok(ServiceUrl(base_url)) => base_url.path().to_owned(),

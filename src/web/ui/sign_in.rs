@@ -1,4 +1,4 @@
-//! `/ui/sign-in` and `/ui/sign-out`: sessions started with a token.
+//! `/ui/sign-in` and `/ui/sign-out`: start and end a session.
 
 use askama::Template;
 use axum::{
@@ -23,7 +23,7 @@ use crate::web::{
     state::AppState,
 };
 
-/// The query of the page.
+/// The query parameters of the page.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct SignInQuery {
@@ -48,7 +48,7 @@ struct SignInPage<'a> {
     error: Option<String>,
 }
 
-/// `GET /ui/sign-in`
+/// `GET /ui/sign-in`: shows the sign-in form.
 pub(crate) async fn show(frame: Frame, Query(query): Query<SignInQuery>) -> Response {
     let next = &query.next;
     page(&SignInPage { title: "Sign in", frame: frame.at("sign-in"), next, error: None })
@@ -86,9 +86,9 @@ pub(crate) async fn sign_in(
     }
 }
 
-/// Returns a new session's cookie, and its lifetime in seconds.
+/// Starts a session, and returns its cookie and lifetime in seconds.
 ///
-/// A refused token counts towards the limit on failed tokens.
+/// A refused token counts towards the client's limit on failed authentication.
 async fn begin(
     state: &AppState,
     client: ClientIp,
@@ -105,9 +105,9 @@ async fn begin(
     Ok((cookie, end.as_second() - now.as_second()))
 }
 
-/// Returns `next` if it's safe, or else the list of links.
+/// Returns `next` if it is safe, or the path of the link list.
 fn next_page(root: &str, next: String) -> String {
-    // After the first slash, browsers treat a second slash or a backslash as the start of a host.
+    // Browsers treat a path that starts with `//` or `/\` as a URL on another host.
     let is_own =
         next.starts_with(root) && !next.contains("//") && next.bytes().all(|byte| byte.is_ascii_graphic());
     if is_own && !next.contains('\\') { next } else { format!("{root}ui/links") }

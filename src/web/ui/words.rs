@@ -27,7 +27,7 @@ pub(crate) fn grouped(number: u64) -> String {
 pub(crate) struct Time(pub(crate) Timestamp);
 
 impl Time {
-    /// Returns only the day.
+    /// Returns the date without the time.
     pub(crate) fn day(&self) -> String {
         self.0.strftime("%-d %b %Y").to_string()
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// The state of a link: a word, and a CSS class.
+/// A link's state, as a word and a CSS class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) word: &'static str,

@@ -1,4 +1,4 @@
-//! `POST /api/v1/links/batch`: many links in one request.
+//! `POST /api/v1/links/batch`: creates many links in one request.
 
 use std::{fmt, sync::Arc};
 
@@ -45,19 +45,21 @@ const WRONG_LINK_COUNT: &str = "links must have 1 to 1000 entries";
 /// The maximum size of a body, in bytes.
 pub(crate) const MAX_BODY: usize = 8 << 20;
 
-/// The number of links created concurrently, so that the store can commit them together.
+/// The number of links that are created concurrently.
+///
+/// The store can commit concurrent changes together.
 const CONCURRENCY: usize = 64;
 
-/// The number of links with passwords created concurrently.
+/// The number of links created concurrently if any has a password.
 ///
-/// Two passwords are hashed at a time. Four links keep both hashers busy, and a visitor who sends a password waits
-/// behind only a few of them.
+/// The service hashes at most two passwords at a time. Four concurrent links keep both hashing threads busy, and a
+/// visitor's password has to wait for only a few others.
 const HASHING_CONCURRENCY: usize = 4;
 
 /// The maximum number of queued batches with passwords.
 ///
-/// They run one at a time. Otherwise, a retry sent while the first request is still running would hash the same
-/// passwords again.
+/// Such batches run one at a time. Otherwise, a retry that arrives while the first request is still running would hash
+/// the same passwords again.
 const MAX_QUEUED: usize = 16;
 
 /// A queue that runs batches with passwords one at a time.
@@ -80,9 +82,9 @@ pub(crate) struct BatchFields {
     links: Vec<LinkFields>,
 }
 
-/// Deserializes a list, and stops at the limit.
+/// Deserializes a list of links, but refuses more than the maximum.
 ///
-/// A body can contain millions of empty links.
+/// Without this limit, a body could contain millions of empty links.
 fn bounded<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LinkFields>, D::Error> {
     struct Links;
 
@@ -114,10 +116,10 @@ struct BatchBody {
     results: Vec<ItemBody>,
 }
 
-/// The result of one link.
+/// The result for one link.
 #[derive(Serialize, ToSchema)]
 struct ItemBody {
-    /// Status that a request for only this link would get.
+    /// Status that a separate request for this link would get.
     #[schema(example = 201)]
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,11 +130,11 @@ struct ItemBody {
 
 /// Create many links
 ///
-/// Each link is created or refused independently, and counts towards the rate limit of the token. With an
-/// `Idempotency-Key` the request can be retried, for example after a lost response: existing links are returned and not
-/// created twice. In such a request, a link without a custom key gets a key of 12 characters, derived from the token,
-/// the `Idempotency-Key` and the position in the list. `expires_in` is refused because a retry would change its
-/// meaning.
+/// Each link is created or refused independently, and each counts towards the token's rate limit. A request with an
+/// `Idempotency-Key` can be retried, for example after a lost response: links that already exist are returned instead
+/// of being created again. In such a request, a link without a custom key gets a key of 12 characters, which is derived
+/// from the token's name, the `Idempotency-Key` and the link's position in the list. `expires_in` is refused in such a
+/// request, because a retry would change its meaning.
 #[utoipa::path(
     post,
     path = "/api/v1/links/batch",
@@ -208,11 +210,11 @@ fn item(result: Result<Shortened, ApiError>, base_url: &BaseUrl, shortener: &Sho
     ItemBody { status: status.as_u16(), link: Some(link), error: None }
 }
 
-/// A header that makes retries of a request safe.
+/// A header that makes it safe to retry a request.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct IdempotencyKey {
-    /// 1 to 255 visible ASCII characters, unique among the requests of this token
+    /// 1 to 255 visible ASCII characters, unique among this token's requests
     #[param(rename = "Idempotency-Key", pattern = "^[!-~]{1,255}$")]
     pub(crate) idempotency_key: Option<String>,
 }

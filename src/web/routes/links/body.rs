@@ -41,7 +41,7 @@ pub(crate) struct LinkBody {
     tags: Vec<String>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
-    /// Creator: the name of a token, `public` or `import`.
+    /// Creator: a token's name, `public` or `import`.
     #[schema(example = "anna")]
     created_by: String,
     #[schema(value_type = Option<String>, format = DateTime, required = true)]
@@ -90,7 +90,9 @@ impl LinkBody {
     }
 }
 
-/// A JSON merge patch (RFC 7396) of a link, without its key.
+/// A JSON merge patch (RFC 7396) for a link.
+///
+/// It can't change the key.
 #[derive(Deserialize)]
 pub(crate) struct LinkPatch(Map<String, Value>);
 
@@ -99,7 +101,9 @@ impl LinkPatch {
         Self(fields)
     }
 
-    /// Returns the new password: `None` to keep it, `Some(None)` to remove it.
+    /// Returns the new password, if the patch changes it.
+    ///
+    /// `None` keeps the current password, and `Some(None)` removes it.
     pub(crate) fn password(&self) -> Result<Option<Option<Password>>, ApiError> {
         match self.0.get("password") {
             None => Ok(None),
@@ -111,9 +115,9 @@ impl LinkPatch {
         }
     }
 
-    /// Applies the patch to a link, except for the password.
+    /// Applies all changes except the password to a link.
     ///
-    /// The result is validated like the fields of a new link.
+    /// The result is validated in the same way as the fields of a new link.
     pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {
         let known = field_names::<LinkFields>();
         // The validation below would miss an unknown field with the value null.
@@ -152,7 +156,7 @@ impl PartialSchema for LinkPatch {
         let mut schema = LinkFields::schema();
         if let RefOr::T(Schema::Object(object)) = &mut schema {
             object.description =
-                Some("The fields to change. An omitted field keeps its value; `null` removes it.".into());
+                Some("The fields to change. An omitted field keeps its value; `null` clears it.".into());
             object.properties.remove("key");
             object.required.clear();
             object

@@ -1,6 +1,6 @@
-//! `/api/v1/links/{key}`: edit, delete, take down and restore a link.
+//! `/api/v1/links/{key}`: edits, deletes, takes down and restores a link.
 //!
-//! Every change is logged with the token's name.
+//! Every change is logged with the name of the token.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// An authorized change of a link, and its condition.
+/// An authorized change to a link, and its condition.
 pub(crate) struct LinkToChange {
     author: Author,
     key: Key,
@@ -51,7 +51,7 @@ impl FromRequestParts<AppState> for LinkToChange {
     }
 }
 
-/// The error of a change whose condition failed, for the OpenAPI document.
+/// The error after a failed `If-Match`, for the OpenAPI document.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document is generated from the declaration")]
 #[response(status = PRECONDITION_FAILED, description = "`precondition_failed`")]
@@ -59,8 +59,8 @@ pub(crate) struct PreconditionFailed(ErrorBody);
 
 /// Edit a link
 ///
-/// A JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes it. `If-Match` prevents
-/// overwriting a concurrent change.
+/// The body is a JSON merge patch (RFC 7396): an omitted field keeps its value, and `null` removes the value.
+/// `If-Match` keeps the request from overwriting a concurrent change.
 #[utoipa::path(
     patch,
     path = "/api/v1/links/{key}",
@@ -89,7 +89,7 @@ pub(crate) async fn edit(
 
 /// Delete a link
 ///
-/// Its counts are deleted as well. To stop a link but keep its counts, take it down.
+/// The link's counts are deleted as well. To stop a link but keep its counts, take the link down instead.
 #[utoipa::path(
     delete,
     path = "/api/v1/links/{key}",
@@ -112,7 +112,7 @@ pub(crate) async fn remove(link: LinkToChange) -> Result<StatusCode, ApiError> {
 
 /// Take a link down
 ///
-/// It returns 410 until it is restored.
+/// The link returns 410 until it is restored.
 #[utoipa::path(
     post,
     path = "/api/v1/links/{key}/take-down",

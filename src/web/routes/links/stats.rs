@@ -32,11 +32,11 @@ const DAYS: i32 = 30;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct StatsQuery {
-    /// First day; by default, 29 days before the last.
+    /// First day. By default, this is 29 days before the last day.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     from: Option<Date>,
-    /// Last day; by default, today.
+    /// Last day. By default, this is today.
     #[serde(default, deserialize_with = "date")]
     #[param(value_type = Option<String>, format = Date)]
     to: Option<Date>,
@@ -56,11 +56,11 @@ struct StatsBody {
     people: u64,
     /// Visits by bots in the range.
     bots: u64,
-    /// Days in the range with at least one visit.
+    /// Days within the range that have at least one visit.
     days: Vec<DayBody>,
-    /// Visits by people per referring host, largest count first.
+    /// Visits by people in the range for each referring host, in descending order.
     referrers: Vec<NamedCount>,
-    /// Visits by people per device type, largest count first.
+    /// Visits by people in the range for each device type, in descending order.
     devices: Vec<NamedCount>,
 }
 
@@ -80,7 +80,7 @@ struct NamedCount {
 
 /// Show the counts of a link
 ///
-/// JSON or, with `Accept: text/csv`, a line `date,kind,value,count` for each count.
+/// The response is JSON or, with `Accept: text/csv`, a CSV file with the columns `date`, `kind`, `value` and `count`.
 #[utoipa::path(
     get,
     path = "/api/v1/links/{key}/stats",
@@ -126,7 +126,7 @@ pub(crate) async fn stats(
     })
 }
 
-/// Returns counts with their names, largest first.
+/// Returns named counts in descending order.
 fn ranked<N>(counts: &BTreeMap<N, u64>, name: impl Fn(&N) -> &str) -> Vec<NamedCount> {
     let named = |(named, count): (&N, &u64)| NamedCount { name: name(named).into(), count: *count };
     let mut ranked: Vec<_> = counts.iter().map(named).collect();
@@ -143,7 +143,7 @@ fn days(counts: &BTreeMap<Date, DayCounts>) -> Vec<DayBody> {
     counts.iter().map(day).collect()
 }
 
-/// Formats counts as CSV (RFC 4180), one count per line, with quoted values.
+/// Formats counts as CSV (RFC 4180), with one count per line.
 pub(crate) fn csv(counts: &BTreeMap<Date, DayCounts>) -> String {
     let mut text = String::from("date,kind,value,count\r\n");
     for (day, counts) in counts {

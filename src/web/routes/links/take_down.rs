@@ -1,4 +1,4 @@
-//! `POST /api/v1/links/take-down`: takes down all links to a host, with a tag, or by a creator.
+//! `POST /api/v1/links/take-down`: takes down all links that share a target host, a tag or a creator.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TakeDownFields {
-    /// Host of the targets; a leading dot includes its subdomains.
+    /// Host of the links' targets. With a leading dot, it includes all subdomains.
     #[serde(default)]
     #[schema(max_length = 1012, example = ".evil.example")]
     host: Option<String>,
@@ -37,15 +37,15 @@ pub(crate) struct TakeDownFields {
     #[serde(default)]
     #[schema(pattern = "^[^,]{1,64}$")]
     tag: Option<String>,
-    /// Creator of the links: the name of a token, `public` or `import`.
+    /// Creator of the links: a token's name, `public` or `import`.
     #[serde(default)]
     #[schema(pattern = "^[!-~]{1,64}$")]
     by: Option<String>,
-    /// `next` of the previous response.
+    /// Cursor: the value of `next` in the previous response.
     #[serde(default)]
     #[schema(pattern = "^-?[0-9]{1,18}\\.[A-Za-z0-9_-]{1,64}$")]
     cursor: Option<String>,
-    /// Only count the links, and change nothing.
+    /// Count the links without taking them down.
     #[serde(default)]
     dry_run: bool,
 }
@@ -69,8 +69,8 @@ impl TakeDownFields {
 /// The result of one take-down request.
 #[derive(Serialize, ToSchema)]
 struct TakeDownBody {
-    /// Number of links that this request took down or, with `dry_run`, would take down. Excludes links that were
-    /// already down.
+    /// Number of links that this request took down or, with `dry_run`, would have taken down. Links that were already
+    /// taken down are not counted.
     done: usize,
     /// Cursor for the next request; null when no links are left.
     #[schema(required = true)]
@@ -79,8 +79,8 @@ struct TakeDownBody {
 
 /// Take down many links
 ///
-/// A request takes down up to 500 links, within a few seconds. Repeat it with `next` as its `cursor` until `next` is
-/// null. A failed request can be retried unchanged.
+/// One request takes down up to 500 links within a few seconds. Repeat the request with the value of `next` as its
+/// `cursor`, until `next` is null. A failed request can be retried unchanged.
 #[utoipa::path(
     post,
     path = "/api/v1/links/take-down",

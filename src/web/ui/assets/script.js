@@ -1,17 +1,17 @@
-// Enhancements of pages that also work without scripts: copying, confirmation, dialogs, relative times.
+// Enhancements for pages that also work without scripts: copying, confirmation, dialogs and relative times.
 "use strict";
 const all = (selector) => document.querySelectorAll(selector);
 const status = document.querySelector("[role=status].toast");
 
 function say(text) {
   status.textContent = "";
-  // Screen readers announce a change of the text, so the same text must be set again.
+  // Screen readers announce text only when it changes, so clear the text first, and set it in the next frame.
   requestAnimationFrame(() => (status.textContent = text));
   clearTimeout(say.timer);
   say.timer = setTimeout(() => (status.textContent = ""), 4000);
 }
 
-// Browsers have no clipboard API without HTTPS.
+// Without HTTPS, browsers don't offer the clipboard API.
 function copyByCommand(text) {
   const area = document.createElement("textarea");
   area.value = text;
@@ -58,7 +58,7 @@ document.addEventListener("click", (event) => {
   if ("close" in button.dataset) button.closest("dialog").close();
 });
 
-// A form with `data-ask` asks for confirmation in the dialog of that id.
+// A form with `data-ask` asks for confirmation in the dialog with that id.
 document.addEventListener("submit", (event) => {
   const dialog = document.getElementById(event.target.dataset.ask);
   if (dialog && !dialog.open) {
@@ -67,6 +67,6 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// Focus the error summary or the confirmation: not every browser applies `autofocus` to elements other than form
-// controls.
+// Focus the error summary or the confirmation here, because not every browser applies `autofocus` to elements other
+// than form controls.
 document.querySelector("[data-focus]")?.focus();

@@ -33,12 +33,12 @@ pub(super) struct EditForm<'a> {
     pub(super) conflict: Option<Conflict>,
 }
 
-/// A comparison of the current link and a rejected edit.
+/// A comparison of the current link with a rejected edit.
 pub(crate) struct Conflict {
     pub(crate) rows: Vec<Difference>,
 }
 
-/// A field that differs between the two.
+/// A field whose submitted value differs from its current value.
 pub(crate) struct Difference {
     pub(crate) label: &'static str,
     pub(crate) current: String,
@@ -58,7 +58,7 @@ impl Conflict {
             current: current.get(field.name).into(),
             submitted: submitted.get(field.name).into(),
         };
-        // Neither form contains the password.
+        // Leave out the password, because the page must never show it.
         let shown =
             [&URL].into_iter().chain(FIELDS).filter(|field| field.is_editable && field.name != "password");
         Self { rows: shown.map(row).filter(|row| row.current != row.submitted).collect() }
@@ -92,7 +92,7 @@ pub(crate) async fn save(
     let is_conflict = matches!(cause, ApiError::Changed);
     let edit = EditForm {
         form: &form,
-        // Saving once more overwrites the version that the page now shows as current.
+        // After a conflict, saving again overwrites the version that the page now shows as current.
         etag: if is_conflict { etag_of(&current) } else { form.get("etag").into() },
         messages: if is_conflict { &[] } else { &messages },
         conflict: is_conflict.then(|| Conflict::between(&LinkForm::of(&current.link.doc), &form)),

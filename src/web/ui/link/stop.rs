@@ -40,7 +40,7 @@ pub(crate) struct Seen {
     etag: String,
 }
 
-/// `POST /ui/links/{key}/take-down`
+/// `POST /ui/links/{key}/take-down`: takes down a link.
 pub(crate) async fn take_down(
     Writer(author): Writer,
     State(state): State<AppState>,
@@ -50,7 +50,7 @@ pub(crate) async fn take_down(
     set_taken_down(&state, &author, &frame, &key, true).await
 }
 
-/// `POST /ui/links/{key}/restore`
+/// `POST /ui/links/{key}/restore`: restores a link.
 pub(crate) async fn restore(
     Writer(author): Writer,
     State(state): State<AppState>,
@@ -62,7 +62,7 @@ pub(crate) async fn restore(
 
 /// Takes down or restores a link, without checking its version.
 ///
-/// A take-down should succeed even if someone else has just edited the link.
+/// A take-down must succeed even if someone else has just edited the link.
 async fn set_taken_down(
     state: &AppState,
     author: &Author,
@@ -95,7 +95,7 @@ pub(crate) async fn confirm_delete(
     Ok(page(&DeletePage { title, frame, link, etag: etag_of(&record), has_changed: false }))
 }
 
-/// `POST /ui/links/{key}/delete`
+/// `POST /ui/links/{key}/delete`: deletes a link.
 pub(crate) async fn delete(
     Writer(author): Writer,
     State(state): State<AppState>,
