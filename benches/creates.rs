@@ -1,7 +1,8 @@
 //! Durable creates on SQLite: this service's group commit compared with one commit per link.
 //!
-//! `cargo bench --bench creates` prints links per second for 1, 8 and 64 clients. Each figure is the median of rounds
-//! that alternate between the two on the same disk. Both count a link only after the fsync (`synchronous=FULL`).
+//! `cargo bench --bench creates` prints links per second for 1, 8 and 64 clients. Rounds alternate between the two
+//! methods on the same disk, and each figure is a median. Both methods count a link only after its fsync
+//! (`synchronous=FULL`).
 
 use std::{
     path::Path,

@@ -1,8 +1,9 @@
 //! User-space instructions per redirect, independent of the machine's load.
 //!
-//! `cargo bench --bench instructions` needs valgrind: the counts of callgrind are repeatable, unlike times. Each store
-//! is run twice with a different number of redirects, so that startup and shutdown cancel out in the difference.
-//! `URLSHORT=path/to/another/build` measures that build, to compare a change with the state before it.
+//! `cargo bench --bench instructions` needs valgrind. The counts from callgrind are repeatable, unlike times. The
+//! service runs twice with each store, and the runs differ in the number of redirects. So the cost of startup and
+//! shutdown cancels out in the difference. `URLSHORT=path/to/another/build` measures another build, for a comparison
+//! before and after a change.
 
 use std::{
     env,
@@ -15,15 +16,15 @@ use std::{
     thread,
 };
 
-/// The number of requests in flight, so that wake-ups are shared as they are under load.
+/// The number of requests in flight. As under load, one wake-up serves several of them.
 const CONNECTIONS: usize = 32;
 
-/// The number of requests per connection in the short run and in the long one.
+/// The numbers of requests per connection in the short run and in the long run.
 const REQUESTS: [usize; 2] = [50, 350];
 
 const KEY: &str = "q0V8fYz";
 
-/// A request with the headers of a typical browser that the service reads.
+/// A request from a typical browser, with only the headers that the service reads.
 const REQUEST: &str = "GET /q0V8fYz HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nReferer: https://news.example.com/\r\n\
     User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0\r\n\r\n";
 
@@ -40,7 +41,7 @@ fn main() {
     }
 }
 
-/// Returns the instructions of a run with `requests` redirects on each connection.
+/// Returns the number of instructions in a run with `requests` redirects per connection.
 fn count(program: &OsString, store: &str, directory: &Path, requests: usize) -> f64 {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
     let mut command = Command::new("valgrind");
@@ -93,7 +94,7 @@ fn create_link(server: &mut Child, port: u16) {
     assert!(["201", "409"].contains(&&response[9..12]), "{response}");
 }
 
-/// Reads a response, which is short enough to arrive in one piece.
+/// Reads a response, which is short enough for a single read.
 fn read_response(connection: &mut TcpStream) -> String {
     let mut response = [0; 4096];
     let length = connection.read(&mut response).expect("a response");

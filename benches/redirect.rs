@@ -1,7 +1,7 @@
-//! The cost of one redirect inside the process, and the share of it that counting the visit takes.
+//! The cost of one redirect inside the process, and how much of that cost is counting the visit.
 //!
 //! `cargo bench --bench redirect` measures the service with all its middleware, but without a socket. `cargo bench
-//! --bench cost` measures it on a socket, side by side with nginx.
+//! --bench cost` measures it over a socket, and compares it with nginx.
 
 use std::{hint::black_box, net::IpAddr, sync::Arc};
 

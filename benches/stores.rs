@@ -1,8 +1,9 @@
-//! Creating and reading a million links in each store, uncached, compared with the server's own benchmark tool.
+//! Creates and reads a million uncached links in each store, compared with each server's own benchmark tool.
 //!
-//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both as durable as
-//! they can be (`fsync=on`; `appendfsync always`). It uses 64 concurrent clients. pgbench prepares the same statement
-//! for one link; redis-benchmark sends the same script and the same read. `LINKS=10000` makes a short run.
+//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both with their most
+//! durable settings (`fsync=on`; `appendfsync always`). It uses 64 concurrent clients. For a single link, pgbench runs
+//! the same statements as the service, and redis-benchmark runs the same script and the same read. `LINKS=10000`
+//! shortens the run.
 
 use std::{
     process::{Command, Stdio},
@@ -101,7 +102,7 @@ fn rates(url: &str, links: u64) -> Rates {
     })
 }
 
-/// Returns the calls per second of all clients together, until `call` returns false.
+/// Runs `call` on all clients until it returns false, and returns the calls per second.
 async fn rate<F: Future<Output = bool> + Send>(
     store: &Arc<dyn Store>,
     call: impl Fn(Arc<dyn Store>) -> F + Clone + Send + 'static,

@@ -1,7 +1,7 @@
 //! The speed and memory of imports to and exports from SQLite.
 //!
-//! `cargo bench --bench transfer` runs the program on ten thousand and on a million links of about 300 bytes, and
-//! prints links per second and the peak memory of the process (`VmHWM`).
+//! `cargo bench --bench transfer` runs the program with ten thousand and with a million links of about 300 bytes. It
+//! prints the links per second and the peak memory of the process (`VmHWM`).
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use std::{
 
 const LINKS: [usize; 2] = [10_000, 1_000_000];
 
-/// More lines than fit into a pipe. While this many are unread, the program is still running.
+/// A number of lines that don't fit into a pipe. While that many are unread, the program is still running.
 const MARGIN: usize = 2_000;
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]
@@ -37,7 +37,7 @@ fn main() {
 fn write_links(file: &Path, links: usize) {
     let mut file = BufWriter::new(File::create(file).expect("a file"));
     for number in 0..links {
-        // Scatter the keys, like the keys in a real store.
+        // Scatter the keys, as in a real store.
         let key = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         writeln!(
             file,

@@ -10,8 +10,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# check NAME COMMAND…: runs the command with its output in a file, and prints the result. A command can write a figure
-# for that line to file descriptor 3.
+# check NAME COMMAND…: runs the command with its output in a file, and prints the result. The command can write a figure
+# for the result line to file descriptor 3.
 check() {
   local name=$1 start=$SECONDS verdict=ok
   shift
@@ -64,7 +64,7 @@ find_llvm_tools() {
 
 lints() { cargo clippy --locked --all-targets -- -D warnings; }
 docs() { RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items; }
-# With NO_SERVERS, a test that starts a server fails. Add the modules of such tests to this list.
+# If NO_SERVERS is set, a test that starts a server fails. Add the modules of such tests to this list.
 tests_without_servers() {
   local module skipped=()
   for module in alerting canary causes clients crash damage hostile instances monitoring outage pooler promotion restore \
@@ -96,7 +96,7 @@ if [[ ${1:-} == quick ]]; then
 fi
 
 missing curl curl && apt curl ca-certificates
-# The tests start their own servers. They never use the ones that Debian starts on installation.
+# The tests start their own servers. They never use the servers that Debian starts on installation.
 [[ -d /usr/lib/postgresql ]] || { missing initdb 'postgresql (a store)' && apt postgresql; }
 missing redis-server 'redis-server (a store)' && apt redis-server
 missing promtool 'prometheus (rules)' && apt prometheus
@@ -117,7 +117,8 @@ check shell tests/checks/shell.sh
 check workflows tests/checks/workflows.sh
 missing chromium 'chromium (pages)' && apt chromium
 # Linking the image's binary takes minutes on one core, so the image check runs in the background. The checks that run
-# at the same time have generous timeouts, and install no Debian packages, which only one process at a time can do.
+# at the same time have generous timeouts, and install no Debian packages, because only one process at a time can do
+# that.
 check image tests/checks/image.sh &
 check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules

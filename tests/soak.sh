@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Soak test of the release build: mixed load, clients that disconnect, a store that is killed or frozen, restarts and
-# crashes of the service. Fails if an acknowledged change is lost, something panics, a 5xx occurs outside an outage, or
-# memory or descriptors keep growing.
+# Runs a soak test of the release build: a mixed load with clients that disconnect, a store that is killed or frozen,
+# and a service that restarts or crashes. Fails if an acknowledged change is lost, something panics, a 5xx occurs
+# outside an outage, or the use of memory or descriptors keeps growing.
 #
 #   tests/soak.sh MINUTES                                 split among all stores
 #   tests/soak.sh MINUTES [sqlite|postgres|redis]...
 #
-# BINARY is the path of another build to test.
+# To test another build, set BINARY to its path.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

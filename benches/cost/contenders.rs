@@ -34,15 +34,15 @@ const TWO_SHARED: Cores = Cores { server: "0,1", load: "0,1" };
 /// A server, and the load to measure it with.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
-    /// Set for the contender that all others are compared with.
+    /// True for the contender that all others are compared with.
     pub(crate) is_reference: bool,
     pub(crate) load: Load,
     pub(crate) connections: usize,
-    /// The requests per second of an open loop, or `None` to let wrk send as many as its connections can.
+    /// The rate of an open loop, in requests per second. `None` means a closed loop with wrk.
     pub(crate) rate: Option<u32>,
     server: Kind,
     pub(crate) cores: Cores,
-    /// Set if nothing reads the server's log.
+    /// True if nothing reads the server's log.
     is_unread: bool,
 }
 
@@ -50,11 +50,11 @@ pub(crate) struct Contender {
 enum Kind {
     /// nginx, which redirects by itself, with or without a log.
     Nginx { logs: bool },
-    /// Only hyper, which shows the cost of HTTP itself.
+    /// A server with only hyper, which shows the cost of HTTP itself.
     BareHyper,
     /// This service with its links in memory.
     Memory,
-    /// This service with a file that contains `links` links.
+    /// This service with a SQLite file that contains `links` links.
     Sqlite { links: u32 },
 }
 
@@ -132,7 +132,7 @@ impl Contender {
         fs::File::create(directory.join("access.log")).expect("a log file").into()
     }
 
-    /// Returns whether the server redirects only links that were created before.
+    /// Returns whether a link must exist before the server can redirect.
     pub(crate) fn needs_link(&self) -> bool {
         matches!(self.server, Kind::Memory | Kind::Sqlite { .. })
     }
@@ -152,7 +152,7 @@ impl Contender {
         });
         let mut connection = rusqlite::Connection::open(file).expect("a file");
         let mut keys: Vec<_> = (0..links).map(key).collect();
-        // In index order, ten million inserts take half a minute instead of ten.
+        // In index order, inserting ten million links takes half a minute instead of ten minutes.
         keys.sort_unstable();
         let filling = connection.transaction().expect("a transaction");
         let mut fill = filling

@@ -1,4 +1,4 @@
-//! The loads, and how wrk generates them.
+//! The loads, and the wrk scripts that generate them.
 
 use std::{
     fs,
@@ -19,15 +19,15 @@ use super::{
 /// The key for [`Load::OneLink`]. It is as long as a random key.
 pub(crate) const KEY: &str = "q0V8fYz";
 
-/// The user agent of a browser. Visits by bots would not be counted in full.
+/// The user agent of a browser. The service would record fewer details of a visit by a bot.
 pub(crate) const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
 /// The number of keys with seven characters from `A-Z a-z 0-9`.
 const KEYS: u64 = 62_u64.pow(7);
 
-/// The factor that spreads numbers over all keys. It is coprime to [`KEYS`].
+/// The factor that spreads numbers over all keys. It is coprime with [`KEYS`].
 ///
-/// Multiplied by ten million, it still fits into the 53 bits of an integer in Lua.
+/// Even its product with ten million fits into 53 bits, the precision of integers in Lua.
 const SPREAD: u64 = 800_000_011;
 
 /// Returns a key that looks random and is different for each number.
@@ -46,11 +46,12 @@ pub(crate) fn key(number: u32) -> String {
 pub(crate) enum Load {
     /// The same link for all requests.
     OneLink,
-    /// One of the first `n` links, all equally likely.
+    /// One of the first `n` links. All of them are equally likely.
     Uniform(u32),
-    /// One of the first `n` links, by Zipf's law with exponent 1: the k-th link is k times as rare as the first.
+    /// One of the first `n` links, chosen by Zipf's law with exponent 1. The first link is k times as likely as the
+    /// k-th.
     Zipf(u32),
-    /// Keys that have no link.
+    /// Keys without a link.
     Unknown,
     /// Requests that create links.
     Creates,
@@ -66,7 +67,7 @@ impl Load {
         }
     }
 
-    /// Returns the Lua script that wrk generates its requests with.
+    /// Returns the Lua script that generates wrk's requests.
     ///
     /// Returns `None` if all requests are the same.
     fn script(self) -> Option<String> {
@@ -85,7 +86,9 @@ impl Load {
     }
 }
 
-/// Returns Lua code that requests the key that [`key`] returns for `number`.
+/// Returns Lua code that requests the key of `number`.
+///
+/// The code computes the same key as [`key`].
 fn get(prefix: &str, number: &str) -> String {
     format!(
         "local rest, digits, set = ({number}) * {SPREAD} % {KEYS}, {{}}, \
@@ -110,7 +113,7 @@ pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
         while client.get(format!("{base}/healthz")).send().await.is_err() {
             assert!(server.start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
-            // Leave the core to the server, because both may run on the same one.
+            // Yield to the server, because it may run on the same core.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let ready = server.start.elapsed();
@@ -123,11 +126,13 @@ pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
     })
 }
 
-/// The results of a load. Times are in microseconds.
+/// The results of a load.
+///
+/// Times are in microseconds.
 #[derive(Default)]
 pub(crate) struct Answers {
     pub(crate) count: f64,
-    /// Per second.
+    /// Responses per second.
     pub(crate) rate: f64,
     pub(crate) p50: f64,
     pub(crate) p99: f64,

@@ -1,13 +1,13 @@
-//! Measures the CPU time of a redirect over a socket, as the system reports it, and compares it with nginx.
+//! Measures the CPU time of redirects over a socket, for this service and for nginx.
 //!
-//! `cargo bench --bench cost` needs nginx and wrk (Debian packages with these names) and two cores: one for the server,
-//! and one for the load generator. The contenders take turns for five rounds, and the medians are printed. The service
-//! runs with everything turned on: its store, a JSON access log to a file, metrics, click counting, request ids, limits
-//! and timeouts. `target/cost.json` contains the same figures. Keys and their order are the same in every run. Rows
-//! with a rate use an open loop, see [`open_loop`].
+//! `cargo bench --bench cost` needs nginx and wrk (Debian packages with the same names) and two cores: one for the
+//! server, and one for the load generator. The contenders take turns for five rounds, and the medians are printed. The
+//! service runs with everything turned on: its store, a JSON access log to a file, metrics, click counting, request
+//! ids, limits and timeouts. The figures are also written to `target/cost.json`. Every run requests the same keys in
+//! the same order. Rows with a rate use an open loop; see [`open_loop`].
 //!
-//! `SECONDS=1 ROUNDS=1` makes a short run. `ONLY=nginx,sqlite` skips contenders whose names contain none of these
-//! words, except for the two references: nginx with a log, and the service with one link.
+//! `SECONDS=1 ROUNDS=1` shortens the run. `ONLY=nginx,sqlite` measures only contenders whose names contain one of these
+//! words, and the two references: nginx with a log, and the service with one link.
 
 #![expect(clippy::cast_possible_truncation, reason = "all numbers here are small")]
 
@@ -80,7 +80,7 @@ fn main() {
     fs::write(file, Value::from(report).to_string()).expect("a report");
 }
 
-/// The contender with one link, to which contenders with many links are compared.
+/// The contender that all contenders with many links are compared with.
 const ONE_LINK: &str = "urlshort, sqlite";
 
 /// The measurements of one round.
@@ -118,7 +118,7 @@ fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
     let ready = prepare(&server, contender);
     let idle = server.resident();
-    // Warm up the cache, which takes about as long to fill as a measurement takes.
+    // Warm up the cache. Filling it takes about as long as one measurement.
     load::run(&server.base, contender, directory, seconds);
     let before = server.cpu();
     let answers = load::run(&server.base, contender, directory, seconds);

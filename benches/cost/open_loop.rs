@@ -99,7 +99,7 @@ pub(crate) fn generate(description: &str) {
     std::io::stdout().write_all(line.as_bytes()).expect("a reader");
 }
 
-/// Sends due requests over one connection, one at a time.
+/// Sends requests that are due over one connection, one at a time.
 async fn connection(
     mut stream: TcpStream,
     load: Load,

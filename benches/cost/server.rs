@@ -19,7 +19,7 @@ const TICKS: f64 = 100.0;
 pub(crate) struct Server {
     process: Child,
     pub(crate) start: Instant,
-    /// The base of the server's URLs.
+    /// The base URL of the server.
     pub(crate) base: String,
 }
 
@@ -32,9 +32,9 @@ impl Server {
         Self { process, start, base: format!("http://127.0.0.1:{port}") }
     }
 
-    /// Returns the user and system time used so far, in seconds.
+    /// Returns the CPU time used so far, in seconds.
     ///
-    /// They are fields 14 and 15 of `stat`, see proc(5).
+    /// It is the sum of the user and system time, which are fields 14 and 15 of `/proc/PID/stat` (see proc(5)).
     pub(crate) fn cpu(&self) -> f64 {
         let stat =
             fs::read_to_string(format!("/proc/{}/stat", self.process.id())).expect("the process lives");
@@ -93,7 +93,7 @@ pub(crate) fn nginx(cores: &str, directory: &Path, port: u16, logs: bool) -> Com
     command
 }
 
-/// Returns the command for this service, with everything on except the rate limit.
+/// Returns the command for this service, with every feature on except the rate limit.
 pub(crate) fn urlshort(cores: &str, log: Stdio, port: u16, store: &str) -> Command {
     let mut command = on_cores(cores);
     command.arg(env!("CARGO_BIN_EXE_urlshort")).env_clear();

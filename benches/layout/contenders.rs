@@ -10,16 +10,16 @@ use super::{Delta, Device, FIRST_DAY};
 pub(crate) struct Layout {
     pub(crate) name: &'static str,
     pub(crate) schema: String,
-    /// Stores the target in a JSON document.
+    /// True if the target is stored in a JSON document.
     pub(crate) documents: bool,
     pub(crate) insert: &'static str,
-    /// Adds one batch's counts of one link to a day.
+    /// Adds one link's counts in a batch to a day.
     pub(crate) add: fn(&Connection, &Delta<'_>, i64) -> Result<()>,
-    /// Reads 30 days of one link.
+    /// The query for 30 days of one link.
     pub(crate) days: String,
-    /// Reads one link with its counts.
+    /// The query for one link with its counts.
     pub(crate) link: &'static str,
-    /// Reads the 50 most clicked links.
+    /// The query for the 50 most clicked links.
     pub(crate) top: String,
 }
 
@@ -27,7 +27,7 @@ const KEY_DAY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (key, day)";
 const DAY_KEY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (day, key)";
-/// Columns of a day. `referrers` is a JSON document, or NULL.
+/// The columns for the counts of a day. `referrers` is a JSON document or NULL.
 const COLUMNS: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, desktop INTEGER NOT NULL, mobile INTEGER NOT NULL,
     tablet INTEGER NOT NULL, other INTEGER NOT NULL, referrers TEXT";
@@ -57,13 +57,15 @@ pub(crate) fn all() -> Vec<Layout> {
     ]
 }
 
-/// Lists each day. With a range, SQLite would read all links of these days in layouts whose key begins with the day.
+/// Returns a query for 30 days that lists each day.
+///
+/// With a range of days instead, SQLite would read the rows of all links in layouts whose key begins with the day.
 fn each_day() -> String {
     let days: Vec<_> = (FIRST_DAY - 24..FIRST_DAY + 6).map(|day| day.to_string()).collect();
     format!("SELECT * FROM days WHERE key = ? AND day IN ({})", days.join(", "))
 }
 
-/// Keeps counts in the links, and a row per link, day and facet.
+/// Returns the old layout: total counts in `links`, and one row per link, day and facet.
 fn before() -> Layout {
     let schema = "
         CREATE TABLE links (
@@ -108,8 +110,9 @@ fn before() -> Layout {
     }
 }
 
-/// Keeps counts apart from links, and one row per link and day. The index by clicks covers links with at least
-/// `ranked_from` clicks.
+/// Returns a layout with counts outside `links`, and one row per link and day.
+///
+/// The index by clicks covers links with at least `ranked_from` clicks.
 fn apart(name: &'static str, days: &str, links: &str, ranked_from: Option<u32>) -> Layout {
     with_counts(
         name,
@@ -122,7 +125,7 @@ fn apart(name: &'static str, days: &str, links: &str, ranked_from: Option<u32>) 
     )
 }
 
-/// Keeps the newest day of each link in its row of `counts`, and earlier days in `days`.
+/// Returns a layout with each link's newest day in `counts`, and earlier days in `days`.
 fn today(name: &'static str, ranked_from: Option<u32>) -> Layout {
     let days = format!(
         "CREATE TABLE days (key TEXT NOT NULL, day INTEGER NOT NULL, {COLUMNS}, PRIMARY KEY (key, day))
@@ -220,7 +223,9 @@ fn add_before(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     delta.referrers.iter().try_for_each(|(host, count)| add("referrer", host, *count))
 }
 
-/// Adds to a link's clicks, unless the link is gone. If all visits are by bots, an existing row isn't rewritten.
+/// Adds to a link's clicks, unless the link has been deleted.
+///
+/// If there are only visits by bots, an existing row is not rewritten.
 fn add_clicks(db: &Connection, delta: &Delta<'_>) -> Result<bool> {
     let is_known = if delta.clicks == 0 {
         let mut known = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
@@ -279,7 +284,7 @@ fn merge(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     }
 }
 
-/// Returns the document of the old and the new referrers.
+/// Returns the document of referrers after adding those in `delta`.
 fn referrers(old: Option<String>, delta: &Delta<'_>) -> Option<String> {
     if delta.referrers.is_empty() {
         return old;

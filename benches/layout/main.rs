@@ -1,18 +1,20 @@
 //! Compares layouts for clicks in SQLite: creates, counting and reads.
 //!
 //! `cargo bench --bench layout` compares them on 20,000 links in about three minutes. `cargo bench --bench layout --
-//! --links 1000000` takes about two minutes for each layout. `--only columns` runs the layouts with that in their name.
-//! `--checkpoint-pages 4000` sets `wal_autocheckpoint` to the service's value; the default is SQLite's own.
+//! --links 1000000` takes about two minutes for each layout. `--only columns` runs only the layouts whose names contain
+//! `columns`. `--checkpoint-pages 4000` sets `wal_autocheckpoint` to the service's value. Without this option, SQLite's
+//! default applies.
 //!
 //! Each layout gets its own file in a temporary directory, with the same links and the same traffic:
 //! 1. Create links with random keys, in transactions of 512.
 //! 2. Count 30 seconds of traffic on the first day and 10 seconds on each of five further days. A second has 20,000
-//!    visits, drawn by Zipf(1.0) from the links in random order. As in the service, equal visits are tallied, sorted by
-//!    key and written in transactions of 1000. The figures exclude the time to draw and tally the visits.
+//!    visits. The links are shuffled, and each visit is to one of them by Zipf's law with exponent 1. As in the
+//!    service, equal visits are tallied, sorted by key and written in transactions of 1000. The figures exclude the time
+//!    that it takes to generate and tally the visits.
 //! 3. Read through a new connection and parse the documents.
 //!
-//! `written` is the number of bytes that SQLite writes, to the log and in checkpoints. `grown` is the growth of the
-//! file during the traffic, per clicked link. CPU time comes from `/proc`, so the benchmark needs Linux.
+//! `written` is the number of bytes that SQLite writes to the log and in checkpoints. `grown` is the growth of the file
+//! during the traffic, per clicked link. CPU time comes from `/proc`, so the benchmark needs Linux.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -166,7 +168,7 @@ fn create(writer: &mut Connection, layout: &Layout, keys: &[String]) {
     }
 }
 
-/// Moves the log into the file and returns the size of the file.
+/// Moves the write-ahead log into the database file, and returns the size of that file.
 fn size(writer: &Connection, path: &Path) -> u64 {
     writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(())).expect("a checkpoint");
     fs::metadata(path).expect("the file").len()
@@ -230,10 +232,10 @@ fn read(reader: &Connection, sql: &str, parameters: impl Params) -> usize {
 /// A bot (`None`), or a person's device and referrer.
 type Visitor = Option<(Device, Option<u8>)>;
 
-/// The visits, drawn from a fixed seed.
+/// A generator of visits with a fixed seed.
 struct Traffic<'a> {
     keys: &'a [String],
-    /// Links, the most popular first.
+    /// Indices of `keys`, with the most popular link first.
     links: Vec<usize>,
     /// Cumulative weights of `links`.
     weights: Vec<f64>,
@@ -263,7 +265,7 @@ impl<'a> Traffic<'a> {
         (self.links[rank], visitor)
     }
 
-    /// Draws a second of visits and returns its batches.
+    /// Generates one second of visits, and returns them in batches.
     fn second(&mut self) -> Vec<Vec<Delta<'a>>> {
         let mut tallies = HashMap::<_, u64>::new();
         for _ in 0..VISITS {

@@ -1,12 +1,12 @@
-//! Filters over a million links: the time to the first page and to the end.
+//! Measures filters over a million links: the time to the first page and to the last.
 //!
-//! It also measures redirects during a search and during a take-down of 10,000 links, and what the index on targets
-//! costs.
+//! The benchmark also measures redirects during a search and during a take-down of 10,000 links, and the cost of the
+//! index on targets.
 //!
 //! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table
-//! for each. The links have random keys and targets, one of 20 tags and one of three creators; a tenth of them have
-//! clicks. `LINKS=100000` makes a short run, and `STORES=sqlite,redis` leaves out a store. `ONLY=purge` instead
-//! measures redirects during a purge of 100,000 expired links, and prints them below those of an undisturbed run.
+//! for each. Each link has a random key, a random target, one of 20 tags and one of three creators. A tenth of the
+//! links have clicks. `LINKS=100000` shortens the run, and `STORES=sqlite,redis` leaves out PostgreSQL. `ONLY=purge`
+//! measures only redirects, first without and then during a purge of 100,000 expired links.
 
 #![expect(clippy::print_stdout, reason = "the tables are what the benchmark is for")]
 

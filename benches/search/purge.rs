@@ -1,4 +1,4 @@
-//! Redirects of the real program during a purge of expired links.
+//! Redirects by the real program during a purge of expired links.
 
 use std::{
     ops::Range,

@@ -15,17 +15,18 @@ use urlshort::{link::Link, store::History};
 
 use crate::{links::Links, open, runtime, support};
 
-/// The minimum number of redirects per row of the table. There are more if the background work takes longer.
+/// The minimum number of redirects per row of the table. If the background work takes longer, there are more.
 pub(crate) const REDIRECTS: usize = 20_000;
 
 /// The number of links to take down.
 const TAKEN_DOWN: u64 = 10_000;
 
-/// The kinds of redirect to measure: a name, the cache size, and `true` to follow random links instead of only one.
+/// The kinds of redirect to measure: a name, the cache size, and `true` to follow random links instead of a single
+/// link.
 pub(crate) const KINDS: [(&str, &str, bool); 2] =
     [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 
-/// The pause between two redirects. It leaves a core idle most of the time.
+/// The pause between two redirects, which leaves a core idle most of the time.
 const PAUSE: Duration = Duration::from_micros(200);
 
 const TOKEN: &str = "a-token-of-the-benchmark";
@@ -109,7 +110,7 @@ fn put_evil_links(url: &str, is_cold: bool) {
     });
 }
 
-/// Takes down the links from [`put_evil_links`], call by call.
+/// Takes down the links from [`put_evil_links`] with repeated calls.
 fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     let taken = runtime().block_on(async {
         let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);
@@ -148,7 +149,7 @@ pub(crate) fn print_row(name: &str, times: &[f64], background: u64, elapsed: Dur
     );
 }
 
-/// Follows links until `is_enough`; returns the sorted durations in milliseconds.
+/// Follows links until `is_enough`, and returns the sorted durations in milliseconds.
 pub(crate) fn follow(
     process: &support::Process,
     key: &dyn Fn() -> urlshort::link::Key,

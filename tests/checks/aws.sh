@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks the first apply, deployments and rollbacks on AWS, as far as possible without an account:
+# Checks the first apply, deployments and rollbacks on AWS, as far as this is possible without an AWS account:
 #
-#   tests/checks/aws.sh order       the service starts after everything that its tasks need, by Terraform's graph
-#   tests/checks/aws.sh policies    each role has the permissions that it needs, and no others, by AWS's reference
+#   tests/checks/aws.sh order       the service starts after everything its tasks need, according to Terraform's graph
+#   tests/checks/aws.sh policies    each role has exactly the permissions that it needs, according to AWS's reference
 #   tests/checks/aws.sh alarms      simulated deployments are promoted or rolled back as they should be
 #   tests/checks/aws.sh costs       the resources and costs of each preset match infra/README.md
 #   tests/checks/aws.sh scripts     the deployment scripts work against a mocked AWS
@@ -13,7 +13,7 @@ source tests/checks/aws/render.sh
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# shown COMMAND…: runs the command, and reports its last line as the figure.
+# shown COMMAND…: runs the command, and reports the last line of its output as the check's figure.
 shown() { "$@" | tee "$work/shown"; figure "$(tail -n 1 "$work/shown")"; }
 
 order() {
@@ -24,7 +24,7 @@ order() {
 policies() {
   render "$work"
   npm_tool @cloud-copilot/iam-simulate@0.1.173
-  # Node looks for modules beside the program, not on a path.
+  # Node looks for modules next to the script, so copy the script and link its modules.
   cp tests/checks/aws/{simulate.mjs,calls.txt,denied.txt} "$work"
   ln -s "$cache/@cloud-copilot-iam-simulate@0.1.173/node_modules" "$work/node_modules"
   shown node "$work/simulate.mjs" "$work"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs checkov on the Terraform and the Dockerfile. A finding can be waived beside the code that causes it, with a
+# Runs checkov on the Terraform and the Dockerfile. A comment next to the code can waive a finding, but must give a
 # reason.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

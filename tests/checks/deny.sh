@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the licences, sources and duplicates of dependencies, and advisories if their database is reachable.
+# Checks dependencies: their licences, their sources, duplicate versions, and, if the advisory database is reachable,
+# security advisories.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lints the Dockerfile with hadolint, and checks that the build context is an allowlist and that base images are pinned.
+# Lints the Dockerfile with hadolint. Also checks that .dockerignore is an allowlist, and that base images are pinned.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

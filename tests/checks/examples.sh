@@ -15,9 +15,9 @@ npm_tool @kubernetes-models/prometheus-operator@6.0.0
 cargo build --locked
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# Servers that refuse to run as root access this directory as another user.
+# Some servers refuse to run as root, so they access this directory as another user.
 chmod 755 "$work"
-# Node looks for modules beside the program, not on a path.
+# Node looks for modules next to the script, so copy the script and link its modules.
 cp tests/checks/examples/operator.mjs "$work"
 ln -s "$cache/@kubernetes-models-prometheus-operator@6.0.0/node_modules" "$work/node_modules"
 python3 tests/checks/examples "$work" | tee "$work/shown"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes the real program with raw requests, from fixed seeds and a new one, which is printed.
+# Fuzzes the real program with raw requests. The seeds are fixed, except for a new one in each run, which is printed.
 #
-#   tests/checks/fuzz.sh                            60 seconds
-#   tests/checks/fuzz.sh --seconds 600
-#   tests/checks/fuzz.sh --replay SEED:ITERATION    one case, as named by a failure
+#   tests/checks/fuzz.sh                            fuzzes for 60 seconds
+#   tests/checks/fuzz.sh --seconds 600              fuzzes for ten minutes
+#   tests/checks/fuzz.sh --replay SEED:ITERATION    replays a single case, as named in a failure message
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 

@@ -32,11 +32,11 @@ class Archive:
             yield gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
     def compressed_bytes(self):
-        """Returns the size that a registry stores and a host pulls."""
+        """Returns the compressed size, which a registry stores and a host pulls."""
         return sum(len(gzip.compress(layer, 6)) for layer in self.layers())
 
     def members(self):
-        """Returns the entry and the layer of each path: those of the topmost layer, unless it deletes the path."""
+        """Returns each path's entry and layer in the final image. Upper layers can replace or delete lower paths."""
         found = {}
         for layer in self.layers():
             tar = tarfile.open(fileobj=io.BytesIO(layer))

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Checks the contents of the image, that it builds reproducibly, and that it works as uid 65532 on a read-only root:
+# Checks that the image has the expected contents, builds reproducibly, and works as uid 65532 on a read-only root:
 #
 #   tests/checks/image.sh              builds the image twice from scratch
 #   tests/checks/image.sh ARCHIVE      checks an existing image, in the format of `docker save`
 #
 # Builds and runs the image with docker or podman. On a machine without a container engine, set BUILD_IMAGE to a
-# program: `$BUILD_IMAGE CONTEXT TAG ARCHIVE` then builds the image, and the image runs in a chroot. This needs root and
-# buildah.
+# program. The script then builds the image with `$BUILD_IMAGE CONTEXT TAG ARCHIVE`, and runs the image in a chroot,
+# which needs root and buildah.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh
@@ -63,22 +63,23 @@ build() {
 }
 
 # own_layers ARCHIVE: prints the layers to compare. BUILD_IMAGE builds a new base layer each time, so that layer is left
-# out. With a container engine, the base is pinned by digest.
+# out. With a container engine, the base image is pinned by digest.
 own_layers() { python3 tests/checks/image.py "$1" --layers | if [[ $engine == chroot ]]; then tail -n +2; else cat; fi; }
 
-# start, address, execute, stop: control the service in the image, which does not inherit this script's environment.
+# start, address, execute, stop: control the service in the image. The service does not inherit this script's
+# environment.
 start_chroot() {
   local command root
   container=$(buildah from -q --pull-never "docker-archive:$archive")
   root=$(buildah mount "$container")
-  # The stand-in for the base image has libraries, but the real base image has none.
+  # The stand-in for the base image has libraries. Remove them, because the real base image has none.
   rm -rf "$root/usr/lib" "$root/usr/lib64"
   mkdir -p "$root/proc" "$root/dev"
   printf 'nameserver 127.0.0.1\n' > "$root/etc/resolv.conf"
   cp -a "$root/data" "$work/data"
   mapfile -t command < <(python3 tests/checks/image.py "$archive" --command)
   # "${enter[@]}" NAME=VALUE… "${program[@]}" ARGUMENT…: runs the program on a read-only root.
-  # shellcheck disable=SC2016 # the inner shell expands them
+  # shellcheck disable=SC2016 # the inner shell expands the variables
   enter=(unshare --mount sh -ec 'mount --bind "$0" "$0"; mount -o remount,bind,ro "$0"
     mount --bind "$1" "$0/data"; mount --rbind /proc "$0/proc"; mount --rbind /dev "$0/dev"
     shift; exec env -i "$@"' "$root" "$work/data" "${command[@]:1}" HOST=127.0.0.1)
@@ -130,8 +131,8 @@ target=$(curl -fsS -o /dev/null -w '%{http_code} %{redirect_url}' "http://$addre
 call execute healthcheck || fail 'the health check does not pass'
 call stop || fail 'SIGTERM did not end it with exit status 0'
 if [[ $engine == chroot ]]; then
-  # Check name resolution, because the program's libc might need files that the image does not have. shellcheck
-  # disable=SC2016 # the inner shell expands it
+  # Check name resolution, because the program's libc might need files that the image does not have.
+  # shellcheck disable=SC2016 # the inner shell expands the variables
   unshare --net sh -ec 'ip link set lo up; exec python3 "$@"' sh tests/checks/resolver.py \
     "${enter[@]}" STORE_URL=postgres://user@database.test/links "${program[@]}" || fail 'host names are not looked up'
 else

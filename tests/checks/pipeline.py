@@ -1,8 +1,8 @@
 """Checks the pipeline by parsing the workflows and running their scripts.
 
-Every action is pinned by its full commit, no job has a permission that is not listed here, and no script contains
-untrusted text. If a job fails, or the image is private or has no valid signature, nothing reaches `terraform apply`. A
-fork under another name works too.
+Every action is pinned by its full commit, no job has a write permission that is not listed here, and no script contains
+untrusted text. If a job fails, or the image is private or has no valid signature, `terraform apply` doesn't run. The
+pipeline also works in a fork with another name.
 """
 
 import os
@@ -20,10 +20,10 @@ WORKFLOWS = ROOT / ".github/workflows"
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 ON_MAIN = "github.event_name == 'push' && github.ref == 'refs/heads/main'"
 WANTED = f"{ON_MAIN} && needs.changes.outputs.shipped == 'true' && vars.AWS_DEPLOY_ROLE != ''"
-# A fork whose owner has capital letters in the name.
+# A fork whose owner's name contains capital letters.
 REPOSITORY = "Some-Org/short-links"
 IMAGE = "ghcr.io/some-org/short-links"
-# All write permissions. The workflows give the reason for each.
+# All write permissions. The workflows give the reason for each permission.
 MAY_WRITE = {
     ("ci.yml", "publish"): {"packages", "id-token", "attestations"},
     ("ci.yml", "deploy"): {"actions", "id-token"},
@@ -62,7 +62,7 @@ def needs(job):
 
 
 def actions_are_pinned():
-    """Pins have the full commit and the version, are the same everywhere, and are known if PINS lists them."""
+    """Each action is pinned to one full commit and version. If PINS names a file, that file must list every pin."""
     known = Path(os.environ["PINS"]).read_text() if os.environ.get("PINS") else None
     versions = {}
     for file, text in TEXTS.items():
@@ -85,12 +85,12 @@ def permissions_are_minimal():
         assert isinstance(job.get("permissions"), dict), f"{file}: {name} does not list its permissions"
         writes = {scope for scope, access in job["permissions"].items() if access != "read"}
         assert writes == MAY_WRITE.get((file, name), set()), f"{file}: {name} writes {writes}"
-        # The jobs in a called workflow have their own time limits.
+        # A job that calls a workflow needs no time limit, because the jobs in that workflow have their own.
         assert "uses" in job or job.get("timeout-minutes"), f"{file}: {name} has no time limit"
 
 
 def nothing_untrusted_runs():
-    """No expression in a script, no trigger that gives a fork's code our permissions, no secret to steal."""
+    """No script contains an expression, no trigger gives a fork's code permissions, and no workflow uses secrets."""
     for file, workflow in WORKFLOW.items():
         assert not {"pull_request_target", "workflow_run", "issue_comment"} & set(workflow["on"]), file
         assert "secrets." not in TEXTS[file], f"{file}: a long-lived secret"
@@ -109,10 +109,10 @@ def scanners_have_no_credentials():
 
 
 def runs(name, red):
-    """Returns whether GitHub would run a job of ci.yml on a push to main if the jobs in `red` failed."""
+    """Returns whether GitHub would run a job in ci.yml on a push to main if the jobs in `red` failed."""
     job = CI[name]
     condition = job.get("if", ON_MAIN)
-    # A status function would replace the implied success(), so only reviewed conditions are accepted.
+    # A condition with a status function would replace the implied success(), so accept only reviewed conditions.
     assert condition in (ON_MAIN, WANTED), f"{name}: a condition that was not reviewed: {condition}"
     return all(need not in red and runs(need, red) for need in needs(job))
 
@@ -143,7 +143,7 @@ def both_architectures_are_built_natively_and_scanned():
     assert set(CI["scan"]["strategy"]["matrix"]["architecture"]) == set(built)
     push = next(step["run"] for step in CI["publish"]["steps"] if step.get("id") == "push")
     assert "imagetools create" in push and all(f"@$(< {architecture})" in push for architecture in built), push
-    # Each job names the artifacts it downloads: `merge-multiple` without a pattern would download all of them.
+    # Each job names the artifacts that it downloads. Without a name or a pattern, it would download all artifacts.
     for file, name, job in JOBS:
         for step in job.get("steps", []):
             if "download-artifact" in step.get("uses", ""):
@@ -172,7 +172,7 @@ def only_apply_applies():
 
 
 def the_plan_that_was_approved_is_the_one_applied():
-    """The job after the approval makes no new plan, but applies the file that was reviewed."""
+    """The job that runs after the approval makes no new plan, but applies the plan that was reviewed."""
     upload = next(step["with"] for step in DEPLOY["plan"]["steps"] if "upload-artifact" in step.get("uses", ""))
     download = next(step["with"] for step in DEPLOY["apply"]["steps"] if "download-artifact" in step.get("uses", ""))
     assert "infra/plan.bin" in upload["path"] and upload["name"] == download["name"] and download["path"] == "infra"
@@ -186,7 +186,7 @@ def the_plan_that_was_approved_is_the_one_applied():
 
 
 def an_apply_has_enough_time():
-    """The job's timeout, the role session and AWS's limit on the session are the same."""
+    """The job's timeout, the duration of the role session, and AWS's limit on that session are the same."""
     credentials = next(step["with"] for step in DEPLOY["apply"]["steps"] if "configure-aws-credentials" in step.get("uses", ""))
     (session,) = re.findall(r"max_session_duration = (\d+)", (ROOT / "infra/bootstrap/github.tf").read_text())
     assert DEPLOY["apply"]["timeout-minutes"] * 60 == credentials["role-duration-seconds"] == int(session)
@@ -209,7 +209,7 @@ def a_repository_without_aws_is_green():
 
 
 def script_text(run):
-    """Returns a step's script, followed by the repository's scripts that it calls."""
+    """Returns a step's script, followed by the scripts in the repository that it calls."""
     files = re.findall(r"\.github/scripts/[\w-]+\.sh", run)
     return "\n".join([run, *((ROOT / file).read_text() for file in files)])
 
@@ -225,7 +225,7 @@ case "${0##*/} $*" in
   *"output -raw cluster_name"*) [[ -z $FIRST ]] || grep -q ' apply ' "$CALLS" && printf 'urlshort' ;;
   *"output -raw"*) printf 'urlshort' ;;
   *list-service-deployments*IN_PROGRESS*) printf 'None' ;;
-  # Let the apply take longer than the first request for its deployment.
+  # End the apply only after the script has asked for running deployments.
   *" apply "*) until [[ -n $FIRST ]] || grep -q IN_PROGRESS "$CALLS"; do sleep 0.05; done ;;
   *list-service-deployments*) printf '%s' "$STATUS" ;;
   *describe-task-definition*) printf '%s' "$RUNNING" ;;
@@ -234,7 +234,7 @@ esac
 
 
 def rehearse(digest=DIGEST, cosign=0, attestation=0, private=0, tfvars="", first="", status="SUCCESSFUL", running=None):
-    """Runs the scripts of deploy.yml's jobs in order, with recording stubs for all external programs."""
+    """Runs the scripts in deploy.yml's jobs in order, with stubs that record all calls of external programs."""
     values = {
         "inputs.digest": digest, "github.token": "token", "vars.STATE_BUCKET": "bucket", "vars.TFVARS": tfvars, "vars.PRESET": "small",
     }
@@ -286,7 +286,7 @@ def only_a_verified_digest_is_applied():
         f"skopeo inspect --no-creds --raw docker://{image}",
     ):
         assert text in verification, calls
-    # Older deployments waiting for approval are cancelled, but newer ones are not.
+    # Older deployments that are waiting for approval are cancelled, but newer ones are not.
     assert "gh run cancel 7 " in calls and "gh run cancel 12 " not in calls, calls
 
     for name, refused in {
@@ -355,7 +355,7 @@ def only_shipped_changes_are_deployed():
 
 
 def versions_agree():
-    """The image's Rust is at least the manifest's rust-version, and every workflow has the same Terraform."""
+    """The image's Rust version is at least rust-version in Cargo.toml. All workflows use the same Terraform version."""
     (rust,) = re.findall(r'^rust-version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)
     builder = subprocess.run([".github/scripts/rust-version.sh"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
     parts = lambda version: [int(part) for part in version.split(".")]

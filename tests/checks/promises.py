@@ -1,4 +1,4 @@
-"""Runs checks: functions that are named for what they promise."""
+"""Runs checks. A check is a function whose name says what must be true."""
 
 import sys
 

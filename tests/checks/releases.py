@@ -1,4 +1,4 @@
-"""Rehearses a release on test tags: which tags are refused, and what is published from an image."""
+"""Rehearses a release with test tags. Checks which tags are refused, and what is published from an image."""
 
 import io
 import json
@@ -23,7 +23,7 @@ JOBS = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["job
 
 
 class Repository:
-    """A clone at version 7.8.9 with only the files that the scripts read."""
+    """A test repository at version 7.8.9, with only the files that the scripts read."""
 
     def __init__(self, directory):
         self.path = Path(directory, "clone")
@@ -100,7 +100,7 @@ def a_tag_that_does_not_match_is_refused(repository):
 def the_notes_are_the_section_of_the_version(repository):
     result = repository.run("release-notes", "7.8.9")
     assert result.stdout.rstrip("\n") + "\n" == NOTES, result.stdout
-    # A dot in a version matches only a dot, and there are no notes for unreleased changes.
+    # A dot in a version must match only a dot, and unreleased changes must have no release notes.
     for version in ("7x8x9", "Unreleased", "7.8.1", ""):
         assert repository.run("release-notes", version).returncode != 0, version
 
@@ -111,7 +111,7 @@ def program(version, machine, linked="-static"):
         source = f'#include <stdio.h>\nint main() {{ puts("urlshort {version}"); return 0; }}\n'
         subprocess.run(["cc", linked, "-x", "c", "-", "-o", f"{directory}/program"], input=source, text=True, check=True)
         content = bytearray(Path(directory, "program").read_bytes())
-    # The ELF field e_machine.
+    # The e_machine field of the ELF header.
     content[18:20] = machine.to_bytes(2, "little")
     return bytes(content)
 
@@ -120,7 +120,7 @@ AMD64, ARM64 = 62, 183
 
 
 def image(directory, programs):
-    """Writes a multi-architecture image for skopeo. Each has a lower layer without the program."""
+    """Writes a multi-architecture image for skopeo. In each architecture, only the upper layer has the program."""
     blobs = Path(directory, "blobs/sha256")
     blobs.mkdir(parents=True)
 
@@ -198,7 +198,7 @@ OTHER = f"sha256:{'0' * 64}"
 
 
 def stubbed(repository, script, *arguments, tags=""):
-    """Runs a script with recording stubs for all external programs. Returns its result and its calls."""
+    """Runs a script with stubs that record all calls of external programs. Returns the result and the calls."""
     programs, calls = repository.path.parent / "bin", repository.path.parent / "calls"
     programs.mkdir(exist_ok=True)
     calls.write_text("")
@@ -236,7 +236,7 @@ def a_release_is_complete(repository):
 
 
 def nothing_is_published_before_everything_is_checked():
-    """Each job that writes waits, directly or not, for the checks and the signed binaries."""
+    """Each job that can write packages or contents depends, directly or not, on the checks and the signed binaries."""
     def before(name):
         direct = JOBS[name].get("needs", [])
         return set(direct).union(*(before(need) for need in direct))

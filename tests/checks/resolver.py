@@ -1,6 +1,7 @@
 """resolver.py COMMAND…: checks that the command looks up a host by DNS and connects to its port 5432.
 
-Run it in a separate network namespace. It is the name server on 127.0.0.1, and resolves every name to that address.
+Run it in a separate network namespace. The script acts as the name server on 127.0.0.1, and resolves
+every name to that address.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """Sends each request from a different client address, because a client with many wrong tokens gets 429 instead of 401.
 
-The HTTP transport adds the X-Forwarded-For header. Schemathesis would treat a header that one of its own hooks adds as
-part of the test case.
+The HTTP adapter adds the X-Forwarded-For header. If a Schemathesis hook added it, Schemathesis would treat the header
+as part of the test case.
 """
 
 import itertools

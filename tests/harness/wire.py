@@ -1,4 +1,4 @@
-"""One raw client connection, without a client library: sends bytes and reads responses."""
+"""A raw client connection, which sends bytes and reads responses without a client library."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import re
 import socket
 import struct
 
-# Seconds. Far longer than any response takes, so that a timeout means silence.
+# The timeout in seconds. It is far longer than any response takes, so if it expires, no response is coming.
 PATIENCE = 20
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2}) [ -~]*\r\n")
 HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?([\t -~\x80-\xff]*)\r\n")
@@ -45,7 +45,7 @@ class Connection:
         return cls(sock)
 
     async def send(self, data):
-        """Sends as much as the service accepts. The service may close early, with a response still to be read."""
+        """Sends as much as the service accepts. The service may respond and close the connection early."""
         try:
             await asyncio.wait_for(asyncio.get_running_loop().sock_sendall(self.sock, data), PATIENCE)
         except (ConnectionError, TimeoutError):
@@ -58,13 +58,13 @@ class Connection:
             self.is_closed_by_peer = True
 
     def close(self, abruptly=False):
-        """Closes the connection, with a reset if `abruptly`."""
+        """Closes the connection, or resets it if `abruptly` is set."""
         if abruptly:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
     async def _fill(self, patience):
-        """Reads more bytes. Returns false at the end of the stream."""
+        """Reads more bytes. Returns False at the end of the stream."""
         if self.is_closed_by_peer:
             return False
         try:

@@ -1,6 +1,6 @@
 //! Alerting end to end: a real Prometheus and Alertmanager watch the real service while its store fails.
 //!
-//! They use this repository's rules and routes, with shortened durations.
+//! Prometheus and Alertmanager use this repository's rules and routes, with shortened durations.
 
 use std::{
     io::Write,
@@ -27,7 +27,7 @@ use crate::{
     support::{Alertmanager, PATIENCE, Postgres, Process, Prometheus, RemoteServer, client, eventually},
 };
 
-/// A stand-in for the pager and the issue tracker. It records `receiver alertname status`.
+/// A stand-in for the pager and the issue tracker. It records each notification as `receiver alertname status`.
 #[derive(Clone, Default)]
 struct Receivers(Arc<Mutex<Vec<String>>>);
 
@@ -72,7 +72,9 @@ impl Receivers {
     }
 }
 
-/// Sends all kinds of requests until dropped, at most 20 per second and client.
+/// Sends a mix of requests until the returned `JoinSet` is dropped.
+///
+/// Each client sends at most 20 requests per second.
 fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
     let client = client();
     let (link, base) = (process.url(&format!("/{key}")), process.url(""));
@@ -94,7 +96,7 @@ fn mixed_load(clients: usize, process: &Process, key: &str) -> JoinSet<()> {
                     4 => client.post(format!("{base}/shorten")).body("nonsense"),
                     _ => client.get(&link),
                 };
-                // Ignore the result: Prometheus judges it.
+                // Ignore the result, because Prometheus evaluates the outcomes.
                 let _ = request.send().await;
             }
         });
@@ -108,7 +110,9 @@ async fn shorten(process: &Process) -> String {
     link["key"].as_str().unwrap().to_owned()
 }
 
-/// Repeatedly locks the table of links for 400 ms, until dropped.
+/// Repeatedly locks the `links` table for 400 ms.
+///
+/// Dropping the returned value stops the locking.
 fn slow_store(postgres: &Postgres) -> impl Drop {
     struct Locks(std::process::Child);
     impl Drop for Locks {
@@ -132,7 +136,7 @@ fn slow_store(postgres: &Postgres) -> impl Drop {
 async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     let mut postgres = Postgres::start();
     let store = postgres.url();
-    // Without a cache, every redirect needs the store; with one, most don't.
+    // The service `bare` has no cache, so each of its redirects needs the store. Most redirects of `cached` don't.
     let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
     let cached = Process::start(&[("STORE_URL", &store)]);
     let receivers = Receivers::default();
@@ -154,7 +158,7 @@ async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
     receivers.wait_for("page ErrorBudgetBurn1h resolved").await;
 
-    // Responses are still redirects, but slow.
+    // Requests for links still get redirects, but slowly.
     let locks = slow_store(&postgres);
     let late = "sum(rate(http_request_duration_seconds_count{outcome=\"redirect\",route=\"/{key}\"}[2s])) \
                 - sum(rate(http_request_duration_seconds_bucket{outcome=\"redirect\",route=\"/{key}\",le=\"0.2\"}[2s])) \
@@ -212,14 +216,14 @@ async fn pages_and_tickets_reach_their_receivers_and_inhibited_tickets_reach_nob
     alertmanager.raise(&[page, same_subject]).await;
     receivers.wait_for("page ErrorBudgetBurn1h firing").await;
 
-    // A page doesn't inhibit alerts about other subjects, or about the same subject in another job.
+    // An alert with the severity `page` doesn't inhibit tickets about other subjects or tickets for other jobs.
     let other_subject = alert("LogLinesDropped", "ticket", "logs", "urlshort");
     let other_job = alert("ErrorBudgetBurn3d", "ticket", "redirects", "elsewhere");
     alertmanager.raise(&[other_subject, other_job]).await;
     receivers.wait_for("ticket LogLinesDropped firing").await;
     receivers.wait_for("ticket ErrorBudgetBurn3d firing").await;
 
-    // The alert about the store inhibits all others.
+    // StoreDown inhibits all tickets for the same job.
     let store = alert("StoreDown", "page", "store", "urlshort");
     alertmanager.raise(&[store, alert("ClicksDropped", "ticket", "clicks", "urlshort")]).await;
     receivers.wait_for("page StoreDown firing").await;

@@ -1,4 +1,4 @@
-//! `POST /api/v1/links/batch`: many links in one request.
+//! `POST /api/v1/links/batch`: creating many links in one request.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -27,7 +27,7 @@ async fn batch(app: &TestApp, links: Value, idempotency: Option<&str>) -> Respon
     request.send().await.unwrap()
 }
 
-/// Returns the status and key of each link in a batch.
+/// Returns the status and key of each link in a batch response.
 async fn statuses_and_keys(response: Response) -> Vec<(u64, String)> {
     let body: Value = response.json().await.unwrap();
     let key = |result: &Value| {
@@ -90,7 +90,7 @@ async fn an_empty_idempotency_key_is_refused() {
     assert_error(batch(&app, links, Some("")).await, 400, "invalid_idempotency_key").await;
 }
 
-/// Each hash takes about 20 ms of CPU time, so together they exceed the request timeout.
+/// Hashing a password takes about 20 ms of CPU time, so hashing 150 passwords takes longer than the request timeout.
 #[tokio::test]
 async fn a_batch_with_many_passwords_completes_when_repeated() {
     let app = TestApp::start_with(&["--api-tokens", TOKENS, "--request-timeout", "700ms"]).await;

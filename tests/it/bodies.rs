@@ -1,4 +1,4 @@
-//! Error messages about invalid bodies and queries.
+//! Error messages for invalid request bodies and query strings.
 
 use reqwest::header;
 use serde_json::json;

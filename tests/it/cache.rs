@@ -22,7 +22,9 @@ use crate::support::{FaultyStore, Mood, eventually, key, link};
 const LIFETIME: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The deadline, on the paused clock, for changes that don't wait for an entry to expire.
+/// The deadline for changes that must be visible before a cache entry expires.
+///
+/// It is measured on the paused clock.
 const SOON: Duration = Duration::from_secs(1);
 
 struct Setup {
@@ -51,12 +53,12 @@ fn setup() -> Setup {
 impl Setup {
     /// Looks up a key through the cache, and returns the link's target.
     async fn target(&self, text: &str) -> Result<Option<String>, StoreError> {
-        // A lookup may return without waiting, and the tasks started by `setup_with` need a chance to run.
+        // Give the tasks that `setup_with` started a chance to run, because a lookup in the cache might never yield.
         yield_now().await;
         Ok(self.links.find(&key(text)).await?.map(|link| link.doc.target.to_string()))
     }
 
-    /// Creates or replaces a link without notifying the cache, as another instance does.
+    /// Creates or replaces a link without notifying the cache, as another instance would.
     async fn change_elsewhere(&self, text: &str, target: &str) {
         if let Some(record) = self.store.get_uncounted(&key(text)).await {
             let removed = self.store.delete(&key(text), record.link.revision()).await.unwrap();
@@ -65,7 +67,7 @@ impl Setup {
         assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
-    /// Waits until the cached target of the key `k` has this host.
+    /// Waits until the cache returns a target on `host` for the key `k`.
     #[track_caller]
     fn wait_for(&self, host: &str) -> impl Future<Output = ()> {
         let expected = some(host);
@@ -151,7 +153,7 @@ async fn reported_changes_show_immediately() {
 async fn a_change_reported_while_a_link_is_read_is_not_lost() {
     let setup = Arc::new(setup());
     setup.change_elsewhere("k", "https://one.example").await;
-    // The store has read the old link, and hangs before returning it.
+    // Let the store read the old link, but hold back the result.
     setup.store.hold_lookups(true);
     let reader = tokio::spawn({
         let setup = setup.clone();
@@ -242,7 +244,7 @@ async fn a_change_that_exceeds_its_deadline_still_shows_once_applied() {
 #[tokio::test(start_paused = true)]
 async fn one_failed_lookup_does_not_fail_the_others() {
     let setup = setup();
-    // The lookup ends before the next probe.
+    // Start the lookup between two probes, so that it times out before the next probe.
     sleep(Duration::from_millis(500)).await;
     assert!(matches!(setup.target("hang").await, Err(StoreError::Timeout(_))));
     for number in 0..100 {
@@ -316,7 +318,7 @@ async fn the_cache_stays_within_its_size() {
     assert!(setup.metrics.cache_bytes.get().cast_unsigned() > BYTES / 2, "the cache uses its size");
 }
 
-/// An event that affects one of three links.
+/// An event in a random sequence. The `u8` in a variant selects one of three links.
 #[derive(Clone, Debug)]
 enum Event {
     Lookup(u8),
@@ -342,7 +344,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// After any sequence of events, the cache returns the same links as the store.
+    /// After any sequence of events, the cache must return the same links as the store.
     #[test]
     fn with_every_change_reported_the_cache_is_never_stale(events in prop::collection::vec(event(), 1..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();

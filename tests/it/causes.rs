@@ -1,4 +1,4 @@
-//! How operators can see store problems: at startup, in the log, and on the private `/readyz`.
+//! Store problems as operators see them: at startup, in the log, and on the private `/readyz`.
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::support::{
     PATIENCE, Postgres, Process, Redis, RemoteServer, client, documented_messages, eventually, free_port,
 };
 
-/// Returns the output of a program that can't start.
+/// Starts the program, which must fail, and returns its error output.
 fn start_error(store_url: &str) -> String {
     let output = Process::command(&[("STORE_URL", store_url)]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -72,7 +72,9 @@ impl Outage {
     }
 }
 
-/// Goes through an outage with one pending click, and returns the log from after startup.
+/// Causes an outage while one click is pending.
+///
+/// Returns the log lines after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
     let outage = Outage { process, client: client() };
@@ -135,7 +137,7 @@ async fn clicks_that_cannot_be_written_at_shutdown_are_reported_as_lost() {
     assert_eq!((&stopped["clicks_written"], &stopped["clicks_lost"]), (&json!(0), &json!(3)));
 }
 
-/// Probing the store can take up to a minute here.
+/// With this `STORE_TIMEOUT`, a probe of the store can take up to a minute.
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_does_not_wait_for_a_silent_store() {
     let mut server = Postgres::start();
@@ -155,7 +157,8 @@ async fn a_second_start_on_postgres_logs_nothing() {
     }
 }
 
-/// Other tests check only the lines they see. This test finds stale rows, and messages that no test triggers.
+/// Other tests check only the log lines that they trigger. This test also finds stale rows in the reference, and
+/// messages that no test triggers.
 #[test]
 fn the_reference_lists_exactly_the_messages_of_the_program() {
     let mut sources = String::new();
@@ -165,7 +168,7 @@ fn the_reference_lists_exactly_the_messages_of_the_program() {
         let name = call.split('(').next().unwrap_or_default();
         ["error!", "warn!", "info!", "debug!", "event!"].contains(&name)
     };
-    // The message is the first string in the call.
+    // The message is the first string literal in a call.
     let in_program: BTreeSet<_> = calls.filter(is_call).filter_map(|call| call.split('"').nth(1)).collect();
     let documented: BTreeSet<_> = documented_messages().collect();
     assert_eq!(in_program, documented);

@@ -12,7 +12,9 @@ fn output(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     Process::command(variables).args(arguments).output().unwrap()
 }
 
-/// Asserts that the program refuses to start with one line on standard error, and returns that line.
+/// Asserts that the program has failed, and returns its error line.
+///
+/// It must have printed exactly one line to standard error, and nothing to standard output.
 #[track_caller]
 fn refusal(output: &Output, status: i32) -> String {
     let line = String::from_utf8(output.stderr.clone()).unwrap();
@@ -83,7 +85,7 @@ fn a_bad_value_is_reported_in_one_line_that_names_the_variable() {
     assert_eq!(tested, variables_in_help(), "every option has a bad value here");
 }
 
-/// Returns the variables listed in `--help`, as in `[env: PORT]`.
+/// Returns the variables that `--help` lists in the form `[env: PORT]`.
 fn variables_in_help() -> BTreeSet<String> {
     let help = String::from_utf8(output(&["--help"], &[]).stdout).unwrap();
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next());
@@ -114,7 +116,7 @@ fn a_hidden_option_is_accepted_before_and_after_its_command() {
     }
 }
 
-/// The driver would otherwise connect without the intended protection.
+/// The driver ignores invalid values, so a misspelt `PGSSLMODE` could weaken security.
 #[test]
 fn a_bad_postgres_variable_is_reported_in_one_line() {
     for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {
@@ -228,7 +230,7 @@ fn healthcheck_ignores_proxy_variables() {
     assert!(healthy.status.success(), "{healthy:?}");
 }
 
-/// In that case, nobody is reading the log, but links must still be served.
+/// When standard output is closed, nobody reads the log, but links must still be served.
 #[test]
 fn a_closed_standard_output_does_not_stop_the_service() {
     let port = free_port().to_string();

@@ -1,4 +1,4 @@
-//! Limits on the statistics that visitors can fill up.
+//! Limits on statistics that would otherwise grow without bound.
 
 use std::sync::Arc;
 
@@ -15,12 +15,12 @@ use crate::support::{link, uncached};
 
 const DAY: Date = date(2026, 6, 1);
 
-/// Returns a person with an invented referrer.
+/// Returns a human visitor with a made-up referrer.
 fn person(host: usize) -> Visitor {
     Visitor::Person { device: Device::Desktop, referrer: format!("{host}.example").parse().ok() }
 }
 
-/// Returns a link, the store's links, and a click counter. The store has no other link.
+/// Returns a link, a store with only that link, and a click counter.
 async fn link_and_clicks() -> (Link, Links, Clicks) {
     let (link, metrics) = (link("k", "https://example.com"), Arc::new(Metrics::new()));
     let links = uncached(Arc::new(MemoryStore::default()), metrics.clone());

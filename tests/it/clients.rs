@@ -1,4 +1,4 @@
-//! Clients that are slow, silent or too many.
+//! Slow clients, silent clients, and too many clients.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ fn assert_serves(process: &Process) {
 fn a_head_sent_byte_by_byte_delays_nobody_and_times_out() {
     let process = Process::start(&[("HEADER_TIMEOUT", "1s")]);
     let mut slow = connect(&process.address);
-    // Send one byte per read timeout: the pace is part of the test.
+    // The client waits for this timeout after each byte, so it sends about ten bytes per second.
     slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let start = Instant::now();
     let mut bytes = b"GET /healthz HTTP/1.1\r\nx: ".iter().chain(std::iter::repeat(&b'x'));
@@ -58,7 +58,7 @@ fn a_thousand_idle_connections_delay_nobody() {
 
 #[test]
 fn a_connection_over_the_limit_is_refused_immediately() {
-    // Behind a proxy, all connections come from one address, so none is closed to make room for another.
+    // Behind a proxy, all connections come from the same address, so no connection is closed to make room for another.
     let process = Process::start(&[("MAX_CONNECTIONS", "2"), ("TRUSTED_PROXIES", "1")]);
     let mut held: Vec<_> = (0..2).map(|_| connect(&process.address)).collect();
     let mut refused = connect(&process.address);
@@ -71,7 +71,7 @@ fn a_connection_over_the_limit_is_refused_immediately() {
     );
 
     drop(held.pop());
-    // The slot is free once the server notices that the client has disconnected.
+    // The slot becomes free when the server notices that the client has disconnected.
     let metrics =
         repeat_until(|| get(&process.address, "/metrics"), |response| response.starts_with("HTTP/1.1 200"));
     assert!(!metrics.contains("connections_rejected_total 0"));
@@ -81,7 +81,7 @@ fn a_connection_over_the_limit_is_refused_immediately() {
 fn one_client_cannot_use_up_all_connections() {
     let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
     let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
-    // One client can hold a quarter of the connections, and any further ones are refused.
+    // A single client can hold a quarter of all connections. The service refuses any further connections from it.
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let mut neighbour = connect_from(other, &process.address);
     neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -101,7 +101,7 @@ fn at_the_limit_the_longest_idle_connection_is_closed() {
     };
     let mut held: Vec<_> = (1..=4).map(client).collect();
     held.iter_mut().for_each(request);
-    // The first client sends another request, so the second has been idle the longest.
+    // The first client sends another request, so the second client has been idle the longest.
     request(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -121,7 +121,7 @@ fn connections_leave_the_store_enough_descriptors() {
     let warning = "fewer connections than MAX_CONNECTIONS: the limit of open files is too low";
     let is_warned = |line: &Value| line["msg"] == warning && line["open_files"] == 300;
     assert!(process.startup_log.iter().any(is_warned), "{:?}", process.startup_log);
-    // There are more connections than the limit, so they use it up.
+    // Open more connections than the limit allows.
     let held: Vec<_> = (0..400).map(|_| connect(&process.address)).collect();
     repeat_until(|| get(&process.address, "/healthz"), |response| response.starts_with("HTTP/1.1 503"));
     let descriptors = fs::read_dir(format!("/proc/{}/fd", process.pid().as_raw_nonzero())).unwrap().count();
@@ -137,7 +137,7 @@ fn a_connection_is_kept_between_requests_and_closed_when_idle() {
     let process = Process::start(&[("KEEP_ALIVE", "1s"), ("HEADER_TIMEOUT", "500ms")]);
     let mut stream = connect(&process.address);
     let start = Instant::now();
-    // Requests on one connection keep getting responses for longer than either timeout.
+    // Requests on the same connection keep getting responses for longer than `KEEP_ALIVE` and `HEADER_TIMEOUT`.
     while start.elapsed() < Duration::from_secs(3) {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
         let mut response = [0; 2048];

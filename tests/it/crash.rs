@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{PATIENCE, Process, client, eventually, sqlite_in};
 
-/// Returns all links in the store's file, after checking its integrity.
+/// Checks the integrity of the store's file, and returns its links.
 fn links_in(directory: &Path) -> HashMap<String, String> {
     let file = rusqlite::Connection::open(directory.join("links.db")).unwrap();
     let verdict: String = file.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
@@ -82,7 +82,7 @@ async fn a_service_killed_under_32_writers_keeps_every_acknowledged_link() {
     assert!(acknowledged.len() >= ROUNDS);
 }
 
-/// The system doesn't let any file grow past a megabyte or two, as on a full disk.
+/// The disk appears full because `ulimit` stops files from growing past a megabyte or two.
 #[tokio::test]
 async fn on_a_full_disk_creates_get_a_503_and_no_acknowledged_link_is_lost() {
     let directory = tempfile::tempdir().unwrap();

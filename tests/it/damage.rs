@@ -1,4 +1,4 @@
-//! Damaged links and database pages, which must not affect other links.
+//! Damage to some links or to a database page must not affect other links.
 
 use std::{
     fs,
@@ -48,7 +48,7 @@ async fn damaged_links_affect_no_others(store: Arc<dyn Store>) {
     let links = uncached(store.clone(), metrics.clone());
     let keys: Vec<_> = (0..20).map(|n| key(&format!("{}{n:02}", kind(n)))).collect();
     for _ in 0..20 {
-        // Concurrent lookups share a batch.
+        // Look up all keys concurrently, so that lookups share a batch.
         let found = join_all(keys.iter().map(|key| links.find(key))).await;
         for (key, found) in keys.iter().zip(found) {
             match found {
@@ -117,7 +117,7 @@ async fn damaged_links_affect_no_others_in_redis() {
     damaged_links_affect_no_others(store).await;
 }
 
-/// Damages the daily counts of `bad`, then its visit limit. Visits to `good` must still count.
+/// Damages the daily counts of `bad`, then its visit limit. Visits to `good` must still be counted.
 async fn a_damaged_count_or_limit_affects_no_other_link(
     store: Arc<dyn Store>,
     damage: impl AsyncFn(&'static str, &'static str),
@@ -217,7 +217,7 @@ async fn an_export_skips_damaged_links_and_reports_them() {
     assert_eq!(fs::read_to_string(&output).unwrap().lines().count(), 18);
 }
 
-/// Overwrites the database page that contains this text.
+/// Overwrites the database page that contains `text`.
 fn damage_page_with(file: &Path, text: &str) {
     const PAGE: usize = 4096;
     let bytes = fs::read(file).unwrap();
@@ -226,7 +226,7 @@ fn damage_page_with(file: &Path, text: &str) {
     file.write_all_at(&[0xff; PAGE], (at / PAGE * PAGE) as u64).unwrap();
 }
 
-/// Returns the keys that can be read, and those that can't.
+/// Returns two lists of keys: first the readable ones, then the unreadable ones.
 fn partition_keys(file: &Path, count: usize) -> (Vec<String>, Vec<String>) {
     let database = rusqlite::Connection::open(file).unwrap();
     (0..count)

@@ -1,4 +1,4 @@
-//! Extreme values in `/api/v1/links`.
+//! Extreme values in requests to `/api/v1/links`.
 
 use reqwest::{Method, RequestBuilder, Response, header};
 use serde_json::{Value, json};

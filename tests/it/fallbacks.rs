@@ -1,4 +1,4 @@
-//! Fallbacks: the URLs that browsers are redirected to instead of an error page.
+//! Fallback URLs, to which the service redirects browsers instead of showing an error page.
 
 mod table;
 
@@ -36,7 +36,7 @@ async fn a_fallback_is_a_separate_outcome_and_not_a_click() {
     for path in ["/unknown", "/a.b", "/expired", "/expired-own"] {
         assert_eq!(browse(&app, path).send().await.unwrap().status(), 302, "{path}");
     }
-    // A request for a path that can't be a key is not a request for a link.
+    // The metric doesn't count requests for paths that can't be keys.
     assert_eq!(app.metric(r#"redirects_total{outcome="fallback"}"#), Some(3.0));
     for outcome in ["not_found", "gone"] {
         assert_eq!(app.metric(&format!("redirects_total{{outcome=\"{outcome}\"}}")), None);
@@ -51,7 +51,7 @@ async fn a_fallback_is_a_separate_outcome_and_not_a_click() {
     assert_eq!(app.metric(series), Some(4.0));
     let links = app.links.clone();
     app.stop().await;
-    // The store is closed, but a memory store can still be read.
+    // A memory store can still be read after it has been closed.
     let record = links.get(&crate::support::key("expired")).await.unwrap().unwrap();
     assert_eq!(record.clicks, 0);
 }
@@ -192,7 +192,7 @@ fn a_fallback_that_leads_back_to_the_service_prevents_startup() {
         ("GONE_URL", "https://sho.rt/gone"),
     ] {
         let variables = [("BASE_URL", "https://sho.rt"), (variable, url)];
-        // A command reads the same options as the service, and always exits.
+        // Run a command instead of the service. It reads the same options, but always exits.
         let output = Process::command(&variables).arg("export").output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");

@@ -1,4 +1,4 @@
-//! The SQLite file, and the file descriptors it needs.
+//! The SQLite file, and the file descriptors that it needs.
 
 use std::{
     fs,
@@ -40,15 +40,15 @@ fn a_new_database_is_readable_only_by_its_owner() {
     assert!(process.terminate().success());
 }
 
-/// The user that the container image runs as.
+/// The user id under which the container image runs.
 const IMAGE_USER: u32 = 65532;
 
 /// Starts the program as an unprivileged user, and returns the user's id and the error.
 fn start_error_without_privileges(file: &Path) -> (u32, String) {
     let url = format!("sqlite:{}", file.display());
-    // No machine has this address, so the program exits even if it could open the file.
+    // No machine has this address, so the program exits even if it can open the file.
     let mut command = Process::command(&[("STORE_URL", &url), ("HOST", "192.0.2.1")]);
-    // The user can't write the profile of a coverage build, which would print another error line.
+    // In a coverage build, this user couldn't write the profile, and that would cause a second error line.
     command.env("LLVM_PROFILE_FILE", "/dev/null");
     let uid = if geteuid().is_root() { IMAGE_USER } else { geteuid().as_raw() };
     if geteuid().is_root() {
@@ -135,10 +135,10 @@ async fn links_are_still_created_when_connections_use_up_their_descriptors() {
     drop(Process::start(&variables));
     let process = Process::start_after(&format!("ulimit -n {DESCRIPTORS}"), &variables);
     let client = client();
-    // This connection stays open.
+    // The client keeps this connection open and reuses it below.
     assert_eq!(client.get(process.url("/healthz")).send().await.unwrap().status(), 200);
     let _crowd: Vec<_> = (0..DESCRIPTORS).map(|_| TcpStream::connect(&process.address).unwrap()).collect();
-    // Half of the descriptors are for connections.
+    // The service uses half of the descriptors for connections.
     let full = format!("http_connections_open {}\n", DESCRIPTORS / 2);
     eventually(PATIENCE, async || {
         let metrics = client.get(process.url("/metrics")).send().await.unwrap().text().await.unwrap();

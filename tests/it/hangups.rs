@@ -1,4 +1,4 @@
-//! Changes whose client disconnects before the response.
+//! Clients that request a change and disconnect before they get the response.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,12 +20,12 @@ const TOKEN: &str = "writer-0123456789";
 const LINKS: usize = 300;
 
 async fn app_on(store: Arc<dyn Store>) -> TestApp {
-    // Make sure that nothing expires while the test is running.
+    // Keep cache entries from expiring and calls from timing out during the test.
     let flags = ["--cache-ttl", "1h", "--store-timeout", "60s", "--request-timeout", "60s"];
     TestApp::start_on(store, &[&["--api-tokens", &format!("ci:{TOKEN}")], &flags[..]].concat()).await
 }
 
-/// Takes links down, disconnecting from each request after at most `longest`.
+/// Takes links down, but cancels each request after at most `longest`.
 async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration) {
     let mut rng = StdRng::seed_from_u64(2);
     let requests = keys.iter().map(|key| {
@@ -33,14 +33,16 @@ async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration
         let url = app.url(&format!("/api/v1/links/{key}/take-down"));
         let request = app.client.post(url).bearer_auth(TOKEN);
         async move {
-            // The response may or may not arrive in time.
+            // The response may arrive before the timeout.
             let _ = timeout(patience, request.send()).await;
         }
     });
     stream::iter(requests).buffer_unordered(8).collect::<Vec<_>>().await;
 }
 
-/// Waits until links taken down in the store stop redirecting, and returns how many there are.
+/// Waits until no link that is down in the store redirects.
+///
+/// Returns the number of links that are down.
 async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String]) -> usize {
     eventually(PATIENCE, async || {
         let mut down = Vec::new();
@@ -95,7 +97,7 @@ async fn an_aborted_take_down_that_postgres_applied_stops_redirects() {
             .await
             .unwrap()
     };
-    // This store sends no change notifications, so only the change itself can stop the redirects.
+    // This store sends no change notifications, so the app must invalidate its cache as part of the take-down.
     let app = app_on(Arc::new(FaultyStore::around(open().await))).await;
     let keys = create_and_cache(&app).await;
     take_down_and_hang_up(&app, &keys, Duration::from_millis(25)).await;
@@ -113,7 +115,7 @@ async fn repeating_a_change_stops_redirects_of_a_link_that_is_already_down_or_de
         );
         assert_eq!(app.get(&format!("/{text}")).await.status(), StatusCode::FOUND);
     }
-    // The instance is not notified of these changes.
+    // The app is not notified of these changes.
     let mut down = Link { version: 2, ..link("down", "https://example.com") };
     down.doc.taken_down_at = Some(app.now());
     assert_eq!(memory.update(down, 1).await.unwrap(), Change::Done);

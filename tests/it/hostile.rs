@@ -1,4 +1,4 @@
-//! Malicious clients: they don't read, don't finish, disconnect, or send garbage.
+//! Malicious clients, which ignore responses, leave requests unfinished, disconnect, or send garbage.
 
 use std::{
     io::{Read, Write},
@@ -32,7 +32,7 @@ fn a_client_that_never_reads_uses_little_memory_and_is_dropped() {
         let mut stream = connect(&process.address);
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let requests = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").repeat(1000);
-        // Write until the server stops reading and finally closes the connection.
+        // Write until the server stops reading and eventually closes the connection.
         let (start, mut peak) = (Instant::now(), before);
         while let Ok(written) = stream.write(requests.as_bytes()) {
             assert_ne!(written, 0);
@@ -122,14 +122,16 @@ fn a_body_followed_by_an_empty_line_is_accepted() {
     assert!(response[..read].starts_with(b"HTTP/1.1 201"), "{}", String::from_utf8_lossy(&response[..read]));
 }
 
-/// Opens connections that have sent `sent` of the 16,000 bytes of a POST.
+/// Opens connections that each send only part of a POST body.
+///
+/// Each connection sends `sent` of 16,000 bytes.
 fn unfinished_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStream> {
     raise_open_file_limit();
     let head = "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 16000\r\n\r\n";
     let request = [head.as_bytes(), &vec![b' '; sent]].concat();
     let connections = (0..count).map(|_| {
         let mut stream = connect(&process.address);
-        // If the service refuses the body, it may close the connection before all of it is written.
+        // If the service refuses the body, it may close the connection before the client has written everything.
         let _ = stream.write_all(&request);
         stream
     });
@@ -152,7 +154,7 @@ fn two_thousand_unfinished_bodies_do_not_affect_other_clients() {
 fn unfinished_bodies_share_a_budget_and_give_it_back() {
     let variables = [("TRUSTED_PROXIES", "1"), ("REQUEST_TIMEOUT", "5min"), ("MAX_IN_FLIGHT", "5000")];
     let process = Process::start(&variables);
-    // 1,200 times 15,999 bytes is more than 16 MiB.
+    // These bodies add up to more than 16 MiB, the limit for all bodies together.
     let held = unfinished_bodies(&process, 1200, 15_999);
     repeat_until(
         || get(&process.address, "/metrics"),
@@ -186,7 +188,7 @@ fn a_take_down_whose_client_hangs_up_applies_to_the_next_visitor() {
             format!("POST /api/v1/links/k{number}/take-down HTTP/1.1\r\nhost: x\r\n{authorization}\r\n");
         let mut stream = connect(&process.address);
         stream.write_all(take_down.as_bytes()).unwrap();
-        // Disconnect at a different point during each change.
+        // Each client disconnects at a different point during the change.
         let sent = Instant::now();
         while sent.elapsed() < Duration::from_micros(number * 30) {
             std::hint::spin_loop();
@@ -201,7 +203,7 @@ fn a_take_down_whose_client_hangs_up_applies_to_the_next_visitor() {
         let link: Value = serde_json::from_str(shown.split_once("\r\n\r\n").unwrap().1).unwrap();
         let is_down = link["state"] == "taken_down";
         let visited = get(&process.address, &format!("/k{number}"));
-        // A link that was not down before may be down by now.
+        // If the link was not down a moment ago, it may be down by now.
         assert!(!is_down || visited.starts_with("HTTP/1.1 410"), "k{number} is taken down, but {visited}");
         applied += usize::from(is_down);
     }
@@ -254,7 +256,7 @@ fn earlier_responses_survive_a_malformed_head_that_arrives_in_pieces() {
     let requests = "GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(8);
     stream.write_all(format!("{requests}GET / HTTP/1.1\r\nno colon\r\n").as_bytes()).unwrap();
     process.wait_for_log("malformed request");
-    // Nobody reads the responses, so most of them are still queued on the server.
+    // The client hasn't read any response yet, so most responses are still queued on the server.
     stream.write_all(b"host: x\r\n\r\n").unwrap();
     let responses = read_to_close(&mut stream);
     assert_eq!(responses.matches("HTTP/1.1 200").count(), 8);

@@ -24,7 +24,7 @@ use crate::support::{
 /// The time within which an edit must be visible on every instance.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Generates a test per function and kind of server.
+/// Generates a test for each combination of function and kind of server.
 macro_rules! on_each_server {
     ($($name:ident)*) => {
         mod postgres {
@@ -95,7 +95,7 @@ async fn an_edit_or_deletion_shows_on_the_other_instances_within_a_second(url: &
     assert!(
         apps[0].links.put_if_absent(link("k", "https://example.com/1"), History::default()).await.unwrap()
     );
-    // Once each instance has seen a change, all of them are known to be listening.
+    // An instance that has seen a change is known to be listening for further changes.
     for version in 1..10 {
         time_until_all_redirect(&apps, "k", Some(&format!("https://example.com/{version}"))).await;
         let edited =
@@ -143,7 +143,7 @@ async fn without_the_change_feed_an_edit_shows_after_the_cache_lifetime(url: &st
 async fn counter_keys_are_unique_across_instances_even_if_one_is_killed(url: &str) {
     const CREATES: usize = 10_000;
     const WRITERS: usize = 48;
-    // Many connections are opened at the same time, which is slow on a busy machine.
+    // The instances open many connections at the same time, which is slow on a busy machine.
     let patience = [("STORE_TIMEOUT", "60s"), ("REQUEST_TIMEOUT", "60s")];
     let start =
         || Process::start(&[("STORE_URL", url), ("KEY_STRATEGY", "counter"), patience[0], patience[1]]);

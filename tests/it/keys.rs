@@ -1,4 +1,4 @@
-//! Key strategies, through the API.
+//! Key strategies, tested through the API.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -63,7 +63,7 @@ async fn the_same_url_gets_the_same_hash_key() {
     assert_eq!(first.headers()[header::LOCATION], location);
     let links: [Value; 2] = [first.json().await.unwrap(), again.json().await.unwrap()];
     assert_eq!(links[0], links[1]);
-    // The output of `printf %s https://example.com/ | sha256sum`, in base 62.
+    // The key is the start of the URL's SHA-256 hash (`printf %s https://example.com/ | sha256sum`) in base 62.
     assert_eq!(links[0]["key"], "dJGXxlz");
 }
 
@@ -88,7 +88,7 @@ async fn a_taken_down_link_with_a_hash_key_is_not_reused() {
     assert_eq!(app.shorten_url("https://example.com").await, second);
 }
 
-/// Links with a title take the keys that the same URL would get without one.
+/// Links with titles first take the keys that the URL would get without a title.
 #[tokio::test]
 async fn a_url_can_be_shortened_under_hash_however_often_others_shorten_it() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;

@@ -1,4 +1,4 @@
-//! Rate limits on the links that a token can create.
+//! Rate limits on creating links with a token.
 
 use reqwest::{RequestBuilder, Response, header};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::support::{TestApp, assert_error};
 const CI: &str = "0123456789abcdef-ci";
 const OTHER: &str = "0123456789abcdef-other";
 
-/// Starts a service with two tokens and these limits.
+/// Starts a service with two tokens and these rate limits.
 async fn limited(per_token: &str, per_client: &str) -> TestApp {
     let tokens = format!("ci:{CI},other:{OTHER}");
     let flags = ["--api-tokens", &tokens, "--token-rate-limit", per_token, "--rate-limit", per_client];

@@ -1,4 +1,4 @@
-//! Tests of the whole service, running in this process or as the real program.
+//! Tests of the whole service, which runs either in this process or as the real program.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 

@@ -43,7 +43,7 @@ async fn edit(app: &TestApp, key: &str, body: Value) -> Response {
     call(app, Method::PATCH, &format!("/api/v1/links/{key}")).json(&body).send().await.unwrap()
 }
 
-/// Every route that needs a token, with `true` for read-only routes.
+/// Every route that needs a token. The last field is `true` for read-only routes.
 const ROUTES: [(&str, &str, bool); 14] = [
     ("GET", "/api/v1/links", true),
     ("POST", "/api/v1/links", false),
@@ -107,7 +107,7 @@ async fn without_the_right_token_nothing_is_read_or_changed() {
         };
         let request = |authorization: Option<&str>| {
             let mut request = app.client.request(method.parse().unwrap(), app.url(path)).json(&body);
-            // Use a different client for each route, because a client that fails too often gets a 429.
+            // Use a different client address for each route, because an address with too many failures gets a 429.
             request = request.header("x-forwarded-for", format!("192.0.2.{number}"));
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);

@@ -40,7 +40,9 @@ async fn every_response_has_the_security_headers() {
     }
 }
 
-/// Returns paths whose responses come from different layers, including that of a cached redirect.
+/// Returns paths whose responses come from different layers.
+///
+/// The last path is that of a cached link.
 async fn paths(app: &TestApp) -> Vec<String> {
     let key = app.shorten_url("https://example.com").await;
     let paths = ["/", "/healthz", "/nothing", "/a/b", "/shorten"].map(ToOwned::to_owned);
@@ -136,7 +138,7 @@ async fn requests_over_the_limit_are_refused_immediately() {
     for _ in 0..2 {
         tokio::spawn(app.client.get(app.url("/hang")).send());
     }
-    // The limit is reached when both requests hang. Until then, a probe gets a 404.
+    // The limit is reached when both requests are hanging. Until then, other requests get a 404.
     let refused = eventually(PATIENCE, async || {
         let response = app.get("/nothing").await;
         if response.status() == 404 { Err("not refused") } else { Ok(response) }

@@ -17,7 +17,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     while let Some(character) = rest.chars().next() {
         let is_word = |character: char| character.is_ascii_alphanumeric() || "_:$.".contains(character);
         let length = match character {
-            // Labels, durations and strings contain no metrics.
+            // Labels, durations and strings contain no metric names.
             '{' => labels_length(rest),
             '[' => rest.find(']').unwrap() + 1,
             '"' => rest[1..].find('"').unwrap() + 2,
@@ -40,7 +40,9 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
     names
 }
 
-/// Returns the length of the labels at the start of `text`. Their values may contain braces.
+/// Returns the length of the label list at the start of `text`.
+///
+/// Label values may contain braces.
 fn labels_length(text: &str) -> usize {
     let mut is_quoted = false;
     let end = text.find(|character| {
@@ -50,7 +52,7 @@ fn labels_length(text: &str) -> usize {
     end.unwrap() + 1
 }
 
-/// Returns the PromQL expressions in all dashboards, including their variables.
+/// Returns the PromQL expressions in all dashboards.
 pub(crate) fn dashboard_expressions() -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
@@ -94,11 +96,11 @@ async fn rules_and_dashboards_use_only_exported_metrics() {
     let app = TestApp::start().await;
     let key = app.shorten_url("https://example.com").await;
     app.get(&format!("/{key}")).await;
-    // Create series that otherwise appear only with their first event.
+    // Create series that would otherwise appear only after their first event.
     app.metrics.store_errors.with_label_values(&["memory", "get"]);
     app.metrics.cache_requests.with_label_values(&["hit"]);
     let exported = app.get("/metrics").await.text().await.unwrap();
-    // Add metrics created by Prometheus itself.
+    // Start with the metrics that Prometheus itself creates.
     let mut known: BTreeSet<_> = ["up", "ALERTS"].into();
     known.extend(exported.lines().filter_map(|line| line.split(['{', ' ']).next()));
 
@@ -109,7 +111,7 @@ async fn rules_and_dashboards_use_only_exported_metrics() {
         for metric in metrics(&expression) {
             assert!(known.contains(metric), "{metric} of {expression} is not exported");
         }
-        // The service level objective depends on this bucket.
+        // The service level objective depends on buckets, so each bucket in an expression must exist.
         for (_, bound) in expression.match_indices("le=\"").map(|(at, _)| expression[at..].split_at(4)) {
             let bound = bound.split('"').next().unwrap();
             let bucket = format!("outcome=\"redirect\",route=\"/{{key}}\",le=\"{bound}\"");

@@ -18,7 +18,7 @@ use urlshort::{
 
 use crate::support::{FaultyStore, Mood, PATIENCE, Process, TestApp, client, eventually};
 
-/// Captures everything that this thread logs.
+/// A capture of everything that this thread logs.
 struct Log {
     written: Arc<Mutex<Vec<u8>>>,
     sink: LogSink,
@@ -197,7 +197,7 @@ async fn clicks_are_pending_until_the_store_has_them() {
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
     app.get(&format!("/{}", app.shorten_url("https://example.com").await)).await;
-    // This app uses the default interval, which started later.
+    // This second app starts later and uses the default interval, which is shorter.
     let other = TestApp::start().await;
     other.get(&format!("/{}", other.shorten_url("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
@@ -226,7 +226,7 @@ async fn long_paths_and_user_agents_are_truncated() {
 #[tokio::test]
 async fn random_paths_and_methods_add_no_series() {
     let app = TestApp::start().await;
-    // In the meantime, the store is probed once a second.
+    // Ignore the series of the store probe, which runs once a second in the background.
     let is_probe = |line: &&str| line.contains("operation=\"check\"");
     let series = |app: &TestApp| app.metrics.render().unwrap().lines().filter(|line| !is_probe(line)).count();
     for path in ["/x", "/x/y"] {
@@ -235,7 +235,7 @@ async fn random_paths_and_methods_add_no_series() {
     }
     let before = series(&app);
     for number in 0..10_000_u32 {
-        // Spread the requests over the possible shapes of a path.
+        // Alternate between paths of different shapes.
         let noise = number.wrapping_mul(2_654_435_761);
         let path = match number % 4 {
             0 => format!("/{noise:x}"),
@@ -276,7 +276,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
         "purged_day_counts_total 0",
         "purge_last_run_timestamp_seconds 0",
         "connections_rejected_total 0",
-        // The scrape itself counts as in flight.
+        // The scrape itself is the one request in flight.
         "http_requests_in_flight 1",
         "http_requests_in_flight_limit 1000",
         "http_connections_open 1",
@@ -288,7 +288,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// For example, the log is piped into a pager that nobody scrolls.
+/// A log reader can stall, for example, if the log is piped into a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);

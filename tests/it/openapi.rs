@@ -1,4 +1,4 @@
-//! The OpenAPI document: any change to the API shows up in `openapi.json` beside this file.
+//! The OpenAPI document: any change to the API shows up in `openapi.json` next to this file.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Link options, and the pages that browsers get.
+//! Link options, and the HTML pages that browsers get.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +21,9 @@ async fn browse(app: &TestApp, path: &str) -> Response {
     app.client.get(app.url(path)).header(header::ACCEPT, BROWSER).send().await.unwrap()
 }
 
-/// Asserts that `response` is a page with the strict policy, and returns its text.
+/// Asserts that `response` is a page with the strict content security policy.
+///
+/// Returns the page's text.
 async fn page(response: Response, status: u16) -> String {
     assert_eq!(response.status(), status);
     assert_eq!(response.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
@@ -130,7 +132,7 @@ async fn a_link_is_not_found_until_it_starts_even_from_the_cache() {
     assert_eq!(app.metric(r#"cache_requests_total{result="miss"}"#), Some(1.0), "the cached link is enough");
 }
 
-/// This applies whether or not the link is cached.
+/// Links must expire on time whether or not they are cached.
 #[tokio::test]
 async fn a_link_expires_to_the_second_on_every_instance() {
     let server = Postgres::start();
@@ -154,7 +156,7 @@ async fn a_link_expires_to_the_second_on_every_instance() {
 /// Follows a link ten times as often as its limit allows, on three instances.
 async fn visits_are_exact(url: &str) {
     const VISITS: usize = 25;
-    // The count must be exact, but a visit whose request times out on a busy machine would be lost.
+    // The count must be exact. Use long timeouts, because a visit is lost if its request times out on a busy machine.
     let store_timeout = Duration::from_secs(60);
     let start = async || {
         let store = store::open(&StoreOptions { store_timeout, ..StoreOptions::new(url.parse().unwrap()) })

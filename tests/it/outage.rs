@@ -19,7 +19,9 @@ use crate::support::{PATIENCE, Postgres, Process, Redis, RedisCluster, RemoteSer
 /// The `STORE_TIMEOUT` of the process under test.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// The number of redirects per phase, high enough that a few slow ones don't affect the 99th percentile.
+/// The number of redirects per phase.
+///
+/// It is so high that a few slow redirects don't affect the 99th percentile.
 const PER_PHASE: usize = 4000;
 
 async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
@@ -37,7 +39,7 @@ async fn shorten(client: &Client, url: &str) -> Option<(String, String)> {
     }
 }
 
-/// Clients that continuously follow known links, and the duration of each redirect.
+/// Clients that continuously follow known links and time each redirect.
 struct Load {
     durations: Arc<Mutex<Vec<Duration>>>,
     stop: Arc<AtomicBool>,
@@ -71,7 +73,7 @@ impl Load {
         Self { durations, stop, clients }
     }
 
-    /// Waits until a phase has enough redirects, and returns the 99th percentile of their durations.
+    /// Waits for enough redirects, and returns the 99th percentile of their durations.
     async fn p99(&self) -> Duration {
         eventually(PATIENCE * 2, async || {
             assert!(!self.clients.iter().any(JoinHandle::is_finished), "a client has failed");
@@ -109,7 +111,9 @@ async fn request_unknown(client: &Client, process: &Process) -> Response {
     client.get(process.url(&key)).send().await.unwrap()
 }
 
-/// Asserts that an unknown key gets a timely 503 with `Retry-After`.
+/// Asserts that a request for an unknown key promptly gets a 503.
+///
+/// The response must have a `Retry-After` header.
 async fn assert_unknown_is_unavailable(client: &Client, process: &Process) {
     let start = Instant::now();
     let response = request_unknown(client, process).await;
@@ -129,7 +133,7 @@ async fn known_links_survive_every_outage(mut server: impl RemoteServer, url: &s
     }
     assert!(!links.is_empty());
     let load = Load::start(&process, &links);
-    // From here on, all links are cached.
+    // After this wait, all links are cached.
     load.p99().await;
 
     for (outage, end) in [
@@ -154,7 +158,7 @@ async fn known_links_survive_every_outage(mut server: impl RemoteServer, url: &s
             other => Err(other),
         })
         .await;
-        // The first write on a lost connection fails.
+        // The first write on a lost connection fails, so retry.
         let (key, target) =
             eventually(PATIENCE, async || shorten(&client, &shorten_url).await.ok_or("unavailable")).await;
         let response = client.get(process.url(&format!("/{key}"))).send().await.unwrap();
@@ -178,7 +182,7 @@ async fn known_links_survive_an_outage_of_redis() {
     known_links_survive_every_outage(server, &url, "redis").await;
 }
 
-/// Writers that continuously create links, and the acknowledged links.
+/// Writers that continuously create links and record the acknowledged ones.
 struct Writers {
     stop: Arc<AtomicBool>,
     created: Arc<AtomicUsize>,
@@ -251,7 +255,7 @@ async fn postgres_killed_under_writers_loses_no_acknowledged_link() {
     assert_all_redirect(&process, &links).await;
 }
 
-/// With `wait_replicas=1`, an acknowledged link is on two nodes, so it survives the loss of one.
+/// With `wait_replicas=1`, an acknowledged link is on two nodes, so it survives the loss of one node.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_loses_a_master_recovers_and_keeps_replicated_links() {
     let mut cluster = RedisCluster::start();

@@ -1,4 +1,4 @@
-//! Links with a password.
+//! Password-protected links.
 
 use std::{
     io::{Read, Write},
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::support::{BROWSER, PATIENCE, TestApp, assert_error};
 
-/// Starts a service behind a trusted proxy, with a link whose password is `open sesame`.
+/// Starts a service behind a trusted proxy, with a password-protected link.
 async fn behind_a_proxy() -> Arc<TestApp> {
     let app = TestApp::start_with(&["--trusted-proxies", "1", "--request-timeout", "60s"]).await;
     create(&app, "k").await;
@@ -111,7 +111,7 @@ async fn everybody_who_knows_the_password_gets_in() {
     });
     let statuses = join_all(visitors).await;
     assert!(statuses.iter().all(|status| *status.as_ref().unwrap() == 303), "{statuses:?}");
-    // All the visitors in an office share one address.
+    // Visitors in the same office may share one address.
     let visitors = (0..20).map(|_| attempt(&app, 1000, "open sesame"));
     let statuses: Vec<_> = join_all(visitors).await.iter().map(Response::status).collect();
     assert!(statuses.iter().all(|status| *status == 303), "{statuses:?}");

@@ -28,7 +28,7 @@ async fn run(server: &Postgres, sql: &'static str) {
     PgConnection::connect(&server.url()).await.unwrap().execute(sql).await.unwrap();
 }
 
-/// Returns the error from opening the store.
+/// Opens the store, which must fail, and returns the error.
 async fn refusal(server: &Postgres) -> String {
     match store::open(&StoreOptions::new(server.url().parse().unwrap())).await.map(drop) {
         Err(StoreError::Unavailable(reason)) => reason.to_string(),
@@ -78,7 +78,7 @@ async fn instances_that_start_at_the_same_time_create_the_tables_once() {
     assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
 }
 
-/// Another instance can still delete the damaged link, and count clicks on other links.
+/// After the flush, another instance can still delete the damaged link and count clicks on other links.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flush_that_finds_a_damaged_day_leaves_no_locks() {
     let server = Postgres::start();
@@ -119,7 +119,7 @@ async fn damaged_visits_fail_only_their_own_link() {
             assert!(store.put_if_absent(link.clone(), history).await.unwrap());
         }
         run(&server, damage).await;
-        // Use many concurrent calls, so that some share a batch.
+        // Make many concurrent calls, so that some of them share a batch.
         let [bad, good] = links.map(|link| link.key);
         let (bad, good) = join!(
             join_all((0..20).map(|_| store.use_visit(&bad))),
@@ -135,7 +135,7 @@ async fn two_instances_never_exceed_a_visit_limit() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..20 {
-        // At first, there is no row of counts.
+        // A new link has no row of counts yet.
         let link = limited(&format!("k{round}"), 10);
         assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
         let visits = (0..60).map(|n| {
@@ -184,7 +184,7 @@ async fn a_link_recreated_during_a_flush_inherits_nothing() {
     }
 }
 
-/// Two instances flush clicks on the same links and use up their visits concurrently.
+/// Two instances concurrently flush clicks and use visits of the same links.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_of_two_instances_do_not_deadlock() {
     let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);

@@ -1,4 +1,4 @@
-//! Failover: a replica replaces the primary, behind an address that moves.
+//! Failover: a replica is promoted, and the address that the service uses moves to it.
 
 use std::{
     collections::HashMap,
@@ -16,10 +16,10 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually};
 
-/// The time within which creating links must work once the address has moved.
+/// The maximum time until links can be created after the address has moved.
 const RECOVERY: Duration = Duration::from_secs(10);
 
-/// Clients that continuously create links, and the acknowledged links.
+/// Clients that continuously create links and record the acknowledged ones.
 struct Writers {
     stop: Arc<AtomicBool>,
     created: Arc<AtomicUsize>,
@@ -109,13 +109,13 @@ async fn after_a_promotion_of_redis_links_can_be_created_again_and_none_is_lost(
 
     replica.cli(&["REPLICAOF", "NO", "ONE"]);
     primary.cli(&["REPLICAOF", "127.0.0.1", &port(&replica)]);
-    // The address still leads to the old primary. It responds, but doesn't accept writes.
+    // The address still leads to the old primary, which responds but doesn't accept writes.
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(replica.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Waits until creating links succeeds on all of the pool's connections.
+/// Waits until link creation works on every connection in the pool.
 async fn wait_until_all_creates_work(process: &Process, limit: Duration) {
     let client = client();
     let create = || async {
@@ -184,14 +184,14 @@ async fn after_a_promotion_of_postgres_links_can_be_created_again_and_none_is_lo
     standby.promote();
     // The old primary comes back as a standby, and the address still leads to it.
     primary.restart_as_standby();
-    // The service connects to the standby. A client that didn't check the role would keep these connections.
+    // The service now connects to this standby. If it didn't check the server's role, it would keep these connections.
     wait_until_used(&primary).await;
     wait_for_readiness(&process, 503, PATIENCE).await;
     forwarder.move_to(standby.port);
     assert_recovers(&process, writers).await;
 }
 
-/// Asserts that links can be created again in time, and that no acknowledged link was lost.
+/// Asserts that the service recovers in time without losing acknowledged links.
 async fn assert_recovers(process: &Process, writers: Writers) {
     let start = Instant::now();
     writers.wait_for_progress(RECOVERY).await;

@@ -23,12 +23,12 @@ use urlshort::{
 
 /// Returns a strategy for text that matches `pattern`.
 ///
-/// A pattern used directly as a strategy is parsed again for each case.
+/// If a pattern is used directly as a strategy, proptest parses it again for each case.
 fn text(pattern: &str) -> RegexGeneratorStrategy<String> {
     string_regex(pattern).unwrap()
 }
 
-/// Returns a strategy for targets with many spellings, not all of them valid.
+/// Returns a strategy for targets in many spellings, valid and invalid.
 fn target() -> impl Strategy<Value = String> {
     text(
         "[hH]ttps?:/{1,3}([a-z0-9ä.-]{1,20}|[0-9.]{1,15}|\\[[0-9a-f:]{2,20}\\])(:[0-9]{0,6})?(/[!-~é ]{0,20})?([?#][!-~]{0,10})?",

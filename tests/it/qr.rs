@@ -89,7 +89,7 @@ async fn qr_codes_are_limited_for_each_client() {
     assert_eq!(app.get("/k").await.status(), 302, "following links is not limited");
 }
 
-/// The service and its clients share one thread, like the connections on a worker thread.
+/// In this test, the service and its clients share one thread, just as connections share a worker thread.
 #[tokio::test]
 async fn redirects_do_not_wait_for_qr_codes() {
     const CODES: usize = 40;
@@ -138,7 +138,7 @@ async fn qr_codes_beyond_a_short_queue_are_refused_immediately() {
 #[tokio::test]
 async fn a_path_that_is_not_utf8_is_not_found() {
     let app = TestApp::start().await;
-    // The last segment of the route is also a link's key.
+    // A link's key can be the same as the last segment of the QR code route.
     assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qr" })).await.status(), 201);
     assert_error(app.get("/%ff/qr").await, 404, "not_found").await;
 }

@@ -8,10 +8,12 @@ use crate::support::{Process, sqlite_in};
 
 pub(crate) const README: &str = include_str!("../../README.md");
 
-/// The value of `$TOKEN` in the commands.
+/// The value of `$TOKEN` in the README's commands.
 const TOKEN: &str = "0123456789abcdef";
 
-/// Returns the commands in the console blocks, each with its documented output.
+/// Returns the commands in the README's console blocks.
+///
+/// Each command comes with its documented output.
 fn transcript() -> Vec<(String, String)> {
     let blocks = README.split("```console\n").skip(1).filter_map(|block| block.split("```").next());
     let steps = blocks.flat_map(|block| block.split("$ ").skip(1)).map(|step| {
@@ -28,7 +30,7 @@ fn its_commands_print_the_documented_output() {
     let process = Process::start(&[("STORE_URL", &store), ("API_TOKENS", &format!("admin:{TOKEN}"))]);
     let program = Path::new(env!("CARGO_BIN_EXE_urlshort")).parent().unwrap().to_str().unwrap();
     let path = format!("{program}:{}", std::env::var("PATH").unwrap());
-    // Keys are random, so take the one that replaces the README's key from the first response.
+    // Keys are random, so read the actual key from the first response.
     let shown_key = "q0V8fYz";
     let mut drawn_key = shown_key.to_owned();
     for (command, expected) in transcript() {
@@ -54,7 +56,7 @@ fn its_table_of_options_matches_the_program() {
         let variable = option.get_env().unwrap().to_str().unwrap();
         let default =
             option.get_default_values().first().map(|value| format!("`{}`", value.to_str().unwrap()));
-        // A bar would end the table cell.
+        // An unescaped bar would end the table cell.
         let help = option.get_help().unwrap().to_string().replace('|', "\\|");
         table += &format!("| `{variable}` | {} | {help} |\n", default.unwrap_or_default());
     }

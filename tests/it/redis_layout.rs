@@ -1,4 +1,4 @@
-//! Damaged values in Redis, and late responses.
+//! Damaged values in Redis, and responses from Redis that arrive late.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -22,7 +22,9 @@ async fn open(server: &Redis, deadline: Duration) -> Arc<dyn Store> {
         .unwrap()
 }
 
-/// Returns the Redis key of a link's hash (`link`) or its counts by day (`days`).
+/// Returns the Redis key of a link's data.
+///
+/// `kind` is `link` for the link itself, or `days` for its daily counts.
 fn stored(server: &Redis, kind: &str, key: &str) -> String {
     server.cli(&["KEYS", &format!("urlshort:*:{kind}:{key}")]).trim().to_owned()
 }

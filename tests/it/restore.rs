@@ -1,4 +1,6 @@
-//! Rare manual operations, run with the runbook's commands: restore a backup, take down links, block a host.
+//! Rare manual operations, performed with the runbook's commands.
+//!
+//! The operations are restoring a backup, taking down links, and blocking a host.
 
 use std::{
     ffi::OsStr,
@@ -33,7 +35,9 @@ async fn status(process: &Process, key: &str) -> u16 {
     client().get(process.url(&format!("/{key}"))).send().await.unwrap().status().as_u16()
 }
 
-/// Creates links and follows one of them twice. The clean shutdown writes the clicks.
+/// Creates three links and follows one of them twice.
+///
+/// The clean shutdown at the end writes the clicks to the store.
 async fn use_service(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -43,7 +47,7 @@ async fn use_service(store: &str) {
     assert!(process.terminate().success());
 }
 
-/// Asserts that exactly the backup's links exist, and that new ones can be created.
+/// Asserts that the store has exactly the backup's links and accepts new ones.
 async fn assert_restored(store: &str) {
     let process = Process::start(&[("STORE_URL", store)]);
     for key in ["one", "two", "three"] {
@@ -68,7 +72,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     let process = Process::start(&[("STORE_URL", &store)]);
     follow_runbook("backup-sqlite", &variables);
     shorten(&process, "late").await;
-    // This leaves the write-ahead log behind, with the late link in it.
+    // Killing the process leaves the write-ahead log behind, which contains the link `late`.
     process.kill();
     fs::write(&database, "not a database").unwrap();
 
@@ -122,7 +126,7 @@ async fn redis_is_restored_after_its_files_were_lost() {
     follow_runbook("restore-redis", &variables);
     server.restart_with(&["--appendonly", "no"]);
     follow_runbook("restore-redis-append-only", &variables);
-    // The links must be in the append-only files by now.
+    // By now, the append-only files must contain the links, so the snapshot is no longer needed.
     server.kill();
     fs::remove_file(data.join("dump.rdb")).unwrap();
     server.restart_with(&["--appendonly", "yes"]);

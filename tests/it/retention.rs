@@ -20,7 +20,9 @@ fn expired(name: &str, ago: jiff::Span) -> Link {
     with(options, link(name, "https://old.example"))
 }
 
-/// Creates links: one that expired long ago, one that expired just now, and one with old daily counts.
+/// Creates three links for a purge.
+///
+/// One expired long ago, one expired a second ago, and one has old daily counts.
 async fn fill(url: &str) {
     let store = open(url).await;
     let days = json!({ "2020-01-01": { "people": 1 }, "2020-01-02": { "people": 2 } });
@@ -47,7 +49,7 @@ async fn a_service_purges_on_its_own_and_logs_how_much() {
     let retention = [("PURGE_EXPIRED_AFTER", "10s"), ("STATS_RETENTION", "30")];
     let process = Process::start(&[&[("STORE_URL", &*url)], &retention[..]].concat());
     let line = tokio::task::block_in_place(|| process.wait_for_log("purged"));
-    // By now, the other expired link may be old enough too.
+    // By now, the link `lately` may also have expired long enough ago.
     assert!(line["links"].as_u64().unwrap() >= 1, "{line}");
     assert_eq!(line["day_counts"], 2);
     let client = client();

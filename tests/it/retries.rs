@@ -17,7 +17,7 @@ use crate::support::{Forwarder, PATIENCE, Postgres, Redis, eventually, free_port
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_between_transactions_are_retried() {
     let server = Postgres::start_with(|_| vec!["default_transaction_isolation=serializable".into()]);
-    // On a machine that is busy with other tests, many attempts may be needed.
+    // On a machine that is busy with other tests, a call may need many attempts.
     let store_timeout = PATIENCE;
     let open = async || {
         store::open(&StoreOptions { store_timeout, ..StoreOptions::new(server.url().parse().unwrap()) })

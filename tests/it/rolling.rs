@@ -12,14 +12,16 @@ use crate::support::{
     on_free_ports,
 };
 
-/// Longer than the proxy needs to notice a shutdown: two failed polls, 100 ms apart.
+/// The time from the shutdown signal until the listener closes.
+///
+/// The proxy notices a shutdown sooner, after two failed polls 100 ms apart.
 const DRAIN_DELAY: &str = "1s";
 
 /// Two ways for a proxy to stop using an instance that is shutting down.
 ///
-/// `ready` polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so no retries are needed. `live`
-/// polls /healthz, which succeeds until the process exits, so refused requests must be retried on another instance. A
-/// request that was already sent is retried only if it is a GET or HEAD.
+/// The `ready` backend polls /readyz, which fails for `DRAIN_DELAY` before the listener closes, so no retries are
+/// needed. The `live` backend polls /healthz, which succeeds until the process exits, so requests whose connection is
+/// refused must be retried on another instance. A request that was already sent is retried only if it is a GET or HEAD.
 const PROXY: &str = "
 defaults
   mode http
@@ -84,7 +86,7 @@ impl Proxy {
         Self { statistics, frontends, _server: server, _directory: directory }
     }
 
-    /// Waits until this many instances are up in both backends.
+    /// Waits until the given number of instances are up in each backend.
     async fn wait_for(&self, instances: usize) {
         eventually(PATIENCE, async || {
             let text = Client::new().get(&self.statistics).send().await.unwrap().text().await.unwrap();
@@ -135,12 +137,13 @@ async fn a_rolling_restart_causes_no_failed_requests() {
         let of = format!("{{route=\"/{{key}}\",outcome=~\"{outcomes}\"}}");
         format!("sum(increase(http_request_duration_seconds_count{of}[10m]))")
     };
-    // Let clients follow links until the indicator has seen many of them, however slow the machine is.
+    // Keep the clients running until Prometheus has counted enough redirects. How long this takes depends on the
+    // machine.
     prometheus.wait_until(&format!("{} > 1000", answered("redirect")), true).await;
     load.stop.store(true, Ordering::Relaxed);
     while clients.join_next().await.is_some() {}
 
     assert_eq!(*load.failed.lock().unwrap(), [""; 0]);
-    // The indicator shows no failed or abandoned requests. Don't check latency, because it depends on the machine.
+    // No request may have failed or been abandoned. Don't check latency, because it depends on the machine.
     assert_eq!(prometheus.query(&answered("server_error|abandoned")).await, [0.0]);
 }

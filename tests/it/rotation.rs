@@ -1,4 +1,4 @@
-//! The database password changes while clients follow links, like when RDS rotates it on AWS.
+//! The database password changes while clients follow links, as it does when RDS rotates the password on AWS.
 
 use std::{fs, sync::atomic::Ordering, time::Duration};
 
@@ -11,14 +11,14 @@ use crate::support::{Load, PATIENCE, Postgres, Process, client, eventually};
 
 const NEW_PASSWORD: &str = r#"new "battery" staple"#;
 
-/// How long to block lookups, so that the service opens more connections.
+/// The time for which lookups are blocked, so that the service opens more connections.
 const BLOCKED_FOR: Duration = Duration::from_millis(500);
 
 /// An administrator's connection to the server.
 struct Admin(PgConnection);
 
 impl Admin {
-    /// Blocks lookups for a while, so that they need more and more connections.
+    /// Blocks lookups for a while, so that they pile up and need more connections.
     async fn block_lookups(&mut self) {
         let mut transaction = self.0.begin().await.unwrap();
         sqlx::query("LOCK TABLE links IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
@@ -30,7 +30,9 @@ impl Admin {
         sqlx::query("SELECT now()::text").fetch_one(&mut self.0).await.unwrap().get(0)
     }
 
-    /// Returns how many connections the service has opened since `moment`, by the server's clock.
+    /// Returns how many of the service's connections were opened after `moment`.
+    ///
+    /// `moment` is a timestamp from the database server's clock.
     async fn opened_since(&mut self, moment: &str) -> i64 {
         sqlx::query(
             "SELECT count(*) FROM pg_stat_activity
@@ -56,7 +58,7 @@ async fn a_password_change_causes_no_failed_requests() {
         ("STORE_URL", &format!("postgres://postgres@127.0.0.1:{}/postgres", postgres.port)),
         ("PGPASSWORD_FILE", file.to_str().unwrap()),
         ("CACHE_BYTES", "0"),
-        // Allow for a busy machine: speed is not under test.
+        // Use long timeouts for busy machines, because speed is not under test.
         ("STORE_TIMEOUT", "20s"),
         ("REQUEST_TIMEOUT", "30s"),
     ]);
@@ -78,7 +80,7 @@ async fn a_password_change_causes_no_failed_requests() {
     let change = format!("ALTER ROLE postgres PASSWORD '{NEW_PASSWORD}'");
     sqlx::query(AssertSqlSafe(change)).execute(&mut admin.0).await.unwrap();
     let changed = admin.now().await;
-    // The service needs more connections, but the file still contains the old password.
+    // The service now needs more connections, but the file still contains the old password.
     add_clients(32);
     admin.block_lookups().await;
     load.wait_for_more(200).await;

@@ -1,7 +1,7 @@
 //! The service has exactly the routes in the OpenAPI document, and pages below `/ui/`.
 //!
-//! The reserved keys come from the document, so a route missing from it would shadow a link with that key. Pages have a
-//! second segment, so they don't shadow any link.
+//! The reserved keys come from the document, so a route that is missing from it could shadow a link. The path of a page
+//! has at least two segments, so a page can't shadow a link.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::{
     support::{TestApp, assert_error},
 };
 
-/// Common route names to probe, because a router can't list its routes.
+/// Common route names. Tests probe them because a router can't list its routes.
 const COMMON_NAMES: &str = "\
     .well-known _health about account admin api api-docs app apps archive assets auth backup batch blocked bulk cache \
     callback check clicks config console count create css dashboard data debug delete details doc docs domains edit \
@@ -27,7 +27,7 @@ const COMMON_NAMES: &str = "\
     swagger-ui system tags test token tokens top trace ui unlock up update upload url urls user users v1 v2 v3 version \
     visits web webhook ws";
 
-/// A method that no route has, so that probes change nothing.
+/// A method that no route accepts, so that probes change nothing.
 const UNKNOWN: &str = "BREW";
 
 struct Document(Value);
@@ -41,7 +41,7 @@ impl Document {
         self.0["paths"].as_object().unwrap().keys().map(String::as_str)
     }
 
-    /// Returns the methods of all templates that match `path`.
+    /// Returns the methods of all path templates that match `path`.
     fn methods(&self, path: &str) -> BTreeSet<String> {
         let matching = self.paths().filter(|template| matches(template, path));
         let methods = matching.flat_map(|template| self.0["paths"][template].as_object().unwrap().keys());
@@ -57,20 +57,20 @@ fn matches(template: &str, path: &str) -> bool {
         })
 }
 
-/// Returns common names, and every path segment in the document or the README.
+/// Returns the common route names, and every path segment in the document or the README.
 fn names(document: &Document) -> BTreeSet<String> {
     let code = README.split('`').skip(1).step_by(2).filter(|code| code.contains('/'));
     let segments = document.paths().chain(code).flat_map(|path| path.split(['/', ' ', '?']));
     let is_plain = |name: &&str| {
         let mut bytes = name.bytes();
-        // Clients resolve `.` and `..` themselves.
+        // `.` and `..` can't be probed, because the client resolves them.
         !matches!(*name, "" | "." | "..")
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     COMMON_NAMES.split_whitespace().chain(segments).filter(is_plain).map(Into::into).collect()
 }
 
-/// Returns paths with each name in every position where a route could have it.
+/// Returns paths with each name in every position that routes use.
 fn candidates(document: &Document) -> Vec<String> {
     let shapes = [
         "/N",
@@ -109,7 +109,8 @@ async fn a_path_accepts_only_the_documented_methods() {
     for template in document.paths() {
         let path = template.replace("{key}", "k").replace("{host}", "h.example");
         let own = document.0["paths"][template].as_object().unwrap();
-        // A path may also accept the methods of a more general template, like `/api/v1/links/batch` does.
+        // A path may also accept the methods of a more general template: `/api/v1/links/batch` also matches
+        // `/api/v1/links/{key}`.
         let listed = document.methods(&path);
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", UNKNOWN] {
             let status = call(&app, method, &path).await.status();
@@ -148,7 +149,7 @@ async fn no_request_reaches_an_undocumented_route() {
     let mut taken = app.labels("http_requests_total", "route");
     assert!(taken.remove("unmatched"));
     taken.retain(|route| !is_page(route));
-    // Probes reach every route at least once, so a route missing here is not served.
+    // Probes reach every documented route. If a documented route is missing from `taken`, the service doesn't serve it.
     assert_eq!(taken, documented);
 }
 

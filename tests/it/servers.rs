@@ -7,7 +7,9 @@ use tempfile::TempDir;
 
 use crate::support::{Postgres, Process, Redis, free_port};
 
-/// Asserts that the program refuses to start, with one line that names `STORE_URL` and `reason`.
+/// Asserts that the program refuses to start.
+///
+/// It must print a single line, which contains `STORE_URL` and `reason`.
 #[track_caller]
 fn assert_refused(variables: &[(&str, &str)], reason: &str) {
     let output = Process::command(variables).output().unwrap();
@@ -110,7 +112,7 @@ fn a_redis_server_without_persistence_logs_a_warning() {
     assert!(!warns(&Redis::start_with(&["--appendonly", "yes"])));
 }
 
-/// A certificate for the loopback address, and its certificate authority, as PEM files.
+/// PEM files: a certificate for the loopback address, and its certificate authority.
 struct Certificates {
     directory: TempDir,
 }
@@ -134,7 +136,9 @@ impl Certificates {
         self.directory.path().join("authority.pem").display().to_string()
     }
 
-    /// Copies a server's files into `directory`. Only their owner can read the key.
+    /// Copies the server's certificate and key into `directory`.
+    ///
+    /// Only the owner can read the copy of the key.
     fn copy_to(&self, directory: &Path) {
         for file in ["server.pem", "server.key"] {
             fs::copy(self.directory.path().join(file), directory.join(file)).unwrap();

@@ -33,7 +33,7 @@ impl Connection {
         self.0.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
         let mut response = Vec::new();
         let mut buffer = [0; 4096];
-        // In these tests, responses have a short body that arrives with the head.
+        // In these tests, response bodies are short and arrive together with the head.
         while !response.windows(4).any(|window| window == b"\r\n\r\n") {
             let read = self.0.read(&mut buffer).unwrap();
             assert_ne!(read, 0, "the connection was closed on a request");
@@ -99,7 +99,7 @@ fn a_half_sent_request_does_not_delay_the_shutdown_past_its_deadline() {
     let head =
         "POST /shorten HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
     half_sent.write_all(head.as_bytes()).unwrap();
-    // Once a later connection is served, these two must have been accepted.
+    // Once this later connection is served, the server must have accepted the two connections above.
     Connection::connect(&process).get("/healthz");
     let start = Instant::now();
     assert!(process.terminate().success());
@@ -144,7 +144,7 @@ fn a_second_signal_exits_immediately() {
 
 #[test]
 fn a_signal_while_the_store_is_opened_exits_cleanly() {
-    // A server that accepts connections and never responds.
+    // This server accepts connections but never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     for url in ["postgres://u@HOST/d", "redis://HOST"] {
         let url = url.replace("HOST", &silent.local_addr().unwrap().to_string());
@@ -155,7 +155,8 @@ fn a_signal_while_the_store_is_opened_exits_cleanly() {
         let accepted = silent.accept().unwrap();
         kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
         let status = child.wait().unwrap();
-        // The program must handle the signal itself, because process 1 has no default action for it.
+        // The program must handle the signal itself, because in a container, it runs as process 1, for which signals
+        // have no default action.
         assert!(status.success(), "{url}: {status}");
         drop(accepted);
     }

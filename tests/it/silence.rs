@@ -29,7 +29,7 @@ async fn calls_dropped_on_silent_connections_do_not_use_up_the_pool() {
     let tokens = format!("ci:{token}:read");
     let process = Process::start(&[("STORE_URL", &url), ("STORE_TIMEOUT", "2s"), ("API_TOKENS", &tokens)]);
     let client = client();
-    // Each listing holds its own connection when it is dropped.
+    // Each listing still holds its own database connection when it is cancelled.
     let list = || client.get(process.url("/api/v1/links")).bearer_auth(token).send();
     for _ in 0..3 {
         let listed = join_all((0..64).map(|_| list())).await;
@@ -94,7 +94,9 @@ async fn closing_a_store_with_a_frozen_database_returns() {
     timeout(Duration::from_secs(10), store.close()).await.expect("it returns");
 }
 
-/// An instance notices a silent change feed long before cache entries expire.
+/// Asserts that an instance replaces a silent change feed.
+///
+/// The replacement must happen well before cache entries expire.
 async fn a_silent_change_feed_is_replaced(url: &str, port: u16) {
     let forwarder = Forwarder::start(port).await;
     let there = forwarder.replace_in(url, port);

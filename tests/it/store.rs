@@ -30,7 +30,9 @@ use crate::support::{Postgres, Redis, RedisCluster, key, link, open, sqlite_in, 
 
 type Conforms = fn(Arc<dyn Store>) -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
 
-/// Generates a test per store and function. Each function takes a store.
+/// Generates a test for each combination of store and function.
+///
+/// Each function takes a store.
 macro_rules! conformance {
     ($($name:ident)*) => {
         mod memory {
@@ -65,7 +67,7 @@ macro_rules! conformance {
             })*
         }
 
-        /// All functions share one cluster, because forming it takes seconds.
+        /// All functions share one cluster, because forming a cluster takes seconds.
         #[tokio::test(flavor = "multi_thread")]
         async fn redis_cluster() {
             let cluster = RedisCluster::start();
@@ -122,7 +124,9 @@ async fn all_instances_share_the_first_secret(store: Arc<dyn Store>) {
     assert_eq!(format!("{other:?}"), "[redacted]");
 }
 
-/// Returns a link with every option, and with fields that only a newer version knows.
+/// Returns a link with every option set.
+///
+/// The link also has fields that only a newer version of the program knows.
 fn full_link(key: &str) -> Link {
     let options = Options {
         starts_at: Some("1000-01-01T00:00:00.001Z".parse().unwrap()),
@@ -207,7 +211,7 @@ async fn many_links_can_be_created_at_once(store: Arc<dyn Store>) {
     }
 }
 
-/// Returns the revision of a link created by [`link`] with this version.
+/// Returns the revision of a test link with this version.
 fn revision(version: u32) -> Revision {
     Revision { version, ..link("k", "https://example.com").revision() }
 }

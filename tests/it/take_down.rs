@@ -1,4 +1,4 @@
-//! `POST /api/v1/links/take-down`: many links at a time.
+//! `POST /api/v1/links/take-down`: taking down many links at a time.
 
 use std::sync::Arc;
 
@@ -18,7 +18,9 @@ use crate::support::{
 const WRITE: &str = "writer-0123456789";
 const TOKENS: &str = "ci:writer-0123456789,dash:reader-0123456789:read";
 
-/// More links than one request takes down.
+/// The number of links to create.
+///
+/// It is higher than the number that one request takes down.
 const MANY: usize = 1200;
 
 fn post(app: &TestApp, body: &Value) -> RequestBuilder {
@@ -190,7 +192,7 @@ async fn a_concurrent_edit_is_kept_and_a_link_that_moved_elsewhere_stays() {
     }
     let held = Arc::new(FaultyStore::around(memory.clone()));
     let app = TestApp::start_on(held.clone(), &["--api-tokens", TOKENS]).await;
-    // The take-down has read both links, and is about to write them with the version it read.
+    // Hold back lookups, so that the edits below happen after the take-down has read both links.
     held.hold_lookups(true);
     let body = json!({ "host": "evil.example" });
     let request = tokio::spawn(post(&app, &body).send());

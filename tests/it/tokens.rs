@@ -1,4 +1,4 @@
-//! Tokens: the command that creates them, the file that is reloaded when it changes, and failed authentication.
+//! Token generation, reloads of the token file, and failed authentication.
 
 use std::{
     fs::{self, OpenOptions},
@@ -15,11 +15,11 @@ use crate::{
     support::{PATIENCE, Process, TestApp, assert_error, eventually, run},
 };
 
-/// Log messages about a reload.
+/// The log messages about reloading the token file.
 const RELOADED: &str = "tokens reloaded";
 const NOT_RELOADED: &str = "tokens not reloaded; the current ones stay";
 
-/// The program with a token file, and its log so far.
+/// The running program with a token file, and the log lines read so far.
 struct Service {
     process: Process,
     client: Client,
@@ -33,7 +33,7 @@ impl Service {
         Self { process, client: Client::new(), log: Vec::new() }
     }
 
-    /// Uses `token` to list links, from the client address `client`.
+    /// Lists links with `token`, from the client address `client`.
     async fn list_as(&self, client: &str, token: &str) -> reqwest::Response {
         let request = self.client.get(self.process.url("/api/v1/links")).bearer_auth(token);
         request.header("x-forwarded-for", client).send().await.unwrap()
@@ -73,7 +73,7 @@ impl Service {
     }
 }
 
-/// Runs `urlshort token`, and returns the token and its line.
+/// Runs `urlshort token`, and returns the token and its line for the token file.
 #[track_caller]
 fn generate(arguments: &[&str]) -> (String, String) {
     let output = run(Process::command(&[]).arg("token").args(arguments));
@@ -86,7 +86,7 @@ fn append(file: &Path, line: &str) {
     file.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
-/// Replaces a file with a new one, like an editor does.
+/// Replaces a file with a new one, as many editors do.
 fn replace(file: &Path, text: &str) {
     let new = file.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -115,7 +115,7 @@ async fn a_token_is_added_expired_and_removed_without_a_restart() {
     let create = create.bearer_auth(&dash).json(&json!({ "url": "https://example.com" }));
     assert_error(create.send().await.unwrap(), 403, "forbidden").await;
 
-    // Make it expire now, instead of in 90 days.
+    // Make the `dash` token expire now instead of in 90 days.
     let (start, _) = dash_line.rsplit_once(' ').unwrap();
     replace(&file, &format!("{ci_line}\n{start} {}\n", jiff::Timestamp::now()));
     service.wait_for_log(RELOADED);
@@ -216,7 +216,7 @@ fn a_file_broken_at_startup_is_reported_in_one_line_without_its_content() {
         for secret in [secret, &token, "0123456789abcdef"] {
             assert!(!shown.contains(secret), "{shown}");
         }
-        // `token` must still work: users need it to repair the file.
+        // The `token` command must still work, because users need it to repair the file.
         run(Process::command(&variables).args(["token", "ci"]));
     }
 }
@@ -259,7 +259,7 @@ async fn failed_tokens_are_limited_for_each_client_and_valid_ones_never() {
     let from = |client: &str| lines.iter().filter(|line| line["client_ip"] == client).collect::<Vec<_>>();
     let logged_neighbour = from(neighbour).len();
     assert_eq!(same_network == 429, logged_neighbour == 0);
-    // Failures beyond the limit are not logged. There was at least one.
+    // Failures beyond the limit are not logged. There was at least one such failure.
     assert!((10..failures - 2).contains(&from(first).len()), "{lines:?}");
     assert_eq!(from(other).iter().map(|line| &line["reason"]).collect::<Vec<_>>(), ["unknown", "malformed"]);
 }

@@ -67,12 +67,12 @@ fn import(url: &str, text: &[u8], arguments: &[&str]) -> (i32, String, String) {
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-/// Parses the counts of a day in June 2026 from JSON.
+/// Parses the counts for a day in June 2026 from JSON.
 fn counts(day: i8, text: &str) -> (Date, DayCounts) {
     (date(2026, 6, day), serde_json::from_str(text).unwrap())
 }
 
-/// Creates two special links, and 3,000 plain ones to fill several pages and chunks.
+/// Creates two special links, and 3,000 plain links that fill several pages and chunks.
 async fn fill(store: &dyn Store) {
     let options = Options {
         starts_at: Some("2026-02-03T04:05:06Z".parse().unwrap()),
@@ -100,7 +100,7 @@ async fn fill(store: &dyn Store) {
     let bots = History { days: [counts(3, r#"{"bots":1}"#)].into(), ..History::default() };
     assert!(store.put_if_absent(link("bots", "https://example.com"), bots).await.unwrap());
     let links = (0..3000).map(|n| {
-        // Seven links share each timestamp, so that keys break ties at the ends of pages.
+        // Seven links share each timestamp, so that keys break ties at page boundaries.
         let created_at = Timestamp::from_millisecond(1_700_000_000_000 + n / 7).unwrap();
         store.put_if_absent(
             Link { created_at, ..link(&format!("k{n}"), &format!("https://{n}.example")) },
@@ -191,7 +191,7 @@ fn a_killed_import_can_be_repeated() {
         .collect();
     let mut child = program(&url, &["import", "-"]).stdin(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // Everything that has left the pipe was read. Some of it is stored, and the rest is in flight.
+    // When the program is killed, it has stored some of these lines and is still processing others.
     input.write_all(&file.as_bytes()[..file.len() / 2]).unwrap();
     child.kill().unwrap();
     child.wait().unwrap();

@@ -17,10 +17,11 @@ from .client import TOKEN, Client, Outages, Stats
 from .ledger import Ledger
 
 STORES = ["sqlite", "postgres", "redis"]
-# Fraction of the run before the first restart of the service, because memory is compared within one process.
+# The fraction of the run before the service is first restarted. Memory can be compared only within one process.
 FIRST_LIFE = 0.6
 VERIFIERS = 32
-# Descriptors of a service without clients: its own, store files, and 8 connections to the store server.
+# The maximum number of open descriptors without clients: the service's own, store files, and 8 connections to the
+# store.
 IDLE_DESCRIPTORS = 40
 SETTLING = 30
 VARIABLES = {
@@ -34,7 +35,7 @@ VARIABLES = {
 
 
 class Run:
-    """The soak test of one store."""
+    """The soak test for one store."""
 
     def __init__(self, store, binary, directory, seconds, start):
         self.store = store
@@ -63,13 +64,13 @@ class Run:
         return response.status if response else None
 
     async def soak(self):
-        """Runs the load and the outages, then verifies all links with a warm cache and again after a restart."""
+        """Runs the load and the outages, then verifies all links twice: with a warm cache, and after a restart."""
         tasks = [asyncio.create_task(self.behave(behaviour)) for behaviour in load.behaviours()]
         tasks.append(asyncio.create_task(self.sample()))
         deadline = time.monotonic() + self.seconds
         await self.fail(deadline)
         self.is_stopping = True
-        # A failed coroutine is a bug in the soak test itself.
+        # An exception in a task is a bug in the soak test itself.
         await asyncio.gather(*tasks)
         await self.verify()
         await self.check_descriptors()
@@ -85,7 +86,7 @@ class Run:
         client.close()
 
     async def sample(self):
-        """Prints a row every minute, and at least ten per run."""
+        """Prints a row every minute, and at least ten rows per run."""
         while not self.is_stopping:
             self.samples.append(report.Sample(self))
             print(self.samples[-1].row(), flush=True)
@@ -94,7 +95,7 @@ class Run:
                 await asyncio.sleep(0.1)
 
     async def fail(self, deadline):
-        """Causes outages with quiet periods in between: at first only of the store, later also of the service."""
+        """Causes outages with quiet periods in between: first only store outages, later service outages as well."""
         length = max(1, min(5, self.seconds / 20))
         later = self.chaos.store_outages() + self.chaos.service_outages()
         first_end = deadline - self.seconds * (1 - FIRST_LIFE)
@@ -108,7 +109,7 @@ class Run:
                 await self.chaos.run(outages[number % len(outages)], length)
 
     async def verify(self):
-        """Follows every link and compares it with what was acknowledged."""
+        """Follows every link and checks that the response shows a state that the link may be in."""
         links = iter(list(self.ledger.links))
 
         async def worker():
@@ -120,7 +121,7 @@ class Run:
         await asyncio.gather(*[worker() for _ in range(VERIFIERS)])
 
     async def check_descriptors(self):
-        """Checks that without clients only the service's own descriptors are open."""
+        """Checks that the service has closed the descriptors of all clients."""
         service = self.chaos.service
         if not await asyncio.to_thread(eventually, SETTLING, lambda: service.descriptors() <= IDLE_DESCRIPTORS):
             self.chaos.flaws.append(f"{service.descriptors()} descriptors are open without clients")

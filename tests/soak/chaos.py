@@ -1,19 +1,19 @@
-"""Outages of the store and of the service. Each is announced, and must be followed by a recovery before a deadline."""
+"""Outages of the store and of the service. Each outage is announced, and the service must recover from it in time."""
 
 import asyncio
 import time
 
 from harness.service import Service
 
-# Seconds from the return of the store until /readyz must report it.
+# The maximum time in seconds from the end of an outage until /readyz returns 200.
 RECOVERY = 15
-# The limit on a shutdown is both of these, plus a margin for a busy machine.
+# All of these are in seconds. A shutdown may take the sum of the first two, plus a margin for a busy machine.
 DRAIN_DELAY, DRAIN_TIMEOUT = 1, 5
 SHUTDOWN = DRAIN_DELAY + DRAIN_TIMEOUT + 10
 
 
 class Chaos:
-    """The service and its store, with the outages that they can have."""
+    """The service and its store, and the outages that can affect them."""
 
     def __init__(self, binary, variables, log_path, server, outages, probe):
         self.binary = binary
@@ -21,7 +21,7 @@ class Chaos:
         self.log_path = log_path
         self.server = server
         self.outages = outages
-        # Requests /readyz and returns the status, or None.
+        # A function that requests /readyz and returns the status, or None if there was no response.
         self.probe = probe
         self.flaws = []
         self.last = "start"
@@ -36,7 +36,7 @@ class Chaos:
         return [self.restart, self.crash, *([self.restart_while_store_is_frozen] if self.server else [])]
 
     async def run(self, outage, seconds):
-        """Causes the outage for some seconds, and waits for the recovery."""
+        """Causes an outage of the given length, and waits for the service to recover."""
         self.last = outage.__name__.replace("_", " ")
         self.outages.begin()
         await outage(seconds)

@@ -1,4 +1,4 @@
-"""A client that keeps its connection and counts failures, inside and outside announced outages."""
+"""A client that keeps its connection open, and counts failures during announced outages separately from others."""
 
 import asyncio
 import collections
@@ -8,12 +8,12 @@ import time
 from harness import wire
 
 TOKEN = "soak-token-0123456789"
-# Seconds. Longer than the service's REQUEST_TIMEOUT.
+# The client's timeout in seconds, which is longer than the service's REQUEST_TIMEOUT.
 PATIENCE = 15
 
 
 class Stats:
-    """Counts of a run."""
+    """The counts for a run."""
 
     def __init__(self):
         self.requests = 0
@@ -28,7 +28,7 @@ class Stats:
 
 
 class Outages:
-    """Records whether an outage is announced, so that failures are expected."""
+    """Records whether an outage is announced. During an announced outage, failures are expected."""
 
     def __init__(self):
         self.is_announced = False
@@ -55,7 +55,7 @@ class Client:
         self.connected_after = 0
 
     async def request(self, method, path, body=None, headers=None):
-        """Returns the response, or None if there was none. A 5xx counts as a failure."""
+        """Sends a request. Returns the response, or None if there was none. A 5xx counts as a failure."""
         is_inside = self.outages.is_announced
         outages = self.connected_after if self.connection else self.outages.count
         start = time.monotonic()
@@ -64,7 +64,7 @@ class Client:
         failure = reason or (failure_of(response) if response.status >= 500 else None)
         if failure:
             is_inside = is_inside or self.outages.is_announced or outages != self.outages.count
-            # No outage explains these.
+            # An outage can't cause a 500 or a malformed response.
             is_inside = is_inside and not failure.startswith(("500", "malformed"))
             (self.stats.inside if is_inside else self.stats.outside)[failure] += 1
             if not is_inside:
@@ -100,7 +100,7 @@ class Client:
         return response, None
 
     async def hang_up(self, raw, pause=0.0):
-        """Sends bytes on a new connection, and resets it after a pause without reading."""
+        """Sends bytes on a new connection, and resets the connection after a pause, without reading a response."""
         self.stats.hang_ups += 1
         try:
             connection = await wire.Connection.open(self.service().address)

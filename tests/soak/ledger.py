@@ -16,14 +16,14 @@ class Timed(list):
 class Link:
     """A link and the states that it may be in.
 
-    An acknowledged change leaves one state. If the response is lost, both states are possible, and the change may even
-    take effect later. Then only the same change is retried, and no other follows it.
+    After an acknowledged change, only one state is possible. If the response to a change is lost, the old and the new
+    state are both possible, and the change may even take effect later. The client then retries only this change.
     """
 
     def __init__(self, key, states):
         self.key = key
         self.states = frozenset(states)
-        # Odd while a change is in progress.
+        # The number of changes started plus the number of changes finished. It is odd while a change is in progress.
         self.changes = 0
         self.is_uncertain = len(self.states) > 1
         self.history = Timed()
@@ -40,7 +40,7 @@ class Link:
 
 
 class Ledger:
-    """All links of a run."""
+    """All links in a run."""
 
     def __init__(self):
         self.links = []
@@ -64,7 +64,10 @@ class Ledger:
         return random.choice(self.links) if self.links else None
 
     def observe(self, link, changes, response):
-        """Checks a response to GET /KEY, unless the link changed since the request, which was at `changes`."""
+        """Checks a response to GET /KEY, unless the link has changed since the request.
+
+        `changes` is the value of `link.changes` at the time of the request.
+        """
         if changes % 2 or link.changes != changes:
             return
         state = observed(response)
@@ -81,7 +84,7 @@ class Ledger:
 
 
 def observed(response):
-    """Returns the state that a response shows, or None if it shows no state."""
+    """Returns the link state that a response shows, or None if it shows none."""
     if response.status in (301, 302, 307, 308):
         return response.headers[b"location"][0].decode()
     return {404: ABSENT, 410: GONE}.get(response.status)

@@ -14,7 +14,7 @@ numbers = itertools.count()
 
 
 def behaviours():
-    """Returns the behaviour of each client of the mixed load."""
+    """Returns the behaviour of each client in the mixed load."""
     return (
         [write] * WRITERS
         + [read_hot] * HOT_READERS
@@ -37,7 +37,7 @@ async def pause(longest):
 
 
 async def write(client, ledger):
-    """Creates a link and makes one change to it after another."""
+    """Creates a link and makes up to two changes to it."""
     link = await create(client, ledger)
     for change in random.choice([[], [], [edit], [take_down], [edit, take_down], [take_down, restore], [remove]]):
         if not link or link.is_uncertain:
@@ -67,7 +67,7 @@ async def create(client, ledger):
 
 
 async def change(client, ledger, link, method, path, state, body=None, is_cut=False):
-    """Changes a link, retrying until there is a response. With `is_cut`, hangs up on the first attempt."""
+    """Changes a link, and retries until the change succeeds. With `is_cut`, disconnects during a first attempt."""
     link.begin(state)
     if is_cut:
         await client.hang_up(raw_request(method, path, body), random.choice([0, 0, 0.001, 0.01]))
@@ -113,7 +113,7 @@ async def remove(client, ledger, link, is_cut=False):
 
 
 async def read(client, ledger, link):
-    """Follows a link and compares the response with what was acknowledged."""
+    """Follows a link and checks that the response shows a state that the link may be in."""
     changes = link.changes
     response = await client.request("GET", f"/{link.key}")
     if response:
@@ -129,7 +129,7 @@ async def read_hot(client, ledger):
 
 
 async def read_cold(client, ledger):
-    """Follows any link, or one that does not exist."""
+    """Follows a random link, or a key that does not exist."""
     link = ledger.sample()
     if link and random.random() < 0.8:
         await read(client, ledger, link)
@@ -141,7 +141,7 @@ async def read_cold(client, ledger):
 
 
 async def sabotage(client, ledger):
-    """Disconnects in one of many ways, also in the middle of a change, which is then repeated."""
+    """Disconnects in one of several ways. If this interrupts a change, the change is then repeated."""
     kind = random.randrange(7)
     if kind == 0:
         await client.hang_up(b"GET /healthz HTT", pause=random.choice([0, 2]))
@@ -155,14 +155,14 @@ async def sabotage(client, ledger):
     else:
         link = await create(client, ledger)
         if link:
-            # Following the link caches it. The interrupted change must not leave the old link in the cache.
+            # Following the link caches it. The interrupted change must not leave the old version in the cache.
             await read(client, ledger, link)
             await random.choice([take_down, remove, edit])(client, ledger, link, is_cut=True)
     await pause(0.5)
 
 
 async def batch(client, ledger):
-    """Creates many links in one request, and repeats the request until all are created."""
+    """Creates up to 50 links in one request, and repeats the request until all links have been created."""
     targets = [fresh_target() for _ in range(random.choice([1, 10, 50]))]
     body, headers = {"links": [{"url": target} for target in targets]}, {"Idempotency-Key": fresh_key()}
     missing = dict(enumerate(targets))
@@ -177,7 +177,7 @@ async def batch(client, ledger):
 
 
 async def browse(client, ledger):
-    """Lists a few pages, and shows a link with its counts."""
+    """Requests a few pages of links, and then one link and its statistics."""
     cursor = ""
     for _ in range(random.choice([1, 1, 5])):
         response = await client.request("GET", f"/api/v1/links?limit=100{cursor}")
@@ -201,7 +201,7 @@ async def draw(client, ledger):
 
 
 async def unlock(client, ledger):
-    """Creates a link with a password, and tries right and wrong passwords, each time as another client."""
+    """Creates a link with a password, and tries right and wrong passwords, each time from another client address."""
     key, target = fresh_key(), fresh_target()
     response = await client.request("POST", "/shorten", {"url": target, "key": key, "password": PASSWORD})
     if not response or response.status != 201:

@@ -1,8 +1,8 @@
-"""Samples over time, and the tables at the end."""
+"""The samples taken during a run, and the tables printed at the end."""
 
 import time
 
-# The allocator and SQLite keep some pages of every burst.
+# The maximum growth in bytes. The allocator and SQLite keep some pages after every burst.
 MAX_GROWTH = 24 << 20
 MAX_MORE_DESCRIPTORS = 50
 
@@ -43,7 +43,8 @@ class Sample:
 def growth(samples):
     """Yields a message for each process whose memory or descriptors kept growing.
 
-    The first third of a process's life fills caches and pools; after it, the end is compared with the middle.
+    Caches and pools fill during the first third of a process's life, so that third is ignored. The samples from the
+    second half of the remaining time are compared with those from the first half.
     """
     for process in {sample.process for sample in samples}:
         life = [sample for sample in samples if sample.process == process and sample.resident]
@@ -74,7 +75,7 @@ def verdict(run):
 
 
 def summary(run):
-    """Returns the summary of one store."""
+    """Returns the summary of the run for one store."""
     ledger, stats = run.ledger, run.stats
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(stats.inside.items())) or "none"
     others = ", ".join(f"{count} {kind}" for kind, count in sorted(stats.outside.items())) or "none"

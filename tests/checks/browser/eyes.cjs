@@ -2,7 +2,7 @@
 const assert = require("node:assert");
 const axe = require("axe-core");
 
-// Pixels. WCAG 2.2, 2.5.8.
+// The minimum size of a click target in CSS pixels, from success criterion 2.5.8 of WCAG 2.2.
 const SMALLEST_TARGET = 24;
 
 class Eyes {
@@ -14,7 +14,7 @@ class Eyes {
   watch(page) {
     page.on("pageerror", (error) => this.seen.push(`script: ${error.message}`));
     page.on("console", (message) => {
-      // The status of a page is up to its test. Subresources are checked below.
+      // Ignore the status of the page, because each test checks it. The next handler checks the status of subresources.
       const isStatus = /^Failed to load resource: the server responded with a status of/.test(message.text());
       if (["error", "warning"].includes(message.type()) && !isStatus) this.seen.push(`console: ${message.text()}`);
     });
@@ -24,7 +24,7 @@ class Eyes {
       }
     });
     page.on("requestfailed", (request) => {
-      // Downloads and abandoned page loads fail like this.
+      // Ignore ERR_ABORTED, which downloads and abandoned page loads cause.
       if (request.failure().errorText !== "net::ERR_ABORTED") this.seen.push(`failed: ${request.url()}`);
     });
   }
@@ -52,7 +52,7 @@ class Eyes {
     }, SMALLEST_TARGET);
     assert.ok(sizes.overflow <= 0, `${url} is ${sizes.overflow} px too wide`);
     assert.deepEqual(sizes.small, [], url);
-    // axe needs timers, which don't run without scripts. The markup is the same.
+    // axe needs timers, which don't run if scripts are disabled. It checks the same markup in the runs with scripts.
     if (!scripts) return;
     await page.evaluate(axe.source);
     const report = await page.evaluate(() => axe.run());

@@ -1,7 +1,7 @@
-// The home page: bytes transferred, and key presses to a copied link.
+// Measurements of the home page: the bytes transferred, and the key presses needed to copy a short link.
 const assert = require("node:assert");
 
-// Returns the bytes that a first visit transfers.
+// Returns the number of bytes that a first visit transfers.
 async function firstVisit({ context, base }) {
   const page = await context.newPage();
   const requests = [];
@@ -18,7 +18,8 @@ async function firstVisit({ context, base }) {
   return bytes;
 }
 
-// Returns the number of key presses from the open page to a copied short link. A shortcut such as Ctrl+V counts as one.
+// Returns the number of key presses needed to create and copy a short link on the open page. A shortcut such as Ctrl+V
+// counts as one.
 async function createWithTheKeyboard({ context, base, target }) {
   const page = await context.newPage();
   await page.goto(base);

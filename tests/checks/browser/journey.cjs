@@ -67,7 +67,7 @@ async function signIn({ base, eyes, scripts, key }, page) {
   await page.waitForURL(`${base}/ui/links/${key}`);
 }
 
-// Clicks are written a moment after the visit.
+// Waits for the click to be counted, because the service writes clicks a moment after the visit.
 async function count({ base, eyes, scripts, key }, page) {
   const deadline = Date.now() + 10_000;
   while ((await page.locator(".numbers dd").first().innerText()) !== "1") {

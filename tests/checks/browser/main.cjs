@@ -1,4 +1,4 @@
-// Uses the pages in Chromium like a person: with and without scripts, at three widths, light and dark.
+// Uses the pages in Chromium as a person would, with and without scripts, at three widths, and in light and dark mode.
 const { chromium } = require("playwright-core");
 const { startService, startTarget } = require("./service.cjs");
 const { Eyes } = require("./eyes.cjs");
@@ -9,10 +9,10 @@ const { pages, password, foreignForm } = require("./pages.cjs");
 const WIDTHS = [320, 768, 1280];
 const SCHEMES = ["light", "dark"];
 
-// The default user agent of headless Chromium is a bot's, and bots are not counted as people.
+// The service counts visits with headless Chromium's default user agent as bot visits, so use another one.
 const USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
 
-// Each step has its own timeout. This one keeps a page that hangs from blocking everything.
+// Each step has its own timeout. This overall timeout ends the run if a page hangs anyway.
 function withTimeout(steps) {
   let timer;
   const late = new Promise((_, reject) => (timer = setTimeout(reject, 120_000, new Error("timed out"))));
@@ -52,7 +52,7 @@ async function main() {
   };
   try {
     for (const scripts of [true, false]) {
-      // axe checks colours, and needs scripts.
+      // The colour scheme matters only to axe, which needs scripts.
       for (const scheme of scripts ? SCHEMES : ["light"]) {
         for (const width of WIDTHS) {
           await run({ scripts, scheme, width }, journey);

@@ -107,7 +107,7 @@ async function password({ context, service, target, eyes, scripts, key }) {
   assert.equal(await page.title(), "arrived");
 }
 
-// A form on another website changes nothing, although the browser has a session.
+// A form on another website must change nothing, even though the browser has a session.
 async function foreignForm(place) {
   const { context, base, service, target, key } = place;
   const page = await context.newPage();

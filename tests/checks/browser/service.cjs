@@ -41,7 +41,7 @@ class Service {
     return response.status === 204 ? null : response.json();
   }
 
-  // Returns the short URL.
+  // Creates a link and returns its short URL.
   async shorten(fields) {
     const { short_url: shortUrl, ...rest } = await this.api("POST", "", fields);
     assert.ok(shortUrl, JSON.stringify(rest));
@@ -53,7 +53,7 @@ class Service {
   }
 }
 
-// Another website: `/` is a target of links, and `/attack?to=URL` submits a form to URL.
+// Another website: `/` is the target of links, and `/attack?to=URL` submits a form to URL.
 async function startTarget() {
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://localhost");

@@ -1,4 +1,7 @@
-"""Checks the examples: python3 tests/checks/examples DIRECTORY, where DIRECTORY has operator.mjs and its modules."""
+"""Checks the examples: python3 tests/checks/examples DIRECTORY
+
+The directory must contain operator.mjs and its modules.
+"""
 
 import alerts
 import files

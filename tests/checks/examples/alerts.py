@@ -25,7 +25,7 @@ def block(name):
 
 
 def copied(directory, job):
-    """Copies the rules for a job with the runbook's command. Returns their directory."""
+    """Copies the rules for a job with the runbook's command. Returns the directory of the copies."""
     rules = Path(directory, "rules")
     variables = {"RULES": str(rules), "JOB": job, "GRAFANA": "https://grafana.example.com"}
     run("bash", "-euc", block("copy-rules"), cwd=ROOT, env=os.environ | variables)
@@ -34,12 +34,13 @@ def copied(directory, job):
 
 
 def rules_work_under_another_name():
-    """The unit tests of the rules pass on the copies, with the job renamed in their series too."""
+    """The unit tests of the rules pass on the copies if the job is also renamed in the series of the tests."""
     with tempfile.TemporaryDirectory() as directory:
         rules = copied(directory, "links")
         tests = Path(directory, "tests")
         tests.mkdir()
-        # Skip the tests over days: they take a minute and a half, and differ only in the length of the windows.
+        # Skip slo_long.yml: its tests cover days and take a minute and a half, but differ from the other tests only in
+        # their windows.
         for file in (file for file in (MONITORING / "tests").iterdir() if file.name != "slo_long.yml"):
             text = replaced(file.read_text(), {'job="urlshort"': 'job="links"'})
             text = text.replace("job: urlshort", "job: links").replace("http://localhost:3000", "https://grafana.example.com")

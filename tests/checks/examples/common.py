@@ -18,14 +18,14 @@ def read(name):
 
 
 def run(*command, **options):
-    """Runs a command and returns its output. A failure shows all of the output."""
+    """Runs a command and returns its output. If the command fails, the error shows all of its output."""
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True, **options)
     assert result.returncode == 0, f"{' '.join(map(str, command))}: {result.stdout}{result.stderr}"
     return result.stdout
 
 
 def replaced(text, changes):
-    """Returns the text with all changes. Text to change must exist."""
+    """Returns the text with all replacements made. Fails if there is nothing to replace."""
     for old, new in changes.items():
         assert old in text, f"nothing to replace: {old}"
         text = text.replace(old, new)
@@ -33,7 +33,7 @@ def replaced(text, changes):
 
 
 def defaults():
-    """Returns the default of each option, or None, by its variable."""
+    """Returns a dictionary from each option's variable to its default, or to None if it has no default."""
     found = {}
     for option in re.split(r"\n +--", run(BINARY, "--help")):
         if variable := re.search(r"\[env: ([A-Z_]+)", option):

@@ -10,12 +10,12 @@ import yaml
 from common import EXAMPLES, ROOT, defaults, read, run, seconds
 
 DOMAIN = {"DOMAIN": "sho.rt"}
-# Variables that the PostgreSQL store reads but that are not options.
+# Variables that the PostgreSQL store reads, although they are not options of the service.
 POSTGRES = {"PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"}
 
 
 def compose():
-    """Returns the services of compose.yaml as Docker Compose parses them, beside the Caddyfile."""
+    """Returns the services in compose.yaml as Docker Compose parses them, in a directory with the Caddyfile."""
     with tempfile.TemporaryDirectory() as directory:
         for name in ("compose.yaml", "Caddyfile"):
             Path(directory, name).write_text(read(name))
@@ -29,7 +29,7 @@ def deployment():
 
 
 def environments():
-    """Returns the service's variables and the limit on its shutdown in each example."""
+    """Returns the service's variables and its shutdown timeout in each example."""
     service = compose()["urlshort"]
     pod = deployment()
     variables = {entry["name"]: entry["value"] for entry in pod["containers"][0]["env"]}
@@ -82,7 +82,7 @@ def proxies_drop_idle_connections_before_the_service_does():
 
 
 def images_are_pinned():
-    """The service's image has the same version in all examples. Other images have a digest."""
+    """The service's image has the same version in all examples. Other images are pinned by digest."""
     own = run(".github/scripts/image-name.sh", cwd=ROOT, env=os.environ | {"GITHUB_REPOSITORY": "urlshort/urlshort"}).strip()
     versions = set()
     for image in [deployment()["containers"][0]["image"], *(service["image"] for service in compose().values())]:
@@ -91,7 +91,7 @@ def images_are_pinned():
         else:
             assert re.fullmatch(r"[a-z]+:\d+\.\d+\.\d+[a-z-]*@sha256:[0-9a-f]{64}", image), image
     assert len(versions) == 1 and re.fullmatch(r"\d+\.\d+\.\d+", *versions), versions
-    # The other checks must run the same version of Caddy.
+    # The other checks must run the version of Caddy that the example uses.
     assert f":{run('caddy', 'version').split()[0].removeprefix('v')}-" in compose()["caddy"]["image"]
 
 
@@ -99,7 +99,7 @@ def containers_are_confined():
     for name, service in compose().items():
         assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["restart"] == "unless-stopped", name
         assert service["security_opt"] == ["no-new-privileges"] and service["logging"]["options"]["max-size"], name
-    # The token file's directory is mounted, so that the service notices when the file is replaced.
+    # The directory is mounted rather than the token file, so that the service notices when the file is replaced.
     mounts = {volume["target"]: volume for volume in compose()["urlshort"]["volumes"]}
     assert mounts["/etc/urlshort"]["type"] == "bind" and mounts["/etc/urlshort"]["read_only"], mounts
     assert mounts["/data"]["type"] == "volume" and set(mounts) == {"/etc/urlshort", "/data"}, mounts

@@ -1,4 +1,4 @@
-"""Checks the manifest: it is valid and consistent, and its probes work with the real service."""
+"""Checks that the manifest is valid and consistent, and that its probes work with the real service."""
 
 import json
 import re
@@ -59,7 +59,7 @@ def its_parts_are_consistent():
     ]
     assert len(selectors) == 7 and all(selector == LABELS for selector in selectors), selectors
     assert specs["Deployment"]["template"]["metadata"]["labels"] == found["Service"]["metadata"]["labels"] == LABELS
-    # The job label that the rules select.
+    # The rules select this job label.
     assert found["Service"]["metadata"]["labels"][specs["ServiceMonitor"]["jobLabel"]] == "urlshort"
     ports = {port["name"] for port in container()["ports"]}
     assert {port["targetPort"] for port in specs["Service"]["ports"]} == ports
@@ -67,7 +67,7 @@ def its_parts_are_consistent():
     assert {port["port"] for rule in specs["NetworkPolicy"]["ingress"] for port in rule["ports"]} == ports
     volumes = {volume["name"]: volume["secret"]["secretName"] for volume in pod()["volumes"]}
     mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container()["volumeMounts"]}
-    # Each file named by a variable is in a secret created by the commands at the top.
+    # If a variable names a file, the commands at the top of the manifest must create a secret with that file.
     secrets = dict(re.findall(r"create secret generic ([\w-]+) -n urlshort (.*)$", read("kubernetes.yaml"), re.M))
     for entry in container()["env"]:
         if entry["value"].startswith("/"):
@@ -86,7 +86,7 @@ def its_pods_are_confined():
 
 
 def its_probes_keep_pods_in_service_without_the_database():
-    """After PostgreSQL is killed, links in memory still redirect and no probe fails."""
+    """After PostgreSQL is killed, cached links still redirect and no probe fails."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         work.chmod(0o755)
@@ -96,7 +96,7 @@ def its_probes_keep_pods_in_service_without_the_database():
         run("bash", "-euc", f"{BINARY} token admin | {{ read -r token; cat >> {work}/tokens; }}")
         postgres = Postgres(f"{work}/database")
         ports = {"http": free_port(), "operations": free_port()}
-        # This test's database has another name and no TLS.
+        # Unlike the manifest's database, this test's database is named `postgres` and has no TLS.
         here = {
             "PORT": str(ports["http"]), "METRICS_ADDR": f"127.0.0.1:{ports['operations']}", "PGHOST": "127.0.0.1",
             "PGPORT": str(postgres.port), "PGUSER": "postgres", "PGDATABASE": "postgres", "PGSSLMODE": "disable",

@@ -1,11 +1,11 @@
 // Validates a JSON array of Prometheus Operator resources from standard input. Unknown fields are errors, because an
-// API server drops them silently.
+// API server would silently drop them.
 import { readFileSync, readdirSync } from "node:fs";
 
 const folder = new URL("node_modules/@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/", import.meta.url);
 const definitions = readdirSync(folder).filter((file) => file.endsWith(".d.ts"));
 const known = new Set(definitions.flatMap((file) => readFileSync(new URL(file, folder), "utf8").match(/"\w+"(?=\??:)/g) ?? []));
-// The fields of these are names of labels and annotations.
+// In these objects, the field names are names of labels or annotations, so any name is valid.
 const free = new Set(["labels", "annotations", "matchLabels"]);
 
 function check(value, path) {

@@ -18,17 +18,17 @@ from service import Service, eventually
 
 # A client address that differs from the proxy's.
 CLIENT = "127.0.0.2"
-# The number of requests that must succeed before, during and after an instance is replaced.
+# The number of requests that must succeed before, during and after the restart of an instance.
 ENOUGH = 50
 
 
 class Proxy:
-    """A proxy with the example's configuration, on free ports, in front of instances at `ports`."""
+    """A proxy with the example's configuration. It listens on free ports and forwards to instances at `ports`."""
 
     def __init__(self, work, ports, changes=None):
         self.work = work
         self.log = work / "proxy.log"
-        # Try several times, because another process may take a port that was free.
+        # Try several times, because another process may take a free port before the proxy does.
         for _ in range(3):
             self.http, self.https = free_port(), free_port()
             command, environment = self.prepare(ports, changes or {})
@@ -144,19 +144,19 @@ def the_client_address_and_scheme_are_forwarded(kind):
         forged = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "http", "Content-Type": "application/json"}
         response = proxy.request("POST", "/shorten", json.dumps({"url": "https://example.com", "key": "docs"}), forged)
         assert response.status == 201, response.text
-        # Without BASE_URL, a short URL has the scheme and host used by the client.
+        # Without BASE_URL, a short URL has the scheme and host that the client used.
         assert json.loads(response.text)["short_url"].startswith("https://localhost"), response.text
         response = proxy.request("GET", "/docs", headers=forged)
         assert (response.status, response.headers["Location"]) == (302, "https://example.com/")
         addresses = lambda: {entry["client_ip"] for entry in log_entries(proxy) if "client_ip" in entry}
         assert eventually(PATIENCE, addresses) == {CLIENT}, addresses()
-        # Plain HTTP does nothing but redirect to HTTPS.
+        # A plain HTTP request only gets a redirect to HTTPS.
         plain = run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H", "Host: localhost", f"http://127.0.0.1:{proxy.http}/docs")
         assert re.match(r"30[18] https://", plain), plain
 
 
 def operator_paths_are_not_public(kind):
-    """The proxy blocks them, although these instances have no separate listener for them."""
+    """The proxy blocks operator paths, even though these instances serve them on the main listener."""
     with running(kind) as proxy:
         for path in ("/metrics", "/readyz", "/metrics/", "/%6detrics", "//metrics", "/./metrics", "/x/../readyz", "/metrics?x", "/METRICS"):
             response = proxy.request("GET", path)
@@ -164,7 +164,7 @@ def operator_paths_are_not_public(kind):
         response = proxy.request("GET", "/metrics")
         assert json.loads(response.text)["code"] == "not_found" and response.headers["Content-Type"] == "application/json", response.text
         assert response.headers["X-Request-Id"] is None, "the request reached the service"
-        # Similar keys are normal links.
+        # Paths that merely resemble /metrics are ordinary links.
         for path in ("/metricsx", "/Metrics"):
             assert proxy.request("GET", path).headers["X-Request-Id"], f"{path} did not reach the service"
 
@@ -179,9 +179,10 @@ def a_large_batch_is_accepted(kind):
 
 def connections_to_the_service_are_kept_and_then_dropped_by_the_proxy(kind):
     setting = {Nginx: ("keepalive_timeout 60s", "keepalive_timeout 1s"), Caddy: ("\tkeepalive 60s", "\tkeepalive 1s")}[kind]
-    # The service would keep connections open for longer than this test waits.
+    # With this KEEP_ALIVE, the service keeps connections open for longer than the test waits, so only the proxy closes
+    # them.
     with running(kind, dict([setting]), KEEP_ALIVE="1h") as proxy:
-        # Don't count the connection that reads the metric.
+        # Don't count the connection over which the test reads the metric.
         opened = lambda: sum(open_connections(port) - 1 for port in proxy.instances)
         proxy.request("GET", "/healthz")
         assert opened() == 1, "no connection is kept"
@@ -194,7 +195,7 @@ def open_connections(port):
 
 
 def a_restart_fails_no_request(kind):
-    """Clients follow and create links while the instances are replaced one after the other."""
+    """Clients follow and create links while the instances are restarted one after the other."""
     with running(kind) as proxy:
         assert proxy.request("POST", "/shorten", "url=https://example.com&key=docs", {"Content-Type": "application/x-www-form-urlencoded"}).status == 201
         answered, failed, stop = [0], [], threading.Event()

@@ -1,4 +1,4 @@
-"""Runs the README's commands for a private shortener in an empty directory, and checks its container recipes."""
+"""Runs the README's commands for a private shortener, and checks the README's container recipes."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def a_private_shortener_runs():
 
 
 def the_docker_command_matches_the_image():
-    """The port and the volume are those of the Dockerfile, and the name is the one that the pipeline publishes."""
+    """The command uses the port and the volume in the Dockerfile, and the image name that the pipeline publishes."""
     words = block("docker").split()
     dockerfile = (ROOT / "Dockerfile").read_text()
     repository = re.search(r"URLSHORT_SOURCE=https://github.com/(\S+)", dockerfile)[1]

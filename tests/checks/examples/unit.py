@@ -1,4 +1,4 @@
-"""Checks the systemd unit: it is valid and confined, and the service runs within its system call filter."""
+"""Checks that the systemd unit is valid and confined, and that the service makes only permitted system calls."""
 
 import os
 import re
@@ -15,7 +15,8 @@ from common import BINARY, PATIENCE, defaults, read, replaced, run
 from servers import unprivileged
 from service import eventually
 
-# From 0 (nothing is permitted) to 100. Most of the remaining exposure is the network.
+# The maximum exposure level, on systemd's scale from 0 (nothing is permitted) to 100. Most of the remaining exposure
+# comes from network access.
 EXPOSURE = 15
 
 
@@ -34,12 +35,12 @@ def environment():
 
 
 def installation():
-    """Returns the commands of the comment at the top."""
+    """Returns the commands in the comment at the top of the unit."""
     return re.findall(r"^#   (.+)$", read("urlshort.service"), re.M)
 
 
 def in_directory(directory):
-    """Writes the unit with the program that was just built. Returns the file."""
+    """Writes a copy of the unit that runs the program under test. Returns the path of the copy."""
     file = Path(directory, "urlshort.service")
     file.write_text(replaced(read("urlshort.service"), {"ExecStart=/usr/local/bin/urlshort": f"ExecStart={BINARY}"}))
     return file
@@ -50,7 +51,7 @@ def it_is_valid():
         result = subprocess.run(
             ["systemd-analyze", "verify", "--man=no", in_directory(directory)], capture_output=True, text=True
         )
-    # systemd only warns about a misspelt setting.
+    # systemd only warns about a misspelt setting, so standard error must be empty.
     assert result.returncode == 0 and not result.stderr, result.stderr
 
 
@@ -60,7 +61,7 @@ def it_is_confined():
 
 
 def permitted_calls():
-    """Returns the system calls that the unit permits, with groups resolved."""
+    """Returns the system calls that the unit permits, including those in groups."""
     groups, group = {}, None
     for line in run("systemd-analyze", "syscall-filter", "--no-pager").splitlines():
         if line.startswith("@"):
@@ -77,7 +78,7 @@ def permitted_calls():
 
 
 def it_runs_within_its_filter():
-    """The service is installed with the comment's commands, runs with the unit's environment, and is traced."""
+    """Installs the service with the commands in the unit's comment, and traces it with the unit's environment."""
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
         places = {"/etc/urlshort": f"{work}/etc", "/var/lib/urlshort": f"{work}/state"}
@@ -100,11 +101,11 @@ def it_runs_within_its_filter():
 
 
 def serve_and_stop(work, variables, token):
-    """Runs the service under strace, creates and follows a link, and stops it. Returns its system calls."""
+    """Runs the service under strace, uses it, and stops it. Returns the system calls that it made."""
     trace = work / "trace"
     program = shutil.copy(BINARY, work)
     command = ["strace", "-f", "-qq", "-e", "signal=none", "-o", trace, program]
-    # The service doesn't run as root, so it can't change the owner of files.
+    # The service runs as an unprivileged user, so make all files accessible to everyone.
     for path in [work, *work.rglob("*")]:
         path.chmod(0o777)
     log = work / "log"

@@ -19,12 +19,12 @@ from . import cases, grammar
 
 FIXED_SEEDS = ["1", "2", "3"]
 CONNECTIONS = 64
-# The fraction of the time before memory is first measured. By then, caches and pools are full.
+# The fraction of the run that passes before memory is first measured. By then, caches and pools are full.
 WARM_UP = 0.2
 MAX_FAILURES = 5
 
-# In bytes. The allocator keeps some pages after a burst. A leak in one of ten thousand requests shows within a few
-# runs.
+# The maximum growth of memory, in bytes. The allocator keeps some pages after a burst. A leak that only one in ten
+# thousand requests causes still shows up within a few runs.
 MAX_GROWTH = 16 << 20
 SETTLING = 15
 
@@ -33,7 +33,7 @@ VARIABLES = {
     "TRUSTED_PROXIES": "1",
     "CACHE_BYTES": "1MiB",
     "API_TOKENS": f"fuzz:{grammar.TOKEN.decode()}:write,reader:{grammar.READ_TOKEN.decode()}:read",
-    # Half of this is the timeout for a body. Cases with a truncated body wait that long.
+    # The timeout for a body is half of this value. Cases with a truncated body wait for that timeout.
     "REQUEST_TIMEOUT": "6s",
     "STORE_TIMEOUT": "5s",
     "HEADER_TIMEOUT": f"{cases.HEADER_TIMEOUT}s",
@@ -78,7 +78,7 @@ def shortened(text, longest):
 
 
 async def play_many(service, seeds, seconds, report):
-    """Plays cases 0, 1, 2… of each seed on many connections for some seconds."""
+    """Plays cases 0, 1, 2… of each seed on many connections, for the given number of seconds."""
     deadline = time.monotonic() + seconds
     numbered = ((seed, iteration) for iteration in itertools.count() for seed in seeds)
 
@@ -92,7 +92,7 @@ async def play_many(service, seeds, seconds, report):
 
 
 def send(service, method, path, body=None, token=None):
-    """Sends a plain request. Returns the status and the Location."""
+    """Sends a plain request. Returns the status and the Location header."""
     connection = http.client.HTTPConnection(*service.address, timeout=wire.PATIENCE)
     headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token.decode()}"} if token else {})
     connection.request(method, path, json.dumps(body) if body else None, headers)
@@ -112,7 +112,7 @@ def make_links(service):
 
 
 def verify_service(service, base):
-    """Yields a message for everything that is wrong with the service after the run."""
+    """Yields a message for each problem with the service after the run."""
     if not service.is_running():
         yield f"the service exited with status {service.process.returncode}"
         return
@@ -159,7 +159,7 @@ def fuzz(binary, seconds, directory):
 
 
 def replay(binary, name, directory):
-    """Plays one case alone and prints it."""
+    """Plays a single case and prints it."""
     seed, iteration = name.rsplit(":", 1)
     report = Report()
     service = Service(binary, VARIABLES | {"STORE_URL": f"sqlite:{directory}/links.db"}, f"{directory}/log")
@@ -177,7 +177,7 @@ def replay(binary, name, directory):
 
 
 def report_figure(text):
-    """Prints the figure to descriptor 3, for tests/run.sh to show beside the check's name, or to standard output."""
+    """Prints the figure to descriptor 3 for tests/run.sh, or to standard output if descriptor 3 is not open."""
     try:
         os.write(3, f"{text}\n".encode())
     except OSError:

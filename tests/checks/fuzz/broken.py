@@ -2,13 +2,13 @@
 
 from .grammar import CONTROLS, KNOWN, NO_FAULT, REJECTED, Request
 
-# The maximum size of a head, in bytes. A slightly larger one may pass if it arrives in one piece.
+# The maximum size of a head, in bytes. The service may accept a slightly larger head if it arrives in one piece.
 LIMIT = 16 << 10
 TOO_LONG = [3 * LIMIT, 65_534, 65_536, 200_000]
 
 
 def broken(rng):
-    """Returns a request that must be refused. After an invalid head, the service can't find the next request."""
+    """Returns a request that must be refused. After an invalid head, the connection must be closed as well."""
     if rng.random() < 0.1:
         return Request(rng.choice(HOSTS)(rng), REJECTED)
     return Request(rng.choice(HEADS)(rng), REJECTED, ends_connection=True)
@@ -75,7 +75,7 @@ HEADS = [
     lambda rng: head(b"G" * rng.choice(TOO_LONG) + b" / HTTP/1.1"),
 ]
 
-# Valid heads with no host, or with several hosts.
+# Heads that are valid except that they have no Host field, or two.
 HOSTS = [
     lambda rng: b"GET /%s HTTP/1.1\r\nAccept: */*\r\n\r\n" % KNOWN,
     lambda rng: head(b"GET /%s HTTP/1.1" % KNOWN, b"Host: %s" % rng.choice([b"localhost", b"other.example"])),
@@ -149,7 +149,7 @@ ODDITIES = [
         b"Content-Length: 0",
     ),
     lambda rng: head(b"GET /healthz HTTP/1.1", b"Expect: 100-continue", b"Content-Length: 5"),
-    # Framing that differs between implementations.
+    # Framing that implementations interpret differently.
     lambda rng: head(b"POST /shorten HTTP/1.1", FORM, b"Content-Length: 6", b"Transfer-Encoding: chunked")
     + b"0\r\n\r\nGET / ",
     lambda rng: head(b"POST /shorten HTTP/1.1", FORM, b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked")

@@ -6,8 +6,8 @@ from harness import wire
 
 from . import broken, grammar, mutation
 
-# In seconds. An incomplete head times out after HEADER_TIMEOUT, or after twice KEEP_ALIVE if it isn't the first on its
-# connection.
+# Both are in seconds. An incomplete head times out after HEADER_TIMEOUT, or after twice KEEP_ALIVE if it isn't the
+# first on its connection.
 HEADER_TIMEOUT, KEEP_ALIVE = 8, 8
 
 
@@ -16,7 +16,7 @@ class Broken(Exception):
 
 
 def build(seed, iteration):
-    """Returns the case of this seed and number, which is always the same."""
+    """Returns the case for this seed and number. The same arguments always give the same case."""
     rng = random.Random(f"{seed}:{iteration}")
     kind = rng.choices([Pipeline, Damaged, Interrupted, Unread], [50, 50, 10, 2])[0]
     return kind(rng)
@@ -38,7 +38,7 @@ class Case:
             connection.close(self.is_abrupt)
 
     async def read_response(self, connection, counts, request=None):
-        """Returns the next response and counts it, or None if the service closed the connection."""
+        """Reads the next response and counts it. Returns None if the service closed the connection."""
         try:
             response = await connection.read_response(request.method if request else b"GET")
         except TimeoutError:
@@ -51,7 +51,7 @@ class Case:
 
 
 class Pipeline(Case):
-    """Valid requests, whole or in pieces, then one of any kind. Each must get its response, in order."""
+    """Valid requests, sent whole or in pieces, followed by one request of any kind. Responses must arrive in order."""
 
     def compose(self, rng):
         self.requests = [grammar.readable(rng) for _ in range(rng.choice([0, 0, 1, 3, 8]))]
@@ -77,7 +77,7 @@ class Pipeline(Case):
 
 
 class Damaged(Case):
-    """A valid request, then a damaged one. If its head is complete, it must get a response."""
+    """A damaged request, sometimes after a valid one. If the damaged head is complete, it must get a response."""
 
     def compose(self, rng):
         self.first = grammar.readable(rng) if rng.random() < 0.2 else None
@@ -114,7 +114,7 @@ class Interrupted(Case):
 
 
 class Unread(Case):
-    """Many pipelined requests from a client that disconnects without reading a response."""
+    """Many pipelined requests from a client that disconnects without reading any response."""
 
     def compose(self, rng):
         return [grammar.readable(rng).raw * rng.choice([10, 100, 500])]

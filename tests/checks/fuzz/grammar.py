@@ -1,6 +1,6 @@
-"""Well-formed requests in all their variety, with the statuses that each may get.
+"""A wide variety of well-formed requests, with the statuses that each may get.
 
-`rng` makes all decisions, so a case can be rebuilt from its seed and number.
+`rng` makes all random choices, so a case can be rebuilt from its seed and number.
 """
 
 import json
@@ -10,26 +10,27 @@ TOKEN = b"fuzz-token-0123456789"
 READ_TOKEN = b"fuzz-reader-0123456789"
 PASSWORD = "correct horse"
 
-# Links that exist from the start, and are never changed by the fuzzer's requests.
+# Links that exist from the start. The fuzzer's requests never change them.
 KNOWN, GONE, LOCKED = b"fuzz-known", b"fuzz-gone", b"fuzz-locked"
 SCRATCH = [b"scratch-%d" % number for number in range(40)]
 
-# All statuses except server errors.
+# All statuses except server errors. (501 and 505 report faults in the request.)
 NO_FAULT = frozenset(range(200, 500)) | {501, 505}
 REJECTED = frozenset(range(400, 500)) | {501, 505}
 
-# No field value may contain these.
+# Bytes that no field value may contain.
 CONTROLS = bytes([*range(9), *range(10, 32), 0x7F])
 
 
 class Request:
-    """The bytes of one request, with the expected statuses."""
+    """The bytes of one request, and the statuses that it may get."""
 
     def __init__(self, raw, expected=NO_FAULT, method=b"GET", marker=None, ends_connection=False):
         self.raw = raw
         self.expected = frozenset(expected)
         self.method = method
-        # The response repeats this as X-Request-Id, which shows that responses arrive in the order of the requests.
+        # The response repeats this marker in X-Request-Id. Markers show whether responses arrive in the order of the
+        # requests.
         self.marker = marker
         self.ends_connection = ends_connection
 
@@ -40,7 +41,7 @@ def well_formed(rng):
 
 
 def readable(rng):
-    """Returns a request without a body. Requests after it on the connection get a response too."""
+    """Returns a request without a body. The service also responds to later requests on the same connection."""
     return rng.choice([simple, simple, simple, listing])(rng)
 
 
@@ -104,7 +105,7 @@ def extension(rng):
 
 def simple(rng):
     method = rng.choice([b"GET", b"GET", b"GET", b"HEAD"])
-    # QR codes are drawn one at a time, and a debug build is slow. With too many of them, requests would wait too long.
+    # QR codes are drawn one at a time, and a debug build is slow. With too many QR codes, requests would wait too long.
     if rng.random() < 0.01:
         return build(rng, method, b"/" + KNOWN + b"/qr", {200})
     target, expected = rng.choice(
@@ -195,7 +196,7 @@ def manage(rng):
 
 
 def odd_meaning(rng):
-    """Returns a well-formed but strange request. Any response except a server fault is fine."""
+    """Returns a well-formed but strange request. Any response except a server error is fine."""
     odd_time = rng.choice(["9999-12-30T22:00:00.999Z", "-009999-01-02T01:59:59Z", "0000-01-01T00:00:00Z", "x"])
     odd_span = rng.choice(["0", "-1", "18446744073709551615", "300y", "9999999999999999y", "1ns", "１d", "1d" * 500])
     odd_number = rng.choice([0, -1, 2**32, 2**64, 1e308, "7", None, [], True])

@@ -57,6 +57,6 @@ def place(rng, data):
 
 
 def has_complete_head(data):
-    """Returns whether an empty line ends the head, as lenient servers read it."""
+    """Returns whether the data contains an empty line that a lenient server takes as the end of the head."""
     data = data.lstrip(b"\r\n")
     return any(end in data for end in (b"\r\n\r\n", b"\n\n", b"\n\r\n"))

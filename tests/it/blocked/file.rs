@@ -1,4 +1,4 @@
-//! The `BLOCKED_HOSTS` file, alongside the list in the store.
+//! The `BLOCKED_HOSTS` file, in combination with the list in the store.
 
 use std::{fs, time::Instant};
 
@@ -62,7 +62,7 @@ fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
     assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
 
-    // After an entry is removed from the file, the store's entry still applies.
+    // After an entry is removed from the file, the store's entry for the same host still applies.
     let path = service.process.url(&path_of("www.evil.example"));
     let put = service.client.put(&path).bearer_auth(WRITE).send();
     assert_eq!(service.runtime.block_on(put).unwrap().status(), 200);

@@ -1,4 +1,4 @@
-//! Blocked hosts on three instances of the real program that share a store.
+//! Blocked hosts when three instances of the real program share a store.
 
 use std::{
     sync::Arc,
@@ -34,7 +34,9 @@ impl Instances {
         response.unwrap().status().as_u16()
     }
 
-    /// Changes the list on one instance, and returns the time until all instances return `expected`.
+    /// Changes the blocked hosts on one instance.
+    ///
+    /// Returns the time until all instances respond with the status `expected`.
     async fn time_until_all_return(
         &self,
         instance: usize,

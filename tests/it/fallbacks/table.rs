@@ -1,4 +1,4 @@
-//! The outcome for each link state, kind of client, and fallback.
+//! The outcome for each combination of link state, fallback and kind of client.
 
 use std::num::NonZeroU32;
 
@@ -26,7 +26,7 @@ const STATES: [State; 7] = [
     ("scheduled", |link, now| link.doc.options.starts_at = Some(now + 1.hour())),
     ("active", |_, _| {}),
     ("expired", |link, now| link.doc.options.expires_at = Some(now - 1.hour())),
-    // `put_states` uses up the only visit.
+    // `put_states` uses up this link's only visit.
     ("used-up", |link, _| link.doc.options.max_visits = NonZeroU32::new(1)),
     ("taken-down", |link, now| {
         link.doc.options.expires_at = Some(now - 1.hour());
@@ -43,7 +43,7 @@ const STATES: [State; 7] = [
 
 type ClientKind = (&'static str, Method, &'static [(&'static str, &'static str)]);
 
-/// The kinds of client: name, method and headers.
+/// The name, method and headers of each kind of client.
 const CLIENTS: [ClientKind; 6] = [
     ("browser", Method::GET, &[("accept", BROWSER)]),
     ("API", Method::GET, &[("accept", "*/*")]),
@@ -87,7 +87,7 @@ locked     global   403           403           403           403           403 
 locked     both     403           403           403           403           403           403
 ";
 
-/// Creates a link in each state, with and without its own fallback.
+/// Creates two links per state, one of them with its own fallback.
 pub(super) async fn put_states(app: &TestApp) {
     let entry = BlockedHost {
         host: "blocked.example".parse().unwrap(),

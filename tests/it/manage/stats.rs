@@ -10,7 +10,7 @@ use crate::support::{PATIENCE, TestApp, assert_error, eventually};
 
 /// Starts a service where the link `k` has visits on two days.
 ///
-/// Two people and a bot followed it on June 1, and one person on June 2.
+/// Two people and a bot followed the link on June 1. One person followed it on June 2.
 async fn with_visits() -> TestApp {
     let app = app().await;
     create(&app, json!({ "url": "https://example.com", "key": "k" })).await;

@@ -1,4 +1,4 @@
-//! Counts of links in every store: visits, clicks, and clicks by day.
+//! The counts of a link in every store: visits, clicks, and clicks per day.
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
@@ -19,12 +19,12 @@ use urlshort::{
 use super::{get, put};
 use crate::support::{key, link, with};
 
-/// Parses the counts of a day from JSON.
+/// Parses the counts for one day from JSON.
 fn counts(text: &str) -> DayCounts {
     serde_json::from_str(text).unwrap()
 }
 
-/// Parses the counts of days in June 2026 from JSON.
+/// Parses the counts for several days in June 2026 from JSON.
 pub(super) fn days<const N: usize>(days: [(i8, &str); N]) -> BTreeMap<Date, DayCounts> {
     days.into_iter().map(|(day, text)| (date(2026, 6, day), counts(text))).collect()
 }
@@ -71,7 +71,7 @@ pub(super) async fn visits_are_used_up_exactly(store: Arc<dyn Store>) {
     assert!(store.use_visit(&key("free")).await.unwrap(), "without a limit there is always a visit left");
 }
 
-/// Returns a tally for one day in June 2026 and a link created by [`link`].
+/// Returns a tally for a test link on a day in June 2026.
 pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }

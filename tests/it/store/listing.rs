@@ -17,7 +17,9 @@ use urlshort::{
 use super::{counts::tally, put};
 use crate::support::{link, with};
 
-/// Creates 30 links, three per creation time. Every third one has `n / 6` clicks.
+/// Creates 30 links in groups of three with the same creation time.
+///
+/// If `n` is divisible by three, link number `n` has `n / 6` clicks. Other links have none.
 async fn put_thirty(store: &Arc<dyn Store>) {
     for n in 0..30_u8 {
         let created = link("a", "https://example.com").created_at + i64::from(n / 3).seconds();
@@ -64,7 +66,9 @@ pub(super) async fn links_are_listed_in_order_page_by_page(store: Arc<dyn Store>
     assert_eq!(pages(&store, listing(Order::MostClicked, 3)).await.concat(), clicked);
 }
 
-/// Creates links named after their peculiarity, and returns their creation time.
+/// Creates unusual links, each named after its peculiarity.
+///
+/// Returns the creation time that all of them share.
 async fn put_odd_links(store: &Arc<dyn Store>) -> Timestamp {
     let now = link("k", "https://example.com").created_at;
     let titled = |text: &str| Options { title: Some(text.parse().unwrap()), ..Options::default() };
@@ -212,7 +216,9 @@ pub(super) async fn filtered_links_are_listed_page_by_page(store: Arc<dyn Store>
     assert_eq!(pages(&store, find(None, Some("eve"))).await, [[0_u8; 0]]);
 }
 
-/// More links than a store reads between two checks of the clock.
+/// The number of links to create.
+///
+/// It is higher than the number that a store reads between two checks of the clock.
 const MANY: usize = 5000;
 
 pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(store: Arc<dyn Store>) {
@@ -242,7 +248,7 @@ pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(stor
         }
         let [record] = &found[..] else { panic!("{} links found", found.len()) };
         assert_eq!(record.link.key.as_str(), "k777");
-        // The memory store reads all links in one call.
+        // The memory store reads all links in one call, so it never returns a partial result.
         assert_eq!(searched > 0, store.name() != "memory", "{order:?}");
         assert!(usize::try_from(searched).unwrap() < MANY, "no link is read twice");
     }

@@ -38,7 +38,7 @@ async fn sweep(
     purged
 }
 
-/// Returns options to purge links one day after their expiry.
+/// Returns options that purge links one day after they expire.
 fn expired() -> RetentionOptions {
     RetentionOptions { purge_expired_after: Some(DAY), ..RetentionOptions::default() }
 }
@@ -58,7 +58,7 @@ pub(super) async fn expired_links_are_purged_with_their_counts_and_no_others(sto
     down.doc.taken_down_at = Some(long_ago);
     let used_up = Options { max_visits: NonZeroU32::new(1), ..Options::default() };
     kept.extend([down, with(used_up, link("used-up", "https://example.com"))]);
-    // Only a newer version knows what this link's expiry means.
+    // This link needs a newer version of the program, so its expiry may have another meaning.
     let mut newer = expiring("newer", long_ago);
     let text = serde_json::to_string(&newer.doc).unwrap().replace('{', r#"{"needs":99,"#);
     newer.doc = serde_json::from_str(&text).unwrap();
@@ -67,7 +67,7 @@ pub(super) async fn expired_links_are_purged_with_their_counts_and_no_others(sto
     for link in &kept {
         assert!(store.put_if_absent(link.clone(), history()).await.unwrap());
     }
-    // Create more than one page, including a link with counts.
+    // Create more than one page of expired links. One of them has counts.
     put(&store, (0..600).map(|n| expiring(&format!("old-{n}"), long_ago))).await;
     let counted = expiring("counted", "2020-01-01T00:00:00Z".parse().unwrap());
     assert!(store.put_if_absent(counted, history()).await.unwrap());
@@ -99,7 +99,7 @@ pub(super) async fn a_link_edited_during_a_purge_stays(store: Arc<dyn Store>) {
     put(&store, [expiring("edited", long_ago), expiring("left", long_ago)]).await;
     let longer = Link { version: 2, ..expiring("edited", now() + 1.hour()) };
     let purged = sweep(&store, expired(), false, |found| {
-        // The sweep has read the link, but not yet deleted it.
+        // At this point, the sweep has read the link, but not yet deleted it.
         if found.key.as_str() == "edited" {
             let update = store.update(longer.clone(), 1);
             assert_eq!(block_in_place(|| Handle::current().block_on(update)).unwrap(), Change::Done);
@@ -125,7 +125,7 @@ pub(super) async fn old_days_are_purged_part_by_part_and_totals_stay(store: Arc<
         let link = link(&format!("n{n}"), "https://example.com");
         assert!(store.put_if_absent(link, history()).await.unwrap());
     }
-    // Keep June 8, 9 and 10.
+    // These options keep the counts for June 8, 9 and 10.
     let options = RetentionOptions { stats_retention: Some(3), ..RetentionOptions::default() };
     let expected = Purged { links: 0, day_counts: 2 * LINKS };
     assert_eq!(sweep(&store, options, true, |_| {}).await, expected);

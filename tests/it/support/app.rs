@@ -29,7 +29,7 @@ pub(crate) struct TestApp {
     pub(crate) address: SocketAddr,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
-    /// The service's view of the links.
+    /// The links, accessed through the service's cache.
     pub(crate) links: Arc<Links>,
     clock: Arc<Mutex<Timestamp>>,
     stop: oneshot::Sender<()>,
@@ -49,7 +49,7 @@ impl TestApp {
 
     /// Starts the service on the given store.
     pub(crate) async fn start_on(store: Arc<dyn Store>, flags: &[&str]) -> Self {
-        // Repeating a flag overrides its default.
+        // The given flags come last, so they override these defaults.
         let defaults = ["urlshort", "--rate-limit", "0", "--drain-delay", "0s"];
         let config = Cli::read(defaults.iter().chain(flags).map(Into::into)).unwrap().config;
         let metrics = Arc::new(Metrics::new());
@@ -71,14 +71,14 @@ impl TestApp {
         let (stop, stopped) = oneshot::channel();
         let workers = Workers::on([Handle::current()]);
         let running = tokio::spawn(app.run(listener, None, workers, async {
-            // Dropping the app also stops it.
+            // An error means that the `TestApp` was dropped, which also stops the service.
             let _ = stopped.await;
         }));
         let client = client();
         Self { address, client, metrics, links, clock, stop, running }
     }
 
-    /// Stops the service, like a signal does.
+    /// Stops the service, as a signal would.
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.running.await.unwrap();
@@ -127,7 +127,7 @@ impl TestApp {
         line.map(|value| value.parse().unwrap())
     }
 
-    /// Returns all values of a label in the series of a metric.
+    /// Returns all values that a label has in a metric's series.
     pub(crate) fn labels(&self, metric: &str, label: &str) -> BTreeSet<String> {
         let (series, label) = (format!("{metric}{{"), format!("{label}=\""));
         let text = self.metrics.render().unwrap();

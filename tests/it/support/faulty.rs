@@ -24,9 +24,9 @@ use urlshort::{
 
 /// A store that fails on demand.
 ///
-/// A lookup of `panic` panics, and a lookup of a key that starts with `hang` never returns. A [`Mood`] affects every
-/// call. The change feed contains only the changes sent by [`FaultyStore::report_change`], not those of the inner
-/// store.
+/// A lookup of the key `panic` panics, and a lookup of a key that starts with `hang` never returns. The current
+/// [`Mood`] affects every call. The change feed contains only the changes sent by [`FaultyStore::report_change`], not
+/// those of the inner store.
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     mood: watch::Sender<Mood>,
@@ -85,12 +85,16 @@ impl FaultyStore {
         self.changes.send_replace(Some(changed));
     }
 
-    /// Lets lookups read the link, but holds back their results while `hold` is set.
+    /// Sets whether to hold back the results of lookups.
+    ///
+    /// A lookup still reads the link immediately.
     pub(crate) fn hold_lookups(&self, hold: bool) {
         self.holds_lookups.send_replace(hold);
     }
 
-    /// Applies each change immediately, but delays its result.
+    /// Sets the delay before a change returns its result.
+    ///
+    /// The change itself is applied immediately.
     pub(crate) fn set_change_delay(&self, delay: Duration) {
         *self.change_delay.lock().unwrap() = delay;
     }
@@ -102,7 +106,7 @@ impl FaultyStore {
         }
     }
 
-    /// Returns the number of lookups that were held back.
+    /// Returns the number of lookups whose results were held back.
     pub(crate) fn held_lookups(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }

@@ -22,13 +22,13 @@ pub(crate) struct Forwarder {
 #[derive(Clone)]
 struct State {
     target: SocketAddr,
-    /// Connections of an earlier epoch are closed.
+    /// The current epoch. Connections from an earlier epoch are closed.
     epoch: u64,
-    /// Connections up to this number stay open but don't forward any data.
+    /// Connections numbered up to this value stay open but forward no data.
     silenced: u64,
     /// The number of connections accepted so far.
     accepted: u64,
-    /// Holds back responses, while requests still reach the server.
+    /// If set, responses are held back, but requests still reach the server.
     holds_responses: bool,
 }
 
@@ -44,7 +44,7 @@ impl Forwarder {
         Self { port: own, state, accepting }
     }
 
-    /// Replaces a server's port in `url` with the forwarder's.
+    /// Replaces a server's port in `url` with the forwarder's port.
     pub(crate) fn replace_in(&self, url: &str, port: u16) -> String {
         url.replace(&format!(":{port}"), &format!(":{}", self.port))
     }
@@ -103,7 +103,7 @@ impl Connection {
         let requests = self.clone().copy(from_client, to_server, false);
         let responses = self.clone().copy(from_server, to_client, true);
         tokio::select! {
-            // When one end closes, dropping both streams closes the other.
+            // If one end closes, dropping both streams also closes the other end.
             _ = requests => {}
             _ = responses => {}
             _ = self.state.wait_for(|state| state.epoch != epoch) => {}

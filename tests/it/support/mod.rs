@@ -68,7 +68,7 @@ pub(crate) fn with(options: Options, mut link: Link) -> Link {
     link
 }
 
-/// Returns a store's links, without a cache.
+/// Returns uncached access to a store's links.
 pub(crate) fn uncached(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Links {
     let cache = CacheOptions { cache_bytes: ByteSize(0), cache_ttl: Duration::ZERO };
     Links::new(store, Duration::from_secs(10), cache, metrics)
@@ -123,7 +123,7 @@ pub(crate) fn eventually<T, E: std::fmt::Debug>(
     }
 }
 
-/// Like [`eventually`], but without a runtime.
+/// Does the same as [`eventually`], but without a runtime.
 #[track_caller]
 pub(crate) fn eventually_blocking<T, E: std::fmt::Debug>(
     limit: Duration,

@@ -64,7 +64,7 @@ impl Postgres {
         Self::start_in(directory, settings, "ready to accept read-only connections")
     }
 
-    /// Promotes a standby to primary, and waits until that is complete.
+    /// Promotes this standby to primary, and waits for the promotion to complete.
     pub(crate) fn promote(&self) {
         let mut promote = Command::new(bin("pg_ctl"));
         drop_privileges(&mut promote);
@@ -78,7 +78,7 @@ impl Postgres {
     }
 
     fn restart_until(&mut self, ready: &str) {
-        // A stale lock file prevents the start if another process now has the same pid.
+        // A stale lock file prevents a restart if the process id in the file now belongs to another process.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
         self.server = eventually_blocking(PATIENCE, || {
             Server::start(command(&self.data(), self.port, &self.extra), ready).inspect_err(|printed| {
@@ -121,7 +121,7 @@ impl RemoteServer for Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // An immediate shutdown releases the shared memory, which killing the server would leave behind.
+        // An immediate shutdown releases the shared memory. Killing the server would leave it behind.
         if self.server.is_running() {
             self.server.end(Signal::QUIT);
         }
@@ -139,9 +139,9 @@ fn command(data: &Path, port: u16, extra: &[String]) -> Command {
     command
 }
 
-/// Returns an empty data directory to copy for each server.
+/// Returns a freshly initialised data directory to copy for each server.
 ///
-/// It's created only once, because `initdb` takes longer than most tests.
+/// The directory is created only once, because `initdb` takes longer than most tests.
 fn template() -> PathBuf {
     let version = run(Command::new(bin("postgres")).arg("--version"));
     let template =
@@ -155,7 +155,7 @@ fn template() -> PathBuf {
         drop_privileges(&mut initdb);
         initdb.current_dir(directory.path()).arg("-D").arg(&data).arg("--pwfile").arg(&password);
         run(initdb.args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-sync"]));
-        // If two tests create it at the same time, the second rename fails, which is harmless.
+        // If two tests create the template at the same time, the second rename fails, which is harmless.
         let copy = template.with_extension(std::process::id().to_string());
         run(Command::new("cp").arg("-r").arg(&data).arg(&copy));
         let _ = fs::rename(&copy, &template);
@@ -166,7 +166,8 @@ fn template() -> PathBuf {
 
 /// Returns the path of a PostgreSQL program.
 ///
-/// Debian has one directory per version, and the newest is used. Elsewhere, the programs are on the path.
+/// Debian has one directory per version, and this function uses the newest. On other systems, the program must be on
+/// the `PATH`.
 fn bin(program: &str) -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found = versions.map(|version| version.path().join("bin").join(program)).filter(|path| path.exists());

@@ -20,7 +20,9 @@ use super::{eventually_blocking, reference::undocumented};
 /// The deadline for everything that tests wait for, long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The real program on a free loopback port, killed when dropped.
+/// The real program on a free loopback port.
+///
+/// Dropping the `Process` kills the program.
 ///
 /// The test fails if the program writes a log line that `infra/monitoring/REFERENCE.md` does not describe.
 pub(crate) struct Process {
@@ -121,7 +123,7 @@ impl Process {
         }
     }
 
-    /// Returns the next log line, or `None` at the end.
+    /// Returns the next log line, or `None` at the end of the log.
     #[track_caller]
     pub(crate) fn next_log_line(&self) -> Option<Value> {
         match self.log.recv_timeout(PATIENCE) {
@@ -192,7 +194,9 @@ fn configure(command: &mut Command, variables: &[(&str, &str)]) {
     command.envs(variables.iter().copied());
 }
 
-/// Returns a memory size from the status of a process, such as `VmHWM`, in bytes.
+/// Returns a memory field of a process's status, in bytes.
+///
+/// For example, the field `VmHWM` is the peak resident memory.
 pub(crate) fn memory(pid: Pid, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();

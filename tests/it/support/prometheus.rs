@@ -1,4 +1,4 @@
-//! Prometheus and Alertmanager with this repository's rules and routes, sped up.
+//! Prometheus and Alertmanager with this repository's rules and routes, optionally with shortened durations.
 
 use std::{
     fs,
@@ -36,7 +36,9 @@ impl Prometheus {
         Self::start_with(&[], None, |rules| rules)
     }
 
-    /// Starts a server with shortened durations that sends its alerts to `alertmanager`.
+    /// Starts a server with shortened durations.
+    ///
+    /// The server sends its alerts to `alertmanager`.
     pub(crate) fn start_sped_up(instances: &[&str], alertmanager: Option<&Alertmanager>) -> Self {
         Self::start_with(instances, alertmanager, |rules| speed_up(&rules))
     }
@@ -79,7 +81,7 @@ impl Prometheus {
         }
     }
 
-    /// Returns the data from this path of the HTTP API.
+    /// Returns the data at `path` in the HTTP API.
     pub(crate) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
         let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query).unwrap();
         let body: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
@@ -107,7 +109,7 @@ impl Prometheus {
         }
     }
 
-    /// Waits until an alert fires, or until it stops.
+    /// Waits until an alert fires, or until it stops firing.
     pub(crate) async fn wait_for_alert(&self, name: &str, fires: bool) {
         let expression = format!("ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}}");
         self.wait_until(&expression, fires).await;
@@ -124,7 +126,7 @@ impl Prometheus {
 /// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(100);
 
-/// An Alertmanager that sends notifications to a receiver's `/page` and `/ticket`.
+/// An Alertmanager that sends notifications to the paths `/page` and `/ticket`.
 pub(crate) struct Alertmanager {
     address: String,
     client: Client,
@@ -153,7 +155,7 @@ impl Alertmanager {
         Self { address, client: Client::new(), _server: server, _directory: directory }
     }
 
-    /// Raises alerts with these labels, like Prometheus does.
+    /// Raises alerts with these labels, as Prometheus does.
     pub(crate) async fn raise(&self, alerts: &[Value]) {
         let alerts: Vec<_> = alerts.iter().map(|labels| serde_json::json!({ "labels": labels })).collect();
         let url = format!("http://{}/api/v2/alerts", self.address);
@@ -170,7 +172,7 @@ impl Alertmanager {
     }
 }
 
-/// Returns the directory of rules, routes and dashboards.
+/// Returns the directory with the rules, routes and dashboards.
 pub(crate) fn monitoring() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/monitoring")
 }
@@ -183,9 +185,9 @@ fn on_free_port(start: impl Fn(&str) -> Result<Server, String>) -> (Server, Stri
     })
 }
 
-/// Shortens every duration in a file of rules or routes.
+/// Shortens every duration in a rules or routes file.
 ///
-/// Durations are the ranges in brackets and the values of `KEYS`.
+/// The durations are the ranges in brackets and the values of the keys in `KEYS`.
 fn speed_up(text: &str) -> String {
     const KEYS: [&str; 5] = ["for: ", "interval: ", "group_wait: ", "group_interval: ", "repeat_interval: "];
     let mut lines = String::new();

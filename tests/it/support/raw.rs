@@ -27,7 +27,7 @@ pub(crate) fn connect_from(client: Ipv4Addr, address: &str) -> TcpStream {
     stream
 }
 
-/// Sends `request` and reads until the server closes the connection or resets it.
+/// Sends `request` and reads until the server closes or resets the connection.
 pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     let mut stream = connect(address);
     // The server may respond and close the connection before it has read everything.
@@ -35,7 +35,7 @@ pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     read_to_close(&mut stream)
 }
 
-/// Reads until the server closes the connection or resets it.
+/// Reads until the server closes or resets the connection.
 #[track_caller]
 pub(crate) fn read_to_close(stream: &mut TcpStream) -> String {
     let mut response = Vec::new();
@@ -61,7 +61,7 @@ pub(crate) fn post(address: &str, path: &str, content_type: &str, body: &str) ->
     exchange(address, (head + body).as_bytes())
 }
 
-/// Repeats a request until `is_done` accepts the response. Panics with the last one after [`PATIENCE`].
+/// Repeats a request until `is_done` accepts the response. Panics with the last response after [`PATIENCE`].
 #[track_caller]
 pub(crate) fn repeat_until(mut request: impl FnMut() -> String, is_done: impl Fn(&str) -> bool) -> String {
     eventually_blocking(PATIENCE, || {

@@ -24,7 +24,9 @@ impl Redis {
         Self::start_with(&[])
     }
 
-    /// Starts a server with additional arguments, in which `PORT` is replaced by its port.
+    /// Starts a server with additional arguments.
+    ///
+    /// `PORT` in an argument stands for the server's port.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
         Self::start_with_files(|_| (), extra)
     }
@@ -49,7 +51,7 @@ impl Redis {
         self.directory.path().to_owned()
     }
 
-    /// Restarts a killed server with other arguments.
+    /// Restarts a killed server with different arguments.
     pub(crate) fn restart_with(&mut self, extra: &[&str]) {
         self.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
         self.restart();
@@ -113,7 +115,7 @@ pub(crate) struct RedisCluster {
 
 impl RedisCluster {
     pub(crate) fn start() -> Self {
-        // Set the port of each node's bus, because the default of 10,000 above the node's own port may exceed 65,535.
+        // Set the bus port of each node, because the default (the node's port plus 10,000) may exceed 65,535.
         let nodes: Vec<_> = (0..6)
             .map(|_| {
                 let bus = free_port().to_string();
@@ -132,7 +134,7 @@ impl RedisCluster {
         run(Command::new("redis-cli").args(create).args(["--cluster-replicas", "1", "--cluster-yes"]));
         let cluster = Self { nodes };
         cluster.wait_until_healthy();
-        // Wait for the replicas to catch up, because tests rely on that.
+        // Wait until the replicas have caught up, because tests rely on this.
         for node in &cluster.nodes {
             node.wait_for(&["INFO", "replication"], |info| !info.contains("master_link_status:down"));
         }

@@ -1,4 +1,4 @@
-//! Servers started by tests: on a free port, in a temporary directory, stopped by their process id.
+//! Servers that tests start on a free port in a temporary directory, and stop by process id.
 
 use std::{
     fs,
@@ -15,24 +15,24 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::PATIENCE;
 
-/// The user that runs the servers if the tests run as root. Some servers refuse to run as root.
+/// The user id for the servers if the tests run as root. Some servers refuse to run as root.
 const NOBODY: u32 = 65534;
 
-/// A store's server, which tests can break.
+/// The server of a store. Tests can make it fail.
 pub(crate) trait RemoteServer {
-    /// Pauses all its processes (SIGSTOP) until [`RemoteServer::thaw`].
+    /// Pauses all of the server's processes (SIGSTOP) until [`RemoteServer::thaw`].
     fn freeze(&mut self);
 
     fn thaw(&mut self);
 
-    /// Kills all its processes (SIGKILL).
+    /// Kills all of the server's processes (SIGKILL).
     fn kill(&mut self);
 
-    /// Restarts it with the same data and port.
+    /// Restarts the server with the same data and port.
     fn restart(&mut self);
 }
 
-/// A server process, killed when dropped.
+/// A server process, which is killed when this value is dropped.
 pub(crate) struct Server {
     child: Child,
     output: Receiver<String>,
@@ -41,7 +41,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `command`, and waits until it prints `ready`.
     ///
-    /// If it exits before that, its output is the error.
+    /// If the command exits before that, this function returns its output as the error.
     pub(crate) fn start(mut command: Command, ready: &str) -> Result<Self, String> {
         let is_allowed = std::env::var_os("NO_SERVERS").is_none();
         assert!(is_allowed, "a test that is meant to need no servers starts {command:?}: see tests/run.sh");
@@ -75,7 +75,7 @@ impl Server {
     /// Sends `signal` to the server and its child processes.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        // Stop the server first. A running server could start more children, and a dead one has no list of children.
+        // Stop the server first. A running server could start more children, and a dead server has no list of children.
         kill_process(pid, Signal::STOP).unwrap();
         let children = format!("/proc/{pid}/task/{pid}/children", pid = pid.as_raw_nonzero());
         for child in fs::read_to_string(children).unwrap_or_default().split_whitespace() {
@@ -134,7 +134,8 @@ const PORT_ATTEMPTS: usize = 100;
 
 /// Starts a server on free ports.
 ///
-/// If it prints `taken`, other ports are tried, because another test may have taken these first.
+/// Another test may take a port first. If the server's output contains `taken`, this function tries again with other
+/// ports.
 #[track_caller]
 pub(crate) fn on_free_ports<const N: usize, T>(
     taken: &str,

@@ -1,4 +1,4 @@
-//! Malicious files.
+//! Malicious import files.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{exported, import};
 use crate::support::sqlite_in;
 
-/// Returns a line in the service's own format with additional members.
+/// Returns a line in the service's own format, with additional JSON members.
 fn line(key: &str, members: &str) -> String {
     format!("{{\"key\":\"{key}\",\"target\":\"https://example.com\"{members}}}\n")
 }
@@ -60,7 +60,7 @@ fn a_password_hash_that_is_too_costly_to_check_is_refused() {
     }
 }
 
-/// A terminal would interpret them, and display something misleading.
+/// A terminal would interpret control characters, and could display something misleading.
 #[test]
 fn control_characters_in_a_file_do_not_reach_the_terminal() {
     let directory = tempfile::tempdir().unwrap();

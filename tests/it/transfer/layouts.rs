@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::{exported, import, sqlite_in};
 
-/// Imports a file with a detected and an explicit format, and checks the links and skipped rows.
+/// Imports a file, and checks the links and the skipped rows.
+///
+/// The import runs twice: once with the detected format, and once with the format given explicitly.
 #[track_caller]
 fn check(file: &str, format: &str, expected: &[Value], expected_skips: &[&str]) {
     for format in ["auto", format] {

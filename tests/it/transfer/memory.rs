@@ -1,4 +1,4 @@
-//! Memory use of imports and exports does not grow with the number of links.
+//! The memory use of imports and exports must not grow with the number of links.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -10,13 +10,17 @@ use rustix::process::Pid;
 use super::{import, program, sqlite_in};
 use crate::support::memory;
 
-/// The number of links after which all one-time allocations are done: buffers, caches, threads.
+/// The number of links after which one-time allocations are complete.
+///
+/// These are allocations for buffers, caches and threads.
 const WARM: usize = 20_000;
 
-/// The total number of links. Keeping those after [`WARM`] in memory would take at least 30 MB.
+/// The total number of links. Keeping all links after the first [`WARM`] in memory would take at least 30 MB.
 const LINKS: usize = 60_000;
 
-/// The allowed growth in bytes, for the store's page cache, which has its own limit.
+/// The allowed growth, in bytes.
+///
+/// It leaves room for the store's page cache, which has its own limit.
 const SLACK: u64 = 10_000 << 10;
 
 fn line(number: usize) -> String {
@@ -39,7 +43,7 @@ fn an_import_of_more_links_uses_no_more_memory() {
     let mut command = program(&sqlite_in(directory.path()), &["import", "-"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
-    // The pipe holds only a few lines, so each peak covers all lines before them.
+    // The pipe holds only a few lines, so at each measurement, the program has read nearly all of the lines written.
     (0..WARM).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
     let warm = peak(&child);
     (WARM..LINKS).for_each(|number| input.write_all(line(number).as_bytes()).unwrap());
@@ -64,7 +68,7 @@ fn an_export_of_more_links_uses_no_more_memory() {
     let mut read = |count| assert_eq!(lines.by_ref().take(count).map(Result::unwrap).count(), count);
     read(WARM);
     let warm = peak(&child);
-    // The remaining lines don't fit into a pipe, so the program is still running.
+    // The remaining lines don't fit into the pipe, so the program is still running at the next measurement.
     read(LINKS - WARM - 5000);
     let grown = peak(&child).saturating_sub(warm);
     read(5000);

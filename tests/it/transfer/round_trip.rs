@@ -1,4 +1,4 @@
-//! Exporting and importing restores everything, in every kind of store.
+//! Exporting links and importing them again restores everything, in every kind of store.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ use urlshort::{
 use super::{counts, exported, fill, import, open};
 use crate::support::{Postgres, Redis, key, link, sqlite_in};
 
-/// Exports, wipes the store, imports, and exports again.
+/// Exports the links, wipes the store, imports the links, and exports them again.
 async fn a_round_trip_restores_everything(url: &str, wipe: impl AsyncFnOnce()) {
     let store = open(url).await;
     fill(&*store).await;
@@ -90,7 +90,7 @@ async fn a_round_trip_restores_everything_in_redis() {
     a_round_trip_restores_everything(&server.url(), wipe).await;
 }
 
-/// No other process can reach a memory store, so this test does the program's work itself.
+/// No other process can reach a memory store, so this test calls the export and import functions itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_round_trip_restores_everything_in_memory() {
     let written = async |store: &MemoryStore| {
