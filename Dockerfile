@@ -3,21 +3,21 @@
 ARG BUILDER_IMAGE=docker.io/library/rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian13:nonroot@sha256:e2e927ec666bae08560abb3c55d0659eceabb657f56b6782ab500a9fc7f555e3
 
-# checkov:skip=CKV_DOCKER_7: The argument above has the tag and a digest
+# checkov:skip=CKV_DOCKER_7: The argument above specifies a tag and a digest
 FROM ${BUILDER_IMAGE} AS builder
 WORKDIR /build
-# Embeds the list of dependencies in the binary, where image scanners look for it. A debug build compiles faster.
+# cargo-auditable embeds the list of dependencies in the binary, where image scanners look for it. A debug build of the
+# tool compiles faster.
 RUN cargo install --locked --debug --root /opt/cargo-auditable cargo-auditable@0.7.7
 ENV PATH="${PATH}:/opt/cargo-auditable/bin"
 
-# Link statically, glibc included: the runtime image needs only certificates. Since glibc 2.34, host name lookups don't
-# load a library either. An explicit target keeps the flag away from build scripts and macros. C code that embeds the
-# build time gets the epoch, so that builds are reproducible.
+# Link everything statically, including glibc, so that the runtime image needs only certificates. Since glibc 2.34, host
+# name lookups don't load a library either. An explicit target keeps the flag from applying to build scripts and
+# procedural macros. SOURCE_DATE_EPOCH replaces the build time that C code may embed, so that builds are reproducible.
 ENV RUSTFLAGS="-C target-feature=+crt-static" SOURCE_DATE_EPOCH=0
 RUN rustc --print host-tuple > /target
 
-# Build only the dependencies, in a layer that is reused until a manifest changes: the real Cargo.toml with stub
-# sources.
+# Build only the dependencies, from the real Cargo.toml and stub sources. The layer is reused until a manifest changes.
 COPY .cargo/config.toml .cargo/
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches \
@@ -28,7 +28,7 @@ RUN mkdir -p src benches \
 
 COPY src src
 ARG URLSHORT_REVISION=unknown
-# Cargo compares timestamps, and the copied files may be older than the stubs.
+# Cargo compares timestamps, and the copied files may be older than the stubs, so update them.
 RUN find src -name '*.rs' -exec touch {} + \
     && URLSHORT_REVISION="${URLSHORT_REVISION}" cargo auditable build --locked --release --target "$(cat /target)" \
     && install -D "target/$(cat /target)/release/urlshort" /out/usr/local/bin/urlshort \

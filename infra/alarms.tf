@@ -1,11 +1,12 @@
-# Alarms that roll back a deployment, and alarms that only notify. A deployment alarm fires if the share of bad requests
-# exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated minutes.
+# Alarms that roll back a deployment, and alarms that only notify. A deployment alarm fires if the percentage of bad
+# requests exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated
+# minutes.
 
 locals {
-  # With fewer requests per minute, the share means little.
+  # With fewer requests per minute, a percentage means little.
   min_requests = 20
 
-  # Connections that the load balancer could not open to a task have a separate metric.
+  # A separate metric counts the connections to a task that the load balancer could not open.
   group_alarms = {
     for color, group in aws_lb_target_group.service : "errors-${color}" => {
       description = "More than ${var.max_error_percent} % of the requests to the ${color} tasks get a 5xx or reach no task"
@@ -18,7 +19,8 @@ locals {
   }
 
   deployment_alarms = merge(local.group_alarms, {
-    # A task that resets connections causes a 502, and one that hangs a 504. Neither is in the target group's metrics.
+    # A task that resets connections causes a 502, and a task that hangs causes a 504. The target group's metrics
+    # include neither response.
     balancer-errors = {
       description = "The load balancer returns a 5xx for more than ${var.max_error_percent} % of the requests: tasks reset connections, hang or can't be reached"
       limit       = var.max_error_percent
@@ -27,8 +29,8 @@ locals {
       metrics     = { requests = "RequestCount", failed = "HTTPCode_ELB_5XX_Count" }
       dimensions  = { LoadBalancer = aws_lb.main.arn_suffix }
     }
-    # The SLO: redirects in under 200 ms. They are counted from the access log, because the load balancer doesn't know
-    # routes.
+    # The SLO requires redirects in under 200 ms. Redirects are counted from the access log, because the load balancer
+    # has no metrics per route.
     redirects = {
       description = "More than ${var.max_bad_redirects_percent} % of the redirects fail or take more than 200 ms"
       limit       = var.max_bad_redirects_percent
@@ -39,7 +41,7 @@ locals {
     }
   })
 
-  # Alarms on a single metric. They fire if it's beyond the threshold for the given number of minutes.
+  # Alarms on a single metric. Each fires if its metric is beyond the threshold for the given number of minutes.
   resource_alarms = merge(
     {
       for cluster in aws_rds_cluster.main : "database-capacity" => {
@@ -163,7 +165,7 @@ resource "aws_cloudwatch_metric_alarm" "healthy_tasks" {
   }
 }
 
-# Access log lines of link requests without client errors (4xx), and the subset that misses the SLO.
+# Access log lines for link requests, excluding client errors (4xx), and the subset of lines that miss the SLO.
 resource "aws_cloudwatch_log_metric_filter" "redirects" {
   for_each = {
     Redirects    = "{ $.msg = \"request\" && $.route = \"/{key}\" && ($.status < 400 || $.status >= 500) }"

@@ -1,17 +1,17 @@
-# HTTPS only. The production listener serves clients; the test listener reaches the new version before clients do. Each
-# listener has a rule that forwards to two target groups, and a deployment shifts their weights.
+# HTTPS only. The production listener serves clients. The test listener forwards to a new version before clients reach
+# it. Each listener has a rule that forwards to two target groups, and a deployment shifts their weights.
 
 resource "aws_lb" "main" {
   #checkov:skip=CKV2_AWS_28: waf.tf attaches a web ACL, unless waf is false
-  #checkov:skip=CKV2_AWS_76: The rule group is in a dynamic block, and a test asserts it
+  #checkov:skip=CKV2_AWS_76: The rule group is in a dynamic block, and a test checks that it exists
   name               = var.name
   load_balancer_type = "application"
   security_groups    = [aws_security_group.alb.id]
   subnets            = local.public_subnet_ids
 
   drop_invalid_header_fields = true
-  # Shorter than the service's KEEP_ALIVE. Otherwise, requests would be sent on connections that the service has just
-  # closed.
+  # This must be shorter than the service's KEEP_ALIVE. Otherwise, a request could be sent on a connection that the
+  # service has just closed.
   idle_timeout               = 60
   enable_deletion_protection = var.deletion_protection
 
@@ -35,8 +35,8 @@ resource "aws_lb_target_group" "service" {
   deregistration_delay = 30
 
   health_check {
-    # Not /readyz: if the database were down, all tasks would be taken out of service, although they can still redirect
-    # from memory.
+    # Don't use /readyz: while the database is down, all tasks would be taken out of service, although they can still
+    # redirect from memory.
     path                = "/healthz"
     matcher             = "200"
     interval            = 15
@@ -121,7 +121,7 @@ resource "aws_lb_listener_rule" "service" {
     }
   }
 
-  # Only forward, because ECS refuses a rule with mixed actions.
+  # This must be the only kind of action, because ECS refuses a rule with mixed actions.
   action {
     type = "forward"
 

@@ -17,7 +17,7 @@ resource "aws_rds_cluster_parameter_group" "main" {
 }
 
 resource "aws_rds_cluster" "main" {
-  #checkov:skip=CKV2_AWS_8: Aurora's own backups can restore any second within backup_days
+  #checkov:skip=CKV2_AWS_8: Aurora's own backups can restore the state of any second within backup_days
   #checkov:skip=CKV2_AWS_27: Only slow statements and schema changes are logged, because statements contain link targets
   #checkov:skip=CKV_AWS_162: The service logs in with a password that RDS rotates
   count = local.is_aurora ? 1 : 0
@@ -64,7 +64,7 @@ resource "aws_rds_cluster_instance" "main" {
   engine             = aws_rds_cluster.main[0].engine
   engine_version     = aws_rds_cluster.main[0].engine_version
   instance_class     = "db.serverless"
-  # In tiers 0 and 1, the reader scales with the writer, because it may have to take over the writer's load at any time.
+  # The tier must be 0 or 1, so that the reader scales with the writer and can take over its load at any time.
   promotion_tier = count.index
 
   publicly_accessible        = false
@@ -77,6 +77,6 @@ resource "aws_rds_cluster_instance" "main" {
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.database_monitoring[0].arn
 
-  # RDS refuses a role without its policy.
+  # RDS refuses the role until its policy is attached.
   depends_on = [aws_iam_role_policy_attachment.database_monitoring]
 }

@@ -1,4 +1,4 @@
-# The number of tasks follows CPU and requests, whichever needs more.
+# The number of tasks follows CPU and requests, whichever requires more tasks.
 
 resource "aws_appautoscaling_target" "service" {
   service_namespace  = "ecs"

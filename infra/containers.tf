@@ -1,4 +1,4 @@
-# The containers of a task. To add one, add it to local.containers.
+# The containers of a task. To add a container, add it to local.containers.
 
 locals {
   port         = 8080
@@ -20,9 +20,9 @@ locals {
       PGSSLMODE       = "verify-full"
       # local.password_container keeps this file up to date.
       PGPASSWORD_FILE = "${local.password_directory}/password"
-      # Included in the image, because no public CA signs RDS certificates.
+      # The image includes this bundle, because no public CA signs RDS certificates.
       PGSSLROOTCERT = "/etc/ssl/certs/rds-ca-bundle.pem"
-      # Require a token for creating links: phishers find an open shortener on the internet within days.
+      # Require a token to create links, because phishers find an open shortener on the internet within days.
       PUBLIC_SHORTEN = "false"
       # Some load balancer nodes still send requests after ECS has sent SIGTERM.
       DRAIN_DELAY   = "10s"
@@ -31,7 +31,7 @@ locals {
     var.settings,
   )
 
-  # References only: ECS reads the secrets with the execution role when a task starts.
+  # These are only references. ECS reads the secrets with the execution role when a task starts.
   secrets = {
     PGPASSWORD = "${local.database.secret}:password::"
     API_TOKENS = data.aws_secretsmanager_secret.api_tokens.id
@@ -50,7 +50,7 @@ locals {
       mountPoints            = [{ sourceVolume = "password", containerPath = local.password_directory, readOnly = true }]
       linuxParameters        = { capabilities = { drop = ["ALL"] } }
       ulimits                = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
-      # Longer than DRAIN_DELAY plus DRAIN_TIMEOUT.
+      # This must be longer than DRAIN_DELAY plus DRAIN_TIMEOUT.
       stopTimeout = 60
 
       # ECS ignores the health check in the image.
@@ -80,12 +80,12 @@ locals {
   )
 
   # RDS rotates the password every week, but ECS reads secrets only when a task starts. So this container polls the
-  # secret and writes it to a file, which the service reads for each new connection.
+  # secret and writes the password to a file, which the service reads for each new connection.
   password_directory = "/run/database"
   password_container = {
     name  = "password"
     image = var.aws_cli_image
-    # The service starts with PGPASSWORD, and keeps its connections while this container restarts.
+    # The service can start with PGPASSWORD, and it keeps its connections while this container restarts.
     essential     = false
     restartPolicy = { enabled = true, restartAttemptPeriod = 60 }
     # On Fargate, volumes are owned by root.

@@ -1,5 +1,5 @@
-# One small PostgreSQL server in one zone, for `database = "instance"`. While it restarts, links in the tasks' memory
-# still redirect, and all others get a 503.
+# One small PostgreSQL server in one zone, for `database = "instance"`. While the server restarts, links in the tasks'
+# memory still redirect, and requests for all other links get a 503.
 
 resource "aws_db_parameter_group" "main" {
   count = local.is_aurora ? 0 : 1
@@ -19,7 +19,7 @@ resource "aws_db_parameter_group" "main" {
 
 resource "aws_db_instance" "main" {
   #checkov:skip=CKV_AWS_157: A single zone is intended; "aurora" has two
-  #checkov:skip=CKV2_AWS_69: rds.force_ssl is in a dynamic block, and a test asserts it
+  #checkov:skip=CKV2_AWS_69: rds.force_ssl is in a dynamic block, and a test checks that it is on
   #checkov:skip=CKV_AWS_161: The service logs in with a password that RDS rotates
   #checkov:skip=CKV_AWS_118: Enhanced monitoring is not worth its cost for the smallest instance
   #checkov:skip=CKV_AWS_353: Performance Insights is not worth its cost for the smallest instance

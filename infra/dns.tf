@@ -10,7 +10,7 @@ resource "aws_acm_certificate" "main" {
 }
 
 locals {
-  # There is one host name, and therefore one record.
+  # The certificate is for one host name, so there is one validation record.
   validation = one(aws_acm_certificate.main.domain_validation_options)
 }
 

@@ -2,7 +2,7 @@
 # alarm fires in the meantime, ECS rolls back to the old version.
 
 resource "aws_ecs_cluster" "main" {
-  #checkov:skip=CKV_AWS_65: The preset small turns it off
+  #checkov:skip=CKV_AWS_65: The preset "small" turns Container Insights off
   name = var.name
 
   setting {
@@ -20,7 +20,7 @@ resource "aws_ecs_task_definition" "main" {
   execution_role_arn       = aws_iam_role.execution.arn
   task_role_arn            = aws_iam_role.task.arn
   container_definitions    = jsonencode(local.containers)
-  # Keep old revisions, so that ECS can roll back to them and people can inspect them.
+  # Keep old revisions, so that ECS can roll back to them and operators can inspect them.
   skip_destroy = true
 
   volume {
@@ -88,13 +88,13 @@ resource "aws_ecs_service" "main" {
     alarm_names = [for alarm in aws_cloudwatch_metric_alarm.deployment : alarm.alarm_name]
   }
 
-  # Covers tasks that never become healthy. They get no requests, so the alarms can't detect them.
+  # The circuit breaker detects tasks that never become healthy. They get no requests, so the alarms can't detect them.
   deployment_circuit_breaker {
     enable   = true
     rollback = true
   }
 
-  # Both bakes, plus 20 minutes for tasks to start, become healthy and drain.
+  # The timeouts cover both bakes, plus 20 minutes for tasks to start, become healthy and drain.
   timeouts {
     create = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
     update = "${var.canary_bake_minutes + var.bake_minutes + 20}m"
@@ -105,8 +105,9 @@ resource "aws_ecs_service" "main" {
     ignore_changes = [desired_count]
   }
 
-  # Everything that a task needs at startup but doesn't reference. Without it, the tasks exit, and the first deployment
-  # has no earlier one to roll back to. tests/checks/aws/graph.py lists the resources that must come first.
+  # The resources that a task needs at startup, but that the service doesn't reference. Without these resources, tasks
+  # exit, and the first deployment has no previous version to roll back to. tests/checks/aws/graph.py lists the
+  # resources that must come first.
   depends_on = [
     aws_db_instance.main,
     aws_iam_role_policy.execution,

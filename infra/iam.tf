@@ -1,5 +1,5 @@
-# Roles, each for one principal and with exact ARNs. The permissions boundary limits what a deployment can grant to
-# them.
+# The service's roles. Each role is for one principal, and its policy lists exact ARNs where AWS supports them. The
+# permissions boundary limits what a deployment can grant to the roles.
 
 locals {
   principals = merge(
@@ -67,13 +67,13 @@ locals {
         Action   = ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
         Resource = [for group in aws_cloudwatch_log_group.flow : "${group.arn}:*"]
       },
-      # Log delivery looks up its group first. AWS doesn't support ARNs for that action.
+      # Log delivery first looks up its log group. AWS doesn't support ARNs for that action.
       { Sid = "Find", Effect = "Allow", Action = "logs:DescribeLogGroups", Resource = "*" },
     ]
   }
 }
 
-# Starts tasks: reads their secrets and writes their logs.
+# ECS uses this role to start tasks, read their secrets and write their logs.
 resource "aws_iam_role" "execution" {
   name                 = "${var.name}-execution"
   assume_role_policy   = jsonencode(local.trust.execution)
@@ -86,7 +86,7 @@ resource "aws_iam_role_policy" "execution" {
   policy = jsonencode(local.execution_policy)
 }
 
-# The running task's role. The task's sidecars use it to read the database password and forward metrics.
+# The role of a running task. Its sidecars use the role to read the database password and to forward metrics.
 resource "aws_iam_role" "task" {
   name                 = "${var.name}-task"
   assume_role_policy   = jsonencode(local.trust.task)
@@ -99,7 +99,7 @@ resource "aws_iam_role_policy" "task" {
   policy = jsonencode(local.task_policy)
 }
 
-# Shifts requests between the target groups.
+# ECS uses this role to shift requests between the target groups.
 resource "aws_iam_role" "infrastructure" {
   name                 = "${var.name}-infrastructure"
   assume_role_policy   = jsonencode(local.trust.infrastructure)

@@ -36,9 +36,9 @@ resource "aws_cloudwatch_log_group" "flow" {
 
 resource "aws_s3_bucket" "access_logs" {
   #checkov:skip=CKV_AWS_18: Only the load balancer writes to it
-  #checkov:skip=CKV_AWS_144: Access logs are not worth a second region
-  #checkov:skip=CKV_AWS_145: Load balancers can only write with S3's own keys
-  #checkov:skip=CKV2_AWS_62: Nothing reacts to a log file
+  #checkov:skip=CKV_AWS_144: Access logs are not worth replicating to a second region
+  #checkov:skip=CKV_AWS_145: Load balancers can only write to buckets that use S3's own keys
+  #checkov:skip=CKV2_AWS_62: Nothing needs a notification of new log files
   bucket_prefix = "${var.name}-access-logs-"
 }
 
@@ -56,7 +56,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "access_logs" {
 
   rule {
     apply_server_side_encryption_by_default {
-      # Load balancers can't write with any other algorithm.
+      # Load balancers can't write to a bucket that uses any other algorithm.
       sse_algorithm = "AES256"
     }
   }

@@ -1,6 +1,6 @@
 # Managed Prometheus, for `managed_prometheus = true`. Scrapes through the load balancer would reach a different task
-# each time and mix up their counters. So each task has a collector that scrapes its own service and forwards the
-# metrics. Rules and routes come from the same files as for the local Prometheus and Alertmanager.
+# each time, and mix up the counters of all tasks. So each task has a collector that scrapes its own service and
+# forwards the metrics. The rules and routes come from the files that the local Prometheus and Alertmanager use.
 
 resource "aws_prometheus_workspace" "main" {
   count = var.managed_prometheus ? 1 : 0
@@ -17,7 +17,7 @@ resource "aws_prometheus_rule_group_namespace" "main" {
 }
 
 locals {
-  # The URL of the dashboards in the rule files, which is that of the local stack.
+  # The dashboard URL in the rule files, which is the local stack's. It is replaced with var.dashboards_url.
   local_dashboards = "http://localhost:3000"
 
   # The SNS topic of each Alertmanager receiver.
@@ -85,7 +85,7 @@ locals {
       }
     }
     processors = {
-      # The collector drops metrics rather than being killed for using too much memory.
+      # Make the collector drop metrics, so that it is not killed for using too much memory.
       memory_limiter    = { check_interval = "5s", limit_mib = 150, spike_limit_mib = 30 }
       resourcedetection = { detectors = ["ecs"] }
       # Every collector scrapes localhost, so the label `instance` must come from the task.
@@ -114,12 +114,13 @@ locals {
   collector_container = {
     name  = "collector"
     image = var.collector_image
-    # Links redirect without the collector. If all collectors are down, the alert ServiceDown fires.
+    # Links still redirect without the collector. If all collectors are down, the alert ServiceDown fires.
     essential              = false
     restartPolicy          = { enabled = true, restartAttemptPeriod = 60 }
     user                   = "65532:65532"
     readonlyRootFilesystem = true
-    # A small share of the CPU, and otherwise unused memory, up to a limit that leaves enough for the service.
+    # The collector gets a small share of the CPU. It can use spare memory, up to a limit that leaves enough for the
+    # service.
     cpu               = 32
     memoryReservation = 64
     memory            = 192

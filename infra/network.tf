@@ -4,7 +4,7 @@
 locals {
   own_vpc = var.vpc == null
   zones   = local.own_vpc ? toset([for letter in var.zones : "${var.region}${letter}"]) : toset([])
-  # Number the zones, so that each of them keeps its address range.
+  # Number the zones, so that each zone keeps its address range.
   zone_numbers = { for number, zone in sort(local.zones) : zone => number }
   nat_count    = var.public_tasks ? 0 : var.nat_gateway_per_zone ? length(local.zones) : min(1, length(local.zones))
   nat_zones    = toset(slice(sort(local.zones), 0, local.nat_count))

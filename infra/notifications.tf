@@ -47,7 +47,7 @@ resource "aws_budgets_budget" "monthly" {
   limit_amount = tostring(var.monthly_budget_usd)
   limit_unit   = "USD"
 
-  # Include only this service's costs. The tag must be activated for billing once; see README.md.
+  # Include only this service's costs. The tag must be activated for billing first; see README.md.
   cost_filter {
     name   = "TagKeyValue"
     values = [format("user:Service$%s", var.name)]

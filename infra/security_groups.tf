@@ -1,4 +1,5 @@
-# Allowed connections: everyone to the load balancer, the load balancer to the tasks, the tasks to the database.
+# Allowed connections: from everyone to the load balancer, from the load balancer to the tasks, and from the tasks to
+# the database.
 
 resource "aws_security_group" "alb" {
   name        = "${var.name}-alb"

@@ -1,5 +1,5 @@
 # The same service for a third of the price. If the database's zone fails, no links can be created, and only links in
-# memory redirect. There is no firewall against floods, and the only alerts are CloudWatch alarms.
+# the tasks' memory redirect. There is no firewall against floods, and the only alerts are CloudWatch alarms.
 database           = "instance"
 public_tasks       = true
 waf                = false

@@ -1,17 +1,17 @@
 terraform {
-  # Version 1.11 adds lock files in S3 and write-only arguments.
+  # Version 1.11 supports lock files in S3, and write-only arguments.
   required_version = ">= 1.11"
 
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # Version 6.21 adds canary deployments by ECS itself. The tests use the schema of 6.25.
+      # Version 6.21 supports the canary deployments that are built into ECS. The tests use the schema of 6.25.
       version = "~> 6.25"
     }
   }
 
-  # terraform init -backend-config=bucket=… -backend-config=region=…; bootstrap/ creates the bucket. The bucket's
-  # default encryption applies, because `encrypt = true` without a key would use S3's own key instead.
+  # Run `terraform init -backend-config=bucket=… -backend-config=region=…` with the bucket that bootstrap/ created.
+  # Don't set `encrypt = true`: without a key, it would replace the bucket's default encryption with S3's own key.
   backend "s3" {
     key          = "urlshort/terraform.tfstate"
     use_lockfile = true

@@ -3,7 +3,7 @@
 # bodies that contain a URL.
 
 locals {
-  # The priorities of the managed rule groups, which come after that of the rate rule.
+  # The priorities of the managed rule groups, which are evaluated after the rate rule.
   managed_rule_groups = {
     AWSManagedRulesAmazonIpReputationList = 10
     AWSManagedRulesKnownBadInputsRuleSet  = 20
@@ -11,7 +11,7 @@ locals {
 }
 
 resource "aws_wafv2_web_acl" "main" {
-  #checkov:skip=CKV_AWS_192: The rule group is in a dynamic block, and a test asserts it
+  #checkov:skip=CKV_AWS_192: The rule group is in a dynamic block, and a test checks that it exists
   count = var.waf ? 1 : 0
 
   name  = var.name

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check-pullable.sh DIGEST: checks that Fargate can pull the image. A new package on GHCR is private, so every task
-# would fail with a 403. If TFVARS sets registry_credentials_secret_arn, Fargate logs in, which can't be checked from
-# here.
+# would fail with a 403. If TFVARS sets registry_credentials_secret_arn, Fargate logs in to the registry, which this
+# script can't check.
 set -euo pipefail
 digest=$1
 

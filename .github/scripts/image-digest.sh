@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# image-digest.sh TAG: prints the digest of this repository's multi-architecture image with the tag.
+# image-digest.sh TAG: prints the digest of this repository's multi-architecture image with this tag.
 set -euo pipefail
 manifest=$(mktemp)
 trap 'rm -f "$manifest"' EXIT

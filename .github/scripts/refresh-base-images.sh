@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Updates the Dockerfile's base images to the newest Rust and the current digests. Dependabot can't do that, because it
-# doesn't read images from an ARG. The runtime image must have a signature from the distroless project.
+# Updates the Dockerfile's base images to the newest version of Rust and the current digests. Dependabot can't do that,
+# because it doesn't read images from an ARG. The runtime image must have a signature from the distroless project.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# current ARGUMENT: prints IMAGE:TAG from the Dockerfile's line ARG ARGUMENT=IMAGE:TAG@DIGEST.
+# current ARGUMENT: prints IMAGE:TAG from the line `ARG ARGUMENT=IMAGE:TAG@DIGEST` of the Dockerfile.
 current() { sed -n "s/^ARG $1=\(.*\)@.*/\1/p" Dockerfile; }
 
-# pin ARGUMENT IMAGE:TAG: rewrites that line with the tag's current digest.
+# pin ARGUMENT IMAGE:TAG: sets ARGUMENT in the Dockerfile to IMAGE:TAG with the tag's current digest.
 pin() {
   local image=$2 digest
   digest=$(skopeo inspect --raw "docker://$image" | sha256sum | sed 's/ .*//')

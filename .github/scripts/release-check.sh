@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release-check.sh TAG: checks that the tag can be released. It must have the form vX.Y.Z and be on a commit of main.
+# release-check.sh TAG: checks that the tag can be released. It must have the form vX.Y.Z and point to a commit on main.
 # Cargo.toml, Cargo.lock, the changelog and the examples must have the same version.
 set -euo pipefail
 tag=$1

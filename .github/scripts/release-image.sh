@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# release-image.sh DIGEST VERSION: tags the image with the version, and with `latest` if no version is newer. A version
-# tag never moves to another image.
+# release-image.sh DIGEST VERSION: tags the image with the version, and with `latest` if there is no newer version. A
+# version tag never moves to another image.
 set -euo pipefail
 digest=$1 version=$2
 image=$(.github/scripts/image-name.sh)
 
-# Assigned first, so that a failure to list the tags ends the script and doesn't make the version look unused.
+# Assign the tags to a variable first, so that a failure to list them ends the script. If the list were piped into grep,
+# a failure would make the version look unused.
 tags=$(skopeo list-tags "docker://$image" | jq -r '.Tags[]')
 if grep -qxF "$version" <<< "$tags"; then
   now=$(.github/scripts/image-digest.sh "$version")

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# release-notes.sh VERSION: prints the version's section of the changelog. It must have a date and at least one entry.
+# release-notes.sh VERSION: prints the version's section of the changelog. The section must have a date and at least one
+# entry.
 set -euo pipefail
 version=$1
 

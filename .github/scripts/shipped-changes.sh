@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# shipped-changes.sh FROM TO: prints true if the commits between the two change what runs in production, otherwise
-# false. If FROM is not a known commit, as on a new branch, the script prints true.
+# shipped-changes.sh FROM TO: prints true if the commits from FROM to TO change what runs in production, and false
+# otherwise. If FROM is not a known commit, as on a new branch, the script prints true.
 set -euo pipefail
 from=$1 to=$2
 

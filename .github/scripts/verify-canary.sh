@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # verify-canary.sh CLUSTER SERVICE URL: waits until the test listener serves the new version of a running deployment,
 # sends requests to it, and makes ECS roll back if more than 1 % of them fail. Without traffic, alarms can't detect a
-# bad version. Tests set REQUESTS, and PAUSE and POLL in seconds.
+# bad version. Tests override the number of requests with REQUESTS, and the waiting times in seconds with PAUSE and
+# POLL.
 set -euo pipefail
 cluster=$1 service=$2 url=$3
 requests=${REQUESTS:-300} pause=${PAUSE:-1} poll=${POLL:-10}
@@ -25,7 +26,7 @@ until [[ $stage == POST_TEST_TRAFFIC_SHIFT || $stage == *PRODUCTION_TRAFFIC_SHIF
   esac
 done
 
-# Alternate between a route that doesn't need the store, and an unknown key, which is looked up in the store.
+# Alternate between a route that doesn't need the store and an unknown key, which is looked up in the store.
 failed=0
 for ((number = 0; number < requests; number++)); do
   if ((number % 2)); then path=/healthz expected=200; else path=/verify-canary-$RANDOM$RANDOM expected=404; fi

@@ -1,6 +1,6 @@
-# GitHub's workflows get short-lived roles instead of long-lived keys: a read-only role for plans, and a role for
-# deployments. Each is bound to one environment of one repository. The environment's protection rules in GitHub decide
-# who can use the role.
+# Roles for GitHub's workflows, which need no long-lived keys: a read-only role for plans, and a role for deployments.
+# Each role is bound to one environment of one repository. The environment's protection rules in GitHub decide who can
+# use the role.
 
 locals {
   issuer       = "token.actions.githubusercontent.com"

@@ -1,5 +1,5 @@
-# The key for the service's database, password, logs and alarms. It is created here so that a deployment can neither
-# delete it nor change its policy, and so that the database's final snapshot stays readable after the service is
+# The key for the service's database, password, logs and alarms. The key is created here so that a deployment can
+# neither delete it nor change its policy, and so that the database's final snapshot stays readable after the service is
 # destroyed.
 
 resource "aws_kms_key" "service" {

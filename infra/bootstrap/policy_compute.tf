@@ -1,4 +1,5 @@
-# Permissions to change the tasks, and the load balancer with its DNS records and firewall, by the service's name.
+# Permissions to change the tasks, the load balancer, its DNS records and its firewall. Where AWS supports it, the ARNs
+# contain the service's name.
 
 locals {
   load_balancer_arns = concat(
@@ -58,8 +59,8 @@ locals {
           "${local.arn.elasticloadbalancing}:loadbalancer/app/${var.name}/*",
         ]
       },
-      # AWS doesn't support ARNs for this action. It also needs permission for AssociateWebACL on the same load
-      # balancer.
+      # AWS doesn't support ARNs for SetWebAcl. But the action also requires AssociateWebACL on the same load balancer,
+      # which is limited to the service's load balancer above.
       { Sid = "WafOnLoadBalancer", Effect = "Allow", Action = "elasticloadbalancing:SetWebAcl", Resource = "*" },
       {
         Sid      = "Names"

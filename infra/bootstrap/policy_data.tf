@@ -30,14 +30,15 @@ locals {
         Action   = ["rds:CreateDBCluster", "rds:CreateDBInstance", "rds:ModifyDBCluster", "rds:ModifyDBInstance"]
         Resource = ["${local.arn.rds}:og:default*", "${local.arn.rds}:pg:default*"]
       },
-      # RDS creates the password's secret as the caller, and rotates it as itself. Nothing here reads the value.
+      # RDS creates the password's secret with the caller's permissions, and rotates it with its own. No permission here
+      # allows reading the value.
       {
         Sid      = "Password"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
         Resource = "${local.arn.secretsmanager}:secret:rds!*"
       },
-      # For AWS services that encrypt with the key as the caller. Only this module manages the key itself.
+      # For AWS services that use the key with the caller's permissions. Only this module manages the key itself.
       {
         Sid      = "Key"
         Effect   = "Allow"
@@ -56,7 +57,7 @@ locals {
           "${local.arn.logs}:log-group:${group}*"
         ]
       },
-      # WAF sets up its log delivery as the caller. AWS doesn't support ARNs for that.
+      # WAF sets up its log delivery with the caller's permissions. AWS doesn't support ARNs for these actions.
       {
         Sid      = "WafLogs"
         Effect   = "Allow"

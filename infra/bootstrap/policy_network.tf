@@ -1,9 +1,9 @@
-# Permissions to change the network. AWS chooses EC2's ids, so the tag Service identifies the service's resources. The
-# tag must be set when a resource is created, and must be present when it's changed. No other resource can be tagged.
+# Permissions to change the network. AWS chooses the ids of EC2 resources, so the tag `Service` identifies the service's
+# resources. A new resource must get the tag, and an existing resource can be changed only if it has the tag already.
 
 locals {
-  # Statements grouped by the resources they create. Don't list a type that an action only uses, because such a resource
-  # must already have the tag.
+  # Actions grouped by the types of resources they create. Don't list a type that an action only uses, because such a
+  # resource must already have the tag.
   new_network = {
     NewRoots   = { actions = ["AllocateAddress", "CreateInternetGateway", "CreateVpc"], types = ["elastic-ip", "internet-gateway", "vpc"] }
     NewSubnets = { actions = ["CreateSubnet"], types = ["subnet"] }

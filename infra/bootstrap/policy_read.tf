@@ -1,4 +1,4 @@
-# Permissions to read what a plan needs. For most describe and list calls, AWS doesn't support ARNs.
+# Permissions to read what a plan needs. AWS doesn't support ARNs for most describe and list calls.
 
 locals {
   read_policy = {

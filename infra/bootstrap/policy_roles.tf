@@ -1,5 +1,5 @@
 # Permissions to create the service's roles, and the permissions boundary on all of them. Without the boundary, a
-# deployment that can create roles could create one without limits.
+# deployment could create a role without limits.
 
 resource "aws_iam_policy" "boundary" {
   #checkov:skip=CKV_AWS_288: A boundary grants nothing
@@ -62,7 +62,7 @@ locals {
           }
         }
       },
-      # If an account has never used these services, the first call creates their roles.
+      # If an account has never used these services, the first call creates their service-linked roles.
       {
         Sid      = "ServiceLinkedRoles"
         Effect   = "Allow"

@@ -1,9 +1,9 @@
-# The bucket for Terraform's state, encrypted and versioned. The lock file is beside the state.
+# The bucket for Terraform's state, encrypted and versioned. The lock file is in the same bucket.
 
 resource "aws_s3_bucket" "state" {
   #checkov:skip=CKV_AWS_18: CloudTrail shows who read the state; a log bucket would need the same protection
   #checkov:skip=CKV_AWS_144: The state describes one region and is of no use without it
-  #checkov:skip=CKV2_AWS_62: Nothing reacts to a change of the state
+  #checkov:skip=CKV2_AWS_62: Nothing needs a notification of changes to the state
   bucket_prefix = "${var.name}-state-"
   # A bucket can't be destroyed while it holds any object version.
   force_destroy = false
@@ -84,7 +84,8 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${aws_s3_bucket.state.arn}/*"
         Condition = {
-          # Without Null, a request that specifies no encryption, and therefore gets the bucket's, would also be denied.
+          # Without the condition Null, a request without encryption headers would also be denied, although the bucket's
+          # default encryption applies to it.
           Null            = { "s3:x-amz-server-side-encryption" = "false" }
           StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }
         }
@@ -100,7 +101,7 @@ resource "aws_kms_key" "state" {
 }
 
 locals {
-  # In a key policy, "*" means that key.
+  # In a key policy, "*" means the key that the policy belongs to.
   key_by_iam = {
     Sid       = "GrantsByIam"
     Effect    = "Allow"

@@ -13,7 +13,8 @@ terraform {
 provider "aws" {
   region = var.region
 
-  # This must differ from the service's own tag, because a deployment can change and delete resources with that tag.
+  # This tag must differ from the service's own tag, because a deployment can change and delete resources that have the
+  # service's tag.
   default_tags {
     tags = {
       Service   = "${var.name}-bootstrap"
@@ -28,7 +29,7 @@ data "aws_partition" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # ARN prefixes for the service's resources. IAM and budgets have no region.
+  # ARN prefixes for the service's resources. The ARNs of IAM and Budgets contain no region.
   arn = {
     for service in ["acm", "application-autoscaling", "aps", "budgets", "cloudwatch", "ec2", "ecs", "elasticloadbalancing", "iam", "kms", "logs", "rds", "secretsmanager", "sns", "wafv2"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"

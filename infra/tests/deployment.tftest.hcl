@@ -4,7 +4,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Each group needs its own ARN.
+# Each target group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {
@@ -146,7 +146,7 @@ run "alarms_on_both_target_groups_roll_a_deployment_back" {
   }
 }
 
-# Plan again from the same state, after simulated changes by autoscaling.
+# Plan again from the same state, with a new minimum number of tasks.
 run "an_apply_leaves_weights_and_task_count_alone" {
   command = plan
 

@@ -4,7 +4,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Each group needs its own ARN.
+# Each target group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {

@@ -4,7 +4,7 @@ mock_provider "aws" {
   source = "./tests/mocks"
 }
 
-# Each group needs its own ARN.
+# Each target group needs its own ARN.
 override_resource {
   target = aws_lb_target_group.service["blue"]
   values = {
@@ -34,7 +34,7 @@ run "containers_have_no_more_rights_than_they_need" {
 
   assert {
     condition = alltrue([for container in jsondecode(aws_ecs_task_definition.main.container_definitions) : (
-      # On Fargate, volumes are owned by root. The container that writes to this one does nothing else.
+      # On Fargate, volumes are owned by root. The container that writes the password to a volume does nothing else.
       (container.user == "65532:65532" || container.name == "password") && container.readonlyRootFilesystem
       && container.linuxParameters.capabilities.drop == ["ALL"]
     )])
@@ -73,7 +73,7 @@ run "secrets_are_passed_by_reference" {
     error_message = "the task's secrets are not references"
   }
 
-  # File names are not secrets.
+  # Variables whose names end in _FILE contain only file names.
   assert {
     condition = !anytrue([
       for variable in jsondecode(aws_ecs_task_definition.main.container_definitions)[0].environment :
