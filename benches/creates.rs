@@ -49,7 +49,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Returns links per second through the service's own store.
+/// Measures creates through the service's own store, in links per second.
 fn group_commit(directory: &Path, clients: usize) -> f64 {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -75,7 +75,9 @@ fn group_commit(directory: &Path, clients: usize) -> f64 {
     })
 }
 
-/// Returns links per second with one transaction per link, in a file created by the store.
+/// Measures creates with one transaction per link, in links per second.
+///
+/// The service's store creates the file and its tables.
 fn commit_each(directory: &Path, clients: usize) -> f64 {
     let path = directory.join("single.db");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");

@@ -1,9 +1,9 @@
-//! User-space instructions per redirect, independent of the machine's load.
+//! Counts the user-space instructions per redirect, which don't depend on the machine's load.
 //!
 //! `cargo bench --bench instructions` needs valgrind. The counts from callgrind are repeatable, unlike times. The
-//! service runs twice with each store, and the runs differ in the number of redirects. So the cost of startup and
-//! shutdown cancels out in the difference. `URLSHORT=path/to/another/build` measures another build, for a comparison
-//! before and after a change.
+//! service runs twice with each store, with different numbers of redirects. Subtracting the two counts removes the cost
+//! of startup and shutdown. `URLSHORT=path/to/another/build` measures another build, for example the build from before
+//! a change.
 
 use std::{
     env,
@@ -16,10 +16,12 @@ use std::{
     thread,
 };
 
-/// The number of requests in flight. As under load, one wake-up serves several of them.
+/// The number of connections, each with one request in flight.
+///
+/// As under load, the service handles several requests per wake-up.
 const CONNECTIONS: usize = 32;
 
-/// The numbers of requests per connection in the short run and in the long run.
+/// The number of requests per connection, first for the shorter run, then for the longer one.
 const REQUESTS: [usize; 2] = [50, 350];
 
 const KEY: &str = "q0V8fYz";
@@ -89,7 +91,7 @@ fn create_link(server: &mut Child, port: u16) {
          Content-Length: {length}\r\n\r\n"
     );
     connection.write_all((head + &body).as_bytes()).expect("a request");
-    // The store may have the link from a previous run.
+    // The store may already have the link from a previous run.
     let response = read_response(&mut connection);
     assert!(["201", "409"].contains(&&response[9..12]), "{response}");
 }

@@ -1,9 +1,9 @@
-//! Creates and reads a million uncached links in each store, compared with each server's own benchmark tool.
+//! Measures creates and reads of a million uncached links in each store.
 //!
-//! `cargo bench --bench stores` starts a PostgreSQL and a Redis server in temporary directories, both with their most
-//! durable settings (`fsync=on`; `appendfsync always`). It uses 64 concurrent clients. For a single link, pgbench runs
-//! the same statements as the service, and redis-benchmark runs the same script and the same read. `LINKS=10000`
-//! shortens the run.
+//! `cargo bench --bench stores` starts a PostgreSQL server and a Redis server in temporary directories, each with its
+//! most durable settings (`fsync=on`; `appendfsync always`). It uses 64 concurrent clients. For comparison, it also
+//! runs the servers' own benchmark tools: pgbench runs the statements that the service would run for a single link, and
+//! redis-benchmark runs the service's script and its read command. `LINKS=10000` shortens the run.
 
 use std::{
     process::{Command, Stdio},
@@ -33,7 +33,7 @@ const CLIENTS: u64 = 64;
 const READING: Duration = Duration::from_secs(10);
 const TARGET: &str = "https://example.com/some/path";
 
-/// The number of creates and reads per second.
+/// The numbers of creates and reads per second.
 struct Rates {
     creates: f64,
     reads: f64,
@@ -102,7 +102,9 @@ fn rates(url: &str, links: u64) -> Rates {
     })
 }
 
-/// Runs `call` on all clients until it returns false, and returns the calls per second.
+/// Runs `call` on all clients until it returns false.
+///
+/// Returns the number of calls per second.
 async fn rate<F: Future<Output = bool> + Send>(
     store: &Arc<dyn Store>,
     call: impl Fn(Arc<dyn Store>) -> F + Clone + Send + 'static,
@@ -162,7 +164,7 @@ fn redis_benchmark(server: &support::Redis, links: u64) -> Rates {
         let mut benchmark = Command::new("redis-benchmark");
         benchmark.args(["-h", "127.0.0.1", "-p", &server.port.to_string(), "-c", &CLIENTS.to_string()]);
         benchmark.args(["-n", &links.to_string(), "-r", &links.to_string()]);
-        // Progress lines overwrite each other, and the last one is the result.
+        // The tool overwrites its progress line repeatedly. The last version is the result.
         number_before(&output(benchmark.args(arguments)), " requests per second")
     };
     let script = include_str!("../src/store/redis/put.lua");

@@ -1,4 +1,4 @@
-//! The speed and memory of imports to and exports from SQLite.
+//! Measures the speed and memory use of imports and exports with SQLite.
 //!
 //! `cargo bench --bench transfer` runs the program with ten thousand and with a million links of about 300 bytes. It
 //! prints the links per second and the peak memory of the process (`VmHWM`).
@@ -13,7 +13,9 @@ use std::{
 
 const LINKS: [usize; 2] = [10_000, 1_000_000];
 
-/// A number of lines that don't fit into a pipe. While that many are unread, the program is still running.
+/// A number of lines that is too large for a pipe's buffer.
+///
+/// While this many lines are unread, the program is still running.
 const MARGIN: usize = 2_000;
 
 #[expect(clippy::print_stdout, reason = "the table is what the benchmark is for")]

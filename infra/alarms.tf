@@ -1,12 +1,12 @@
 # Alarms that roll back a deployment, and alarms that only notify. A deployment alarm fires if the percentage of bad
-# requests exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions on simulated
+# requests exceeds its limit in 2 of 3 minutes. tests/checks/aws/alarms.py evaluates the expressions for simulated
 # minutes.
 
 locals {
   # With fewer requests per minute, a percentage means little.
   min_requests = 20
 
-  # A separate metric counts the connections to a task that the load balancer could not open.
+  # A separate metric counts the load balancer's failed attempts to connect to a task.
   group_alarms = {
     for color, group in aws_lb_target_group.service : "errors-${color}" => {
       description = "More than ${var.max_error_percent} % of the requests to the ${color} tasks get a 5xx or reach no task"
@@ -65,7 +65,7 @@ locals {
     },
     {
       for instance in aws_db_instance.main : "database-storage" => {
-        description = "The database has less than 2 GiB of storage left and has not grown"
+        description = "The database has less than 2 GiB of free storage, and RDS has not added any"
         metric      = "FreeStorageSpace"
         comparison  = "LessThanThreshold"
         threshold   = 2 * 1024 * 1024 * 1024

@@ -121,7 +121,7 @@ resource "aws_lb_listener_rule" "service" {
     }
   }
 
-  # This must be the only kind of action, because ECS refuses a rule with mixed actions.
+  # This must be the only kind of action, because ECS rejects a rule with mixed actions.
   action {
     type = "forward"
 

@@ -17,7 +17,7 @@ resource "aws_rds_cluster_parameter_group" "main" {
 }
 
 resource "aws_rds_cluster" "main" {
-  #checkov:skip=CKV2_AWS_8: Aurora's own backups can restore the state of any second within backup_days
+  #checkov:skip=CKV2_AWS_8: Aurora's own backups can restore the state at any second within backup_days
   #checkov:skip=CKV2_AWS_27: Only slow statements and schema changes are logged, because statements contain link targets
   #checkov:skip=CKV_AWS_162: The service logs in with a password that RDS rotates
   count = local.is_aurora ? 1 : 0
@@ -77,6 +77,6 @@ resource "aws_rds_cluster_instance" "main" {
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.database_monitoring[0].arn
 
-  # RDS refuses the role until its policy is attached.
+  # RDS rejects the role until its policy is attached.
   depends_on = [aws_iam_role_policy_attachment.database_monitoring]
 }

@@ -1,4 +1,4 @@
-# The number of tasks follows CPU and requests, whichever requires more tasks.
+# The number of tasks follows the CPU utilisation or the request rate, whichever requires more tasks.
 
 resource "aws_appautoscaling_target" "service" {
   service_namespace  = "ecs"
@@ -24,7 +24,7 @@ resource "aws_appautoscaling_policy" "cpu" {
   }
 }
 
-# The predefined metric ALBRequestCountPerTarget covers only one target group, but requests can go to either or both.
+# The predefined ALBRequestCountPerTarget metric covers only one target group, but requests can go to either or both.
 resource "aws_appautoscaling_policy" "requests" {
   name               = "${var.name}-requests"
   policy_type        = "TargetTrackingScaling"

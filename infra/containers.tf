@@ -4,7 +4,7 @@ locals {
   port         = 8080
   metrics_port = 9090
 
-  # Options of the service, listed in the README's table.
+  # Options for the service. The README's table lists all of them.
   settings = merge(
     {
       HOST            = "0.0.0.0"

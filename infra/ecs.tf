@@ -2,7 +2,7 @@
 # alarm fires in the meantime, ECS rolls back to the old version.
 
 resource "aws_ecs_cluster" "main" {
-  #checkov:skip=CKV_AWS_65: The preset "small" turns Container Insights off
+  #checkov:skip=CKV_AWS_65: The "small" preset turns Container Insights off
   name = var.name
 
   setting {

@@ -17,7 +17,7 @@ resource "aws_prometheus_rule_group_namespace" "main" {
 }
 
 locals {
-  # The dashboard URL in the rule files, which is the local stack's. It is replaced with var.dashboards_url.
+  # The rule files link to the dashboards of the local stack. This URL is replaced with var.dashboards_url.
   local_dashboards = "http://localhost:3000"
 
   # The SNS topic of each Alertmanager receiver.
@@ -88,7 +88,7 @@ locals {
       # Make the collector drop metrics, so that it is not killed for using too much memory.
       memory_limiter    = { check_interval = "5s", limit_mib = 150, spike_limit_mib = 30 }
       resourcedetection = { detectors = ["ecs"] }
-      # Every collector scrapes localhost, so the label `instance` must come from the task.
+      # Every collector scrapes localhost, so the `instance` label must come from the task.
       resource = {
         attributes = [{ key = "service.instance.id", from_attribute = "aws.ecs.task.arn", action = "upsert" }]
       }
@@ -114,7 +114,7 @@ locals {
   collector_container = {
     name  = "collector"
     image = var.collector_image
-    # Links still redirect without the collector. If all collectors are down, the alert ServiceDown fires.
+    # Links still redirect without the collector. If all collectors are down, the ServiceDown alert fires.
     essential              = false
     restartPolicy          = { enabled = true, restartAttemptPeriod = 60 }
     user                   = "65532:65532"

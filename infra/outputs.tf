@@ -4,7 +4,7 @@ output "url" {
 }
 
 output "image" {
-  description = "Image of the last apply; ECS may have rolled it back since"
+  description = "Image from the last apply; ECS may have rolled it back since"
   value       = var.image
 }
 
@@ -34,7 +34,7 @@ output "target_groups" {
 }
 
 output "database_endpoint" {
-  description = "Host of the database"
+  description = "Host name of the database"
   value       = local.database.host
 }
 
@@ -49,6 +49,6 @@ output "log_group" {
 }
 
 output "alarm_topic_arn" {
-  description = "SNS topic of the alarms"
+  description = "SNS topic for alarms"
   value       = aws_sns_topic.alarms.arn
 }

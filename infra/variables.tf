@@ -15,7 +15,7 @@ variable "region" {
 }
 
 variable "domain_name" {
-  description = "Host of the short links, such as sho.rt"
+  description = "Host name for short links, such as sho.rt"
   type        = string
 }
 
@@ -25,7 +25,7 @@ variable "zone_id" {
 }
 
 variable "permissions_boundary_arn" {
-  description = "Permissions boundary of every role created here: the output permissions_boundary_arn of bootstrap/"
+  description = "Permissions boundary for every role created here: the permissions_boundary_arn output of bootstrap/"
   type        = string
 }
 
@@ -48,7 +48,7 @@ variable "registry_credentials_secret_arn" {
 }
 
 variable "settings" {
-  description = "Additional options of the service, as environment variables; no secrets"
+  description = "Additional options for the service, as environment variables; no secrets"
   type        = map(string)
   default     = {}
 
@@ -104,7 +104,7 @@ variable "target_cpu_percent" {
 }
 
 variable "target_requests_per_task" {
-  description = "Target requests per task and minute for autoscaling"
+  description = "Target number of requests per task per minute, for autoscaling"
   type        = number
   default     = 30000
 }
@@ -112,13 +112,13 @@ variable "target_requests_per_task" {
 # Deployment
 
 variable "canary_percent" {
-  description = "Percentage of the requests that a new version gets first"
+  description = "Percentage of requests that a new version gets first"
   type        = number
   default     = 10
 }
 
 variable "canary_bake_minutes" {
-  description = "Minutes for which a new version gets only canary_percent of the requests"
+  description = "Minutes for which a new version gets only canary_percent of requests"
   type        = number
   default     = 10
 }
@@ -159,7 +159,7 @@ variable "vpc" {
 
   validation {
     condition     = var.vpc == null ? true : min(length(var.vpc.public_subnet_ids), length(var.vpc.private_subnet_ids)) >= 2
-    error_message = "Load balancer, tasks and database need subnets in at least two zones."
+    error_message = "The load balancer, the tasks and the database need subnets in at least two zones."
   }
 }
 
@@ -181,7 +181,7 @@ variable "zones" {
 }
 
 variable "nat_gateway_per_zone" {
-  description = "A NAT gateway in each zone. With only one, no task can start while its zone is down; running tasks continue"
+  description = "Create a NAT gateway in each zone. With only one gateway, no task can start while its zone is down; running tasks continue"
   type        = bool
   default     = false
 }
@@ -197,7 +197,7 @@ variable "waf" {
 }
 
 variable "rate_limit_per_5_minutes" {
-  description = "Requests from one address within 5 minutes before WAF blocks it"
+  description = "Maximum number of requests from one address within 5 minutes; WAF blocks addresses that exceed it"
   type        = number
   default     = 6000
 }
@@ -215,7 +215,7 @@ variable "database" {
 }
 
 variable "database_engine_version" {
-  description = "Major version of PostgreSQL. RDS upgrades minor versions automatically; a pinned one would then be a downgrade"
+  description = "Major version of PostgreSQL. RDS upgrades minor versions automatically, so pinning a minor version would later cause a downgrade"
   type        = string
   default     = "17"
 
@@ -269,7 +269,7 @@ variable "managed_prometheus" {
 }
 
 variable "container_insights" {
-  description = "Collect CloudWatch Container Insights metrics of cluster, service and tasks"
+  description = "Collect CloudWatch Container Insights metrics for the cluster, the service and the tasks"
   type        = bool
 }
 
@@ -280,7 +280,7 @@ variable "alarm_emails" {
 }
 
 variable "monthly_budget_usd" {
-  description = "Monthly budget in US dollars; a notice is sent at 80 % spent and at 100 % forecast"
+  description = "Monthly budget in US dollars; a notice is sent when 80 % is spent and when 100 % is forecast"
   type        = number
 }
 
@@ -291,7 +291,7 @@ variable "ticket_emails" {
 }
 
 variable "dashboards_url" {
-  description = "URL of the Grafana that has monitoring/grafana/dashboards, for the links in alerts"
+  description = "URL of the Grafana instance with the dashboards in monitoring/grafana, for the links in alerts"
   type        = string
   default     = "http://localhost:3000"
 }

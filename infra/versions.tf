@@ -5,7 +5,7 @@ terraform {
   required_providers {
     aws = {
       source = "hashicorp/aws"
-      # Version 6.21 supports the canary deployments that are built into ECS. The tests use the schema of 6.25.
+      # Version 6.21 added support for ECS's built-in canary deployments. The tests use the schema of version 6.25.
       version = "~> 6.25"
     }
   }

@@ -26,7 +26,7 @@ impl BaseUrl {
     /// Returns whether `target` leads back to this service.
     ///
     /// Only the hosts and paths are compared, because one service can be reached on several ports. In hosts, a trailing
-    /// dot and the prefix `www.` are ignored, because `www.sho.rt` and `sho.rt` often lead to the same service.
+    /// dot and a leading `www.` are ignored, because `www.sho.rt` and `sho.rt` often lead to the same service.
     pub fn covers(&self, target: &Target) -> bool {
         fn name(url: &Url) -> Option<&str> {
             let host = url.host_str()?.trim_end_matches('.');

@@ -30,12 +30,12 @@ pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
 /// An entry in the store's list of blocked hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockedHost {
-    /// Unique within a store.
+    /// The pattern, which is unique within a store.
     pub host: HostPattern,
     #[serde(default)]
     pub reason: Option<Reason>,
     pub blocked_by: Creator,
-    /// With millisecond precision.
+    /// The time at which the host was blocked, with millisecond precision.
     pub blocked_at: Timestamp,
 }
 

@@ -81,7 +81,7 @@ pub struct ServerOptions {
     #[arg(long, value_name = "NUMBER", default_value_t = 8080, value_parser = number(0..=u16::MAX))]
     pub port: u16,
 
-    /// Address of a second listener, which serves /metrics and /readyz instead of the first
+    /// Address of a second listener; if set, /metrics and /readyz are served only there
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     pub metrics_addr: Option<SocketAddr>,
 
@@ -258,8 +258,7 @@ impl StoreOptions {
 
     /// Returns the time limit for a call on a connection.
     ///
-    /// It's shorter than the caller's timeout, so that the connection of a late call is closed before the caller gives
-    /// up.
+    /// It's shorter than the caller's timeout, so that a late call's connection is closed before the caller gives up.
     pub(crate) fn call_deadline(&self) -> Duration {
         self.store_timeout * 9 / 10
     }

@@ -13,8 +13,9 @@
 //! component takes as parameters. [`transfer`] imports and exports links as files. [`observability`] contains the log
 //! and the metrics.
 //!
-//! # Reading order This order leads from `main` to SQLite. It covers about 5,000 lines, excluding tests, which is one
-//! sitting:
+//! # Reading order
+//!
+//! This order leads from `main` to SQLite. It covers about 5,000 lines, excluding tests, and takes one sitting:
 //!
 //! 1. Startup: `main.rs`, `command.rs`, `config.rs`, `command/serve.rs`, `app.rs`.
 //! 2. A connection: `server.rs`, `server/connection.rs`.

@@ -29,11 +29,11 @@ pub use self::{
 /// A stored short link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Unique within a store.
+    /// The key, which is unique within a store.
     pub key: Key,
-    /// With millisecond precision, as in every store.
+    /// The creation time, with millisecond precision as in every store.
     pub created_at: Timestamp,
-    /// Starts at 1 and increases by 1 with each edit.
+    /// The version, which starts at 1 and increases by 1 with each edit.
     pub version: u32,
     /// The target, the state and the options.
     pub doc: Document,

@@ -246,7 +246,7 @@ impl Links {
         self.health.probe_regularly().await;
     }
 
-    /// Applies changes by other instances to the cache. Never returns.
+    /// Applies changes made by other instances to the cache. Never returns.
     pub async fn watch_regularly(&self) {
         self.cache.watch_regularly().await;
     }

@@ -64,7 +64,7 @@ impl TargetPolicy {
         if base_url.covers(target) { Err(Refusal::Loop) } else { self.check_host(target) }
     }
 
-    /// Checks a target's host, but not whether the target is a redirect loop.
+    /// Checks a target's host, but does not detect redirect loops.
     ///
     /// # Errors
     /// The first rule that the host breaks.
@@ -91,7 +91,7 @@ impl TargetPolicy {
                 tracing::info!(hosts = hosts.len(), "blocked hosts reloaded");
             }
             Err(error) => {
-                tracing::error!(error = %Chain(error), "blocked hosts not reloaded; the current list stays");
+                tracing::error!(error = %Chain(error), "blocked hosts not reloaded; keeping the current list");
             }
         })
         .await;

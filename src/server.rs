@@ -40,7 +40,9 @@ pub struct Listener {
 /// A likely cause is a lack of file descriptors or memory, which other connections may soon release.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The maximum number of connections being refused at a time. Further connections are closed without a response.
+/// The maximum number of connections that can be sent a refusal at the same time.
+///
+/// Any others are closed without a response.
 const REFUSALS: usize = 64;
 
 /// How long to wait for a refused client to read the response.

@@ -138,7 +138,7 @@ pub trait Store: Send + Sync {
     /// Checks that the store responds to a small query.
     async fn check(&self) -> Result<(), StoreError>;
 
-    /// Reports changes by other instances until the change feed breaks.
+    /// Reports changes made by other instances until the change feed breaks.
     ///
     /// Gaps in the feed are reported as [`Changed::Anything`]. A store that isn't shared never reports anything. The
     /// method returns the error that broke the feed.
@@ -176,9 +176,9 @@ impl TryFrom<Vec<u8>> for Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub link: Arc<Link>,
-    /// Visits by people.
+    /// The number of visits by people.
     pub clicks: u64,
-    /// Visits used up. They are counted only while the link has a visit limit.
+    /// The number of visits used up. Visits are used up only while the link has a visit limit.
     pub visits: u64,
 }
 
@@ -229,9 +229,9 @@ const MAX_DAMAGED: usize = 10_000;
 /// An imported link's counts from its previous store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// Visits used up.
+    /// The number of visits used up.
     pub visits: u64,
-    /// Clicks without a known day.
+    /// The number of clicks on unknown days.
     pub undated_clicks: u64,
     pub days: BTreeMap<Date, DayCounts>,
 }
@@ -287,7 +287,7 @@ pub enum Change {
     Missing,
 }
 
-/// A report of changes by other instances.
+/// A report of changes made by other instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
     Link(Key),
@@ -354,7 +354,7 @@ pub struct OpenError {
     error: StoreError,
 }
 
-/// Opens the store like [`open`], but its error names `STORE_URL`.
+/// Opens the store like [`open`], but with an error that names `STORE_URL`.
 ///
 /// # Errors
 /// [`OpenError`], which is one sentence for the operator.

@@ -26,7 +26,7 @@ use crate::{
     watched_file::{FileError, WatchedFile},
 };
 
-/// The prefix of new tokens. Secret scanners recognise tokens by it.
+/// The prefix of new tokens, by which secret scanners can recognise them.
 const PREFIX: &str = "urlshort_";
 
 /// The number of random characters in a new token.
@@ -142,7 +142,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// Generates a random token, and returns its text and the token.
+    /// Generates a random token. Returns its text and its [`Token`] value.
     ///
     /// The [`Token`] contains only a digest, so the text can't be recovered later.
     pub fn generate(
@@ -186,7 +186,7 @@ pub struct LiveTokens {
 }
 
 impl LiveTokens {
-    /// Loads the file, if configured.
+    /// Loads the token file, if one is configured.
     ///
     /// # Errors
     /// [`FileError`] if the file can't be read or parsed.
@@ -215,7 +215,7 @@ impl LiveTokens {
         file.follow(|reloaded| match reloaded {
             Ok(Tokens(tokens)) => tracing::info!(tokens = tokens.len(), "tokens reloaded"),
             Err(error) => {
-                tracing::error!(error = %Chain(error), "tokens not reloaded; the current ones stay");
+                tracing::error!(error = %Chain(error), "tokens not reloaded; keeping the current ones");
             }
         })
         .await;
@@ -240,7 +240,7 @@ mod tests {
 
     use super::*;
 
-    /// Generates a token, and returns its text and the token.
+    /// Generates a token. Returns its text and its [`Token`] value.
     fn generate(name: &str, scope: Scope, expires_at: Option<Timestamp>) -> (String, Token) {
         let mut rng = StdRng::try_from_rng(&mut SysRng).unwrap();
         Token::generate(parse_name(name).unwrap(), scope, expires_at, &mut rng)

@@ -93,7 +93,9 @@ impl<T> WatchedFile<T> {
         self.value.read().clone()
     }
 
-    /// Reloads the value whenever the file changes, and passes each result to `report`. Never returns.
+    /// Reloads the value whenever the file changes. Never returns.
+    ///
+    /// Each result is passed to `report`.
     pub async fn follow(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
@@ -102,10 +104,11 @@ impl<T> WatchedFile<T> {
         }
     }
 
-    /// Reloads the value if the file has changed, and passes the result to `report`.
+    /// Reloads the value if the file has changed.
     ///
-    /// An error is not reported again until the file or the error changes. This method blocks the thread, but reading a
-    /// small local file takes less time than handing the work to another thread.
+    /// The result is passed to `report`. An error is not reported again until the file or the error changes. This
+    /// method blocks the thread, but reading a small local file takes less time than handing the work to another
+    /// thread.
     pub fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut last = self.last.lock();
         let is_same = |version: &Version| last.version.as_ref() == Some(version);

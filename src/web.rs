@@ -1,6 +1,6 @@
 //! The HTTP layer: router, middleware, routes and pages.
 //!
-//! A request passes through the middleware of [`router`] to a route, which calls a use case of [`crate::shortener`].
+//! A request passes through the middleware of [`router`] to a route, which calls a use case in [`crate::shortener`].
 //! `extract` parses requests, and `respond` builds responses.
 
 pub(crate) mod extract {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # apply.sh: applies infra/plan.bin, which is exactly the approved plan, and waits for the deployment. In the meantime,
-# verify-canary.sh sends requests to the new version, and rolls it back if they fail. Terraform refuses a stale plan.
+# verify-canary.sh sends requests to the new version, and rolls it back if they fail. Terraform rejects a stale plan.
 set -euo pipefail
 
 terraform -chdir=infra init -input=false -backend-config="bucket=$STATE_BUCKET" -backend-config="region=$AWS_REGION"

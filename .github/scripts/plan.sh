@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # plan.sh [IMAGE@sha256:…]: plans a deployment of this image to production. It writes the plan to infra/plan.bin and, as
-# Markdown, to plan.md. Without an image argument, the plan keeps the image of the last apply, because a pull request's
-# image is never published. The script changes nothing in AWS, and does not lock the state. PRESET selects
+# Markdown, to plan.md. Without an image argument, the plan keeps the image from the last apply, because a pull
+# request's image is never published. The script changes nothing in AWS, and does not lock the state. PRESET selects
 # infra/PRESET.tfvars; TFVARS contains this environment's settings, as the text of a .tfvars file.
 set -euo pipefail
 image=${1:-}

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# current ARGUMENT: prints IMAGE:TAG from the line `ARG ARGUMENT=IMAGE:TAG@DIGEST` of the Dockerfile.
+# current ARGUMENT: prints IMAGE:TAG from the `ARG ARGUMENT=IMAGE:TAG@DIGEST` line in the Dockerfile.
 current() { sed -n "s/^ARG $1=\(.*\)@.*/\1/p" Dockerfile; }
 
 # pin ARGUMENT IMAGE:TAG: sets ARGUMENT in the Dockerfile to IMAGE:TAG with the tag's current digest.

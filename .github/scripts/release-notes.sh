@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# release-notes.sh VERSION: prints the version's section of the changelog. The section must have a date and at least one
+# release-notes.sh VERSION: prints the changelog section for the version. The section must have a date and at least one
 # entry.
 set -euo pipefail
 version=$1

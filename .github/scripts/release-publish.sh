@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# release-publish.sh TAG DIGEST DIRECTORY: creates the GitHub release from all files in the directory. Its notes are the
-# version's section of the changelog. The release becomes visible only after all files are uploaded.
+# release-publish.sh TAG DIGEST DIRECTORY: creates the GitHub release with all files in the directory. Its notes are the
+# changelog section for the version. The release becomes visible only after all files are uploaded.
 set -euo pipefail
 tag=$1 digest=$2 directory=$3
 version=${tag#v}

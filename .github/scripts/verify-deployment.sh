@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # verify-deployment.sh DIGEST: checks that the service runs the image with this digest, and that the last deployment was
-# not rolled back. After a rollback, the previous version is running, although Terraform may not see any drift.
+# not rolled back. After a rollback, the previous version is running, but Terraform may not detect any drift.
 set -euo pipefail
 digest=$1
 cluster=$(terraform -chdir=infra output -raw cluster_name)

@@ -13,9 +13,9 @@ pub(crate) struct Layout {
     /// True if the target is stored in a JSON document.
     pub(crate) documents: bool,
     pub(crate) insert: &'static str,
-    /// Adds one link's counts in a batch to a day.
+    /// Adds a batch's counts for one link to the counts of a day.
     pub(crate) add: fn(&Connection, &Delta<'_>, i64) -> Result<()>,
-    /// The query for 30 days of one link.
+    /// The query for one link's counts on 30 days.
     pub(crate) days: String,
     /// The query for one link with its counts.
     pub(crate) link: &'static str,
@@ -27,7 +27,7 @@ const KEY_DAY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (key, day)";
 const DAY_KEY: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, details TEXT NOT NULL, PRIMARY KEY (day, key)";
-/// The columns for the counts of a day. `referrers` is a JSON document or NULL.
+/// The columns for a day's counts. `referrers` is a JSON document or NULL.
 const COLUMNS: &str =
     "people INTEGER NOT NULL, bots INTEGER NOT NULL, desktop INTEGER NOT NULL, mobile INTEGER NOT NULL,
     tablet INTEGER NOT NULL, other INTEGER NOT NULL, referrers TEXT";
@@ -57,9 +57,10 @@ pub(crate) fn all() -> Vec<Layout> {
     ]
 }
 
-/// Returns a query for 30 days that lists each day.
+/// Returns a query that names each of 30 days explicitly.
 ///
-/// With a range of days instead, SQLite would read the rows of all links in layouts whose key begins with the day.
+/// The query is for layouts whose primary key begins with the day. With a range of days, SQLite would read the rows of
+/// all links.
 fn each_day() -> String {
     let days: Vec<_> = (FIRST_DAY - 24..FIRST_DAY + 6).map(|day| day.to_string()).collect();
     format!("SELECT * FROM days WHERE key = ? AND day IN ({})", days.join(", "))
@@ -110,9 +111,9 @@ fn before() -> Layout {
     }
 }
 
-/// Returns a layout with counts outside `links`, and one row per link and day.
+/// Returns a layout that keeps counts outside `links`, with one row per link and day.
 ///
-/// The index by clicks covers links with at least `ranked_from` clicks.
+/// The index on clicks covers only links with at least `ranked_from` clicks.
 fn apart(name: &'static str, days: &str, links: &str, ranked_from: Option<u32>) -> Layout {
     with_counts(
         name,
@@ -125,7 +126,7 @@ fn apart(name: &'static str, days: &str, links: &str, ranked_from: Option<u32>) 
     )
 }
 
-/// Returns a layout with each link's newest day in `counts`, and earlier days in `days`.
+/// Returns a layout that keeps each link's newest day in `counts`, and earlier days in `days`.
 fn today(name: &'static str, ranked_from: Option<u32>) -> Layout {
     let days = format!(
         "CREATE TABLE days (key TEXT NOT NULL, day INTEGER NOT NULL, {COLUMNS}, PRIMARY KEY (key, day))
@@ -223,9 +224,9 @@ fn add_before(db: &Connection, delta: &Delta<'_>, day: i64) -> Result<()> {
     delta.referrers.iter().try_for_each(|(host, count)| add("referrer", host, *count))
 }
 
-/// Adds to a link's clicks, unless the link has been deleted.
+/// Adds clicks to a link's total, and returns false if the link has been deleted.
 ///
-/// If there are only visits by bots, an existing row is not rewritten.
+/// If all visits are by bots, an existing row is not rewritten.
 fn add_clicks(db: &Connection, delta: &Delta<'_>) -> Result<bool> {
     let is_known = if delta.clicks == 0 {
         let mut known = db.prepare_cached("SELECT 1 FROM counts WHERE key = ? AND created_at = ?")?;
@@ -284,7 +285,7 @@ fn merge(into: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     }
 }
 
-/// Returns the document of referrers after adding those in `delta`.
+/// Returns the referrers JSON document, with the referrers in `delta` added.
 fn referrers(old: Option<String>, delta: &Delta<'_>) -> Option<String> {
     if delta.referrers.is_empty() {
         return old;

@@ -1,4 +1,4 @@
-//! Compares layouts for clicks in SQLite: creates, counting and reads.
+//! Compares table layouts for links and clicks in SQLite: creates, counting and reads.
 //!
 //! `cargo bench --bench layout` compares them on 20,000 links in about three minutes. `cargo bench --bench layout --
 //! --links 1000000` takes about two minutes for each layout. `--only columns` runs only the layouts whose names contain
@@ -7,11 +7,11 @@
 //!
 //! Each layout gets its own file in a temporary directory, with the same links and the same traffic:
 //! 1. Create links with random keys, in transactions of 512.
-//! 2. Count 30 seconds of traffic on the first day and 10 seconds on each of five further days. A second has 20,000
-//!    visits. The links are shuffled, and each visit is to one of them by Zipf's law with exponent 1. As in the
-//!    service, equal visits are tallied, sorted by key and written in transactions of 1000. The figures exclude the time
-//!    that it takes to generate and tally the visits.
-//! 3. Read through a new connection and parse the documents.
+//! 2. Count 30 seconds of traffic on the first day and 10 seconds on each of five further days. There are 20,000 visits
+//!    per second. The links are shuffled, and the link for each visit is chosen by Zipf's law with exponent 1. As in
+//!    the service, identical visits are tallied, sorted by key and written in transactions of 1000. The figures exclude
+//!    the time that it takes to generate and tally the visits.
+//! 3. Read counts and links through a new connection, and parse the documents.
 //!
 //! `written` is the number of bytes that SQLite writes to the log and in checkpoints. `grown` is the growth of the file
 //! during the traffic, per clicked link. CPU time comes from `/proc`, so the benchmark needs Linux.
@@ -35,9 +35,9 @@ use contenders::Layout;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The first day of traffic, in days since 1970.
+/// The first day of traffic, in days since 1970-01-01.
 const FIRST_DAY: i64 = 20_600;
-/// Seconds of traffic on each day.
+/// The number of seconds of traffic on each day.
 const SECONDS: [usize; 6] = [30, 10, 10, 10, 10, 10];
 const VISITS: usize = 20_000;
 const BATCH: usize = 1000;
@@ -57,7 +57,7 @@ enum Device {
     Other,
 }
 
-/// Counts that one batch adds to one link.
+/// The counts that one batch adds to one link.
 struct Delta<'a> {
     key: &'a str,
     created_at: i64,

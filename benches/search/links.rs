@@ -27,7 +27,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Returns `count` links, created one per second until now.
+    /// Returns `count` links with creation times one second apart, ending now.
     pub(crate) fn new(count: u64) -> Self {
         let age = i64::try_from(count).expect("a number of links").seconds();
         let first = Timestamp::now() - age;

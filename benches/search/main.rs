@@ -1,4 +1,4 @@
-//! Measures filters over a million links: the time to the first page and to the last.
+//! Measures filters over a million links: the time until the first page and until the last page.
 //!
 //! The benchmark also measures redirects during a search and during a take-down of 10,000 links, and the cost of the
 //! index on targets.
@@ -6,7 +6,7 @@
 //! `cargo bench --bench search` fills SQLite, PostgreSQL and Redis, each in a temporary directory, and prints a table
 //! for each. Each link has a random key, a random target, one of 20 tags and one of three creators. A tenth of the
 //! links have clicks. `LINKS=100000` shortens the run, and `STORES=sqlite,redis` leaves out PostgreSQL. `ONLY=purge`
-//! measures only redirects, first without and then during a purge of 100,000 expired links.
+//! measures only redirects, first without a purge, then during a purge of 100,000 expired links.
 
 #![expect(clippy::print_stdout, reason = "the tables are what the benchmark is for")]
 
@@ -143,7 +143,7 @@ async fn open(url: &str) -> Arc<dyn Store> {
     store::open(&options).await.expect("a store")
 }
 
-/// Returns each filter alone, and some combinations.
+/// Returns each filter on its own, and some combinations.
 fn filters(links: &Links, count: u64) -> Vec<(&'static str, Order, Filter)> {
     let none = Filter::default();
     let search = |text: &str| Filter { search: text.parse().ok(), ..none.clone() };

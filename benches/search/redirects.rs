@@ -15,14 +15,15 @@ use urlshort::{link::Link, store::History};
 
 use crate::{links::Links, open, runtime, support};
 
-/// The minimum number of redirects per row of the table. If the background work takes longer, there are more.
+/// The minimum number of redirects per table row. If the background work takes longer, more redirects are measured.
 pub(crate) const REDIRECTS: usize = 20_000;
 
 /// The number of links to take down.
 const TAKEN_DOWN: u64 = 10_000;
 
-/// The kinds of redirect to measure: a name, the cache size, and `true` to follow random links instead of a single
-/// link.
+/// The kinds of redirects to measure.
+///
+/// Each has a name, a cache size, and a flag that is true to follow random links instead of a single link.
 pub(crate) const KINDS: [(&str, &str, bool); 2] =
     [("one link, in memory", "32MiB", false), ("any link, no cache", "0", true)];
 
@@ -110,7 +111,7 @@ fn put_evil_links(url: &str, is_cold: bool) {
     });
 }
 
-/// Takes down the links from [`put_evil_links`] with repeated calls.
+/// Takes down the links created by [`put_evil_links`], with repeated calls.
 fn take_down(url: &str, stop: &AtomicBool, calls: &AtomicU64) {
     let taken = runtime().block_on(async {
         let (client, mut body, mut taken) = (Client::new(), json!({ "host": ".evil.example" }), 0);
@@ -149,7 +150,9 @@ pub(crate) fn print_row(name: &str, times: &[f64], background: u64, elapsed: Dur
     );
 }
 
-/// Follows links until `is_enough`, and returns the sorted durations in milliseconds.
+/// Follows links and returns the sorted durations in milliseconds.
+///
+/// This function stops when `is_enough` returns true for the number of redirects.
 pub(crate) fn follow(
     process: &support::Process,
     key: &dyn Fn() -> urlshort::link::Key,

@@ -1,4 +1,4 @@
-# Roles for GitHub's workflows, which need no long-lived keys: a read-only role for plans, and a role for deployments.
+# Roles that GitHub's workflows assume without long-lived keys: a read-only role for plans, and a role for deployments.
 # Each role is bound to one environment of one repository. The environment's protection rules in GitHub decide who can
 # use the role.
 

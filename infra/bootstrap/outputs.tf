@@ -1,5 +1,5 @@
 output "github_variables" {
-  description = "Variables of the GitHub repository"
+  description = "Variables for the GitHub repository"
   value = {
     AWS_REGION      = var.region
     AWS_PLAN_ROLE   = aws_iam_role.github["plan"].arn
@@ -9,7 +9,7 @@ output "github_variables" {
 }
 
 output "permissions_boundary_arn" {
-  description = "Value of the variable permissions_boundary_arn of ../"
+  description = "Value for the permissions_boundary_arn variable in ../"
   value       = aws_iam_policy.boundary.arn
 }
 

@@ -30,15 +30,15 @@ locals {
         Action   = ["rds:CreateDBCluster", "rds:CreateDBInstance", "rds:ModifyDBCluster", "rds:ModifyDBInstance"]
         Resource = ["${local.arn.rds}:og:default*", "${local.arn.rds}:pg:default*"]
       },
-      # RDS creates the password's secret with the caller's permissions, and rotates it with its own. No permission here
-      # allows reading the value.
+      # RDS creates the password's secret with the caller's permissions, but rotates it with permissions of its own. No
+      # permission here allows reading the value.
       {
         Sid      = "Password"
         Effect   = "Allow"
         Action   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
         Resource = "${local.arn.secretsmanager}:secret:rds!*"
       },
-      # For AWS services that use the key with the caller's permissions. Only this module manages the key itself.
+      # AWS services use the key with the caller's permissions. Only this module manages the key itself.
       {
         Sid      = "Key"
         Effect   = "Allow"

@@ -1,5 +1,5 @@
-# Permissions to change the network. AWS chooses the ids of EC2 resources, so the tag `Service` identifies the service's
-# resources. A new resource must get the tag, and an existing resource can be changed only if it has the tag already.
+# Permissions to change the network. AWS chooses the ids of EC2 resources, so the `Service` tag identifies the service's
+# resources. A new resource must get the tag, and an existing resource can be changed only if it already has the tag.
 
 locals {
   # Actions grouped by the types of resources they create. Don't list a type that an action only uses, because such a

@@ -84,7 +84,7 @@ locals {
         Action    = "s3:PutObject"
         Resource  = "${aws_s3_bucket.state.arn}/*"
         Condition = {
-          # Without the condition Null, a request without encryption headers would also be denied, although the bucket's
+          # Without the Null condition, a request without encryption headers would also be denied, although the bucket's
           # default encryption applies to it.
           Null            = { "s3:x-amz-server-side-encryption" = "false" }
           StringNotEquals = { "s3:x-amz-server-side-encryption" = "aws:kms" }

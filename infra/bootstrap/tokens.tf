@@ -1,5 +1,5 @@
-# The token for managing links. It is not part of the deployment, because Terraform reads a secret's value for every
-# plan. The plan role, which any branch can assume, would need permission to read the token.
+# The token for managing links. It is created here, because Terraform would read the token for every plan of the
+# deployment. The plan role, which any branch can assume, would then need permission to read the token.
 
 resource "aws_secretsmanager_secret" "api_tokens" {
   #checkov:skip=CKV2_AWS_57: Only a person knows who uses the token; see "Change the token" in ../README.md

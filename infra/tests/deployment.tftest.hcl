@@ -47,7 +47,7 @@ run "a_new_version_gets_a_share_of_the_requests_first" {
       tonumber(aws_ecs_service.main.deployment_configuration[0].bake_time_in_minutes) > 0
       && tonumber(aws_ecs_service.main.deployment_configuration[0].canary_configuration[0].canary_bake_time_in_minutes) >= 3
     )
-    error_message = "the alarms take 3 minutes to fire: a shorter stage would end before"
+    error_message = "the alarms take 3 minutes to fire: a shorter stage would end before that"
   }
 
   assert {
@@ -165,7 +165,7 @@ run "the_rules_between_the_target_groups_only_forward" {
 
   assert {
     condition     = alltrue([for rule in aws_lb_listener_rule.service : [for action in rule.action : action.type] == ["forward"]])
-    error_message = "ECS refuses a rule with mixed actions"
+    error_message = "ECS rejects a rule with mixed actions"
   }
 }
 

@@ -11,7 +11,7 @@ use super::host::{HostPattern, InvalidHostPattern, canonical};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSet {
     hosts: HashSet<CompactString>,
-    /// Stored without the leading dot.
+    /// The suffixes, stored without the leading dot.
     suffixes: HashSet<CompactString>,
 }
 

@@ -25,7 +25,7 @@ const PER_LINK: usize = 100;
 /// This is enough for 80,000 links with one referrer each, or for 7,000 links at the limit.
 const BYTES: usize = 8 << 20;
 
-/// The size of the Bloom filter of evicted links, in bits.
+/// The size of the Bloom filter for evicted links, in bits.
 ///
 /// After 100,000 evictions, the false positive rate for a new link is 1 in 84.
 const EVICTED_BITS: usize = 8 << 20;
@@ -51,7 +51,7 @@ struct Generation {
     bytes: usize,
 }
 
-/// A Bloom filter of evicted links, with one hash function.
+/// A Bloom filter for evicted links, with one hash function.
 ///
 /// It allocates no memory until the first eviction.
 #[derive(Default)]

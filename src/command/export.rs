@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// The options of `urlshort export`.
+/// The options for `urlshort export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportOptions {
     /// jsonl contains everything, including password hashes; csv is for spreadsheets
@@ -95,8 +95,8 @@ async fn write_file(store: &dyn Store, format: Format, file: &Path) -> Result<Ex
 
 /// Creates a file that only its owner can read.
 ///
-/// An existing file is removed first. Otherwise, the export could be written to a file with a weaker mode, or through a
-/// symbolic link.
+/// An existing file is removed first. Otherwise, the export could be written to a file that others can read, or through
+/// a symbolic link.
 fn create_private(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -34,7 +34,7 @@ use crate::{
     web::router,
 };
 
-/// The maximum number of rows in a batch. All rows of a batch are stored concurrently.
+/// The maximum number of rows in a batch. All rows in a batch are stored concurrently.
 const BATCH: usize = 512;
 
 /// The size in bytes at which a batch is stored, even if it has fewer than [`BATCH`] rows.
@@ -43,7 +43,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// The maximum number of skipped rows to print. `--report` lists all of them.
 const SHOWN: usize = 20;
 
-/// The options of `urlshort import`.
+/// The options for `urlshort import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportOptions {
     /// auto, jsonl, csv, yourls, shlink, kutt, bitly or chhoto
@@ -79,7 +79,7 @@ enum ImportError {
 /// The exit code is 0 if all of its links are now in the store, and 1 if some were skipped.
 ///
 /// # Errors
-/// An error from the file or the store. Links imported before the error stay in the store.
+/// An error from reading the file, or from the store. Links imported before the error stay in the store.
 pub fn run(config: &Config, options: &ImportOptions) -> Result<ExitCode, Box<dyn Error>> {
     let (input, size) = open(&options.file)?;
     let report = Report::create(options.report.as_deref())?;

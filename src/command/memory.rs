@@ -13,7 +13,7 @@ pub(super) fn limit() -> Option<u64> {
 fn limit_below(root: &Path) -> Option<u64> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let limits = groups.lines().filter_map(|line| limit_files(root, line)).flatten();
-    // Without a limit, the file contains "max" (version 2) or a number larger than any machine's memory (version 1).
+    // Without a limit, the file contains "max" (cgroup v2) or a number larger than any machine's memory (v1).
     let limits = limits.filter_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok());
     limits.chain(physical(root)).min()
 }

@@ -19,7 +19,7 @@ use crate::{
     retention::{Pace, Purged, Sweep},
 };
 
-/// The options of `urlshort purge`.
+/// The options for `urlshort purge`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct PurgeOptions {
     /// Only print what would be removed

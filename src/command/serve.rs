@@ -63,7 +63,7 @@ pub fn run(mut config: Config) -> Result<(), Box<dyn Error>> {
     let threads = Threads::start(thread::available_parallelism().map_or(1, NonZero::get))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(&config, metrics, threads.workers()));
-    // Don't wait for blocking calls: one may never return, for example on a file system that has disappeared.
+    // Don't wait for blocking calls: a call may never return, for example if a file system has disappeared.
     runtime.shutdown_background();
     sink.close(LOG_FLUSH_TIMEOUT);
     result

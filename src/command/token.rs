@@ -20,7 +20,7 @@ use crate::{
     tokens::{Scope, Token, parse_name},
 };
 
-/// The options of `urlshort token`.
+/// The options for `urlshort token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenOptions {
     /// Name of the token, shown in the log and on links created with it; up to 64 visible ASCII characters

@@ -56,7 +56,7 @@ fn invalid_value(error: &clap::Error, flag: &str) -> String {
     format!("{name}: '{value}': {reason}")
 }
 
-/// Describes the values that an option accepts, or else its syntax.
+/// Describes the values or the syntax that an option accepts.
 fn accepted(error: &clap::Error) -> String {
     match error.get(ContextKind::ValidValue) {
         Some(ContextValue::Strings(values)) if !values.is_empty() => format!("takes {}", list(values)),

@@ -8,7 +8,7 @@ use crate::{base_url::BaseUrl, link::Target};
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Links")]
 pub struct FallbackOptions {
-    /// Where / redirects browsers; the form for new links then moves to /ui/new
+    /// Where to redirect browsers that request /; the form for new links then moves to /ui/new
     #[arg(long, value_name = "URL")]
     pub home_url: Option<Target>,
 

@@ -1,7 +1,8 @@
-//! The `PG*` environment variables of PostgreSQL clients.
+//! The `PG*` environment variables that PostgreSQL clients read.
 //!
 //! The driver also reads these variables, but it ignores invalid values. A misspelt `PGSSLMODE` must not weaken
-//! security, so this module checks the supported variables and adds them to the URL, which the driver gives precedence.
+//! security, so this module checks the supported variables and adds their values to the URL. For the driver, the URL
+//! takes precedence over the variables.
 
 use url::Url;
 

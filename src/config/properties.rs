@@ -1,4 +1,4 @@
-//! Property tests of options with their own syntax.
+//! Property tests for options that have their own syntax.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! The values of options with their own syntax.
+//! The types and parsers for option values that have their own syntax.
 
 use std::{
     fmt::Display,
@@ -51,7 +51,7 @@ pub enum LogFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit(pub Option<Rate>);
 
-/// A number of requests per period. It is also the maximum burst.
+/// A number of requests per period. The number is also the maximum burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub requests: NonZeroU32,
@@ -82,7 +82,7 @@ impl FromStr for RateLimit {
     }
 }
 
-/// The maximum value of a duration option. Much longer durations would overflow timers.
+/// The maximum value for a duration option. Much longer durations would overflow timers.
 pub(super) const MAX_DURATION: Duration = Duration::from_hours(366 * 24);
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -30,7 +30,7 @@ impl KeyStrategy for Hash {
         let mut hasher = Sha256::new_with_prefix(target.as_str());
         let is_predictable = attempt < PREDICTABLE_ATTEMPTS;
         if attempt > 0 && is_predictable {
-            // URLs contain no NUL, so the hash input can't equal that of another URL.
+            // URLs contain no NUL, so this hash input can't equal the hash input for another URL.
             hasher.update([0]);
             hasher.update(attempt.to_be_bytes());
         }

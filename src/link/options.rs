@@ -16,7 +16,7 @@ use crate::is_default;
 ///
 /// By default, a link redirects everyone, with 302, until it is taken down.
 ///
-/// To add an option, add a field here with a type that validates itself, and a field to the API form that sets it.
+/// To add an option, add a field here with a type that validates itself, and add the same field to the API form.
 /// Stores, exports and imports need no change. An option that restricts when or by whom the link can be followed must
 /// also raise [`Options::needs`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

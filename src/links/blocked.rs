@@ -16,10 +16,10 @@ use crate::{
     store::{Moment, Store, StoreError},
 };
 
-/// How often to check for changes by other instances. The change feed reports most changes earlier.
+/// How often to check for changes made by other instances. The change feed reports most changes earlier.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// The minimum pause between two loads. It keeps a burst of changes from causing a load for each change.
+/// The minimum pause between two loads. Without it, a burst of changes would cause a load for each change.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The maximum number of entries to load per store call.
@@ -115,7 +115,7 @@ impl Links {
                 Ok(()) if mem::take(&mut has_failed) => tracing::info!("blocked hosts are being read again"),
                 Err(error) if !mem::replace(&mut has_failed, true) => {
                     let error = Chain(error.cause());
-                    tracing::error!(%error, "blocked hosts can't be read from the store; the current list stays");
+                    tracing::error!(%error, "blocked hosts can't be read from the store; keeping the current list");
                 }
                 Ok(()) | Err(_) => {}
             }

@@ -69,8 +69,8 @@ struct Entry {
     link: Option<Arc<Link>>,
     /// The time of the fetch, in milliseconds since [`Cache::start`].
     fetched_at: u64,
-    /// The decision on whether the target's host is blocked. The first request after a change to the list of blocked
-    /// hosts renews it.
+    /// The decision on whether the target's host is blocked. After a change to the list of blocked hosts, the next
+    /// request renews the decision.
     verdict: Verdict,
     /// The size of the entry, in bytes.
     weight: usize,
@@ -241,7 +241,7 @@ impl Cache {
         }
     }
 
-    /// Applies changes by other instances. Never returns.
+    /// Applies changes made by other instances. Never returns.
     pub(super) async fn watch_regularly(&self) {
         // Log only the first failure, not each failed attempt to resubscribe.
         let is_lost = AtomicBool::new(false);

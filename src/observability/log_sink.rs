@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::MakeWriter;
 /// The maximum number of buffered bytes. Lines that do not fit are dropped.
 const CAPACITY: usize = 4 << 20;
 
-/// The number of buffered bytes that are written without waiting for more.
+/// The number of buffered bytes at which the writer stops waiting for more.
 const FULL_WRITE: usize = 64 << 10;
 
 /// How long the writer waits for further lines before it writes a smaller batch.

@@ -21,15 +21,15 @@ const NAMES: [&str; 10] = [
     "localdomain",
 ];
 
-/// IPv4 networks that are not globally reachable, and multicast.
+/// IPv4 networks that are not globally reachable, and the multicast network.
 ///
 /// The source is the IANA IPv4 Special-Purpose Address Registry.
 const V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),       // RFC 791: this network
     (Ipv4Addr::new(10, 0, 0, 0), 8),      // RFC 1918: private
-    (Ipv4Addr::new(100, 64, 0, 0), 10),   // RFC 6598: carriers' NAT
+    (Ipv4Addr::new(100, 64, 0, 0), 10),   // RFC 6598: carrier-grade NAT
     (Ipv4Addr::new(127, 0, 0, 0), 8),     // RFC 1122: loopback
-    (Ipv4Addr::new(169, 254, 0, 0), 16),  // RFC 3927: link-local, metadata of clouds
+    (Ipv4Addr::new(169, 254, 0, 0), 16),  // RFC 3927: link-local, cloud metadata
     (Ipv4Addr::new(172, 16, 0, 0), 12),   // RFC 1918: private
     (Ipv4Addr::new(192, 0, 0, 0), 24),    // RFC 6890: protocol assignments
     (Ipv4Addr::new(192, 0, 2, 0), 24),    // RFC 5737: documentation
@@ -42,16 +42,16 @@ const V4: [(Ipv4Addr, u32); 15] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4),     // RFC 1112: reserved, broadcast
 ];
 
-/// IPv6 networks that are not globally reachable, and multicast.
+/// IPv6 networks that are not globally reachable, and the multicast network.
 ///
 /// Deprecated networks are included, because a router may still forward traffic to them.
 const V6: [(Ipv6Addr, u32); 13] = [
     (Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 0), 96), // RFC 4291: unspecified, loopback, IPv4-compatible
     (Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, 0, 0), 48), // RFC 8215: local translation to IPv4
     (Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 63), // RFC 6666 and 9780: discard, dummy
-    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // RFC 2928: protocol assignments, Teredo among them
+    (Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0), 23), // RFC 2928: protocol assignments, including Teredo
     (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32), // RFC 3849: documentation
-    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // RFC 3056: 6to4, which holds an IPv4 address
+    (Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0), 16), // RFC 3056: 6to4, which embeds an IPv4 address
     (Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0), 20), // RFC 9637: documentation
     (Ipv6Addr::new(0x5f00, 0, 0, 0, 0, 0, 0, 0), 16), // RFC 9602: segment routing
     (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7), // RFC 4193: unique local

@@ -44,7 +44,7 @@ impl Activity {
         self.has_body.load(Ordering::Relaxed)
     }
 
-    /// Returns when the connection became idle, or `None` during a request.
+    /// Returns the start of the idle period, or `None` during a request.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let is_idle = self.changes.load(Ordering::Relaxed).is_multiple_of(2);
         is_idle.then(|| self.opened_at + Duration::from_micros(self.idle_since.load(Ordering::Relaxed)))

@@ -184,7 +184,7 @@ fn existing_or_taken(record: Record, new: &NewLink, created_by: &Creator) -> Res
     }
 }
 
-/// Returns whether `link` is the result of the request `new` by `created_by`.
+/// Returns whether `link` is what `new`, requested by `created_by`, would create.
 ///
 /// Password hashes can't be compared, so only the presence of a password is checked.
 fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {

@@ -163,7 +163,7 @@ impl Store for PostgresStore {
                 .run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await)
                 .await
         } else if listing.order == Order::MostClicked {
-            // For a single statement, the planner would join all links to return one page.
+            // With a single statement, the planner would join all links to return one page.
             self.pool.run(|| async |db: &mut PgConnection| listing::page_by_slices(db, listing).await).await
         } else {
             self.pool.run(|| async |db: &mut PgConnection| listing::page(db, listing).await).await

@@ -53,7 +53,7 @@ pub(super) struct RedisStore {
     url: RedisUrl,
     connection: Connection,
     scripts: Scripts,
-    /// A number that is unique among all instances that have ever used the store.
+    /// This instance's number, which is unique among all instances that have ever used the store.
     instance: u64,
     next_write: AtomicU64,
 }
@@ -92,7 +92,7 @@ impl RedisStore {
         Ok(Self { url, connection, scripts: Scripts::new(), instance, next_write: AtomicU64::new(0) })
     }
 
-    /// Forwards changes by other instances until the subscription fails.
+    /// Forwards changes made by other instances until the subscription fails.
     ///
     /// The subscription fails if it ends or goes silent, or if the server is demoted.
     async fn forward_changes(
@@ -122,7 +122,7 @@ impl RedisStore {
         }
     }
 
-    /// Returns an idempotency token, unique among all writes of all instances.
+    /// Returns an idempotency token that is unique across all writes by all instances.
     fn write_token(&self) -> String {
         format!("{}.{}", self.instance, self.next_write.fetch_add(1, Ordering::Relaxed))
     }
@@ -317,7 +317,7 @@ fn change(reply: i64) -> Result<Change, StoreError> {
 impl From<RedisError> for StoreError {
     fn from(error: RedisError) -> Self {
         match error.code() {
-            // A key has the wrong type, or a script found an unreadable value.
+            // A Redis key has the wrong type, or a script found an unreadable value.
             Some("WRONGTYPE" | "CORRUPT") => Self::corrupt(error),
             _ if error.kind() == ErrorKind::UnexpectedReturnType => Self::corrupt(error),
             _ => Self::unavailable(error),

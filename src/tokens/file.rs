@@ -1,4 +1,4 @@
-//! The format of `API_TOKENS_FILE`: one line `NAME SCOPE sha256:DIGEST [EXPIRY]` per token.
+//! The format of `API_TOKENS_FILE`: one `NAME SCOPE sha256:DIGEST [EXPIRY]` line per token.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub struct InvalidTokenFile {
 pub enum InvalidLine {
     #[error("takes NAME read|write sha256:DIGEST [EXPIRY]; `urlshort token NAME` prints such a line")]
     Form,
-    /// The line looks like an entry of `API_TOKENS`.
+    /// The line looks like an entry in `API_TOKENS`.
     #[error(
         "name:token belongs in API_TOKENS, and this file holds digests: use a new token from `urlshort token NAME`, or \
          write NAME read|write sha256:DIGEST with the digest from `printf %s TOKEN | sha256sum`"
@@ -93,7 +93,7 @@ fn parse_hex(digits: &str) -> Option<[u8; 32]> {
 }
 
 impl fmt::Display for Token {
-    /// Formats the token's line in the file.
+    /// Formats the token as a line in the file.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scope = match self.scope {
             Scope::Read => "read",

@@ -46,7 +46,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Returns the same as [`Self::text`], but `None` for a database tool's null.
+    /// Returns [`Self::text`], or `None` if the text is a database tool's null.
     ///
     /// Don't use this for keys, because `NULL` is a valid key.
     pub(super) fn optional(&self, names: &[&str]) -> Option<&str> {
@@ -118,7 +118,7 @@ pub(super) fn target(text: Option<&str>) -> Result<Target, RowError> {
     Ok(text.ok_or(RowError::Missing("target"))?.parse()?)
 }
 
-/// The description of a valid timestamp in error messages.
+/// The description of a valid timestamp, for error messages.
 pub(super) const A_TIME: &str = "a date and time";
 
 /// Parses a timestamp as written by services, databases and spreadsheets.
@@ -126,7 +126,7 @@ pub(super) const A_TIME: &str = "a date and time";
 /// The timestamp can be in RFC 3339 or a similar format, or Unix time in seconds or milliseconds. Without an offset, it
 /// is in UTC.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
-    /// As milliseconds, this number is a time in 1973; as seconds, it is a time in 5138. Real timestamps are between
+    /// As milliseconds, this number is a time in 1973; as seconds, it is a time in 5138. Real timestamps lie between
     /// those years.
     const FIRST_IN_MILLISECONDS: i64 = 100_000_000_000;
     let found = match text.parse::<i64>() {

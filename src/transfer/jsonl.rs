@@ -20,7 +20,7 @@ use crate::{
     store::History,
 };
 
-/// The JSON of a line. Timestamps are in RFC 3339 format.
+/// The JSON object on a line. Timestamps are in RFC 3339 format.
 #[derive(Debug, Deserialize, Serialize)]
 struct Line {
     key: String,
@@ -30,7 +30,7 @@ struct Line {
     version: NonZeroU32,
     #[serde(default, skip_serializing_if = "is_default")]
     visits: u64,
-    /// Clicks without a known day.
+    /// The number of clicks on unknown days.
     #[serde(default, skip_serializing_if = "is_default")]
     undated_clicks: u64,
     #[serde(default, skip_serializing_if = "is_default")]

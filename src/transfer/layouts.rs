@@ -16,7 +16,7 @@ use crate::link::Link;
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     format: Format,
-    /// Groups of field names. A file that has all names of at least one group has this layout.
+    /// Groups of field names. A file has this layout if it contains all the names in at least one group.
     marks: &'static [&'static [&'static str]],
     /// Parses a row. The timestamp replaces a missing creation date.
     pub(super) parse: fn(&Fields<'_>, Timestamp) -> Result<Entry, RowError>,
@@ -80,10 +80,10 @@ impl Layout {
 
 /// Parses a row from [YOURLS](https://yourls.org).
 ///
-/// There are two layouts. The table `yourls_url`, as CSV or as the tab-separated lines of `mysql --batch`, has the
+/// There are two layouts. The `yourls_url` table, as CSV or as tab-separated lines from `mysql --batch`, has the
 /// columns `keyword`, `url`, `title`, `timestamp`, `ip` and `clicks` (`yourls_create_sql_tables` in
-/// `includes/functions-install.php`). The plugin `GautamGupta/YOURLS-Import-Export` writes `source` (the keyword
-/// between slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
+/// `includes/functions-install.php`). The `GautamGupta/YOURLS-Import-Export` plugin writes the columns `source` (the
+/// keyword between slashes), `target` and `hits` (`fileio/csv.php`). IP addresses are not imported.
 fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let key = fields.text(&["keyword"]).or_else(|| fields.text(&["source"]).map(key_of_short_url));
     let mut link = Link::new(
@@ -95,12 +95,12 @@ fn yourls(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["clicks", "hits"])
 }
 
-/// Parses a row of the CSV that the web client of [Shlink](https://shlink.io) exports.
+/// Parses a row from a CSV file exported by [Shlink](https://shlink.io)'s web client.
 ///
-/// It has the columns `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` (separated by `|`) and
-/// `visits` (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`), but no expiry dates or visit limits. The
-/// short codes of all domains are in one file. If a code occurs twice, the second link is skipped because its key is
-/// taken.
+/// The file has the columns `createdAt`, `domain`, `shortCode`, `shortUrl`, `longUrl`, `title`, `tags` (separated by
+/// `|`) and `visits` (`ExportShortUrlsBtn.tsx` in `shlinkio/shlink-web-component`), but no expiry dates or visit
+/// limits. The short codes of all domains are in one file. If a code occurs twice, the second link is skipped because
+/// its key is taken.
 fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
         fields::key(fields.text(&["shortcode"]))?,
@@ -112,11 +112,11 @@ fn shlink(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visits"])
 }
 
-/// Parses a link from [Kutt](https://kutt.it), from its API or its table.
+/// Parses a link from the API or the `links` table of [Kutt](https://kutt.it).
 ///
 /// Kutt has no export function (see its issue 106). `GET /api/v2/links` returns pages of `{"data": [{"address",
 /// "target", "description", "visit_count", "created_at", "updated_at", "expire_in", "banned", "password", …}]}`
-/// (`sanitize.link` in `server/utils/utils.js`). The table `links` uses the same names (`server/models/link.model.js`),
+/// (`sanitize.link` in `server/utils/utils.js`). The `links` table uses the same names (`server/models/link.model.js`),
 /// and stores passwords as bcrypt hashes. A banned link is imported as taken down.
 fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let mut link = Link::new(
@@ -135,12 +135,12 @@ fn kutt(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["visitcount"])
 }
 
-/// Parses a link from [Bitly](https://bitly.com), from its CSV or its API.
+/// Parses a link from the CSV export or the API of [Bitly](https://bitly.com).
 ///
-/// Bitly does not document the columns of its CSV, and has changed them. Migration guides show `Link`, `Custom Link`,
-/// `Destination URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`, `Created`,
-/// `Total Clicks` (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented: `GET
-/// /v4/groups/{guid}/bitlinks` returns `{"links": [{"id", "link", "custom_bitlinks", "long_url", "title", "tags",
+/// Bitly does not document the columns of its CSV export, and has changed them. Migration guides show `Link`,
+/// `Custom Link`, `Destination URL` (`URLR/urlr-docs`, migration/bitly.md) and `Bitlink`, `Title`, `Long URL`, `Tags`,
+/// `Created`, `Total Clicks` (`DhananjayThomble/URL-Shortener-App`, import/sources/bitly.ts). The API is documented:
+/// `GET /v4/groups/{guid}/bitlinks` returns `{"links": [{"id", "link", "custom_bitlinks", "long_url", "title", "tags",
 /// "created_at", …}]}`. All of these names are supported. A custom back-half becomes the key.
 fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     const SHORT_URLS: &[&str] = &["custombitlinks", "custombitlink", "customlink", "bitlink", "link"];
@@ -155,10 +155,10 @@ fn bitly(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     fields.with_clicks(link, &["totalclicks", "clicks", "totalengagements"])
 }
 
-/// Parses a link from [Chhoto URL](https://github.com/SinTan1729/chhoto-url), from its API or its table.
+/// Parses a link from the API or the `urls` table of [Chhoto URL](https://github.com/SinTan1729/chhoto-url).
 ///
 /// Chhoto URL has no export function. `GET /api/all` returns `[{"shortlink", "longlink", "hits", "expiry_time",
-/// "notes"}]` (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the table `urls`, as written by
+/// "notes"}]` (`backend/src/database/queries.rs` and `frontend/static/script.js`). In the `urls` table, as written by
 /// `sqlite3 -header -csv`, the first two fields are called `short_url` and `long_url`. `expiry_time` is Unix time; 0 or
 /// an empty value means no expiry. There are no creation dates.
 fn chhoto(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {

@@ -2,7 +2,7 @@
 //!
 //! The file follows RFC 4180, in UTF-8 and with a header. Its columns are the fields of a link, followed by all options
 //! under their own names. A cell that a spreadsheet would evaluate as a formula gets a leading apostrophe (OWASP, "CSV
-//! injection"), which an import removes. The column `password` only shows whether the link has a password. A link with
+//! injection"), which an import removes. The `password` column only shows whether the link has a password. A link with
 //! a password can't be imported, because without the password the link would be open to everyone.
 
 use std::{borrow::Cow, io::Write, num::NonZeroU32, sync::LazyLock};
@@ -73,7 +73,7 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
     output.write_record(None::<&[u8]>)
 }
 
-/// Parses a row of any CSV with the columns `key` and `target`.
+/// Parses a row of any CSV that has `key` and `target` columns.
 pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowError> {
     let text = |names: &[&str]| fields.text(names).map(unguarded);
     if fields.flag("password")? {

@@ -1,9 +1,9 @@
 //! The web UI, which calls the same use cases as the API.
 //!
 //! Pages are rendered on the server and work without scripts. Every path has at least two segments, as in `/ui/links`,
-//! so that a link can have the key `ui`. The pages are not part of the OpenAPI document. After a successful submission,
-//! the browser is redirected to a page that shows the result, so that a reload doesn't repeat the change. After a
-//! failed submission, the form is shown again, still filled in, and the response has the error's status.
+//! so that `ui` can be the key of a link. The pages are not part of the OpenAPI document. After a successful
+//! submission, the browser is redirected to a page that shows the result, so that a reload doesn't repeat the change.
+//! After a failed submission, the form is shown again, still filled in, and the response has the error's status.
 
 pub(crate) mod assets;
 mod blocked_hosts;

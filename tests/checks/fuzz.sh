@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes the real program with raw requests. The seeds are fixed, except for a new one in each run, which is printed.
+# Fuzzes the real program with raw requests. Most seeds are fixed, but each run also uses and prints a new one.
 #
 #   tests/checks/fuzz.sh                            fuzzes for 60 seconds
 #   tests/checks/fuzz.sh --seconds 600              fuzzes for ten minutes

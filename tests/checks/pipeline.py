@@ -43,7 +43,7 @@ GATES = {"changes", "test", "image", "scan", "publish"}
 def load(path):
     text = path.read_text()
     workflow = yaml.safe_load(text)
-    # YAML 1.1 parses the key `on` as true.
+    # YAML 1.1 parses the `on` key as true.
     workflow["on"] = workflow.pop(True)
     return text, workflow
 
@@ -234,7 +234,7 @@ esac
 
 
 def rehearse(digest=DIGEST, cosign=0, attestation=0, private=0, tfvars="", first="", status="SUCCESSFUL", running=None):
-    """Runs the scripts in deploy.yml's jobs in order, with stubs that record all calls of external programs."""
+    """Runs the scripts in deploy.yml's jobs in order, with stubs that record all calls to external programs."""
     values = {
         "inputs.digest": digest, "github.token": "token", "vars.STATE_BUCKET": "bucket", "vars.TFVARS": tfvars, "vars.PRESET": "small",
     }

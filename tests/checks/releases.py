@@ -1,4 +1,4 @@
-"""Rehearses a release with test tags. Checks which tags are refused, and what is published from an image."""
+"""Rehearses a release with test tags. Checks which tags are rejected, and what is published from an image."""
 
 import io
 import json
@@ -198,7 +198,7 @@ OTHER = f"sha256:{'0' * 64}"
 
 
 def stubbed(repository, script, *arguments, tags=""):
-    """Runs a script with stubs that record all calls of external programs. Returns the result and the calls."""
+    """Runs a script with stubs that record all calls to external programs. Returns the result and the calls."""
     programs, calls = repository.path.parent / "bin", repository.path.parent / "calls"
     programs.mkdir(exist_ok=True)
     calls.write_text("")

@@ -1,4 +1,4 @@
-"""resolver.py COMMAND…: checks that the command looks up a host by DNS and connects to its port 5432.
+"""resolver.py COMMAND…: checks that the command looks up a host in DNS and connects to port 5432 on that host.
 
 Run it in a separate network namespace. The script acts as the name server on 127.0.0.1, and resolves
 every name to that address.

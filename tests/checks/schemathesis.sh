@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs Schemathesis, which generates requests from /openapi.json, sends them to the running program, and checks every
-# response against the document. Set SEED to generate other requests.
+# response against the document. Set SEED to generate different requests.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source tests/checks/tools.sh

@@ -136,7 +136,7 @@ fn slow_store(postgres: &Postgres) -> impl Drop {
 async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     let mut postgres = Postgres::start();
     let store = postgres.url();
-    // The service `bare` has no cache, so each of its redirects needs the store. Most redirects of `cached` don't.
+    // `bare` has no cache, so each of its redirects needs the store. Most redirects by `cached` don't.
     let bare = Process::start(&[("STORE_URL", &store), ("CACHE_BYTES", "0")]);
     let cached = Process::start(&[("STORE_URL", &store)]);
     let receivers = Receivers::default();
@@ -158,7 +158,7 @@ async fn a_stopped_or_slow_store_pages_and_its_recovery_resolves_the_alert() {
     prometheus.wait_for_alert("ErrorBudgetBurn1h", false).await;
     receivers.wait_for("page ErrorBudgetBurn1h resolved").await;
 
-    // Requests for links still get redirects, but slowly.
+    // Redirects still work, but they are slow.
     let locks = slow_store(&postgres);
     let late = "sum(rate(http_request_duration_seconds_count{outcome=\"redirect\",route=\"/{key}\"}[2s])) \
                 - sum(rate(http_request_duration_seconds_bucket{outcome=\"redirect\",route=\"/{key}\",le=\"0.2\"}[2s])) \
@@ -216,7 +216,7 @@ async fn pages_and_tickets_reach_their_receivers_and_inhibited_tickets_reach_nob
     alertmanager.raise(&[page, same_subject]).await;
     receivers.wait_for("page ErrorBudgetBurn1h firing").await;
 
-    // An alert with the severity `page` doesn't inhibit tickets about other subjects or tickets for other jobs.
+    // A page doesn't inhibit tickets about other subjects or tickets for other jobs.
     let other_subject = alert("LogLinesDropped", "ticket", "logs", "urlshort");
     let other_job = alert("ErrorBudgetBurn3d", "ticket", "redirects", "elsewhere");
     alertmanager.raise(&[other_subject, other_job]).await;

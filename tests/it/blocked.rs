@@ -185,7 +185,7 @@ async fn a_host_is_normalised_and_an_invalid_one_is_refused() {
         &"ü".repeat(700),
     ] {
         for method in [Method::PUT, Method::GET, Method::DELETE] {
-            // Percent-encode dots. The HTTP client resolves the segments "." and ".." even if they are encoded, so skip
+            // Percent-encode dots. The HTTP client resolves "." and ".." segments even if they are encoded, so skip
             // them.
             let path = path_of(host).replace('.', "%2E");
             if ["..", "."].contains(&host) {

@@ -67,7 +67,7 @@ impl Setup {
         assert!(self.store.put_if_absent(link(text, target), History::default()).await.unwrap());
     }
 
-    /// Waits until the cache returns a target on `host` for the key `k`.
+    /// Waits until the cache returns a target on `host` for key `k`.
     #[track_caller]
     fn wait_for(&self, host: &str) -> impl Future<Output = ()> {
         let expected = some(host);

@@ -152,7 +152,7 @@ fn broken(fault: Fault) -> String {
         for connection in listener.incoming().map_while(Result::ok) {
             thread::spawn(move || {
                 let mut connection = connection;
-                // The whole head of the request fits into the buffer.
+                // The entire request head fits into the buffer.
                 let _ = connection.read(&mut [0; 4096]);
                 fault(connection);
             });

@@ -74,7 +74,7 @@ impl Outage {
 
 /// Causes an outage while one click is pending.
 ///
-/// Returns the log lines after startup.
+/// Returns the lines logged after startup.
 async fn outage(mut server: impl RemoteServer, url: &str, refused: &str) -> Vec<Value> {
     let process = Process::start(&[("STORE_URL", url), ("METRICS_ADDR", "127.0.0.1:0")]);
     let outage = Outage { process, client: client() };

@@ -116,7 +116,7 @@ fn a_hidden_option_is_accepted_before_and_after_its_command() {
     }
 }
 
-/// The driver ignores invalid values, so a misspelt `PGSSLMODE` could weaken security.
+/// The driver ignores invalid values, so a misspelt `PGSSLMODE` value could weaken security.
 #[test]
 fn a_bad_postgres_variable_is_reported_in_one_line() {
     for (variable, value) in [("PGSSLMODE", "verify_full"), ("PGPORT", "postgres")] {

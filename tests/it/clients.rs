@@ -81,7 +81,7 @@ fn a_connection_over_the_limit_is_refused_immediately() {
 fn one_client_cannot_use_up_all_connections() {
     let process = Process::start(&[("MAX_CONNECTIONS", "40"), ("HEADER_TIMEOUT", "1h")]);
     let held: Vec<_> = (0..40).map(|_| connect(&process.address)).collect();
-    // A single client can hold a quarter of all connections. The service refuses any further connections from it.
+    // A single client can hold at most a quarter of all connections. The service refuses any further ones.
     let other = Ipv4Addr::new(127, 0, 0, 2);
     let mut neighbour = connect_from(other, &process.address);
     neighbour.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
@@ -101,7 +101,7 @@ fn at_the_limit_the_longest_idle_connection_is_closed() {
     };
     let mut held: Vec<_> = (1..=4).map(client).collect();
     held.iter_mut().for_each(request);
-    // The first client sends another request, so the second client has been idle the longest.
+    // The first client sends another request, so now the second client has been idle the longest.
     request(&mut held[0]);
     let mut newcomer = client(5);
     newcomer.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();

@@ -192,7 +192,7 @@ fn a_fallback_that_leads_back_to_the_service_prevents_startup() {
         ("GONE_URL", "https://sho.rt/gone"),
     ] {
         let variables = [("BASE_URL", "https://sho.rt"), (variable, url)];
-        // Run a command instead of the service. It reads the same options, but always exits.
+        // Run a command instead of the service. The command reads the same options, but always exits.
         let output = Process::command(&variables).arg("export").output().unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{line}");

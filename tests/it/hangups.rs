@@ -40,9 +40,9 @@ async fn take_down_and_hang_up(app: &TestApp, keys: &[String], longest: Duration
     stream::iter(requests).buffer_unordered(8).collect::<Vec<_>>().await;
 }
 
-/// Waits until no link that is down in the store redirects.
+/// Waits until all links taken down in the store stop redirecting.
 ///
-/// Returns the number of links that are down.
+/// Returns the number of these links.
 async fn wait_until_all_stopped(app: &TestApp, store: &dyn Store, keys: &[String]) -> usize {
     eventually(PATIENCE, async || {
         let mut down = Vec::new();

@@ -1,4 +1,4 @@
-//! Malicious clients, which ignore responses, leave requests unfinished, disconnect, or send garbage.
+//! Malicious clients that ignore responses, leave requests unfinished, disconnect, or send garbage.
 
 use std::{
     io::{Read, Write},
@@ -131,7 +131,7 @@ fn unfinished_bodies(process: &Process, count: usize, sent: usize) -> Vec<TcpStr
     let request = [head.as_bytes(), &vec![b' '; sent]].concat();
     let connections = (0..count).map(|_| {
         let mut stream = connect(&process.address);
-        // If the service refuses the body, it may close the connection before the client has written everything.
+        // If the service rejects the body, it may close the connection before the client has written everything.
         let _ = stream.write_all(&request);
         stream
     });
@@ -203,7 +203,7 @@ fn a_take_down_whose_client_hangs_up_applies_to_the_next_visitor() {
         let link: Value = serde_json::from_str(shown.split_once("\r\n\r\n").unwrap().1).unwrap();
         let is_down = link["state"] == "taken_down";
         let visited = get(&process.address, &format!("/k{number}"));
-        // If the link was not down a moment ago, it may be down by now.
+        // Even if the link was not down a moment ago, it may be down by now.
         assert!(!is_down || visited.starts_with("HTTP/1.1 410"), "k{number} is taken down, but {visited}");
         applied += usize::from(is_down);
     }

@@ -88,7 +88,7 @@ async fn a_taken_down_link_with_a_hash_key_is_not_reused() {
     assert_eq!(app.shorten_url("https://example.com").await, second);
 }
 
-/// Links with titles first take the keys that the URL would get without a title.
+/// Other links to the same URL, which have titles, first take the keys that the URL would get without a title.
 #[tokio::test]
 async fn a_url_can_be_shortened_under_hash_however_often_others_shorten_it() {
     let app = TestApp::start_with(&["--key-strategy", "hash"]).await;
@@ -135,7 +135,7 @@ async fn an_unreachable_counter_fails_a_request_and_recovers_later() {
     assert_eq!(app.shorten_url("https://example.com").await, "qi");
 }
 
-/// Returns the keys that the hash strategy proposes for `https://example.com`.
+/// Returns the keys that the `hash` strategy proposes for `https://example.com`.
 async fn hash_keys(attempts: u32) -> Vec<String> {
     let links = Arc::new(uncached(Arc::new(MemoryStore::default()), Arc::new(Metrics::new())));
     let options = KeyOptions { key_strategy: StrategyName::Hash, key_length: 7 };

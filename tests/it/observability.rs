@@ -197,7 +197,7 @@ async fn clicks_are_pending_until_the_store_has_them() {
 async fn clicks_wait_for_the_end_of_the_flush_interval() {
     let app = TestApp::start_with(&["--flush-interval", "1h"]).await;
     app.get(&format!("/{}", app.shorten_url("https://example.com").await)).await;
-    // This second app starts later and uses the default interval, which is shorter.
+    // This second app starts later and uses the default flush interval, which is shorter.
     let other = TestApp::start().await;
     other.get(&format!("/{}", other.shorten_url("https://example.com").await)).await;
     other.wait_for_metric("clicks_pending", |pending| pending == 0.0).await;
@@ -288,7 +288,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
     assert!(text.contains("process_resident_memory_bytes"));
 }
 
-/// A log reader can stall, for example, if the log is piped into a pager that nobody scrolls.
+/// A log reader can stall, for example if the log is piped into a pager that nobody scrolls.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stalled_log_reader_delays_no_redirect_and_dropped_lines_are_counted() {
     let process = Process::start(&[]);

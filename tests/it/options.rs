@@ -153,7 +153,7 @@ async fn a_link_expires_to_the_second_on_every_instance() {
     }
 }
 
-/// Follows a link ten times as often as its limit allows, on three instances.
+/// Follows a link on three instances, ten times as often as its limit allows.
 async fn visits_are_exact(url: &str) {
     const VISITS: usize = 25;
     // The count must be exact. Use long timeouts, because a visit is lost if its request times out on a busy machine.

@@ -135,7 +135,7 @@ async fn two_instances_never_exceed_a_visit_limit() {
     let server = Postgres::start();
     let (one, other) = (open(&server).await, open(&server).await);
     for round in 0..20 {
-        // A new link has no row of counts yet.
+        // A new link doesn't have a row of counts yet.
         let link = limited(&format!("k{round}"), 10);
         assert!(one.put_if_absent(link.clone(), History::default()).await.unwrap());
         let visits = (0..60).map(|n| {
@@ -184,7 +184,7 @@ async fn a_link_recreated_during_a_flush_inherits_nothing() {
     }
 }
 
-/// Two instances concurrently flush clicks and use visits of the same links.
+/// Two instances concurrently flush clicks and count limited visits for the same links.
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_of_two_instances_do_not_deadlock() {
     let server = Postgres::start_with(|_| vec!["log_lock_waits=on".into()]);

@@ -138,7 +138,7 @@ async fn qr_codes_beyond_a_short_queue_are_refused_immediately() {
 #[tokio::test]
 async fn a_path_that_is_not_utf8_is_not_found() {
     let app = TestApp::start().await;
-    // A link's key can be the same as the last segment of the QR code route.
+    // A link can have the key `qr`, which is also the last segment of the QR code route.
     assert_eq!(app.shorten(json!({ "url": "https://example.com", "key": "qr" })).await.status(), 201);
     assert_error(app.get("/%ff/qr").await, 404, "not_found").await;
 }

@@ -56,7 +56,7 @@ fn its_table_of_options_matches_the_program() {
         let variable = option.get_env().unwrap().to_str().unwrap();
         let default =
             option.get_default_values().first().map(|value| format!("`{}`", value.to_str().unwrap()));
-        // An unescaped bar would end the table cell.
+        // An unescaped `|` would end the table cell.
         let help = option.get_help().unwrap().to_string().replace('|', "\\|");
         table += &format!("| `{variable}` | {} | {help} |\n", default.unwrap_or_default());
     }

@@ -122,7 +122,7 @@ async fn a_clean_stop_writes_the_clicks_to_the_file() {
     assert_eq!(clicks, 25);
 }
 
-/// Requests for cached links bypass the router, and other requests don't. Clients must see no difference.
+/// Requests for cached links bypass the router; other requests don't. Clients must see no difference.
 #[tokio::test]
 async fn the_fast_path_and_the_router_give_the_same_responses() {
     let (short, long) = (

@@ -72,7 +72,7 @@ async fn sqlite_is_restored_after_its_file_was_destroyed() {
     let process = Process::start(&[("STORE_URL", &store)]);
     follow_runbook("backup-sqlite", &variables);
     shorten(&process, "late").await;
-    // Killing the process leaves the write-ahead log behind, which contains the link `late`.
+    // Killing the process leaves behind the write-ahead log, which contains the `late` link.
     process.kill();
     fs::write(&database, "not a database").unwrap();
 

@@ -49,7 +49,7 @@ async fn a_service_purges_on_its_own_and_logs_how_much() {
     let retention = [("PURGE_EXPIRED_AFTER", "10s"), ("STATS_RETENTION", "30")];
     let process = Process::start(&[&[("STORE_URL", &*url)], &retention[..]].concat());
     let line = tokio::task::block_in_place(|| process.wait_for_log("purged"));
-    // By now, the link `lately` may also have expired long enough ago.
+    // By now, the `lately` link may also have expired long enough ago.
     assert!(line["links"].as_u64().unwrap() >= 1, "{line}");
     assert_eq!(line["day_counts"], 2);
     let client = client();

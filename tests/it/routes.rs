@@ -1,4 +1,4 @@
-//! The service has exactly the routes in the OpenAPI document, and pages below `/ui/`.
+//! Apart from the pages below `/ui/`, the service has exactly the routes in the OpenAPI document.
 //!
 //! The reserved keys come from the document, so a route that is missing from it could shadow a link. The path of a page
 //! has at least two segments, so a page can't shadow a link.
@@ -92,7 +92,7 @@ fn candidates(document: &Document) -> Vec<String> {
 
 /// Returns whether `path` is a page below `/ui/`.
 ///
-/// `/ui` alone, `/ui+` and `/ui/qr` belong to the link with the key `ui`.
+/// `/ui` alone, `/ui+` and `/ui/qr` belong to the link whose key is `ui`.
 fn is_page(path: &str) -> bool {
     path.strip_prefix("/ui/").is_some_and(|rest| !rest.is_empty() && rest != "qr")
 }

@@ -238,7 +238,7 @@ async fn shorten_as(app: &TestApp, client: &str) -> Response {
     request.form(&[("url", "https://example.com")]).send().await.unwrap()
 }
 
-/// Uses up the rate limit of an IPv6 network, and returns the refusal.
+/// Exceeds the rate limit of an IPv6 network, and returns the last response.
 async fn exceed(app: &TestApp) -> Response {
     for client in ["2001:db8::1", "2001:db8::2"] {
         assert_eq!(shorten_as(app, client).await.status(), 201);

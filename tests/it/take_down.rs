@@ -1,4 +1,4 @@
-//! `POST /api/v1/links/take-down`: taking down many links at a time.
+//! `POST /api/v1/links/take-down`: taking down many links at once.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ const TOKENS: &str = "ci:writer-0123456789,dash:reader-0123456789:read";
 
 /// The number of links to create.
 ///
-/// It is higher than the number that one request takes down.
+/// A single request takes down fewer links than this.
 const MANY: usize = 1200;
 
 fn post(app: &TestApp, body: &Value) -> RequestBuilder {

@@ -17,7 +17,7 @@ use crate::{
 
 /// The log messages about reloading the token file.
 const RELOADED: &str = "tokens reloaded";
-const NOT_RELOADED: &str = "tokens not reloaded; the current ones stay";
+const NOT_RELOADED: &str = "tokens not reloaded; keeping the current ones";
 
 /// The running program with a token file, and the log lines read so far.
 struct Service {
@@ -33,7 +33,7 @@ impl Service {
         Self { process, client: Client::new(), log: Vec::new() }
     }
 
-    /// Lists links with `token`, from the client address `client`.
+    /// Lists links with `token`, as a client with the IP address `client`.
     async fn list_as(&self, client: &str, token: &str) -> reqwest::Response {
         let request = self.client.get(self.process.url("/api/v1/links")).bearer_auth(token);
         request.header("x-forwarded-for", client).send().await.unwrap()

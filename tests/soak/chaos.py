@@ -7,7 +7,7 @@ from harness.service import Service
 
 # The maximum time in seconds from the end of an outage until /readyz returns 200.
 RECOVERY = 15
-# All of these are in seconds. A shutdown may take the sum of the first two, plus a margin for a busy machine.
+# All of these are in seconds. A shutdown may take as long as the first two combined, plus a margin for a busy machine.
 DRAIN_DELAY, DRAIN_TIMEOUT = 1, 5
 SHUTDOWN = DRAIN_DELAY + DRAIN_TIMEOUT + 10
 

@@ -84,7 +84,7 @@ class Ledger:
 
 
 def observed(response):
-    """Returns the link state that a response shows, or None if it shows none."""
+    """Returns the link state that a response shows, or None if it doesn't show one."""
     if response.status in (301, 302, 307, 308):
         return response.headers[b"location"][0].decode()
     return {404: ABSENT, 410: GONE}.get(response.status)

@@ -1,4 +1,4 @@
-"""The clients of the soak test. Each runs one kind of behaviour until it is told to stop."""
+"""The soak test's clients. Each runs one kind of behaviour until it is told to stop."""
 
 import asyncio
 import itertools
@@ -67,7 +67,7 @@ async def create(client, ledger):
 
 
 async def change(client, ledger, link, method, path, state, body=None, is_cut=False):
-    """Changes a link, and retries until the change succeeds. With `is_cut`, disconnects during a first attempt."""
+    """Changes a link, and retries until the change succeeds. With `is_cut`, disconnects during the first attempt."""
     link.begin(state)
     if is_cut:
         await client.hang_up(raw_request(method, path, body), random.choice([0, 0, 0.001, 0.01]))

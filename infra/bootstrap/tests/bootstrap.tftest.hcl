@@ -89,7 +89,7 @@ run "an_existing_identity_provider_is_used" {
 
   assert {
     condition     = length(aws_iam_openid_connect_provider.github) == 0
-    error_message = "an account can't have a second provider of the same name"
+    error_message = "an account can't have a second provider with the same name"
   }
 
   assert {
@@ -142,7 +142,7 @@ run "only_reviewed_statements_have_wildcards" {
 
   assert {
     condition     = alltrue([for attachment in local.attachments : length(attachment.policy) <= 6144])
-    error_message = "AWS refuses managed policies of more than 6,144 characters"
+    error_message = "AWS rejects managed policies longer than 6,144 characters"
   }
 }
 

@@ -1,5 +1,5 @@
-# Mocked AWS values for attributes for which Terraform's random strings won't do: lists that are indexed, and ARNs,
-# whose format is checked.
+# Mocked values for the AWS attributes that can't be Terraform's random strings: lists that are indexed, and ARNs, whose
+# format is checked.
 
 mock_data "aws_caller_identity" {
   defaults = { account_id = "123456789012" }

@@ -1,4 +1,4 @@
-# The preset small.tfvars: what it leaves out, and what it keeps.
+# The small.tfvars preset: what it leaves out, and what it keeps.
 
 mock_provider "aws" {
   source = "./tests/mocks"

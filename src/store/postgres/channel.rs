@@ -1,4 +1,4 @@
-//! The notification channel for changes by other instances.
+//! The notification channel for changes made by other instances.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -76,7 +76,7 @@ fn unfit_pooler() -> StoreError {
     )
 }
 
-/// Forwards changes by other instances until the connection fails.
+/// Forwards changes made by other instances until the connection fails.
 pub(super) async fn watch(
     options: &PgConnectOptions,
     deadline: Duration,
@@ -102,7 +102,7 @@ pub(super) async fn watch(
 /// Listens on a separate connection.
 ///
 /// sqlx can create a listener only from a pool. A dropped listener closes its connection in the background. If the
-/// network is silent, closing takes until the TCP timeout expires.
+/// network is silent, closing the connection takes until the TCP timeout expires.
 async fn listen(
     options: &PgConnectOptions,
     channel: &str,

@@ -1,4 +1,4 @@
-//! The counts of links: used-up visits, clicks, and clicks by day.
+//! The counts for links: visits used up, total clicks, and daily counts.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The columns of a day, in the order that [`read_day`] expects.
+/// The columns of a day's counts, in the order that [`read_day`] expects.
 macro_rules! day_columns {
     () => {
         "day, people, bots, desktop, mobile, tablet, other, referrers"
@@ -58,8 +58,8 @@ async fn grant(
     wanted: &BTreeMap<&str, i64>,
 ) -> Result<HashMap<String, Result<i64, StoreError>>, StoreError> {
     let mut transaction = connection.begin().await?;
-    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits that others commit
-    // while this statement waits for the lock are visible only to the next statement.
+    // The lock keeps the limit and the visits from changing until the end of the transaction. Visits that other
+    // transactions commit while this statement waits for the lock are visible only to the next statement.
     let links = sqlx::query_as::<_, (String, i64, Option<String>)>(
         "SELECT key, created_at, doc ->> 'max_visits' FROM links WHERE key = ANY($1) ORDER BY key FOR UPDATE",
     );
@@ -162,7 +162,7 @@ async fn days_of(
     rows.iter().map(|row| Ok(((row.try_get(8)?, row.try_get(0)?), read_day(row)?))).collect()
 }
 
-/// Inserts or replaces the counts of days.
+/// Inserts daily counts, or replaces existing ones.
 pub(super) async fn replace_days(
     connection: &mut PgConnection,
     days: &[(&str, i32, DayColumns)],

@@ -242,7 +242,7 @@ fn push_conditions(query: &mut QueryBuilder<Postgres>, listing: &Listing) {
         let literal = search.literal().to_owned();
         let mut separator = " AND (";
         for text in ["links.key", "doc ->> 'target'", "doc ->> 'title'"] {
-            // With the collation "C", every database lowercases only ASCII letters. It is also the fastest collation.
+            // With the "C" collation, every database lowercases only ASCII letters. It is also the fastest collation.
             query.push(separator).push(format!("strpos(lower(({text}) COLLATE \"C\"), "));
             query.push_bind(literal.clone()).push(") > 0");
             separator = " OR ";

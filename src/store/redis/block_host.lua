@@ -1,4 +1,4 @@
--- Adds or replaces a blocked host, unless there are too many others, and notifies the other instances.
+-- Adds or replaces a blocked host, unless there are too many other entries, and notifies the other instances.
 -- KEYS: hosts, entries by host, revision
 -- ARGV: host, entry, maximum number of entries, channel, message
 -- Returns 1 if done, 0 if there are too many other hosts.

@@ -1,6 +1,6 @@
 //! The blocked hosts in Redis.
 //!
-//! The Redis keys share a hash slot, so that a script can change the entries, the sorted set and the revision
+//! The three Redis keys share a hash slot, so that a script can change the sorted set, the entries and the revision
 //! atomically.
 
 use std::ops::Bound;

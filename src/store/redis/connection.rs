@@ -116,8 +116,8 @@ impl RedisUrl {
 #[derive(Clone)]
 pub(super) struct Connection {
     to: To,
-    /// The connection for calls that may wait for replicas. If they do, it differs from `to`, because `WAIT` blocks
-    /// other calls on its connection.
+    /// The connection for calls that may wait for replicas. If `wait_replicas` is not 0, this is a separate connection,
+    /// because `WAIT` blocks all other calls on the same connection.
     durable: To,
     wait_replicas: u32,
     deadline: Duration,

@@ -42,7 +42,7 @@ pub(super) const SECRET: &str = "urlshort:secret";
 /// The counter that numbers instances.
 pub(super) const INSTANCES: &str = "urlshort:instances";
 
-/// The pub/sub channel for changes by other instances.
+/// The pub/sub channel for changes made by other instances.
 pub(super) const CHANNEL: &str = "urlshort:changes";
 
 /// An offset that makes creation times positive.
@@ -165,7 +165,7 @@ pub(super) fn sort(order: Order, members: &mut [String]) {
     }
 }
 
-/// Returns the hash fields of a day's counts.
+/// Returns the hash fields for a day's counts.
 ///
 /// A field name consists of the day number, a letter, and the device or referrer, if any. With one field per count, the
 /// server adds exact integers. If one document held all counts, Lua would have to add them as floating-point numbers.

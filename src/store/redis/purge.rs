@@ -13,14 +13,14 @@ use crate::{
     store::{DayCursor, DayPurge, PURGED_LINKS, PurgedDays, StoreError, listing::Order, row::day_number},
 };
 
-/// The number of links whose days are read concurrently.
+/// The number of links whose daily counts are read concurrently.
 const AT_A_TIME: usize = 16;
 
 /// The maximum number of counts deleted per command. While a command runs, it blocks all other clients.
 const FIELDS: usize = 1000;
 
 impl RedisStore {
-    /// Removes old daily counts of the next links, oldest links first.
+    /// Removes old daily counts from the next links, starting with the oldest link.
     pub(super) async fn purge_part(&self, purge: &DayPurge) -> Result<PurgedDays, StoreError> {
         let after = purge.after.as_ref().map(|after| after.key.as_str());
         let (members, is_last) = self.next_members(Order::Oldest, after, PURGED_LINKS).await?;

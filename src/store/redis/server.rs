@@ -14,7 +14,7 @@ use crate::store::{
     schema::{Schema, written_before_schema_1},
 };
 
-/// The schema of this program.
+/// The schema version that this program writes.
 const SCHEMA_VERSION: Schema = Schema { version: 1, readable_from: 1 };
 
 /// Checks the servers and the schema, and returns this instance's number.
@@ -88,7 +88,7 @@ fn replica() -> StoreError {
     StoreError::unavailable("the server is a replica, which accepts no writes")
 }
 
-/// Returns the INFO text of each primary.
+/// Returns the INFO text from each primary.
 async fn infos(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let command = redis::cmd("INFO");
     let Some(cluster) = connection.cluster() else {

@@ -1,5 +1,5 @@
--- Uses up one visit of a link, if one is left. A call that is retried after a lost response finds the mark of its visit
--- and succeeds again.
+-- Uses up one of a link's visits, if any are left. A call that is retried after a lost response finds the mark of its
+-- visit and succeeds again.
 -- KEYS: link, mark of this visit
 -- Returns 1 if done, 0 if no visit is left or there is no link.
 if redis.call('EXISTS', KEYS[2]) == 1 then
@@ -23,6 +23,6 @@ if tonumber(visits) >= limit then
 end
 -- This fails only if the count is already the largest integer. In that case, the count stays unchanged.
 redis.pcall('HINCRBY', KEYS[1], 'visits', 1)
--- The mark lasts longer than any call waits for its response.
+-- The mark expires only after every call has stopped waiting for its response.
 redis.call('SET', KEYS[2], '', 'EX', 60)
 return 1

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::store::{DayCursor, DayPurge, PURGED_DAYS, PURGED_LINKS, listing::LAST_KEY, row::day_number};
 
-/// A link's key, and the number of a day (see [`day_number`]).
+/// A link's key and a day number (see [`day_number`]).
 type KeyAndDay = (String, i32);
 
 /// Returns the next batch of old days, and the cursor to continue from.
@@ -35,7 +35,7 @@ pub(super) fn old_days(
     Ok((days, next))
 }
 
-/// Deletes the counts of days, and returns the number of deleted rows.
+/// Deletes daily counts, and returns the number of deleted rows.
 pub(super) fn remove_days(db: &Connection, days: &[KeyAndDay]) -> rusqlite::Result<u64> {
     let mut delete = db.prepare_cached("DELETE FROM days WHERE key = ? AND day = ?")?;
     days.iter().try_fold(0, |sum, (key, day)| Ok(sum + delete.execute((key, day))? as u64))

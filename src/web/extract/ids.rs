@@ -91,7 +91,7 @@ fn hex(number: u64) -> [u8; 16] {
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const X_AMZN_TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-/// A trace id of 32 lower-case hexadecimal digits, not all of them zero.
+/// A trace id: 32 lower-case hexadecimal digits that are not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TraceId([u8; 32]);
 

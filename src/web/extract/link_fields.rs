@@ -78,7 +78,7 @@ impl LinkFields {
         self.password.is_some()
     }
 
-    /// Returns whether a later retry would change the meaning of the fields.
+    /// Returns whether the fields would mean something different in a later retry.
     pub(crate) fn depends_on_time(&self) -> bool {
         self.expires_in.is_some()
     }

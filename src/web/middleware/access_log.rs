@@ -126,7 +126,7 @@ impl Observer {
         } else {
             let labels = [route, method_label(seen.method), status.as_str()];
             self.metrics.http_requests.with_label_values(&labels).inc();
-            // A redirect to a fallback page must not count towards the service level of redirects.
+            // A redirect to a fallback page must not count towards the service level for redirects.
             let outcome = if fallback.is_some() { "fallback" } else { outcome(status) };
             let duration_seconds = self.metrics.http_request_duration.with_label_values(&[route, outcome]);
             duration_seconds.observe(duration.as_secs_f64());

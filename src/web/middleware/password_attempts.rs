@@ -46,7 +46,7 @@ const MAX_QUEUED: usize = 100;
 /// A full cache evicts entries that were not used recently.
 const CACHE_ENTRIES: usize = 10_000;
 
-/// The recent attempts of all clients.
+/// The recent attempts by all clients.
 pub struct Attempts {
     clients: Cache<IpAddr, Arc<Client>>,
     links: Cache<Key, Arc<Mutex<Failures>>>,

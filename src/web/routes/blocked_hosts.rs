@@ -35,7 +35,7 @@ const DEFAULT_LIMIT: u16 = 500;
 /// The maximum number of entries on a page.
 const MAX_LIMIT: u16 = 1000;
 
-/// The errors of routes for a single entry, for the OpenAPI document.
+/// The errors from the routes for a single entry, for the OpenAPI document.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document is generated from the declaration")]
 enum HostErrors {

@@ -252,7 +252,7 @@ pub(crate) async fn show(
 
 /// Adds the methods for a link to a route with a fixed path.
 ///
-/// Without these methods, the route `/api/v1/links/batch` would hide the link with the key `batch`.
+/// Without these methods, the `/api/v1/links/batch` route would hide the link whose key is `batch`.
 pub(crate) fn with_link_methods(
     (schemas, paths, methods): UtoipaMethodRouter<AppState>,
 ) -> UtoipaMethodRouter<AppState> {

@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// The `Cache-Control` of most redirects, which can change and must be counted.
+/// The `Cache-Control` value for most redirects, which can change and must be counted.
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The cache lifetime of a permanent redirect, in seconds.
@@ -164,7 +164,7 @@ pub(crate) fn location(link: &Link, query: Option<&str>) -> Result<HeaderValue, 
     location.map_err(|error| ApiError::Internal(error.into()))
 }
 
-/// Returns a redirect's `Cache-Control`.
+/// Returns the `Cache-Control` value for a redirect.
 ///
 /// Only permanent redirects without a visit limit can be cached, and only until the link expires.
 fn cache_control(link: &Link, now: impl Fn() -> Timestamp) -> HeaderValue {

@@ -46,7 +46,7 @@ impl Asset {
         Self { stem, extension, media_type, body, path: format!("{DIRECTORY}{stem}.{hash}.{extension}") }
     }
 
-    /// Returns whether `name` names this asset, ignoring the hash.
+    /// Returns whether `name` refers to this asset, ignoring the hash.
     fn is_named(&self, name: &str) -> bool {
         let mut parts = name.split('.');
         parts.next() == Some(self.stem) && parts.nth(1) == Some(self.extension) && parts.next().is_none()

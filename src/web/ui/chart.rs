@@ -131,7 +131,7 @@ pub(crate) fn shares<N>(
     shares
 }
 
-/// Rounds to two decimal places, more than any screen can show.
+/// Rounds to two decimal places, which is more precise than any screen.
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

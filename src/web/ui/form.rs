@@ -216,7 +216,7 @@ fn with_scheme(text: &str) -> String {
     if is_address { format!("https://{text}") } else { text.into() }
 }
 
-/// Formats a timestamp for an input of type `datetime-local`.
+/// Formats a timestamp for a `datetime-local` input.
 fn local(time: Timestamp) -> String {
     let time = Offset::UTC.to_datetime(time);
     let format = if time.second() == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };

@@ -91,7 +91,7 @@ impl LinkPage<'_> {
         form_urlencoded::Serializer::new(String::new()).append_pair("tag", tag).finish()
     }
 
-    /// Returns the heading, caption and rows of each breakdown of visits.
+    /// Returns the heading, caption and rows for each breakdown of visits.
     fn breakdowns(&self) -> [(&'static str, &'static str, &[Share]); 2] {
         [
             ("Referrers", "People by referring page", &self.referrers),

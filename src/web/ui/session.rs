@@ -34,7 +34,7 @@ use crate::{
 /// The maximum duration of a session. Activity does not extend it.
 const LIFETIME: Duration = Duration::from_hours(12);
 
-/// The name of the cookie with HTTPS.
+/// The name of the cookie over HTTPS.
 ///
 /// Because of the `__Host-` prefix, browsers refuse this cookie from another host or without TLS.
 const SECURE_NAME: &str = "__Host-urlshort";

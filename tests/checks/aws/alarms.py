@@ -1,4 +1,4 @@
-"""alarms.py RESOURCES: simulates deployments minute by minute with the expressions of the rendered alarms.
+"""alarms.py RESOURCES: simulates deployments minute by minute, using the expressions in the rendered alarms.
 
 For each minute, the simulation knows the number of requests to each version and their outcomes. From these, it computes
 the metrics of the load balancer and the access log. The metrics determine the state of each alarm, and the alarms decide
@@ -135,7 +135,7 @@ GROUPS = {
 
 
 def deploy(old, new, requests, counts_refused, after_shift=None):
-    """Simulates a deployment from blue to green. Returns the outcome, its minute, and the alarms that fired."""
+    """Simulates a deployment from blue to green. Returns the outcome, when it occurred, and the alarms that fired."""
     minutes = [{"blue": version(requests, **old)} for _ in range(BEFORE)]
     ignored = [name for name, alarm in ALARMS.items() if firing(alarm, minutes, BEFORE - 1, counts_refused, GROUPS)]
     for minute in range(CANARY + BAKE):
@@ -150,7 +150,8 @@ def deploy(old, new, requests, counts_refused, after_shift=None):
 
 HEALTHY = {}
 SCENARIOS = [
-    # The columns: scenario, old version, new version, requests per minute, expected outcome, and its latest minute.
+    # The columns: scenario, old version, new version, requests per minute, expected outcome, and the latest minute for
+    # that outcome.
     ("healthy", HEALTHY, HEALTHY, REQUESTS, "promoted", None),
     ("one request in a thousand fails", {"five_xx": 0.001}, {"five_xx": 0.001}, REQUESTS, "promoted", None),
     ("no traffic", HEALTHY, HEALTHY, 0, "promoted", None),

@@ -1,4 +1,4 @@
-"""graph.py GRAPH: checks in Terraform's graph that the service starts after everything that its first tasks need.
+"""graph.py GRAPH: uses Terraform's graph to check that the service starts after everything its first tasks need.
 
 If something is missing, tasks exit or stay unhealthy. The circuit breaker then ends the first deployment, and there is
 no earlier deployment to roll back to.

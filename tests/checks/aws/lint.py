@@ -1,4 +1,4 @@
-"""lint.py DIRECTORY: lints the rendered policies with parliament. This file must accept each finding with a reason."""
+"""lint.py DIRECTORY: lints the rendered policies with parliament. Each finding must be accepted here, with a reason."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ ACCEPTED = {
     ('aws_iam_policy.github["deploy-compute"]', "RESOURCE_MISMATCH"),
     # A deployment creates the bucket for the load balancer's logs, so it must be able to set the bucket's policy.
     ('aws_iam_policy.github["deploy-data"]', "RESOURCE_POLICY_PRIVILEGE_ESCALATION"),
-    # Not every call has the condition key, so the policy uses StringEqualsIfExists.
+    # Not every call includes the condition key, so the policy uses StringEqualsIfExists.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_CONDITION_FOR_ACTION"),
     # ecs:StopServiceDeployment is newer than the linter, but the simulation knows it.
     ('aws_iam_policy.github["deploy-compute"]', "UNKNOWN_ACTION"),

@@ -96,7 +96,7 @@ for (const role of ['execution', 'task', 'infrastructure', 'database-monitoring'
   things[`role-${role}`] = arn('iam', `role/urlshort-${role}`, '')
 }
 
-// Returns the condition keys of a call, with their values.
+// Returns a call's condition keys and their values.
 function context(words) {
   const keys = { 'aws:RequestedRegion': region, 'aws:SecureTransport': 'true', 'application-autoscaling:service-namespace': 'ecs' }
   for (const word of words) {

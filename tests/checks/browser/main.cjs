@@ -9,7 +9,7 @@ const { pages, password, foreignForm } = require("./pages.cjs");
 const WIDTHS = [320, 768, 1280];
 const SCHEMES = ["light", "dark"];
 
-// The service counts visits with headless Chromium's default user agent as bot visits, so use another one.
+// The service would recognise headless Chromium's default user agent as a bot, so use a different user agent.
 const USER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0 Safari/537.36";
 
 // Each step has its own timeout. This overall timeout ends the run if a page hangs anyway.

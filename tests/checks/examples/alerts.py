@@ -34,7 +34,7 @@ def copied(directory, job):
 
 
 def rules_work_under_another_name():
-    """The unit tests of the rules pass on the copies if the job is also renamed in the series of the tests."""
+    """The rules' unit tests pass on the copies if the job is also renamed in the test series."""
     with tempfile.TemporaryDirectory() as directory:
         rules = copied(directory, "links")
         tests = Path(directory, "tests")

@@ -33,7 +33,7 @@ def replaced(text, changes):
 
 
 def defaults():
-    """Returns a dictionary from each option's variable to its default, or to None if it has no default."""
+    """Returns a dictionary that maps each option's variable to the default, or to None if there is none."""
     found = {}
     for option in re.split(r"\n +--", run(BINARY, "--help")):
         if variable := re.search(r"\[env: ([A-Z_]+)", option):

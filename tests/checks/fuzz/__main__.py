@@ -23,8 +23,8 @@ CONNECTIONS = 64
 WARM_UP = 0.2
 MAX_FAILURES = 5
 
-# The maximum growth of memory, in bytes. The allocator keeps some pages after a burst. A leak that only one in ten
-# thousand requests causes still shows up within a few runs.
+# The maximum growth of memory, in bytes. The allocator keeps some pages after a burst. Even a leak that is caused by
+# only one in ten thousand requests shows up within a few runs.
 MAX_GROWTH = 16 << 20
 SETTLING = 15
 

@@ -8,14 +8,14 @@ TOO_LONG = [3 * LIMIT, 65_534, 65_536, 200_000]
 
 
 def broken(rng):
-    """Returns a request that must be refused. After an invalid head, the connection must be closed as well."""
+    """Returns a request that must be rejected. After an invalid head, the connection must be closed as well."""
     if rng.random() < 0.1:
         return Request(rng.choice(HOSTS)(rng), REJECTED)
     return Request(rng.choice(HEADS)(rng), REJECTED, ends_connection=True)
 
 
 def ambiguous(rng):
-    """Returns a request that a service may accept or refuse, but must respond to."""
+    """Returns a request that a service may accept or reject, but must respond to."""
     raw = rng.choice(ODDITIES)(rng)
     method = raw.lstrip(b"\r\n").split(b" ", 1)[0]
     return Request(raw, NO_FAULT, method)

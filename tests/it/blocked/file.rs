@@ -58,7 +58,7 @@ fn a_changed_file_applies_to_existing_links_and_a_broken_one_changes_nothing() {
     assert_eq!((service.status("/other"), service.shorten("new", "https://evil.example/")), (302, 403));
 
     fs::write(&file, "other.example\n\nhttps://third.example/ # no host\n").unwrap();
-    let line = service.process.wait_for_log("blocked hosts not reloaded; the current list stays");
+    let line = service.process.wait_for_log("blocked hosts not reloaded; keeping the current list");
     assert!(line["error"].as_str().unwrap().starts_with("line 3: takes a host"), "{line}");
     assert_eq!((service.status("/evil"), service.status("/other")), (410, 302));
 

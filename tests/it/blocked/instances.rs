@@ -36,7 +36,7 @@ impl Instances {
 
     /// Changes the blocked hosts on one instance.
     ///
-    /// Returns the time until all instances respond with the status `expected`.
+    /// Returns the time until all instances respond with the `expected` status.
     async fn time_until_all_return(
         &self,
         instance: usize,

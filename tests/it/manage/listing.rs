@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{WRITE, app, call, create, json_of};
 use crate::support::{FaultyStore, Mood, TestApp, assert_error};
 
-/// Starts a service with the links `k0` to `k24`, created one second apart.
+/// Starts a service with links `k0` to `k24`, created one second apart.
 async fn with_25_links() -> TestApp {
     let app = app().await;
     for number in 0..25 {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{app, call, create, json_of};
 use crate::support::{PATIENCE, TestApp, assert_error, eventually};
 
-/// Starts a service where the link `k` has visits on two days.
+/// Starts a service in which link `k` has visits on two days.
 ///
 /// Two people and a bot followed the link on June 1. One person followed it on June 2.
 async fn with_visits() -> TestApp {

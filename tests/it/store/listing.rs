@@ -218,7 +218,7 @@ pub(super) async fn filtered_links_are_listed_page_by_page(store: Arc<dyn Store>
 
 /// The number of links to create.
 ///
-/// It is higher than the number that a store reads between two checks of the clock.
+/// A store reads fewer links than this between two checks of the clock.
 const MANY: usize = 5000;
 
 pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(store: Arc<dyn Store>) {

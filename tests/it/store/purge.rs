@@ -139,7 +139,7 @@ pub(super) async fn old_days_are_purged_part_by_part_and_totals_stay(store: Arc<
         assert_eq!(june(&store, &name, 1, 30).await, kept, "{name}");
         assert_eq!(store.get(&key(&name)).await.unwrap().unwrap().clicks, 5, "{name}");
     }
-    // One link has more days than a single step deletes.
+    // One link has counts for more days than a single step deletes.
     let many =
         (0..1500).map(|n| (date(2020, 1, 1) + n.days(), serde_json::from_str(r#"{"people":1}"#).unwrap()));
     let history = History { days: many.collect(), ..History::default() };

@@ -24,7 +24,7 @@ use urlshort::{
 
 /// A store that fails on demand.
 ///
-/// A lookup of the key `panic` panics, and a lookup of a key that starts with `hang` never returns. The current
+/// A lookup of the `panic` key panics, and a lookup of a key that starts with `hang` never returns. The current
 /// [`Mood`] affects every call. The change feed contains only the changes sent by [`FaultyStore::report_change`], not
 /// those of the inner store.
 pub(crate) struct FaultyStore {

@@ -15,7 +15,7 @@ pub(crate) struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// Starts `PgBouncer` with the pool mode `session`, `transaction` or `statement`.
+    /// Starts `PgBouncer` in `session`, `transaction` or `statement` pool mode.
     pub(crate) fn start(server: &Postgres, pool_mode: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (users, config) = (directory.path().join("users.txt"), directory.path().join("pgbouncer.ini"));

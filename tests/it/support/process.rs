@@ -196,7 +196,7 @@ fn configure(command: &mut Command, variables: &[(&str, &str)]) {
 
 /// Returns a memory field of a process's status, in bytes.
 ///
-/// For example, the field `VmHWM` is the peak resident memory.
+/// For example, the `VmHWM` field is the peak resident memory.
 pub(crate) fn memory(pid: Pid, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let size = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();

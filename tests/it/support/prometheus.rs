@@ -22,7 +22,7 @@ const MIN_INTERVAL: u64 = 250;
 /// The interval between scrapes of an instance.
 const SCRAPE_INTERVAL: &str = "250ms";
 
-/// A Prometheus server that scrapes instances as the job `urlshort`.
+/// A Prometheus server that scrapes instances under the `urlshort` job.
 pub(crate) struct Prometheus {
     url: String,
     client: Client,
@@ -126,7 +126,7 @@ impl Prometheus {
 /// The interval between two checks of a condition.
 const POLL: Duration = Duration::from_millis(100);
 
-/// An Alertmanager that sends notifications to the paths `/page` and `/ticket`.
+/// An Alertmanager that sends notifications to `/page` and `/ticket`.
 pub(crate) struct Alertmanager {
     address: String,
     client: Client,

@@ -18,7 +18,7 @@ use super::PATIENCE;
 /// The user id for the servers if the tests run as root. Some servers refuse to run as root.
 const NOBODY: u32 = 65534;
 
-/// The server of a store. Tests can make it fail.
+/// A store's server. Tests can make it fail.
 pub(crate) trait RemoteServer {
     /// Pauses all of the server's processes (SIGSTOP) until [`RemoteServer::thaw`].
     fn freeze(&mut self);

@@ -50,7 +50,7 @@ pub(crate) const MAX_BODY: usize = 8 << 20;
 /// The store can commit concurrent changes together.
 const CONCURRENCY: usize = 64;
 
-/// The number of links created concurrently if any has a password.
+/// The number of links created concurrently if any of them has a password.
 ///
 /// The service hashes at most two passwords at a time. Four concurrent links keep both hashing threads busy, and a
 /// visitor's password has to wait for only a few others.

@@ -115,7 +115,7 @@ impl LinkPatch {
         }
     }
 
-    /// Applies all changes except the password to a link.
+    /// Applies all changes to a link, except a change to its password.
     ///
     /// The result is validated in the same way as the fields of a new link.
     pub(crate) fn apply(&self, doc: &Document, now: Timestamp) -> Result<(Target, Options), ApiError> {

@@ -58,7 +58,7 @@ document.addEventListener("click", (event) => {
   if ("close" in button.dataset) button.closest("dialog").close();
 });
 
-// A form with `data-ask` asks for confirmation in the dialog with that id.
+// A form with a `data-ask` attribute asks for confirmation. The attribute contains the id of the dialog.
 document.addEventListener("submit", (event) => {
   const dialog = document.getElementById(event.target.dataset.ask);
   if (dialog && !dialog.open) {
