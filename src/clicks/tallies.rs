@@ -5,6 +5,7 @@
 //! that would need a new entry is dropped, and a metric counts the dropped visits.
 
 use std::{
+    array,
     collections::{BTreeMap, HashMap},
     pin::pin,
     sync::{
@@ -133,7 +134,7 @@ impl Clicks {
         self.in_flush.store(sum(&waiting), Ordering::Relaxed);
         // Sort by key: neighbouring keys share database pages, and instances that lock rows in the same order can't
         // deadlock.
-        waiting.sort_unstable_by(|(one, _), (other, _)| (&one.key, one.day).cmp(&(&other.key, other.day)));
+        waiting.sort_by_cached_key(|(visit, _)| (prefix(&visit.key), visit.key.clone(), visit.day));
         let mut waiting = waiting.into_iter();
         let (mut halves, mut kept) = (Vec::new(), Vec::new());
         for number in 0.. {
@@ -259,6 +260,14 @@ impl Clicks {
     fn decrease_pending(&self, visits: usize) {
         self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
     }
+}
+
+/// Returns the first eight bytes of a key as a number that sorts like the key.
+///
+/// It decides most comparisons of two keys, and is much faster to compare.
+fn prefix(key: &Key) -> u64 {
+    let mut bytes = key.as_str().bytes();
+    u64::from_be_bytes(array::from_fn(|_| bytes.next().unwrap_or(0)))
 }
 
 fn sum(visits: &[(Visit, u64)]) -> u64 {
