@@ -14,6 +14,7 @@ mod worker;
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
+    mem,
     ops::{Bound, Range},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -24,6 +25,7 @@ use std::{
 
 use async_trait::async_trait;
 use jiff::civil::Date;
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, ffi};
 
 use self::worker::{Mode, Worker};
@@ -43,17 +45,12 @@ const READERS: usize = 2;
 
 /// The maximum number of tallies to add before the writer pauses.
 ///
-/// A slice takes a few tenths of a millisecond. During the pauses, other threads on the same core serve requests.
-/// Without pauses, the scheduler would let the writer run for milliseconds.
+/// Between slices, which take about a tenth of a millisecond, other threads on the same core serve requests. Without
+/// pauses, the scheduler would let the writer run for milliseconds.
 const SLICE: usize = 20;
 
-/// How long the writer pauses after each slice.
-const PAUSE: Duration = Duration::from_micros(50);
-
-/// The maximum total time of the pauses in one call.
-///
-/// On a busy core, a pause takes longer than [`PAUSE`], and the writer must still keep up.
-const MAX_PAUSES: Duration = Duration::from_millis(5);
+/// The maximum time over which one call spreads its tallies. Other processes wait that long for the file's lock.
+const MAX_SPREAD: Duration = Duration::from_millis(20);
 
 /// How long SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -68,6 +65,8 @@ pub(super) struct SqliteStore {
     reader: Worker,
     /// Runs searches, because they are slow and lookups must not wait for them.
     searcher: Worker,
+    /// The time of the last call of `add_clicks`.
+    last_tallies: Mutex<Instant>,
 }
 
 impl SqliteStore {
@@ -111,6 +110,7 @@ impl SqliteStore {
             reader: Worker::start("sqlite-read", readers, Mode::Read)?,
             searcher: Worker::start("sqlite-search", vec![reader()?], Mode::Read)?,
             file,
+            last_tallies: Mutex::new(Instant::now()),
         })
     }
 
@@ -247,16 +247,20 @@ impl Store for SqliteStore {
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
+        // Use half of the time between calls, so that the writer keeps up when calls follow each other closely.
+        let since_last_call = mem::replace(&mut *self.last_tallies.lock(), Instant::now()).elapsed();
+        let spread = (since_last_call / 2).min(MAX_SPREAD);
+        let others_wait = self.writer.waiting()?;
         let add = move |db: &Connection| {
             let mut adder = rows::Adder::new(db)?;
-            let mut paused = Duration::ZERO;
-            for slice in tallies.chunks(SLICE) {
-                slice.iter().try_for_each(|tally| adder.add(tally))?;
-                if paused < MAX_PAUSES {
-                    let start = Instant::now();
-                    thread::sleep(PAUSE);
-                    paused += start.elapsed();
+            let start = Instant::now();
+            let slices = tallies.chunks(SLICE);
+            let step = spread / u32::try_from(slices.len()).unwrap_or(u32::MAX).max(1);
+            for (number, slice) in (0..).zip(slices) {
+                if !others_wait() {
+                    thread::sleep((step * number).saturating_sub(start.elapsed()));
                 }
+                slice.iter().try_for_each(|tally| adder.add(tally))?;
             }
             Ok(())
         };

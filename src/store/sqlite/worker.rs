@@ -77,11 +77,18 @@ impl Worker {
 
     fn enqueue(&self, call: Box<dyn Call>) -> Result<(), StoreError> {
         let running = self.running.lock();
-        let running = running.as_ref().ok_or_else(|| StoreError::unavailable("the store is closed"))?;
+        let running = running.as_ref().ok_or_else(closed)?;
         running.queue.try_send(call).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::unavailable("too many calls wait for the store"),
             TrySendError::Disconnected(_) => StoreError::unavailable("the store's thread has ended"),
         })
+    }
+
+    /// Returns a function that tells whether calls are queued.
+    pub(super) fn waiting(&self) -> Result<impl Fn() -> bool + Send + 'static, StoreError> {
+        let running = self.running.lock();
+        let queue = running.as_ref().ok_or_else(closed)?.queue.clone();
+        Ok(move || !queue.is_empty())
     }
 
     /// Serves the queued calls, then stops the threads and closes their connections.
@@ -96,6 +103,10 @@ impl Worker {
             tracing::error!("store thread panicked");
         }
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::unavailable("the store is closed")
 }
 
 /// A type-erased call, so that calls with different result types can share a queue.
