@@ -7,6 +7,9 @@ use axum::http::{HeaderMap, header};
 /// Ties go to the earlier offer. If there is no header, or no offer matches it, the first offer is returned, because an
 /// unrequested representation is more helpful than a 406.
 pub(crate) fn preferred(headers: &HeaderMap, offers: &[&'static str]) -> &'static str {
+    if !headers.contains_key(header::ACCEPT) {
+        return offers[0];
+    }
     let accepted: Vec<_> = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -35,12 +38,14 @@ fn parse_range(text: &str) -> (&str, f32) {
 /// Returns the weight of the most specific range that matches `offer`.
 fn quality(accepted: &[(&str, f32)], offer: &str) -> f32 {
     let main_type = offer.split('/').next().unwrap_or_default();
-    let weight_of = |wanted: &str| {
-        accepted.iter().find(|(range, _)| range.eq_ignore_ascii_case(wanted)).map(|(_, weight)| *weight)
+    let weight_of = |matches: &dyn Fn(&str) -> bool| {
+        accepted.iter().find(|(range, _)| matches(range)).map(|(_, weight)| *weight)
     };
-    weight_of(offer)
-        .or_else(|| weight_of(&format!("{main_type}/*")))
-        .or_else(|| weight_of("*/*"))
+    let is_main_type =
+        |range: &str| range.strip_suffix("/*").is_some_and(|wanted| wanted.eq_ignore_ascii_case(main_type));
+    weight_of(&|range| range.eq_ignore_ascii_case(offer))
+        .or_else(|| weight_of(&is_main_type))
+        .or_else(|| weight_of(&|range| range == "*/*"))
         .unwrap_or(0.0)
 }
 
