@@ -87,10 +87,9 @@ impl Importer {
         }
         match self.store.get(&key).await? {
             Some(record) if record.link.doc.target == target => Ok(Outcome::Present),
-            Some(_) => skip(Some(key), SkipReason::Taken),
-            // In a dry run, nothing is stored, and the key is free. Otherwise, the link that had the key was deleted
-            // after `put_if_absent`.
-            None => Ok(Outcome::Added),
+            None if self.dry_run => Ok(Outcome::Added),
+            // If there is no record, the link that had this key was deleted just now.
+            _ => skip(Some(key), SkipReason::Taken),
         }
     }
 
