@@ -5,7 +5,6 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use serde_json::json;
@@ -102,28 +101,18 @@ fn get(prefix: &str, number: &str) -> String {
     )
 }
 
-/// Waits for the server, and creates the link for [`Load::OneLink`] if needed.
-///
-/// Returns the time from the server's start to its first response, in milliseconds.
-pub(crate) fn prepare(server: &Server, contender: &Contender) -> f64 {
-    let base = &server.base;
+/// Creates the link for [`Load::OneLink`] if the contender needs it.
+pub(crate) fn prepare(server: &Server, contender: &Contender) {
+    if !contender.needs_link() || contender.load != Load::OneLink {
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let client =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client");
-        while client.get(format!("{base}/healthz")).send().await.is_err() {
-            assert!(server.start.elapsed() < Duration::from_secs(20), "{} does not start", contender.name);
-            // Yield to the server, because it may run on the same core.
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        let ready = server.start.elapsed();
-        if contender.needs_link() && contender.load == Load::OneLink {
-            let link = json!({ "url": TARGET, "key": KEY });
-            // Ignore the status: after the first round, the store already has the link.
-            client.post(format!("{base}/shorten")).json(&link).send().await.expect("an answer");
-        }
-        ready.as_secs_f64() * 1e3
-    })
+        let link = json!({ "url": TARGET, "key": KEY });
+        let create = reqwest::Client::new().post(format!("{}/shorten", server.base)).json(&link);
+        // Ignore the status: after the first round, the store already has the link.
+        create.send().await.expect("an answer");
+    });
 }
 
 /// The results of a load.

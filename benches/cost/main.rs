@@ -116,7 +116,8 @@ fn median(samples: Vec<Sample>) -> Sample {
 
 fn measure(contender: &Contender, directory: &Path, seconds: u32) -> Sample {
     let server = Server::start(|port| contender.command(directory, port));
-    let ready = prepare(&server, contender);
+    prepare(&server, contender);
+    let ready = server.ready.as_secs_f64() * 1e3;
     let idle = server.resident();
     // Warm up the cache. Filling it takes about as long as one measurement.
     load::run(&server.base, contender, directory, seconds);

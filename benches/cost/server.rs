@@ -4,10 +4,12 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    net::TcpListener,
+    io::{self, Read, Write},
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::contenders::TARGET;
@@ -18,18 +20,24 @@ const TICKS: f64 = 100.0;
 /// A server process that is stopped on drop.
 pub(crate) struct Server {
     process: Child,
-    pub(crate) start: Instant,
+    /// The time from the start to the first response.
+    pub(crate) ready: Duration,
     /// The base URL of the server.
     pub(crate) base: String,
 }
 
 impl Server {
-    /// Starts a server on a free port.
+    /// Starts a server on a free port, and waits for its first response.
     pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let start = Instant::now();
         let process = command(port).spawn().expect("nginx and taskset are installed");
-        Self { process, start, base: format!("http://127.0.0.1:{port}") }
+        while !responds(port).unwrap_or(false) {
+            assert!(start.elapsed() < Duration::from_secs(20), "the server does not start");
+            // Yield to the server, because it may run on the same core.
+            thread::sleep(Duration::from_millis(1));
+        }
+        Self { process, ready: start.elapsed(), base: format!("http://127.0.0.1:{port}") }
     }
 
     /// Returns the CPU time used so far, in seconds.
@@ -59,6 +67,12 @@ impl Drop for Server {
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.process.wait();
     }
+}
+
+fn responds(port: u16) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    Ok(stream.read(&mut [0])? > 0)
 }
 
 fn on_cores(cores: &str) -> Command {
