@@ -26,7 +26,8 @@ const KEYS: u64 = 62_u64.pow(7);
 
 /// The factor that spreads numbers over all keys. It is coprime with [`KEYS`].
 ///
-/// Even its product with ten million fits into 53 bits, the precision of integers in Lua.
+/// Multiplied by ten million, the highest number of a link, it still fits into 53 bits. Lua represents such integers
+/// exactly.
 const SPREAD: u64 = 800_000_011;
 
 /// Returns a key that looks random and is different for each number.

@@ -47,7 +47,7 @@ pub struct Clicks {
     pending: IntGauge,
     written: IntCounter,
     dropped: IntCounter,
-    /// The number of clicks that the current flush has taken from the buffer, and not yet written or dropped.
+    /// The number of clicks that the current flush has taken from the buffer but not yet written or dropped.
     in_flush: AtomicU64,
     /// Set while flushes fail because the store is unavailable.
     is_delayed: AtomicBool,
