@@ -31,8 +31,8 @@ impl Schema {
     }
 }
 
-/// Returns the error for a store from a build before schema 1.
-pub(super) fn written_before_schema_1() -> StoreError {
+/// Returns the error for a store from a build before 1.0.
+pub(super) fn written_by_early_build() -> StoreError {
     StoreError::unavailable(
         "this store was written by an early build of urlshort, which this version can't read. Run `urlshort export \
          --output links.jsonl` with that build, then `urlshort import links.jsonl` with this version and a new store",

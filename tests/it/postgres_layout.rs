@@ -20,12 +20,24 @@ use crate::support::{Postgres, link, with};
 
 const DAY: Date = date(2026, 6, 1);
 
+/// Creates the table of migrations, without any.
+const HISTORY: &str =
+    "CREATE TABLE schema_history (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
+
+/// Counts the tables.
+const TABLES: &str = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
+
 async fn open(server: &Postgres) -> Arc<dyn Store> {
     store::open(&StoreOptions::new(server.url().parse().unwrap())).await.unwrap()
 }
 
 async fn run(server: &Postgres, sql: &'static str) {
     PgConnection::connect(&server.url()).await.unwrap().execute(sql).await.unwrap();
+}
+
+async fn number(server: &Postgres, select: &'static str) -> i64 {
+    let mut admin = PgConnection::connect(&server.url()).await.unwrap();
+    sqlx::query_scalar(select).fetch_one(&mut admin).await.unwrap()
 }
 
 /// Opens the store, which must fail, and returns the error.
@@ -48,16 +60,17 @@ fn limited(text: &str, max_visits: u32) -> Link {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_an_early_build_is_refused_and_left_unchanged() {
-    let server = Postgres::start();
-    let tables =
-        "CREATE TABLE schema_version (version BIGINT PRIMARY KEY); INSERT INTO schema_version VALUES (1);
-                  CREATE TABLE links (key TEXT PRIMARY KEY, target TEXT NOT NULL)";
-    run(&server, tables).await;
-    let advice = refusal(&server).await;
-    assert!(advice.contains("urlshort export") && advice.contains("urlshort import"), "{advice}");
-    let mut admin = PgConnection::connect(&server.url()).await.unwrap();
-    let tables = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'";
-    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&mut admin).await.unwrap(), 2);
+    for table in [
+        "CREATE TABLE schema_version (version BIGINT PRIMARY KEY)",
+        "CREATE TABLE schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)",
+    ] {
+        let server = Postgres::start();
+        run(&server, table).await;
+        run(&server, "CREATE TABLE links (key TEXT PRIMARY KEY, target TEXT NOT NULL)").await;
+        let advice = refusal(&server).await;
+        assert!(advice.contains("urlshort export") && advice.contains("urlshort import"), "{advice}");
+        assert_eq!(number(&server, TABLES).await, 2, "{table}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,12 +83,30 @@ async fn an_early_build_started_by_mistake_locks_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn instances_that_start_at_the_same_time_create_the_tables_once() {
+    // Migrate a new database, and one whose next migration is the first.
+    for before in ["SELECT", HISTORY] {
+        let server = Postgres::start();
+        run(&server, before).await;
+        let stores = join_all((0..8).map(|_| open(&server))).await;
+        let blocks = join_all(stores.iter().map(|store| store.take_numbers(1))).await;
+        let mut firsts: Vec<_> = blocks.into_iter().map(|block| block.unwrap().start).collect();
+        firsts.sort_unstable();
+        assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
+        assert_eq!(number(&server, "SELECT count(*) FROM schema_history").await, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_migration_leaves_the_database_unchanged() {
     let server = Postgres::start();
-    let stores = join_all((0..8).map(|_| open(&server))).await;
-    let blocks = join_all(stores.iter().map(|store| store.take_numbers(1))).await;
-    let mut firsts: Vec<_> = blocks.into_iter().map(|block| block.unwrap().start).collect();
-    firsts.sort_unstable();
-    assert_eq!(firsts, (store::FIRST_NUMBER..).take(8).collect::<Vec<_>>());
+    run(&server, HISTORY).await;
+    // The migration creates this table after the others.
+    run(&server, "CREATE TABLE blocked_hosts (host TEXT)").await;
+    assert_eq!(refusal(&server).await, "relation \"blocked_hosts\" already exists");
+    assert_eq!(number(&server, TABLES).await, 2);
+    assert_eq!(number(&server, "SELECT count(*) FROM schema_history").await, 0);
+    run(&server, "DROP TABLE blocked_hosts").await;
+    open(&server).await.close().await;
 }
 
 /// After the flush, another instance can still delete the damaged link and count clicks on other links.
@@ -177,10 +208,7 @@ async fn a_link_recreated_during_a_flush_inherits_nothing() {
         let record = one.get(&old.key).await.unwrap().unwrap();
         assert_eq!((&*record.link, record.clicks, record.visits), (&new, 0, 0));
         assert!(one.day_counts(&old.key, DAY, DAY).await.unwrap().is_empty());
-        let mut admin = PgConnection::connect(&server.url()).await.unwrap();
-        let rows =
-            sqlx::query_scalar::<_, i64>("SELECT count(*) FROM counts").fetch_one(&mut admin).await.unwrap();
-        assert_eq!(rows, 0, "round {round}");
+        assert_eq!(number(&server, "SELECT count(*) FROM counts").await, 0, "round {round}");
     }
 }
 

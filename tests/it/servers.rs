@@ -47,11 +47,11 @@ async fn a_startup_error_of_postgres_is_one_line() {
 
     assert_serves(&[("STORE_URL", &server.url())]);
     let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&server.url()).await.unwrap();
-    sqlx::query("INSERT INTO schema VALUES (98, 1)").execute(&mut admin).await.unwrap();
+    sqlx::query("INSERT INTO schema_history VALUES (2, 1)").execute(&mut admin).await.unwrap();
     assert_serves(&[("STORE_URL", &server.url())]);
-    sqlx::query("INSERT INTO schema VALUES (99, 98)").execute(&mut admin).await.unwrap();
-    assert_store_refused(&server.url(), "needs a program of schema 98 or later");
-    sqlx::query("DROP TABLE schema").execute(&mut admin).await.unwrap();
+    sqlx::query("INSERT INTO schema_history VALUES (3, 2)").execute(&mut admin).await.unwrap();
+    assert_store_refused(&server.url(), "needs a program of schema 2 or later");
+    sqlx::query("DROP TABLE schema_history").execute(&mut admin).await.unwrap();
     sqlx::query("CREATE TABLE schema_version (version BIGINT)").execute(&mut admin).await.unwrap();
     assert_store_refused(&server.url(), "`urlshort import links.jsonl` with this version");
 }

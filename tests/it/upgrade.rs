@@ -1,4 +1,4 @@
-//! Data from builds before schema 1.
+//! Data from builds before 1.0.
 
 use std::{fs, path::Path, process::Output};
 
@@ -11,7 +11,7 @@ fn run(url: &str, arguments: &[&str]) -> Output {
     Process::command(&[("STORE_URL", url)]).args(arguments).output().unwrap()
 }
 
-/// Creates a file with the tables of an early build that newer programs read.
+/// Creates a file as an early build did.
 fn create_early_file(file: &Path) {
     let database = Connection::open(file).unwrap();
     database

@@ -5,16 +5,14 @@ use sqlx::{Connection, Executor, PgConnection, postgres::PgDatabaseError};
 use super::channel::UNDEFINED_TABLE;
 use crate::store::{
     StoreError,
-    schema::{Schema, written_before_schema_1},
+    schema::{Schema, written_by_early_build},
 };
 
 /// The migrations in order, each with its new `readable_from`.
-const MIGRATIONS: &[(&str, u32)] = &[
-    (include_str!("001.sql"), 1),
-    (include_str!("002.sql"), 1),
-    (include_str!("003.sql"), 1),
-    (include_str!("004.sql"), 1),
-];
+const MIGRATIONS: &[(&str, u32)] = &[(include_str!("001.sql"), 1)];
+
+/// The tables in which early builds kept their schema version.
+const EARLY_TABLES: [&str; 2] = ["schema_version", "schema"];
 
 /// The maximum number of retries of migrations that conflict with another instance.
 const ATTEMPTS: u32 = 10;
@@ -27,9 +25,11 @@ const ATTEMPTS: u32 = 10;
 /// # Errors
 /// [`StoreError::Unavailable`] if the schema needs a newer program, or can't be changed.
 pub(super) async fn prepare(connection: &mut PgConnection) -> Result<(), StoreError> {
-    let is_new = !has_table(connection, "schema").await?;
-    if is_new && has_table(connection, "schema_version").await? {
-        return Err(written_before_schema_1());
+    let is_new = !has_table(connection, "schema_history").await?;
+    for early in EARLY_TABLES {
+        if is_new && has_table(connection, early).await? {
+            return Err(written_by_early_build());
+        }
     }
     let mut attempt = 0;
     let schema = loop {
@@ -56,21 +56,23 @@ async fn has_table(connection: &mut PgConnection, name: &'static str) -> Result<
 async fn migrate(connection: &mut PgConnection, is_new: bool) -> Result<Schema, sqlx::Error> {
     if is_new {
         // The primary key ensures that only one instance applies a migration.
-        let table =
-            "CREATE TABLE IF NOT EXISTS schema (version BIGINT PRIMARY KEY, readable_from BIGINT NOT NULL)";
+        let table = "CREATE TABLE IF NOT EXISTS schema_history (
+            version BIGINT PRIMARY KEY,
+            readable_from BIGINT NOT NULL
+        )";
         connection.execute(table).await?;
     }
     loop {
         let mut migration = connection.begin().await?;
         let newest: Option<(i64, i64)> =
-            sqlx::query_as("SELECT version, readable_from FROM schema ORDER BY version DESC LIMIT 1")
+            sqlx::query_as("SELECT version, readable_from FROM schema_history ORDER BY version DESC LIMIT 1")
                 .fetch_optional(&mut *migration)
                 .await?;
         let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
         let (version, readable_from) = newest.unwrap_or_default();
         let schema = Schema { version: number(version), readable_from: number(readable_from) };
         let Some((sql, readable_from)) = MIGRATIONS.get(schema.version as usize) else { return Ok(schema) };
-        sqlx::query("INSERT INTO schema (version, readable_from) VALUES ($1, $2)")
+        sqlx::query("INSERT INTO schema_history (version, readable_from) VALUES ($1, $2)")
             .bind(version + 1)
             .bind(i64::from(*readable_from))
             .execute(&mut *migration)

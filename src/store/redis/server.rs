@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     StoreError,
-    schema::{Schema, written_before_schema_1},
+    schema::{Schema, written_by_early_build},
 };
 
 /// The schema version that this program writes.
@@ -45,7 +45,7 @@ async fn schema(connection: &mut Connection) -> Result<Schema, StoreError> {
     match prepared.await {
         Ok((version, readable_from)) => Ok(Schema { version, readable_from }),
         // Early builds stored a string under this key.
-        Err(error) if error.code() == Some("WRONGTYPE") => Err(written_before_schema_1()),
+        Err(error) if error.code() == Some("WRONGTYPE") => Err(written_by_early_build()),
         Err(error) => Err(error.into()),
     }
 }

@@ -7,6 +7,8 @@ CREATE TABLE links (
     doc TEXT NOT NULL
 ) STRICT;
 CREATE INDEX links_by_creation ON links (created_at, key);
+-- Finds links by their exact target. Without the CASE, a link whose document is not valid JSON could not be deleted.
+CREATE INDEX links_by_target ON links ((CASE WHEN json_valid(doc) THEN doc ->> 'target' END), created_at, key);
 
 -- The first visit to a link inserts its row. The row contains the link's creation time, so that a later link with the
 -- same key does not inherit the counts, and a flush of clicks can update the row without reading the link.
@@ -35,6 +37,17 @@ CREATE TABLE days (
     PRIMARY KEY (key, day)
 ) STRICT, WITHOUT ROWID;
 
--- The counter for generated keys starts at FIRST_NUMBER.
+-- `key` numbers generated keys, starting at FIRST_NUMBER. `blocked_hosts` counts the changes to that table.
 CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
-INSERT INTO counters (name, next) VALUES ('key', 1000);
+INSERT INTO counters (name, next) VALUES ('key', 1000), ('blocked_hosts', 0);
+
+-- Random bytes that all instances share, such as the key for signing sessions.
+CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+
+-- Hosts that links must not lead to.
+CREATE TABLE blocked_hosts (
+    host TEXT PRIMARY KEY,
+    reason TEXT,
+    blocked_by TEXT NOT NULL,
+    blocked_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

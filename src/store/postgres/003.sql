@@ -1,2 +1,0 @@
--- Random bytes that all instances share, such as the key that signs sessions.
-CREATE TABLE secrets (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
