@@ -266,7 +266,7 @@ async fn the_metrics_contain_the_series_that_dashboards_and_alerts_need() {
         r#"redirects_total{outcome="redirected"} 1"#,
         r#"links_created_total{strategy="random"} 1"#,
         r#"store_operation_duration_seconds_count{operation="put",store="memory"} 1"#,
-        r#"urlshort_build_info{revision="unknown",version="0.1.0"} 1"#,
+        concat!(r#"urlshort_build_info{revision="unknown",version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
         "key_collisions_total 0",
         r#"rate_limited_total{limit="token"} 0"#,
         "token_failures_total 0",
