@@ -3,8 +3,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# Until the first release, this is the last commit before `starts_at` was added.
-previous=64926fea7cf546f2571102c0b5749ad1b5c66f33
+# The commit of release 1.0.0. The first change after a release sets the commit of that release.
+previous=f5b0adbaead524423f1ed5cad932209edb9daa46
 
 binary=target/previous/$previous/urlshort
 if [[ ! -x $binary ]]; then
