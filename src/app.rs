@@ -37,10 +37,10 @@ use crate::{
 /// The time limit for flushing clicks and closing the store.
 ///
 /// It applies after the drain.
-pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The maximum number of connections to the listener at `METRICS_ADDR`.
-pub const OPERATIONS_CONNECTIONS: u32 = 64;
+pub(crate) const OPERATIONS_CONNECTIONS: u32 = 64;
 
 /// Dependencies that tests can replace.
 pub struct Dependencies {

@@ -49,7 +49,7 @@ impl BaseUrl {
     }
 
     /// Returns whether the scheme is `https`.
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 }

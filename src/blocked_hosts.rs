@@ -25,7 +25,7 @@ pub use self::{
 use crate::link::{Creator, Target, options::printable, parsed};
 
 /// The maximum number of blocked hosts in the store.
-pub const MAX_BLOCKED_HOSTS: u32 = 100_000;
+pub(crate) const MAX_BLOCKED_HOSTS: u32 = 100_000;
 
 /// An entry in the store's list of blocked hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub struct InvalidReason;
 
 impl Reason {
     /// The maximum length, in Unicode scalar values.
-    pub const MAX_CHARS: usize = 255;
+    pub(crate) const MAX_CHARS: usize = 255;
 
     /// Returns the reason without leading or trailing whitespace.
     pub fn as_str(&self) -> &str {
@@ -111,7 +111,7 @@ impl BlockedHosts {
     }
 
     /// Decides whether a target is blocked.
-    pub fn judge(&self, target: &Target) -> Verdict {
+    pub(crate) fn judge(&self, target: &Target) -> Verdict {
         // Read the generation first, so that any change after this line makes the verdict outdated.
         let generation = self.generation.load(Ordering::Acquire);
         Verdict { generation, is_blocked: self.blocks(target) }
@@ -123,27 +123,27 @@ impl BlockedHosts {
     }
 
     /// Returns whether a verdict is based on the current list.
-    pub fn is_current(&self, verdict: Verdict) -> bool {
+    pub(crate) fn is_current(&self, verdict: Verdict) -> bool {
         verdict.generation == self.generation.load(Ordering::Acquire)
     }
 
     /// Replaces the copy of the file's hosts.
-    pub fn set_file(&self, hosts: HostSet) {
+    pub(crate) fn set_file(&self, hosts: HostSet) {
         self.change(|sources| sources.file = hosts);
     }
 
     /// Replaces the copy of the store's list.
-    pub fn set_stored(&self, hosts: HostSet) {
+    pub(crate) fn set_stored(&self, hosts: HostSet) {
         self.change(|sources| sources.store = hosts);
     }
 
     /// Adds a host to the copy of the store's list.
-    pub fn add_stored(&self, host: &HostPattern) {
+    pub(crate) fn add_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.insert(host));
     }
 
     /// Removes a host from the copy of the store's list.
-    pub fn remove_stored(&self, host: &HostPattern) {
+    pub(crate) fn remove_stored(&self, host: &HostPattern) {
         self.change(|sources| sources.store.remove(host));
     }
 

@@ -62,7 +62,7 @@ impl Referrer {
     /// The maximum length of a host, in bytes.
     ///
     /// RFC 1035, section 2.3.4, limits a DNS name to 255 octets on the wire, or 253 characters as text.
-    pub const MAX_LEN: usize = 253;
+    pub(crate) const MAX_LEN: usize = 253;
 
     /// Returns the host in lower case.
     pub fn as_str(&self) -> &str {

@@ -269,7 +269,7 @@ impl AccessOptions {
     ///
     /// # Errors
     /// [`FileError`] if the file can't be used.
-    pub fn load_tokens(&self) -> Result<LiveTokens, FileError> {
+    pub(crate) fn load_tokens(&self) -> Result<LiveTokens, FileError> {
         LiveTokens::load(self.api_tokens.clone().unwrap_or_default(), self.api_tokens_file.clone())
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 
 /// A limit on concurrent tasks, with a bounded queue.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     /// Permits for running and queued tasks.
     admitted: Arc<Semaphore>,
     /// Permits for running tasks.
@@ -21,7 +21,7 @@ pub struct Gate {
 
 /// A permit to run one task, released on drop.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     _running: OwnedSemaphorePermit,
     _admitted: OwnedSemaphorePermit,
 }
@@ -29,11 +29,11 @@ pub struct Permit {
 /// The error for a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the queue is full")]
-pub struct Full;
+pub(crate) struct Full;
 
 /// The error for work that a [`Gate`] did not complete.
 #[derive(Debug, Error)]
-pub enum WorkError {
+pub(crate) enum WorkError {
     /// The work did not start.
     #[error(transparent)]
     Full(#[from] Full),
@@ -43,7 +43,7 @@ pub enum WorkError {
 
 impl Gate {
     /// Creates a gate for `at_a_time` running and `waiting` queued tasks.
-    pub fn new(at_a_time: usize, waiting: usize) -> Self {
+    pub(crate) fn new(at_a_time: usize, waiting: usize) -> Self {
         Self {
             admitted: Arc::new(Semaphore::new(at_a_time + waiting)),
             running: Arc::new(Semaphore::new(at_a_time)),
@@ -54,7 +54,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`Full`] if the queue is full.
-    pub async fn enter(&self) -> Result<Permit, Full> {
+    pub(crate) async fn enter(&self) -> Result<Permit, Full> {
         let admitted = self.admitted.clone().try_acquire_owned().map_err(|_| Full)?;
         let running = self.running.clone().acquire_owned().await.map_err(|_| Full)?;
         Ok(Permit { _running: running, _admitted: admitted })
@@ -66,7 +66,7 @@ impl Gate {
     ///
     /// # Errors
     /// See [`WorkError`].
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, WorkError> {

@@ -49,7 +49,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 mod field_names;
-pub mod gate;
+mod gate;
 pub mod keygen;
 pub mod link;
 pub mod links;
@@ -58,13 +58,13 @@ pub mod password;
 pub mod policy;
 pub mod retention;
 pub mod server;
-pub mod shortener;
+mod shortener;
 pub mod store;
 #[cfg(test)]
 mod strategies;
 pub mod tokens;
 pub mod transfer;
-pub mod watched_file;
+mod watched_file;
 pub mod web;
 
 /// Returns whether `value` is its type's default. Defaults are left out of documents.

@@ -117,14 +117,14 @@ pub struct InvalidKey;
 
 impl Key {
     /// The maximum length, in bytes.
-    pub const MAX_LEN: usize = 64;
+    pub(crate) const MAX_LEN: usize = 64;
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the size in bytes of the key's heap allocation, if any.
-    pub fn heap_size(&self) -> usize {
+    pub(crate) fn heap_size(&self) -> usize {
         if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
     }
 }

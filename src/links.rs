@@ -67,7 +67,7 @@ impl Links {
     }
 
     /// Returns the name of the store's backend, such as `sqlite`.
-    pub fn store_name(&self) -> &'static str {
+    pub(crate) fn store_name(&self) -> &'static str {
         self.health.store().name()
     }
 
@@ -75,7 +75,7 @@ impl Links {
     ///
     /// This method never waits. If it returns `None`, the link may still exist. A caller that uses the link must count
     /// the cache hit.
-    pub fn peek(&self, key: &Key) -> Option<Arc<Link>> {
+    pub(crate) fn peek(&self, key: &Key) -> Option<Arc<Link>> {
         self.cache.peek(key)
     }
 

@@ -3,4 +3,4 @@
 pub mod log_sink;
 pub mod logging;
 pub mod metrics;
-pub mod request_line;
+pub(crate) mod request_line;

@@ -61,7 +61,7 @@ pub enum HashError {
 
 impl Password {
     /// The maximum length, in bytes.
-    pub const MAX_LEN: usize = 128;
+    pub(crate) const MAX_LEN: usize = 128;
 }
 
 impl FromStr for Password {

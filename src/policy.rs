@@ -68,7 +68,7 @@ impl TargetPolicy {
     ///
     /// # Errors
     /// The first rule that the host breaks.
-    pub fn check_host(&self, target: &Target) -> Result<(), Refusal> {
+    pub(crate) fn check_host(&self, target: &Target) -> Result<(), Refusal> {
         if self.blocked.blocks(target) {
             Err(Refusal::BlockedHost)
         } else if self.block_private && is_private(&target.to_url()) {
@@ -81,7 +81,7 @@ impl TargetPolicy {
     /// Reloads the file of blocked hosts whenever it changes. Never returns.
     ///
     /// If the file can't be used, the current list stays in effect.
-    pub async fn reload_regularly(&self) {
+    pub(crate) async fn reload_regularly(&self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;
         };

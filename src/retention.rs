@@ -49,7 +49,7 @@ pub struct Pace {
 
 impl Pace {
     /// The pace for a running service. It leaves most of the store's capacity for requests.
-    pub const BACKGROUND: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
+    pub(crate) const BACKGROUND: Self = Self { at_a_time: 8, pause: Duration::from_millis(100) };
 
     /// The pace for `urlshort purge`, without pauses.
     pub const FULL_SPEED: Self = Self { at_a_time: 64, pause: Duration::ZERO };
@@ -183,7 +183,7 @@ pub struct Retention {
 
 impl Retention {
     /// Sweeps periodically. Never returns.
-    pub async fn sweep_regularly(&self) {
+    pub(crate) async fn sweep_regularly(&self) {
         if self.options.is_off() {
             return std::future::pending().await;
         }

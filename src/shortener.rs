@@ -3,16 +3,16 @@
 //! [`manage`] and [`take_down`] contain the use cases of the management API. Use cases know nothing about HTTP: they
 //! return values and errors.
 
-pub mod fallback;
-pub mod follow;
-pub mod manage;
-pub mod take_down;
+pub(crate) mod fallback;
+pub(crate) mod follow;
+pub(crate) mod manage;
+pub(crate) mod take_down;
 
 use std::{collections::HashSet, sync::Arc};
 
 use thiserror::Error;
 
-pub use self::follow::{FollowError, Follower};
+pub(crate) use self::follow::{FollowError, Follower};
 use crate::{
     base_url::BaseUrl,
     clicks::Clicks,

@@ -208,7 +208,7 @@ impl Record {
     }
 
     /// Returns whether the visit limit is reached.
-    pub fn is_used_up(&self) -> bool {
+    pub(crate) fn is_used_up(&self) -> bool {
         self.link.doc.options.max_visits.is_some_and(|max| self.visits >= u64::from(max.get()))
     }
 }
@@ -333,7 +333,7 @@ impl StoreError {
     }
 
     /// Creates a [`StoreError::Corrupt`] with this cause.
-    pub fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Corrupt(source.into().into())
     }
 
@@ -349,7 +349,7 @@ impl StoreError {
 /// The error for a store that can't be opened.
 #[derive(Debug, Error)]
 #[error("STORE_URL: can't open the {store:?} store: {}", Chain(error.cause()))]
-pub struct OpenError {
+pub(crate) struct OpenError {
     store: StoreUrl,
     error: StoreError,
 }

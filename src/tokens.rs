@@ -96,7 +96,7 @@ pub enum Ambiguous {
 
 impl Tokens {
     /// The minimum length of a token in `API_TOKENS`, in characters.
-    pub const MIN_LEN: usize = 16;
+    pub(crate) const MIN_LEN: usize = 16;
 
     /// Returns the token with this text, if it is accepted at `now`.
     ///
@@ -125,7 +125,7 @@ impl Tokens {
     }
 
     /// Returns whether any token may create and change links at `now`.
-    pub fn allow_writing(&self, now: Timestamp) -> bool {
+    pub(crate) fn allow_writing(&self, now: Timestamp) -> bool {
         self.0.iter().any(|token| token.scope == Scope::Write && !token.has_expired(now))
     }
 
@@ -165,7 +165,7 @@ impl Token {
 ///
 /// # Errors
 /// See [`InvalidName`].
-pub fn parse_name(text: &str) -> Result<Creator, InvalidName> {
+pub(crate) fn parse_name(text: &str) -> Result<Creator, InvalidName> {
     let name: Creator = text.parse()?;
     if name.is_reserved() {
         Err(InvalidName::Reserved)
@@ -208,7 +208,7 @@ impl LiveTokens {
     /// Reloads the file whenever it changes. Never returns.
     ///
     /// If the file can't be used, the current tokens stay in effect.
-    pub async fn reload_regularly(&self) {
+    pub(crate) async fn reload_regularly(&self) {
         let Some(file) = &self.file else {
             return std::future::pending().await;
         };

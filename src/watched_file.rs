@@ -22,12 +22,12 @@ const INTERVAL: Duration = Duration::from_secs(2);
 type Parse<T> = Box<dyn Fn(&str) -> Result<T, ParseError> + Send + Sync>;
 
 /// A parse error. Its message must not quote the file, which may contain secrets.
-pub type ParseError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type ParseError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A value parsed from a file, reloaded when the file changes.
 ///
 /// If the file can't be read or parsed, the current value stays in effect.
-pub struct WatchedFile<T> {
+pub(crate) struct WatchedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
     value: RwLock<Arc<T>>,
@@ -75,7 +75,7 @@ impl<T> WatchedFile<T> {
     ///
     /// # Errors
     /// [`FileError`] if the file can't be read or parsed.
-    pub fn load(
+    pub(crate) fn load(
         path: PathBuf,
         parse: impl Fn(&str) -> Result<T, ParseError> + Send + Sync + 'static,
     ) -> Result<Self, FileError> {
@@ -89,14 +89,14 @@ impl<T> WatchedFile<T> {
         })
     }
 
-    pub fn get(&self) -> Arc<T> {
+    pub(crate) fn get(&self) -> Arc<T> {
         self.value.read().clone()
     }
 
     /// Reloads the value whenever the file changes. Never returns.
     ///
     /// Each result is passed to `report`.
-    pub async fn follow(&self, report: impl Fn(Result<&T, &FileError>)) {
+    pub(crate) async fn follow(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
             ticks.tick().await;
@@ -109,7 +109,7 @@ impl<T> WatchedFile<T> {
     /// The result is passed to `report`. An error is not reported again until the file or the error changes. This
     /// method blocks the thread, but reading a small local file takes less time than handing the work to another
     /// thread.
-    pub fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
+    pub(crate) fn reload_if_changed(&self, report: impl Fn(Result<&T, &FileError>)) {
         let mut last = self.last.lock();
         let is_same = |version: &Version| last.version.as_ref() == Some(version);
         // After an error, read the file again even if it looks unchanged.

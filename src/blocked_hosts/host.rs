@@ -29,7 +29,7 @@ pub enum InvalidHostPattern {
 
 impl HostPattern {
     /// The maximum length of a DNS name, in bytes, without the leading dot.
-    pub const MAX_LEN: usize = 253;
+    pub(crate) const MAX_LEN: usize = 253;
 
     pub fn as_str(&self) -> &str {
         &self.0

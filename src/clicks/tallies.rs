@@ -101,7 +101,7 @@ impl Clicks {
     /// Flushes the buffer every `interval` until `stop` is ready.
     ///
     /// A flush in progress at that time is completed.
-    pub async fn write_regularly(
+    pub(crate) async fn write_regularly(
         self: Arc<Self>,
         links: Arc<Links>,
         interval: Duration,
@@ -231,7 +231,7 @@ impl Clicks {
     /// Drops the remaining visits, and counts them as dropped.
     ///
     /// Call this at exit, after the last flush has completed or timed out.
-    pub fn drop_rest(&self) {
+    pub(crate) fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());
         self.pending.set(0);
         self.dropped.inc_by(rest.values().sum::<u64>() + self.in_flush.swap(0, Ordering::Relaxed));

@@ -21,7 +21,7 @@ pub struct RetentionOptions {
 
 impl RetentionOptions {
     /// Returns whether everything is kept.
-    pub fn is_off(&self) -> bool {
+    pub(crate) fn is_off(&self) -> bool {
         self.purge_expired_after.is_none() && self.stats_retention.is_none()
     }
 }

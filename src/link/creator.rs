@@ -25,17 +25,17 @@ impl Creator {
     pub const PUBLIC: Self = Self(CompactString::const_new("public"));
 
     /// An import from a file that does not name a link's creator.
-    pub const IMPORT: Self = Self(CompactString::const_new("import"));
+    pub(crate) const IMPORT: Self = Self(CompactString::const_new("import"));
 
     /// The maximum length, in bytes.
-    pub const MAX_LEN: usize = 64;
+    pub(crate) const MAX_LEN: usize = 64;
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns whether the name is reserved, so that no token can have it.
-    pub fn is_reserved(&self) -> bool {
+    pub(crate) fn is_reserved(&self) -> bool {
         *self == Self::PUBLIC || *self == Self::IMPORT
     }
 }

@@ -31,7 +31,7 @@ pub struct Document {
 
 impl Document {
     /// The highest [`Document::needs`] that this program supports.
-    pub const SUPPORTED: u32 = 1;
+    pub(crate) const SUPPORTED: u32 = 1;
 
     /// Creates a document without options.
     pub fn new(target: Target) -> Self {
@@ -53,7 +53,7 @@ impl Document {
     }
 
     /// Returns whether this program knows all of the link's restrictions.
-    pub fn is_supported(&self) -> bool {
+    pub(crate) fn is_supported(&self) -> bool {
         self.unsupported == 0
     }
 

@@ -122,7 +122,7 @@ impl RedirectStatus {
     }
 
     /// Returns whether clients may cache the redirect.
-    pub fn is_permanent(self) -> bool {
+    pub(crate) fn is_permanent(self) -> bool {
         matches!(self, Self::MovedPermanently | Self::PermanentRedirect)
     }
 }
@@ -158,7 +158,7 @@ pub struct InvalidTitle;
 
 impl Title {
     /// The maximum length, in Unicode scalar values.
-    pub const MAX_CHARS: usize = 255;
+    pub(crate) const MAX_CHARS: usize = 255;
 
     /// Returns the title without surrounding white space.
     pub fn as_str(&self) -> &str {
@@ -187,7 +187,7 @@ pub struct InvalidTag;
 
 impl Tag {
     /// The maximum length, in Unicode scalar values.
-    pub const MAX_CHARS: usize = 64;
+    pub(crate) const MAX_CHARS: usize = 64;
 
     /// Returns the tag without surrounding white space.
     pub fn as_str(&self) -> &str {
@@ -297,7 +297,7 @@ impl PasswordHash {
         Self(phc.into())
     }
 
-    pub fn as_phc(&self) -> &str {
+    pub(crate) fn as_phc(&self) -> &str {
         &self.0
     }
 }

@@ -31,7 +31,7 @@ pub enum InvalidTarget {
 
 impl Target {
     /// The maximum length after normalisation, in bytes.
-    pub const MAX_LEN: usize = 2048;
+    pub(crate) const MAX_LEN: usize = 2048;
 
     /// The maximum length of unparsed input, in bytes.
     ///

@@ -12,7 +12,7 @@ const LATEST: Timestamp = Timestamp::constant(253_402_207_200, 0);
 /// The error for a timestamp that is too early or too late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("a timestamp is from 0000-01-01T00:00:00Z to 9999-12-30T22:00:00Z")]
-pub struct TimestampOutOfRange;
+pub(crate) struct TimestampOutOfRange;
 
 /// Truncates `time` to whole milliseconds, the precision of every store.
 ///
@@ -20,7 +20,7 @@ pub struct TimestampOutOfRange;
 ///
 /// # Errors
 /// [`TimestampOutOfRange`] if `time` can't be stored, read back, and written as RFC 3339.
-pub fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRange> {
+pub(crate) fn whole_milliseconds(time: Timestamp) -> Result<Timestamp, TimestampOutOfRange> {
     if !(EARLIEST..=LATEST).contains(&time) {
         return Err(TimestampOutOfRange);
     }

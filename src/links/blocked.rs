@@ -84,7 +84,7 @@ impl Links {
     ///
     /// # Errors
     /// Any [`StoreError`].
-    pub async fn list_blocked_hosts(
+    pub(crate) async fn list_blocked_hosts(
         &self,
         from: Bound<&HostPattern>,
         limit: usize,
@@ -103,7 +103,7 @@ impl Links {
     /// Follows changes to the store's blocked hosts. Never returns.
     ///
     /// While the store can't be read, this instance keeps its current copy.
-    pub async fn follow_blocked_hosts(&self) {
+    pub(crate) async fn follow_blocked_hosts(&self) {
         let mut has_failed = false;
         loop {
             // Check the store after a notification, or after the interval if no notification arrives.

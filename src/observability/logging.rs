@@ -37,7 +37,7 @@ pub fn subscriber(options: &LogOptions, sink: LogSink) -> Box<dyn Subscriber + S
 /// Installs a panic hook that logs each panic as one line.
 ///
 /// It replaces the hook of the standard library, which prints several lines of text.
-pub fn log_panics() {
+pub(crate) fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         let reason = panic.payload_as_str().unwrap_or("of another type than text");

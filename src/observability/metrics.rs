@@ -198,10 +198,10 @@ impl Metrics {
 }
 
 /// The version of this program.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The source revision of this build, or `unknown` if the build did not set it.
-pub const REVISION: &str = match option_env!("URLSHORT_REVISION") {
+pub(crate) const REVISION: &str = match option_env!("URLSHORT_REVISION") {
     Some(revision) => revision,
     None => "unknown",
 };

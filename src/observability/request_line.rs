@@ -16,7 +16,7 @@ const MAX_LOGGED: usize = 512;
 
 /// The fields of one access-log line.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct RequestLine<'a> {
+pub(crate) struct RequestLine<'a> {
     #[serde(serialize_with = "cut_off")]
     pub method: &'a str,
     /// The path without the query, because a query may contain secrets.
@@ -43,7 +43,7 @@ pub struct RequestLine<'a> {
 }
 
 impl RequestLine<'_> {
-    pub fn log(&self, level: Level) {
+    pub(crate) fn log(&self, level: Level) {
         macro_rules! log_at {
             ($level:expr) => {
                 tracing::event!(

@@ -80,7 +80,7 @@ impl Shortener {
     }
 
     /// Returns the page to redirect browsers to when they request `/`.
-    pub fn home_fallback(&self, base_url: &BaseUrl) -> Option<Fallback> {
+    pub(crate) fn home_fallback(&self, base_url: &BaseUrl) -> Option<Fallback> {
         outside(self.fallbacks.home_url.as_ref(), FallbackSource::Home, base_url)
     }
 }

@@ -64,7 +64,7 @@ impl Shortener {
     ///
     /// This method never waits. On success, it counts the visit and returns the link. If it returns `None`, call
     /// [`Shortener::follow`].
-    pub fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
+    pub(crate) fn try_follow(&self, key: &Key, follower: impl FnOnce() -> Follower) -> Option<Arc<Link>> {
         let link = self.links.peek(key)?;
         let now = self.clock.now();
         check(&link, now).ok()?;

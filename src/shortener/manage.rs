@@ -67,7 +67,7 @@ impl Shortener {
     ///
     /// # Errors
     /// An error from `check`, or [`ChangeError`]. Unless the store failed, nothing was changed.
-    pub async fn set_taken_down<E: From<ChangeError>>(
+    pub(crate) async fn set_taken_down<E: From<ChangeError>>(
         &self,
         key: &Key,
         is_taken_down: bool,
@@ -154,7 +154,7 @@ impl Shortener {
     ///
     /// # Errors
     /// See [`ChangeError`].
-    pub async fn shorten_once(
+    pub(crate) async fn shorten_once(
         &self,
         new: NewLink,
         created_by: &Creator,

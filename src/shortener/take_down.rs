@@ -26,7 +26,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(2);
 
 /// A request to take down the links that match a filter.
 #[derive(Clone, Debug)]
-pub struct TakeDown {
+pub(crate) struct TakeDown {
     pub filter: Filter,
     /// The cursor from the previous call, or `None` for the first call.
     pub after: Option<Cursor>,
@@ -36,7 +36,7 @@ pub struct TakeDown {
 
 /// The result of a [`TakeDown`] request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TakenDown {
+pub(crate) struct TakenDown {
     /// The number of links taken down, or that a dry run would take down.
     pub done: usize,
     /// The cursor for the next call, or `None` if no links are left.
@@ -47,7 +47,7 @@ pub struct TakenDown {
 ///
 /// Some links may already have been taken down. Repeat the request to take down the others.
 #[derive(Debug, Error)]
-pub enum TakeDownError {
+pub(crate) enum TakeDownError {
     #[error(transparent)]
     List(#[from] ListError),
     #[error(transparent)]
@@ -75,7 +75,7 @@ impl Shortener {
     ///
     /// # Errors
     /// See [`TakeDownError`].
-    pub async fn take_down_many(
+    pub(crate) async fn take_down_many(
         &self,
         TakeDown { filter, after, is_dry_run }: TakeDown,
         report: impl Fn(&Key),

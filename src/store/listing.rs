@@ -59,7 +59,7 @@ impl Filter {
     /// Returns whether a store must read documents to apply this filter.
     ///
     /// Only the condition on the target can use an index.
-    pub fn is_search(&self) -> bool {
+    pub(crate) fn is_search(&self) -> bool {
         let Self { search, tag, created_by, state, host, target: _ } = self;
         search.is_some() || tag.is_some() || created_by.is_some() || state.is_some() || host.is_some()
     }
@@ -71,7 +71,7 @@ impl Filter {
     }
 
     /// Returns whether a link meets every condition except the state.
-    pub fn matches_link(&self, link: &Link) -> bool {
+    pub(crate) fn matches_link(&self, link: &Link) -> bool {
         let Self { search, tag, created_by, state: _, host, target } = self;
         let doc = &link.doc;
         let Options { title, tags, .. } = &doc.options;
@@ -97,7 +97,7 @@ pub struct InvalidSearch;
 
 impl Search {
     /// The maximum length, in Unicode scalar values.
-    pub const MAX_CHARS: usize = 200;
+    pub(crate) const MAX_CHARS: usize = 200;
 
     fn is_in(&self, text: &str) -> bool {
         fold(text).contains(&*self.folded)

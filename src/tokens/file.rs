@@ -49,7 +49,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`InvalidTokenFile`] for the first line that is invalid, or that repeats a name or token.
-    pub fn with_file(&self, text: &str) -> Result<Self, InvalidTokenFile> {
+    pub(crate) fn with_file(&self, text: &str) -> Result<Self, InvalidTokenFile> {
         let mut tokens = self.clone();
         for (index, line) in text.lines().map(str::trim).enumerate() {
             if !line.is_empty() && !line.starts_with('#') {

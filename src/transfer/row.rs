@@ -18,7 +18,7 @@ use crate::{
 /// The maximum size of a row, in bytes.
 ///
 /// Only a link with counts for many days and referrers comes close to this size.
-pub const MAX_ROW: usize = 16 << 20;
+pub(crate) const MAX_ROW: usize = 16 << 20;
 
 /// The position of a row in its file, starting at 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Position {
 
 impl Position {
     /// Returns the unit and the number.
-    pub fn as_pair(self) -> (&'static str, u64) {
+    pub(crate) fn as_pair(self) -> (&'static str, u64) {
         match self {
             Self::Line(number) => ("line", number),
             Self::Link(number) => ("link", number),

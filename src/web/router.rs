@@ -55,7 +55,7 @@ pub fn operations(state: &AppState) -> HttpService {
 }
 
 /// Returns the reserved keys: the first path segment of each route.
-pub fn reserved_keys() -> HashSet<String> {
+pub(crate) fn reserved_keys() -> HashSet<String> {
     let routes = public_routes(None).merge(health_routes()).merge(operations_routes());
     let segments = routes.get_openapi().paths.paths.keys().filter_map(|path| path.split('/').nth(1));
     segments.filter(|segment| !segment.is_empty() && !segment.contains('{')).map(Into::into).collect()

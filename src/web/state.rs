@@ -61,7 +61,7 @@ impl Draining {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

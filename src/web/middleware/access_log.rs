@@ -194,7 +194,7 @@ impl<S> AccessLog<S> {
     }
 
     /// Logs and counts a request that could not be parsed.
-    pub fn record_malformed(&self, status: StatusCode, error: &hyper::Error) {
+    pub(crate) fn record_malformed(&self, status: StatusCode, error: &hyper::Error) {
         let labels = [UNMATCHED, "other", status.as_str()];
         self.observer.metrics.http_requests.with_label_values(&labels).inc();
         tracing::info!(

@@ -39,7 +39,7 @@ impl InFlight {
     }
 
     /// Waits until no request is in progress.
-    pub async fn wait_for_all(&self) {
+    pub(crate) async fn wait_for_all(&self) {
         // Ignore the result: acquiring fails only on a closed semaphore, and `slots` is never closed.
         let _ = self.slots.acquire_many(self.limit).await;
     }
