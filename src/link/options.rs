@@ -250,10 +250,6 @@ impl Tags {
     pub fn iter(&self) -> std::slice::Iter<'_, Tag> {
         self.0.iter()
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl<'de> Deserialize<'de> for Tags {

@@ -20,7 +20,6 @@ class Preset:
         self.kinds = {}
         for resource in self.resources:
             self.kinds.setdefault(resource["type"], []).append(resource["values"])
-        self.containers = json.loads(self.all("aws_ecs_task_definition")[0]["container_definitions"])
 
     def all(self, kind):
         return self.kinds.get(kind, [])
