@@ -53,7 +53,8 @@ pub struct Options {
 impl Options {
     /// Returns the feature number that a program must support to follow the link.
     ///
-    /// It is 0 for the options of the first release. Each restriction added since then has its own number.
+    /// It is 1 for `starts_at` and 0 for the other options of 1.0. Each later option that restricts following a link has
+    /// its own number.
     pub fn needs(&self) -> u32 {
         if self.starts_at.is_some() { 1 } else { 0 }
     }
