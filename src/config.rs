@@ -89,7 +89,7 @@ pub struct ServerOptions {
     #[arg(long, value_name = "URL")]
     pub base_url: Option<BaseUrl>,
 
-    /// Number of trusted proxies in front of the service, which set X-Forwarded-For and X-Forwarded-Proto
+    /// Number of trusted proxies in front of the service; they must set X-Forwarded-For and X-Forwarded-Proto
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number(0..=u8::MAX))]
     pub trusted_proxies: u8,
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
-# The commit of release 1.0.0. The first change after a release sets the commit of that release.
+# The commit of the last release, 1.0.0.
 previous=f5b0adbaead524423f1ed5cad932209edb9daa46
 
 binary=target/previous/$previous/urlshort
