@@ -1,7 +1,7 @@
 # Log groups and the access log bucket: retention, encryption and write access.
 
 resource "aws_cloudwatch_log_group" "service" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
+  #checkov:skip=CKV_AWS_338: 30 days is enough to investigate an incident
   name              = "/${var.name}/service"
   retention_in_days = var.log_days
   kms_key_id        = data.aws_kms_key.main.arn
@@ -9,7 +9,7 @@ resource "aws_cloudwatch_log_group" "service" {
 
 # RDS dictates this name. If the group didn't exist, RDS would create one that keeps logs forever.
 resource "aws_cloudwatch_log_group" "database" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
+  #checkov:skip=CKV_AWS_338: 30 days is enough to investigate an incident
   name              = "/aws/rds/${local.is_aurora ? "cluster" : "instance"}/${var.name}/postgresql"
   retention_in_days = var.log_days
   kms_key_id        = data.aws_kms_key.main.arn
@@ -17,7 +17,7 @@ resource "aws_cloudwatch_log_group" "database" {
 
 # WAF writes only to groups whose name starts with aws-waf-logs-.
 resource "aws_cloudwatch_log_group" "waf" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
+  #checkov:skip=CKV_AWS_338: 30 days is enough to investigate an incident
   count = var.waf ? 1 : 0
 
   name              = "aws-waf-logs-${var.name}"
@@ -26,7 +26,7 @@ resource "aws_cloudwatch_log_group" "waf" {
 }
 
 resource "aws_cloudwatch_log_group" "flow" {
-  #checkov:skip=CKV_AWS_338: 30 days are enough to investigate an incident
+  #checkov:skip=CKV_AWS_338: 30 days is enough to investigate an incident
   count = local.own_vpc ? 1 : 0
 
   name              = "/${var.name}/flow"

@@ -14,7 +14,7 @@ fi
 status=0
 terraform -chdir=infra apply -input=false -lock-timeout=10m plan.bin || status=$?
 if [[ -n $canary ]]; then
-  # If the apply did not start a deployment, the script is still waiting for one.
+  # If the apply did not start a deployment, verify-canary.sh is still waiting for one.
   kill "$canary" 2> /dev/null || true
   wait "$canary" || true
 fi

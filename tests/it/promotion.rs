@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Forwarder, PATIENCE, Postgres, Process, Redis, RemoteServer, client, eventually};
 
-/// The maximum time until links can be created after the address has moved.
+/// The maximum time after the address has moved until links can be created again.
 const RECOVERY: Duration = Duration::from_secs(10);
 
 /// Clients that continuously create links and record the acknowledged ones.
