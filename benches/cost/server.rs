@@ -30,8 +30,9 @@ impl Server {
     /// Starts a server on a free port, and waits for its first response.
     pub(crate) fn start(command: impl FnOnce(u16) -> Command) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let mut command = command(port);
         let start = Instant::now();
-        let process = command(port).spawn().expect("nginx and taskset are installed");
+        let process = command.spawn().expect("nginx and taskset are installed");
         while !responds(port).unwrap_or(false) {
             assert!(start.elapsed() < Duration::from_secs(20), "the server does not start");
             // Yield to the server, because it may run on the same core.
