@@ -114,12 +114,12 @@ check fuzz tests/checks/fuzz.sh
 check soak env BINARY=target/debug/urlshort tests/soak.sh 0.5 sqlite postgres
 check examples tests/checks/examples.sh
 check shell tests/checks/shell.sh
-check workflows tests/checks/workflows.sh
 missing chromium 'chromium (pages)' && apt chromium
 # Linking the image's binary takes minutes on one core, so the image check runs in the background. The checks that run
 # at the same time have generous timeouts, and install no Debian packages, because only one process at a time can do
 # that.
 check image tests/checks/image.sh &
+check workflows tests/checks/workflows.sh
 check pages tests/checks/browser.sh
 check rules tests/checks/monitoring.sh rules
 check alert-routing tests/checks/monitoring.sh routing
