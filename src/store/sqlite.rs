@@ -49,8 +49,14 @@ const READERS: usize = 2;
 /// pauses, the scheduler would let the writer run for milliseconds.
 const SLICE: usize = 20;
 
-/// The maximum time over which one call spreads its tallies. Other processes wait that long for the file's lock.
-const MAX_SPREAD: Duration = Duration::from_millis(20);
+/// How long the writer pauses after each slice.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The minimum time for pauses in one call. On a busy core, a pause takes longer than [`PAUSE`].
+const MIN_PAUSES: Duration = Duration::from_millis(5);
+
+/// The maximum time for pauses in one call. Other processes wait that long for the file's lock.
+const MAX_PAUSES: Duration = Duration::from_millis(20);
 
 /// How long SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -247,20 +253,20 @@ impl Store for SqliteStore {
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
-        // Use half of the time between calls, so that the writer keeps up when calls follow each other closely.
+        // A busy core makes calls follow each other closely. The writer then pauses less, so that it keeps up.
         let since_last_call = mem::replace(&mut *self.last_tallies.lock(), Instant::now()).elapsed();
-        let spread = (since_last_call / 2).min(MAX_SPREAD);
+        let max_pauses = (since_last_call / 2).clamp(MIN_PAUSES, MAX_PAUSES);
         let others_wait = self.writer.waiting()?;
         let add = move |db: &Connection| {
             let mut adder = rows::Adder::new(db)?;
-            let start = Instant::now();
-            let slices = tallies.chunks(SLICE);
-            let step = spread / u32::try_from(slices.len()).unwrap_or(u32::MAX).max(1);
-            for (number, slice) in (0..).zip(slices) {
-                if !others_wait() {
-                    thread::sleep((step * number).saturating_sub(start.elapsed()));
-                }
+            let mut paused = Duration::ZERO;
+            for slice in tallies.chunks(SLICE) {
                 slice.iter().try_for_each(|tally| adder.add(tally))?;
+                if paused < max_pauses && !others_wait() {
+                    let start = Instant::now();
+                    thread::sleep(PAUSE);
+                    paused += start.elapsed();
+                }
             }
             Ok(())
         };
