@@ -56,9 +56,7 @@ const UNMATCHED: &str = "unmatched";
 /// The outcomes of a redirect that the service level indicator distinguishes.
 const REDIRECT_OUTCOMES: [&str; 4] = ["redirect", "client_error", "server_error", "abandoned"];
 
-/// A service that logs and counts its requests.
-///
-/// [`AccessLog::for_peer`] returns a copy for each connection.
+/// A service that logs and counts its requests. [`AccessLog::for_peer`] returns a copy for each connection.
 #[derive(Clone)]
 pub struct AccessLog<S> {
     inner: S,
@@ -74,16 +72,12 @@ pub(crate) struct Observer {
     shortener: Arc<Shortener>,
     draining: Draining,
     trusted_proxies: usize,
-    /// The warning about an uncounted proxy.
-    ///
-    /// This is `None` on the operators' listener, or if `TRUSTED_PROXIES` is set.
+    /// The warning about an uncounted proxy. `None` on the operators' listener, or if `TRUSTED_PROXIES` is set.
     unknown_proxy: Option<UnknownProxy>,
     /// True if `BASE_URL` uses HTTPS. Responses then include an HSTS header (RFC 6797).
     strict_transport: bool,
     ids: Arc<RequestIds>,
-    /// The counter for the usual case: a 302 in response to GET.
-    ///
-    /// Keeping it here saves a lookup for every such request.
+    /// The counter for the usual case, a 302 in response to GET. It is looked up only once.
     redirected: IntCounter,
     redirected_seconds: Histogram,
 }
