@@ -5,7 +5,6 @@
 //! that would need a new entry is dropped, and a metric counts the dropped visits.
 
 use std::{
-    array,
     collections::{BTreeMap, HashMap},
     pin::pin,
     sync::{
@@ -19,7 +18,7 @@ use ahash::RandomState;
 use jiff::{Timestamp, civil::Date};
 use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use super::{DayCounts, Tally, Visitor, referrers::KnownReferrers};
 use crate::{
@@ -39,6 +38,9 @@ const BATCH: usize = 1000;
 
 /// The maximum time over which a periodic flush is spread. A shutdown can be delayed by this much.
 const MAX_SPREAD: Duration = Duration::from_millis(750);
+
+/// How long a flush sleeps between two steps of its preparation, so that it does not delay requests on the same core.
+const BREATHER: Duration = Duration::from_millis(1);
 
 /// A buffer of visits that have not been written to the store yet.
 pub struct Clicks {
@@ -129,26 +131,26 @@ impl Clicks {
     /// Writes all visits in the buffer, in batches spread over `time`.
     async fn flush_over(&self, time: Duration, links: &Links) {
         let start = Instant::now();
-        let mut waiting: Vec<_> = self.take_waiting().into_iter().collect();
+        let waiting: Vec<_> = self.take_waiting().into_iter().collect();
         let pause = time / u32::try_from(waiting.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         self.in_flush.store(sum(&waiting), Ordering::Relaxed);
-        // Sort by key: neighbouring keys share database pages, and instances that lock rows in the same order can't
-        // deadlock.
-        waiting.sort_by_cached_key(|(visit, _)| (prefix(&visit.key), visit.key.clone(), visit.day));
-        let mut waiting = waiting.into_iter();
-        let (mut halves, mut kept) = (Vec::new(), Vec::new());
-        for number in 0.. {
-            let mut batch: Batch = halves.pop().unwrap_or_else(|| waiting.by_ref().take(BATCH).collect());
-            if batch.is_empty() {
-                break;
+        // A stack: the keys in each part are no smaller than those in the parts above it.
+        let (mut parts, mut number, mut kept) = (vec![waiting], 0, Vec::new());
+        while let Some(mut batch) = parts.pop().filter(|batch| !batch.is_empty()) {
+            // Write neighbouring keys together, because they share database pages.
+            if let Some(second) = split(&mut batch) {
+                parts.extend([second, batch]);
+                sleep(BREATHER.min(pause)).await;
+                continue;
             }
             sleep_until(start + pause * number).await;
+            number += 1;
             match links.add_clicks(self.tallies(&batch)).await {
                 Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
                 // One damaged row must not keep the other visits from being counted, so retry each half separately.
                 Err(StoreError::Corrupt(_)) if batch.len() > 1 => {
                     let second = batch.split_off(batch.len() / 2);
-                    halves.extend([second, batch]);
+                    parts.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
                 // The store may have written the batch, so don't retry it. Undercounting is better than overcounting,
@@ -164,7 +166,7 @@ impl Clicks {
                 }
             }
         }
-        for (visit, count) in kept.into_iter().chain(halves.into_iter().flatten()).chain(waiting) {
+        for (visit, count) in kept.into_iter().chain(parts.into_iter().flatten()) {
             self.decrease_pending(1);
             self.add(visit, count);
         }
@@ -262,12 +264,15 @@ impl Clicks {
     }
 }
 
-/// Returns the first eight bytes of a key as a number that sorts like the key.
+/// Splits off the visits with greater keys if `visits` does not fit into one batch.
 ///
-/// It decides most comparisons of two keys, and is much faster to compare.
-fn prefix(key: &Key) -> u64 {
-    let mut bytes = key.as_str().bytes();
-    u64::from_be_bytes(array::from_fn(|_| bytes.next().unwrap_or(0)))
+/// Splitting in half repeatedly takes as much time as sorting, but not all at once.
+fn split(visits: &mut Batch) -> Option<Batch> {
+    let middle = visits.len().div_ceil(BATCH) / 2 * BATCH;
+    (middle > 0).then(|| {
+        visits.select_nth_unstable_by(middle, |(one, _), (other, _)| one.key.cmp(&other.key));
+        visits.split_off(middle)
+    })
 }
 
 fn sum(visits: &[(Visit, u64)]) -> u64 {
@@ -324,6 +329,30 @@ mod tests {
         let counts = links.day_counts(&link.key, DAY, DAY).await.unwrap();
         let expected = r#"{"people":6,"bots":3,"devices":{"mobile":6},"referrers":{"news.example":3}}"#;
         assert_eq!(serde_json::to_string(&counts[&DAY]).unwrap(), expected);
+    }
+
+    #[test]
+    fn visits_are_split_by_key_into_full_batches() {
+        let visit = |number: usize| Visit {
+            key: format!("{:04}", number * 7 % 2500).parse().unwrap(),
+            created_at: Timestamp::UNIX_EPOCH,
+            day: DAY,
+            visitor: Visitor::Bot,
+        };
+        let (mut parts, mut batches) =
+            (vec![(0..2500).map(|number| (visit(number), 1)).collect()], Vec::new());
+        while let Some(mut part) = parts.pop() {
+            match split(&mut part) {
+                Some(second) => parts.extend([second, part]),
+                None => batches.push(part),
+            }
+        }
+        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 500]);
+        let greatest = |batch: &Batch| batch.iter().map(|(visit, _)| visit.key.clone()).max().unwrap();
+        assert_eq!(
+            batches.iter().map(greatest).collect::<Vec<_>>(),
+            ["0999", "1999", "2499"].map(|key| key.parse().unwrap())
+        );
     }
 
     #[test]
