@@ -56,6 +56,7 @@ pub mod links;
 pub mod observability;
 pub mod password;
 pub mod policy;
+mod priority;
 pub mod retention;
 pub mod server;
 mod shortener;

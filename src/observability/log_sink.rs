@@ -12,8 +12,9 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
-use rustix::process::setpriority_process;
 use tracing_subscriber::fmt::MakeWriter;
+
+use crate::priority;
 
 /// The maximum number of buffered bytes. Lines that do not fit are dropped.
 const CAPACITY: usize = 4 << 20;
@@ -23,9 +24,6 @@ const FULL_WRITE: usize = 64 << 10;
 
 /// How long the writer waits for further lines before it writes a smaller batch.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// The nice value of the log thread (see setpriority(2)).
-const NICE: i32 = 3;
 
 /// The sending end of a log sink. It is cheap to clone.
 #[derive(Clone)]
@@ -57,9 +55,8 @@ impl LogSink {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new(), dropped });
         let sink = Self { shared: shared.clone() };
         thread::Builder::new().name("log".into()).spawn(move || {
-            // Run at a lower priority, because log lines can wait in memory, but requests can't. On Linux, each
-            // thread has its own nice value.
-            let _ = setpriority_process(None, NICE);
+            // Log lines can wait in memory, but requests can't.
+            priority::lower();
             shared.write_to(output);
         })?;
         Ok(sink)

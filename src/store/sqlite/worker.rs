@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{DatabaseFile, is_damage};
-use crate::store::StoreError;
+use crate::{priority, store::StoreError};
 
 /// The maximum number of queued calls. A longer queue could not be served in time, so further calls fail immediately.
 const QUEUE: usize = 4096;
@@ -171,6 +171,8 @@ fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
 }
 
 fn serve_writes(connection: &Connection, calls: &Receiver<Box<dyn Call>>, file: &DatabaseFile) {
+    // Most redirects don't wait for the writer.
+    priority::lower();
     let mut last_size = 0;
     while let Ok(first) = calls.recv() {
         // Don't commit to a file that a restarted process would not find at its path.
