@@ -220,7 +220,7 @@ impl Cache {
             return Ok(entry.link.clone());
         }
         let Some(stale) = entry.and_then(|entry| entry.link) else {
-            self.count("miss");
+            self.metrics.cache_misses.inc();
             return self.fetch(key).answer.await;
         };
         if self.health.is_failing() {
@@ -231,7 +231,7 @@ impl Cache {
         fetch.detach();
         match timeout_at(fetch.start + PATIENCE, fetch.answer).await {
             Ok(answer @ (Ok(_) | Err(StoreError::Corrupt(_)))) => {
-                self.count("miss");
+                self.metrics.cache_misses.inc();
                 answer
             }
             Ok(Err(StoreError::Unavailable(_) | StoreError::Timeout(_))) | Err(_) => {

@@ -42,8 +42,9 @@ pub struct Metrics {
     pub store_corrupt_links: IntCounter,
     pub store_up: IntGaugeVec,
     pub cache_requests: IntCounterVec,
-    /// The most frequently used child of `cache_requests`, looked up once.
+    /// The most frequently used children of `cache_requests`, looked up once.
     pub cache_hits: IntCounter,
+    pub cache_misses: IntCounter,
     pub cache_bytes: IntGauge,
     pub rate_limited: IntCounterVec,
     pub token_failures: IntCounter,
@@ -151,6 +152,7 @@ impl Metrics {
                 .expect(VALID),
             ),
             cache_hits: cache_requests.with_label_values(&["hit"]),
+            cache_misses: cache_requests.with_label_values(&["miss"]),
             cache_requests,
             cache_bytes: gauge("cache_bytes", "Memory used by the cache."),
             rate_limited,
@@ -236,6 +238,7 @@ mod tests {
             cache_requests: _,
             redirected: _,
             cache_hits: _,
+            cache_misses: _,
             http_requests_in_flight: _,
             http_requests_in_flight_limit: _,
             http_connections_open: _,

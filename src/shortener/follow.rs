@@ -79,22 +79,21 @@ impl Shortener {
 
     /// Follows a link, and returns it once the visit is counted.
     ///
-    /// If the link has a visit limit, the store checks each visit. Only people may follow such a link, so that bots
-    /// don't use up visits meant for people.
+    /// `follower` is not called if the link does not redirect. If the link has a visit limit, the store checks each
+    /// visit. Only people may follow such a link, so that bots don't use up visits meant for people.
     ///
     /// # Errors
     /// See [`FollowError`]. The caller must pass the error to [`Shortener::refuse`], which counts it.
     pub async fn follow(
         &self,
         key: &Key,
-        follower: Follower,
+        follower: impl FnOnce() -> Follower,
         password: Option<Password>,
     ) -> Result<Arc<Link>, FollowError> {
-        if let Some(link) = self.try_follow(key, || follower.clone()) {
-            return Ok(link);
-        }
         let now = self.clock.now();
-        let link = self.admit(key, now, &follower, password).await?;
+        let link = self.find_at(key, now).await?;
+        let follower = follower();
+        self.admit(&link, &follower, password).await?;
         self.count_followed(&link, now, follower);
         Ok(link)
     }
@@ -108,12 +107,10 @@ impl Shortener {
 
     async fn admit(
         &self,
-        key: &Key,
-        now: Timestamp,
+        link: &Link,
         follower: &Follower,
         password: Option<Password>,
-    ) -> Result<Arc<Link>, FollowError> {
-        let link = self.find_at(key, now).await?;
+    ) -> Result<(), FollowError> {
         let options = &link.doc.options;
         if let Some(hash) = &options.password {
             let password = password.ok_or(FollowError::PasswordNeeded)?;
@@ -123,14 +120,14 @@ impl Shortener {
         }
         if options.max_visits.is_some() {
             if !follower.is_person() {
-                self.check_visits(key).await?;
+                self.check_visits(&link.key).await?;
                 return Err(FollowError::OnlyPeople);
             }
-            if !self.links.use_visit(key).await? {
-                return Err(FollowError::ended(&link));
+            if !self.links.use_visit(&link.key).await? {
+                return Err(FollowError::ended(link));
             }
         }
-        Ok(link)
+        Ok(())
     }
 
     /// Refuses a link with no visits left.

@@ -90,8 +90,7 @@ impl FastPath {
 
     async fn follow(&self, key: &Key, parts: &mut Parts) -> Result<Response, ApiError> {
         let _slot = self.state.in_flight.acquire()?;
-        let follower = Follower::Visitor(visitor(&parts.headers));
-        let follow = timeout(self.request_timeout, follow(key, follower, parts, &self.state));
+        let follow = timeout(self.request_timeout, follow(key, parts, &self.state));
         match AssertUnwindSafe(follow).catch_unwind().await {
             Ok(in_time) => in_time.unwrap_or(Err(ApiError::Timeout(self.request_timeout))),
             Err(_) => Err(ApiError::Panic),

@@ -88,12 +88,8 @@ pub(crate) async fn redirect(
 ) -> Result<Response, ApiError> {
     let (mut parts, _) = request.into_parts();
     let shortener = &state.shortener;
-    let follower = match parts.method {
-        Method::HEAD => Follower::Preview,
-        _ => Follower::Visitor(visitor(&parts.headers)),
-    };
     match path {
-        Ok(ShortPath::Follow(key)) => follow(&key, follower, &mut parts, &state).await,
+        Ok(ShortPath::Follow(key)) => follow(&key, &mut parts, &state).await,
         // The path is not a valid key.
         Err(error) => {
             let base_url = base_url_for_fallback(&mut parts, &state).await;
@@ -104,8 +100,15 @@ pub(crate) async fn redirect(
         Ok(ShortPath::Preview(key)) => {
             let ServiceUrl(base_url) = ServiceUrl::from_request_parts(&mut parts, &state).await?;
             let Ok(frame) = Frame::from_request_parts(&mut parts, &state).await;
-            preview(shortener, &base_url, &key, &follower, &parts.headers, frame).await
+            preview(shortener, &base_url, &key, &follower(&parts), &parts.headers, frame).await
         }
+    }
+}
+
+fn follower(parts: &Parts) -> Follower {
+    match parts.method {
+        Method::HEAD => Follower::Preview,
+        _ => Follower::Visitor(visitor(&parts.headers)),
     }
 }
 
@@ -113,14 +116,9 @@ pub(crate) async fn redirect(
 ///
 /// # Errors
 /// The reason that the link can't be followed, if there is no fallback.
-pub(crate) async fn follow(
-    key: &Key,
-    follower: Follower,
-    parts: &mut Parts,
-    state: &AppState,
-) -> Result<Response, ApiError> {
+pub(crate) async fn follow(key: &Key, parts: &mut Parts, state: &AppState) -> Result<Response, ApiError> {
     let shortener = &state.shortener;
-    match shortener.follow(key, follower, None).await {
+    match shortener.follow(key, || follower(parts), None).await {
         Ok(link) => to_target(&link, parts.uri.query(), shortener, HeaderMap::with_capacity(HEADERS)),
         Err(error) => {
             let base_url = base_url_for_fallback(parts, state).await;

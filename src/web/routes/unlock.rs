@@ -74,8 +74,8 @@ pub(crate) async fn unlock(
         Payload::from_request(Request::from_parts(parts, body), &state).await?;
     let password = password.parse().map_err(|_| ApiError::WrongPassword)?;
     let attempt = if has_password { Some(attempts.begin(client, &key).await?) } else { None };
-    let visitor = Follower::Visitor(visitor(&headers));
-    let followed = shortener.follow(&key, visitor, Some(password)).await;
+    let follower = || Follower::Visitor(visitor(&headers));
+    let followed = shortener.follow(&key, follower, Some(password)).await;
     match &followed {
         Ok(_) => attempt.map(Attempt::succeed),
         // `begin` has already counted this failure.
