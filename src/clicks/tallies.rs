@@ -240,6 +240,8 @@ impl Clicks {
     }
 
     /// Returns the sums of visits by link and day, sorted by key.
+    ///
+    /// Instances that lock rows in the same order can't deadlock.
     fn tallies(&self, visits: &[(Visit, u64)]) -> Vec<Tally> {
         let mut known = self.referrers.lock();
         let mut tallies = BTreeMap::<(&Key, Timestamp, Date), DayCounts>::new();
