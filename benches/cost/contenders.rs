@@ -137,6 +137,11 @@ impl Contender {
         matches!(self.server, Kind::Memory | Kind::Sqlite { .. })
     }
 
+    /// Returns whether so many different links are followed that their clicks go to SQLite's journal.
+    pub(crate) fn fills_journal(&self) -> bool {
+        matches!(self.load, Load::Uniform(_) | Load::Zipf(_))
+    }
+
     /// Creates the server's initial links, once for all rounds.
     pub(crate) fn fill(&self, directory: &Path) {
         let Kind::Sqlite { links } = self.server else { return };
