@@ -220,6 +220,11 @@ impl Links {
         self.health.run("add_clicks", self.health.store().add_clicks(tallies)).await
     }
 
+    /// Returns the number of lost clicks. See [`Store::take_lost_clicks`].
+    pub(crate) fn take_lost_clicks(&self) -> u64 {
+        self.health.store().take_lost_clicks()
+    }
+
     /// Returns the daily counts of a link from `first` to `last`, inclusive.
     ///
     /// # Errors

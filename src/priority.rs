@@ -5,7 +5,7 @@ use rustix::process::setpriority_process;
 /// The nice value of low-priority threads (see setpriority(2)).
 ///
 /// On a saturated core, a thread with this value still gets a third of the CPU time if it competes with one other
-/// thread. Writing counts takes nearly that much when visits are spread over a million links.
+/// thread. If visits are spread over a million links, writing counts takes a fifth, and creates need the rest.
 const NICE: i32 = 3;
 
 /// Lowers the priority of the calling thread below that of the threads that serve requests.

@@ -98,7 +98,17 @@ pub trait Store: Send + Sync {
     /// The caller must pass at most one tally per link and day, sorted by key. Sums saturate at [`MAX_COUNT`]. Tallies
     /// for removed links are ignored. The method returns the links whose counts could not be changed. If the call
     /// itself fails, no tally is added.
+    ///
+    /// When the method returns, the tallies are as durable as this store can make them. They may affect the counts up to
+    /// half a minute later.
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError>;
+
+    /// Returns the number of clicks that have been lost since the previous call.
+    ///
+    /// A store that adds tallies later can lose them if the counts are damaged.
+    fn take_lost_clicks(&self) -> u64 {
+        0
+    }
 
     /// Returns the daily counts of a link from `first` to `last`, inclusive.
     async fn day_counts(

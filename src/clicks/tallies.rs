@@ -131,6 +131,7 @@ impl Clicks {
     /// Writes all visits in the buffer, in batches spread over `time`.
     async fn flush_over(&self, time: Duration, links: &Links) {
         let start = Instant::now();
+        self.dropped.inc_by(links.take_lost_clicks());
         let waiting: Vec<_> = self.take_waiting().into_iter().collect();
         let pause = time / u32::try_from(waiting.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
         self.in_flush.store(sum(&waiting), Ordering::Relaxed);

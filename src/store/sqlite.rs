@@ -2,33 +2,36 @@
 //!
 //! The database uses WAL with `synchronous=FULL`: a commit returns after its fsync, and readers never wait for the
 //! writer. One thread does all writes. It commits all queued calls in one transaction (group commit). See [`worker`].
+//! Clicks on many links go through a journal. See [`tally_writer`].
 
 mod access;
 mod blocked;
+mod journal;
 mod listing;
 mod purge;
 mod rows;
 mod schema;
+mod tally_writer;
 mod worker;
 
 use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
-    mem,
     ops::{Bound, Range},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use jiff::civil::Date;
-use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, ffi};
 
-use self::worker::{Mode, Worker};
+use self::{
+    tally_writer::TallyWriter,
+    worker::{Mode, Worker},
+};
 use super::{
     Change, Changed, DayPurge, History, PurgedDays, Record, Secret, Store, StoreError,
     listing::{Listing, Page},
@@ -43,21 +46,6 @@ use crate::{
 /// The number of reader threads. With only one, a slow disk read would delay all other lookups.
 const READERS: usize = 2;
 
-/// The maximum number of tallies to add before the writer pauses.
-///
-/// Between slices, which take about a tenth of a millisecond, other threads on the same core serve requests. Without
-/// pauses, the scheduler would let the writer run for milliseconds.
-const SLICE: usize = 20;
-
-/// How long the writer pauses after each slice.
-const PAUSE: Duration = Duration::from_micros(50);
-
-/// The minimum time for pauses in one call. On a busy core, a pause takes longer than [`PAUSE`].
-const MIN_PAUSES: Duration = Duration::from_millis(5);
-
-/// The maximum time for pauses in one call. Other processes wait that long for the file's lock.
-const MAX_PAUSES: Duration = Duration::from_millis(20);
-
 /// How long SQLite waits for another process's lock on the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -67,12 +55,11 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 /// A store in one SQLite file.
 pub(super) struct SqliteStore {
     file: DatabaseFile,
-    writer: Worker,
+    writer: Arc<Worker>,
     reader: Worker,
     /// Runs searches, because they are slow and lookups must not wait for them.
     searcher: Worker,
-    /// The time of the last call of `add_clicks`.
-    last_tallies: Mutex<Instant>,
+    tallies: Arc<TallyWriter>,
 }
 
 impl SqliteStore {
@@ -86,7 +73,9 @@ impl SqliteStore {
             let opened = Self::open_blocking(&path);
             opened.map_err(|error| access::obstacle(&path).map_or(error, StoreError::unavailable))
         };
-        tokio::task::spawn_blocking(open).await.map_err(StoreError::unavailable)?
+        let store = tokio::task::spawn_blocking(open).await.map_err(StoreError::unavailable)??;
+        store.tallies.recover().await;
+        Ok(store)
     }
 
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
@@ -111,12 +100,13 @@ impl SqliteStore {
         };
         let readers = (0..READERS).map(|_| reader()).collect::<Result<_, StoreError>>()?;
         let file = DatabaseFile::opened(path)?;
+        let writer = Arc::new(Worker::start("sqlite-write", vec![writer], Mode::Write(file.clone()))?);
         Ok(Self {
-            writer: Worker::start("sqlite-write", vec![writer], Mode::Write(file.clone()))?,
+            tallies: Arc::new(TallyWriter::new(writer.clone())),
+            writer,
             reader: Worker::start("sqlite-read", readers, Mode::Read)?,
             searcher: Worker::start("sqlite-search", vec![reader()?], Mode::Read)?,
             file,
-            last_tallies: Mutex::new(Instant::now()),
         })
     }
 
@@ -201,6 +191,7 @@ impl Store for SqliteStore {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Record>, StoreError> {
+        self.tallies.recovered().await;
         let key = key.clone();
         self.reader.call(move |db| rows::get(db, &key)).await
     }
@@ -226,6 +217,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, listing: &Listing) -> Result<Page, StoreError> {
+        self.tallies.recovered().await;
         let worker = if listing.filter.is_search() { &self.searcher } else { &self.reader };
         let listing = listing.clone();
         worker.call(move |db| listing::list(db, &listing)).await
@@ -253,25 +245,12 @@ impl Store for SqliteStore {
     }
 
     async fn add_clicks(&self, tallies: Vec<Tally>) -> Result<Vec<(Key, StoreError)>, StoreError> {
-        // A busy core makes calls follow each other closely. The writer then pauses less, so that it keeps up.
-        let since_last_call = mem::replace(&mut *self.last_tallies.lock(), Instant::now()).elapsed();
-        let max_pauses = (since_last_call / 2).clamp(MIN_PAUSES, MAX_PAUSES);
-        let others_wait = self.writer.waiting()?;
-        let add = move |db: &Connection| {
-            let mut adder = rows::Adder::new(db)?;
-            let mut paused = Duration::ZERO;
-            for slice in tallies.chunks(SLICE) {
-                slice.iter().try_for_each(|tally| adder.add(tally))?;
-                if paused < max_pauses && !others_wait() {
-                    let start = Instant::now();
-                    thread::sleep(PAUSE);
-                    paused += start.elapsed();
-                }
-            }
-            Ok(())
-        };
-        self.writer.call(add).await?;
+        self.tallies.add(tallies).await?;
         Ok(Vec::new())
+    }
+
+    fn take_lost_clicks(&self) -> u64 {
+        self.tallies.take_lost()
     }
 
     async fn day_counts(
@@ -280,6 +259,7 @@ impl Store for SqliteStore {
         first: Date,
         last: Date,
     ) -> Result<BTreeMap<Date, DayCounts>, StoreError> {
+        self.tallies.recovered().await;
         let key = key.clone();
         self.reader.call(move |db| rows::day_counts(db, &key, first, last)).await
     }
@@ -344,6 +324,7 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) {
+        self.tallies.close().await;
         // Stop the writer last: the last connection checkpoints and removes the WAL, which a read-only one can't do.
         self.reader.stop().await;
         self.searcher.stop().await;

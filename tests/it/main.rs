@@ -21,6 +21,7 @@ mod hangups;
 mod health;
 mod hostile;
 mod instances;
+mod journal;
 mod keys;
 mod limits;
 mod manage;

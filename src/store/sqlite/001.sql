@@ -41,7 +41,7 @@ CREATE TABLE days (
 CREATE TABLE counters (name TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
 INSERT INTO counters (name, next) VALUES ('key', 1000), ('blocked_hosts', 0);
 
--- Random bytes that all instances share, such as the key for signing sessions.
+-- Bytes with a name: the key for signing sessions, which all instances share, and the journal of clicks.
 CREATE TABLE secrets (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 
 -- Hosts that links must not lead to.

@@ -226,7 +226,8 @@ pub(super) async fn a_search_stops_when_its_time_is_up_and_can_be_continued(stor
     let tallies = (0..MANY).map(|n| tally(&format!("k{n}"), 1, r#"{"people":1}"#));
     let mut tallies: Vec<_> = tallies.collect();
     tallies.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-    for tallies in tallies.chunks(500) {
+    // A store may add larger batches later.
+    for tallies in tallies.chunks(250) {
         assert!(store.add_clicks(tallies.to_vec()).await.unwrap().is_empty());
     }
     let filter = Filter { search: Some("//777.".parse().unwrap()), ..Filter::default() };
