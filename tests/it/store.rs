@@ -25,6 +25,7 @@ use urlshort::{
     },
 };
 
+pub(crate) use self::counts::tally;
 use self::{blocked::*, counts::*, listing::*, purge::*};
 use crate::support::{Postgres, Redis, RedisCluster, key, link, open, sqlite_in, target, with};
 

@@ -72,7 +72,7 @@ pub(super) async fn visits_are_used_up_exactly(store: Arc<dyn Store>) {
 }
 
 /// Returns a tally for a test link on a day in June 2026.
-pub(super) fn tally(text: &str, day: i8, counts: &str) -> Tally {
+pub(crate) fn tally(text: &str, day: i8, counts: &str) -> Tally {
     let Link { key, created_at, .. } = link(text, "https://example.com");
     Tally { key, created_at, day: date(2026, 6, day), counts: self::counts(counts) }
 }
