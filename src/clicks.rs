@@ -2,6 +2,7 @@
 //!
 //! No client address, user agent or time of day is stored.
 
+mod parts;
 mod referrers;
 mod tallies;
 

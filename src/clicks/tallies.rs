@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use prometheus::{IntCounter, IntGauge};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until};
 
-use super::{DayCounts, Tally, Visitor, referrers::KnownReferrers};
+use super::{DayCounts, Tally, Visitor, parts::Parts, referrers::KnownReferrers};
 use crate::{
     link::{Key, Link},
     links::Links,
@@ -33,7 +33,7 @@ use crate::{
 /// An entry takes about 160 bytes, so a full buffer takes 16 MB, or at most 51 MB with the longest keys and referrers.
 const CAPACITY: usize = 100_000;
 
-/// The maximum number of entries per write. A larger batch would delay other calls to the store.
+/// The number of entries at which a batch is written. A much larger batch would delay other calls to the store.
 const BATCH: usize = 1000;
 
 /// The maximum time over which a periodic flush is spread. A shutdown can be delayed by this much.
@@ -44,7 +44,7 @@ const BREATHER: Duration = Duration::from_millis(1);
 
 /// A buffer of visits that have not been written to the store yet.
 pub struct Clicks {
-    waiting: Mutex<HashMap<Visit, u64, RandomState>>,
+    waiting: Mutex<Waiting>,
     referrers: Mutex<KnownReferrers>,
     pending: IntGauge,
     written: IntCounter,
@@ -55,18 +55,25 @@ pub struct Clicks {
     is_delayed: AtomicBool,
 }
 
+/// Visits that no flush has taken yet.
+#[derive(Default)]
+struct Waiting {
+    visits: HashMap<Visit, u64, RandomState>,
+    clicks: u64,
+}
+
 /// The properties of a visit that are counted. The time of day is not kept.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Visit {
-    key: Key,
+pub(super) struct Visit {
+    pub(super) key: Key,
     /// The link's creation time, so that the visit doesn't count towards a later link with the same key.
-    created_at: Timestamp,
-    day: Date,
-    visitor: Visitor,
+    pub(super) created_at: Timestamp,
+    pub(super) day: Date,
+    pub(super) visitor: Visitor,
 }
 
 /// Distinct visits, each with its number of occurrences.
-type Batch = Vec<(Visit, u64)>;
+pub(super) type Batch = Vec<(Visit, u64)>;
 
 impl Clicks {
     /// Creates an empty buffer.
@@ -90,14 +97,16 @@ impl Clicks {
 
     fn add(&self, visit: Visit, count: u64) {
         let mut waiting = self.waiting.lock();
-        if let Some(tally) = waiting.get_mut(&visit) {
+        if let Some(tally) = waiting.visits.get_mut(&visit) {
             *tally += count;
-        } else if waiting.len() < CAPACITY {
-            waiting.insert(visit, count);
+        } else if waiting.visits.len() < CAPACITY {
+            waiting.visits.insert(visit, count);
             self.pending.inc();
         } else {
             self.dropped.inc_by(count);
+            return;
         }
+        waiting.clicks += count;
     }
 
     /// Flushes the buffer every `interval` until `stop` is ready.
@@ -132,26 +141,31 @@ impl Clicks {
     async fn flush_over(&self, time: Duration, links: &Links) {
         let start = Instant::now();
         self.dropped.inc_by(links.take_lost_clicks());
-        let waiting: Vec<_> = self.take_waiting().into_iter().collect();
-        let pause = time / u32::try_from(waiting.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
-        self.in_flush.store(sum(&waiting), Ordering::Relaxed);
-        // A stack: the keys in each part are no smaller than those in the parts above it.
-        let (mut parts, mut number, mut kept) = (vec![waiting], 0, Vec::new());
-        while let Some(mut batch) = parts.pop().filter(|batch| !batch.is_empty()) {
-            // Write neighbouring keys together, because they share database pages.
-            if let Some(second) = split(&mut batch) {
-                parts.extend([second, batch]);
-                sleep(BREATHER.min(pause)).await;
-                continue;
+        let Waiting { visits, clicks } = self.take_waiting();
+        self.in_flush.store(clicks, Ordering::Relaxed);
+        let pause = time / u32::try_from(visits.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
+        let breather = BREATHER.min(pause);
+        let mut parts = Parts::divide(visits, breather).await;
+        let (mut number, mut halves, mut kept) = (0, Vec::<Batch>::new(), Vec::new());
+        loop {
+            let (mut batch, tallies) = match halves.pop() {
+                Some(half) => {
+                    let tallies = self.tallies(&half);
+                    (half, tallies)
+                }
+                None => self.next_batch(&mut parts, breather).await,
+            };
+            if batch.is_empty() {
+                break;
             }
             sleep_until(start + pause * number).await;
             number += 1;
-            match links.add_clicks(self.tallies(&batch)).await {
+            match links.add_clicks(tallies).await {
                 Ok(failed) => kept.extend(self.keep_failed(batch, &failed.into_iter().collect())),
                 // One damaged row must not keep the other visits from being counted, so retry each half separately.
                 Err(StoreError::Corrupt(_)) if batch.len() > 1 => {
                     let second = batch.split_off(batch.len() / 2);
-                    parts.extend([second, batch]);
+                    halves.extend([second, batch]);
                 }
                 Err(error @ StoreError::Corrupt(_)) => self.lose(&batch, &error),
                 // The store may have written the batch, so don't retry it. Undercounting is better than overcounting,
@@ -167,19 +181,32 @@ impl Clicks {
                 }
             }
         }
-        for (visit, count) in kept.into_iter().chain(parts.into_iter().flatten()) {
+        for (visit, count) in kept.into_iter().chain(halves.into_iter().flatten()).chain(parts.into_rest()) {
             self.decrease_pending(1);
             self.add(visit, count);
         }
         self.in_flush.store(0, Ordering::Relaxed);
     }
 
-    fn take_waiting(&self) -> HashMap<Visit, u64, RandomState> {
-        let mut waiting = self.waiting.lock();
+    fn take_waiting(&self) -> Waiting {
         // Reserve the same capacity, because the next interval will probably need it. Growing the table step by step
-        // would delay requests.
-        let empty = HashMap::with_capacity_and_hasher(waiting.len(), RandomState::new());
-        std::mem::replace(&mut waiting, empty)
+        // would delay requests, and so would reserving it under the lock.
+        let capacity = self.waiting.lock().visits.len();
+        let visits = HashMap::with_capacity_and_hasher(capacity, RandomState::new());
+        std::mem::replace(&mut *self.waiting.lock(), Waiting { visits, clicks: 0 })
+    }
+
+    /// Prepares the next batch, and sleeps for `breather` after each part. The batch is empty if no visits are left.
+    async fn next_batch(&self, parts: &mut Parts, breather: Duration) -> (Batch, Vec<Tally>) {
+        let (mut batch, mut tallies) = (Vec::new(), Vec::new());
+        while batch.len() < BATCH
+            && let Some(part) = parts.pop()
+        {
+            tallies.extend(self.tallies(&part));
+            batch.extend(part);
+            sleep(breather).await;
+        }
+        (batch, tallies)
     }
 
     /// Accounts for a batch that was written in part, and returns the visits to retry.
@@ -237,7 +264,7 @@ impl Clicks {
     pub(crate) fn drop_rest(&self) {
         let rest = std::mem::take(&mut *self.waiting.lock());
         self.pending.set(0);
-        self.dropped.inc_by(rest.values().sum::<u64>() + self.in_flush.swap(0, Ordering::Relaxed));
+        self.dropped.inc_by(rest.clicks + self.in_flush.swap(0, Ordering::Relaxed));
     }
 
     /// Returns the sums of visits by link and day, sorted by key.
@@ -265,17 +292,6 @@ impl Clicks {
     fn decrease_pending(&self, visits: usize) {
         self.pending.sub(i64::try_from(visits).unwrap_or(i64::MAX));
     }
-}
-
-/// Splits off the visits with greater keys if `visits` does not fit into one batch.
-///
-/// Splitting in half repeatedly takes as much time as sorting, but not all at once.
-fn split(visits: &mut Batch) -> Option<Batch> {
-    let middle = visits.len().div_ceil(BATCH) / 2 * BATCH;
-    (middle > 0).then(|| {
-        visits.select_nth_unstable_by(middle, |(one, _), (other, _)| one.key.cmp(&other.key));
-        visits.split_off(middle)
-    })
 }
 
 fn sum(visits: &[(Visit, u64)]) -> u64 {
@@ -332,30 +348,6 @@ mod tests {
         let counts = links.day_counts(&link.key, DAY, DAY).await.unwrap();
         let expected = r#"{"people":6,"bots":3,"devices":{"mobile":6},"referrers":{"news.example":3}}"#;
         assert_eq!(serde_json::to_string(&counts[&DAY]).unwrap(), expected);
-    }
-
-    #[test]
-    fn visits_are_split_by_key_into_full_batches() {
-        let visit = |number: usize| Visit {
-            key: format!("{:04}", number * 7 % 2500).parse().unwrap(),
-            created_at: Timestamp::UNIX_EPOCH,
-            day: DAY,
-            visitor: Visitor::Bot,
-        };
-        let (mut parts, mut batches) =
-            (vec![(0..2500).map(|number| (visit(number), 1)).collect()], Vec::new());
-        while let Some(mut part) = parts.pop() {
-            match split(&mut part) {
-                Some(second) => parts.extend([second, part]),
-                None => batches.push(part),
-            }
-        }
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 500]);
-        let greatest = |batch: &Batch| batch.iter().map(|(visit, _)| visit.key.clone()).max().unwrap();
-        assert_eq!(
-            batches.iter().map(greatest).collect::<Vec<_>>(),
-            ["0999", "1999", "2499"].map(|key| key.parse().unwrap())
-        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod access;
 mod blocked;
 mod journal;
 mod listing;
+mod merge;
+mod pacer;
 mod purge;
 mod rows;
 mod schema;
@@ -307,8 +309,10 @@ impl Store for SqliteStore {
 
     async fn watch(&self, changed: &(dyn Fn(Changed) + Send + Sync)) -> StoreError {
         // On the writer's connection, only commits by other processes change `data_version`.
-        let version =
-            || self.writer.call(|db| db.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)));
+        let version = || {
+            self.writer
+                .call_in_background(|db| db.query_row("PRAGMA data_version", (), |row| row.get::<_, i64>(0)))
+        };
         let mut ticks = tokio::time::interval(WATCH_INTERVAL);
         let mut seen = None;
         loop {

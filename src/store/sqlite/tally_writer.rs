@@ -10,8 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -21,7 +20,9 @@ use tokio::{
 };
 
 use super::{
-    journal::{self, Merge, Step},
+    journal,
+    merge::{Merge, Step},
+    pacer::Pacer,
     rows,
     worker::Worker,
 };
@@ -36,25 +37,16 @@ const DIRECT: usize = 250;
 const MERGE_AGE: Duration = Duration::from_secs(20);
 
 /// The size of the journal, in bytes, at which it is merged early. A tally takes about 25 bytes.
-const MERGE_SIZE: usize = 8 << 20;
+const MERGE_SIZE: usize = 32 << 20;
 
 /// The time over which a merge is spread, so that it doesn't delay requests.
 const SPREAD: Duration = Duration::from_secs(10);
 
+/// The delay from which a merge continues without pauses, so that the journal can't grow faster than it is merged.
+const MAX_DELAY: Duration = Duration::from_secs(1);
+
 /// The maximum time for merges while the store is closed.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
-
-/// The maximum number of tallies to add before the writer pauses.
-///
-/// Between slices, which take about a tenth of a millisecond, other threads on the same core serve requests. Without
-/// pauses, the scheduler would let the writer run for milliseconds.
-const SLICE: usize = 20;
-
-/// How long the writer pauses after each slice.
-const PAUSE: Duration = Duration::from_micros(50);
-
-/// The maximum time for pauses in one call. Other processes wait that long for the file's lock.
-const MAX_PAUSES: Duration = Duration::from_millis(20);
 
 /// Adds tallies to the counts of links, directly or through the journal.
 pub(super) struct TallyWriter {
@@ -86,11 +78,15 @@ impl TallyWriter {
 
     /// Makes tallies durable, and adds them to the counts now or later.
     pub(super) async fn add(self: &Arc<Self>, tallies: Vec<Tally>) -> Result<(), StoreError> {
+        let is_urgent = self.writer.waiting()?;
         if tallies.len() <= DIRECT {
-            let is_urgent = self.writer.waiting()?;
-            return self.writer.call(move |db| add_in_slices(db, &tallies, &is_urgent)).await;
+            return self
+                .writer
+                .call_in_background(move |db| add(db, &tallies, &mut Pacer::new(&is_urgent)))
+                .await;
         }
-        let size = self.writer.call(move |db| journal::append(db, &tallies)).await?;
+        let append = move |db: &Connection| journal::append(db, &tallies, &mut Pacer::new(&is_urgent));
+        let size = self.writer.call_in_background(append).await?;
         let before = self.new_bytes.fetch_add(size, Ordering::Relaxed);
         if before == 0 {
             tokio::spawn(self.clone().merge_later());
@@ -147,7 +143,7 @@ impl TallyWriter {
     }
 
     async fn merge_all(&self, spread: Duration) -> Result<(), StoreError> {
-        while let Some(merge) = self.writer.call(Merge::start).await? {
+        while let Some(merge) = self.writer.call_in_background(Merge::start).await? {
             let is_resumed = merge.is_resumed;
             let is_finished = self.run(merge, spread).await?;
             if !(is_resumed && is_finished) {
@@ -162,21 +158,23 @@ impl TallyWriter {
         let merge = Arc::new(parking_lot::Mutex::new(merge));
         let start = time::Instant::now();
         loop {
-            let is_fast = spread.is_zero() || self.is_closing.load(Ordering::Relaxed);
+            let due = start + spread.mul_f64(merge.lock().part_read());
+            let is_late = due.elapsed() > MAX_DELAY;
+            let is_fast = spread.is_zero() || is_late || self.is_closing.load(Ordering::Relaxed);
             if !is_fast {
-                let part_read = merge.lock().part_read();
-                time::sleep_until(start + spread.mul_f64(part_read)).await;
+                time::sleep_until(due).await;
             }
             let (step, others_wait) = (merge.clone(), self.writer.waiting()?);
-            let run_step = move |db: &Connection| match step.lock().next_step(db)? {
-                Step::Add(tallies) => {
-                    add_in_slices(db, tallies, &|| is_fast || others_wait())?;
-                    Ok(None)
+            let run_step = move |db: &Connection| {
+                let is_urgent = || is_fast || others_wait();
+                let mut pacer = Pacer::new(&is_urgent);
+                match step.lock().next_step(db, &mut pacer)? {
+                    Step::Add(tallies) => add(db, tallies, &mut pacer).map(|()| None),
+                    Step::Finished => Ok(Some(true)),
+                    Step::TakenOver => Ok(Some(false)),
                 }
-                Step::Finished => Ok(Some(true)),
-                Step::TakenOver => Ok(Some(false)),
             };
-            let result = self.writer.call(run_step).await;
+            let result = self.writer.call_in_background(run_step).await;
             let mut merge = merge.lock();
             match result {
                 Ok(None) => merge.finish_step(),
@@ -200,17 +198,11 @@ impl TallyWriter {
     }
 }
 
-/// Adds tallies to the counts, with a pause after each slice unless the call is urgent.
-fn add_in_slices(db: &Connection, tallies: &[Tally], is_urgent: &impl Fn() -> bool) -> rusqlite::Result<()> {
+fn add(db: &Connection, tallies: &[Tally], pacer: &mut Pacer<'_>) -> rusqlite::Result<()> {
     let mut adder = rows::Adder::new(db)?;
-    let mut paused = Duration::ZERO;
-    for slice in tallies.chunks(SLICE) {
-        slice.iter().try_for_each(|tally| adder.add(tally))?;
-        if paused < MAX_PAUSES && !is_urgent() {
-            let start = Instant::now();
-            thread::sleep(PAUSE);
-            paused += start.elapsed();
-        }
+    for tally in tallies {
+        adder.add(tally)?;
+        pacer.pause_if_due();
     }
     Ok(())
 }

@@ -43,6 +43,8 @@ pub(super) enum Mode {
 /// Threads that serve one queue, each with its own connection.
 pub(super) struct Worker {
     running: Mutex<Option<Running>>,
+    /// Held by a call for which no request waits.
+    background: tokio::sync::Mutex<()>,
 }
 
 struct Running {
@@ -59,7 +61,8 @@ impl Worker {
             thread::Builder::new().name(name.into()).spawn(move || serve(&connection, &calls, &mode))
         });
         let threads = threads.collect::<io::Result<_>>().map_err(StoreError::unavailable)?;
-        Ok(Self { running: Mutex::new(Some(Running { queue, threads })) })
+        let running = Mutex::new(Some(Running { queue, threads }));
+        Ok(Self { running, background: tokio::sync::Mutex::default() })
     }
 
     /// Runs `function` in a transaction, and returns its result after the commit.
@@ -73,6 +76,18 @@ impl Worker {
         let (reply, answer) = oneshot::channel();
         self.enqueue(Box::new(TypedCall { function, result: None, reply }))?;
         answer.await.map_err(StoreError::unavailable)?
+    }
+
+    /// Does the same as [`Self::call`] for a function for which no request waits.
+    ///
+    /// Such functions are queued one at a time, so that none of them sees another one [waiting](Self::waiting).
+    pub(super) async fn call_in_background<T, F>(&self, function: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let _turn = self.background.lock().await;
+        self.call(function).await
     }
 
     fn enqueue(&self, call: Box<dyn Call>) -> Result<(), StoreError> {
