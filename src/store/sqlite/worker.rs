@@ -13,7 +13,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{DatabaseFile, is_damage};
 use crate::{priority, store::StoreError};
@@ -26,6 +26,9 @@ const BATCH: usize = 512;
 
 /// The maximum number of reads per transaction. It leaves the rest of the queue to other readers.
 const READS: usize = 16;
+
+/// How long the answer to a read can wait for the next read. Reads from a slow disk are answered one by one.
+const MAX_WAIT: Duration = Duration::from_micros(100);
 
 /// How long to wait for a batch to reach the size of the previous one.
 ///
@@ -74,7 +77,7 @@ impl Worker {
         F: Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Box::new(TypedCall { function, result: None, reply }))?;
+        self.enqueue(Box::new(TypedCall { function, result: None, reply, runtime: Handle::current() }))?;
         answer.await.map_err(StoreError::unavailable)?
     }
 
@@ -130,12 +133,15 @@ trait Call: Send {
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()>;
     /// Sends the result or the error to the caller.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+    /// Returns the caller's runtime.
+    fn runtime(&self) -> &Handle;
 }
 
 struct TypedCall<T, F> {
     function: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
+    runtime: Handle,
 }
 
 impl<T, F> Call for TypedCall<T, F>
@@ -157,6 +163,36 @@ where
         // The send fails only if the caller has stopped waiting.
         let _ = reply.send(answer);
     }
+
+    fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+}
+
+/// A call that has run, and its result.
+type Answer = (Box<dyn Call>, Result<(), StoreError>);
+
+/// Answers that are sent together.
+///
+/// It takes a system call to wake another thread's runtime, but none to wake a task from its own runtime. Each runtime
+/// is therefore woken once, and sends the answers to its tasks itself.
+#[derive(Default)]
+struct Answers(Vec<(Handle, Vec<Answer>)>);
+
+impl Answers {
+    fn add(&mut self, call: Box<dyn Call>, result: Result<(), StoreError>) {
+        let id = call.runtime().id();
+        match self.0.iter_mut().find(|(runtime, _)| runtime.id() == id) {
+            Some((_, answers)) => answers.push((call, result)),
+            None => self.0.push((call.runtime().clone(), vec![(call, result)])),
+        }
+    }
+
+    fn send(&mut self) {
+        for (runtime, answers) in self.0.drain(..) {
+            runtime.spawn(async move { answers.into_iter().for_each(|(call, result)| call.answer(result)) });
+        }
+    }
 }
 
 fn serve(connection: &Connection, calls: &Receiver<Box<dyn Call>>, mode: &Mode) {
@@ -175,10 +211,16 @@ fn serve_reads(connection: &Connection, calls: &Receiver<Box<dyn Call>>) {
         let batch: Vec<_> = iter::once(first).chain(calls.try_iter().take(READS - 1)).collect();
         match Transaction::new_unchecked(connection, TransactionBehavior::Deferred) {
             Ok(transaction) => {
+                let (mut answers, mut last_sent) = (Answers::default(), Instant::now());
                 for mut call in batch {
                     let result = call.run(&transaction);
-                    call.answer(result.map_err(StoreError::from));
+                    answers.add(call, result.map_err(StoreError::from));
+                    if last_sent.elapsed() > MAX_WAIT {
+                        answers.send();
+                        last_sent = Instant::now();
+                    }
                 }
+                answers.send();
             }
             Err(error) => answer_all(batch, &Err(StoreError::from(error))),
         }
@@ -211,7 +253,9 @@ fn serve_writes(connection: &Connection, calls: &Receiver<Box<dyn Call>>, file: 
 }
 
 fn answer_all(batch: Vec<Box<dyn Call>>, result: &Result<(), StoreError>) {
-    batch.into_iter().for_each(|call| call.answer(result.clone()));
+    let mut answers = Answers::default();
+    batch.into_iter().for_each(|call| answers.add(call, result.clone()));
+    answers.send();
 }
 
 /// Runs the call in `batch` and further queued calls in one transaction.
