@@ -183,6 +183,11 @@ mod tests {
     }
 
     #[test]
+    fn a_link_takes_little_memory() {
+        assert!(size_of::<Link>() <= 136, "{}", size_of::<Link>());
+    }
+
+    #[test]
     fn a_link_starts_and_expires_exactly_on_time() {
         let created = Timestamp::UNIX_EPOCH;
         let expiry = Timestamp::from_millisecond(1000).unwrap();

@@ -131,7 +131,7 @@ impl Shortener {
         }
         let mut doc = Document::new(new.target);
         doc.created_by = created_by.clone();
-        doc.options = new.options;
+        doc.options = new.options.into();
         if let Some(password) = new.password {
             doc.options.password = Some(self.passwords.hash(password).await?);
         }

@@ -67,7 +67,8 @@ impl Links {
             starts_at: (20..22).contains(&percent).then_some(future),
             max_visits: (percent == 22).then_some(NonZeroU32::MIN),
             ..Options::default()
-        };
+        }
+        .into();
         link.doc.taken_down_at = (percent == 23).then_some(past);
         link
     }

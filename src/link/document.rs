@@ -3,6 +3,11 @@
 //! It contains everything except the key, the creation time and the version. Stores read only its `max_visits` field.
 //! Exports contain the same object. Fields with default values are left out. The API has its own JSON format for links.
 
+use std::{
+    ops::{Deref, DerefMut},
+    sync::LazyLock,
+};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -23,10 +28,56 @@ pub struct Document {
     #[serde(default, with = "time::optional")]
     pub taken_down_at: Option<Timestamp>,
     #[serde(flatten)]
-    pub options: Options,
-    /// Fields written by a newer version of this program. They are kept when this version edits the link.
-    #[serde(flatten)]
-    unknown: Map<String, Value>,
+    pub options: BoxedOptions,
+    /// Fields written by a newer version of this program, if any. They are kept when this version edits the link.
+    #[serde(flatten, deserialize_with = "boxed")]
+    unknown: Option<Box<Map<String, Value>>>,
+}
+
+/// The options of a link, on the heap.
+///
+/// Most links have no options and take no memory for them, so that more links fit into the cache.
+#[derive(Clone, Debug, Default)]
+pub struct BoxedOptions(Option<Box<Options>>);
+
+impl From<Options> for BoxedOptions {
+    fn from(options: Options) -> Self {
+        Self((!is_default(&options)).then(|| options.into()))
+    }
+}
+
+impl Deref for BoxedOptions {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        static DEFAULT: LazyLock<Options> = LazyLock::new(Options::default);
+        self.0.as_deref().unwrap_or(&DEFAULT)
+    }
+}
+
+impl DerefMut for BoxedOptions {
+    fn deref_mut(&mut self) -> &mut Options {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for BoxedOptions {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for BoxedOptions {}
+
+impl<'de> Deserialize<'de> for BoxedOptions {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Options::deserialize(deserializer).map(Self::from)
+    }
+}
+
+fn boxed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<Map<String, Value>>>, D::Error> {
+    let fields = Map::deserialize(deserializer)?;
+    Ok((!fields.is_empty()).then(|| fields.into()))
 }
 
 impl Document {
@@ -40,8 +91,8 @@ impl Document {
             target,
             created_by: Creator::default(),
             taken_down_at: None,
-            options: Options::default(),
-            unknown: Map::new(),
+            options: BoxedOptions::default(),
+            unknown: None,
         }
     }
 
@@ -64,7 +115,7 @@ impl Document {
 
     /// Returns the name of a field that this program does not know, if any.
     pub fn unknown_field(&self) -> Option<&str> {
-        self.unknown.keys().next().map(String::as_str)
+        self.unknown.as_ref()?.keys().next().map(String::as_str)
     }
 }
 
@@ -86,7 +137,7 @@ impl Serialize for Document {
             #[serde(flatten)]
             options: &'a Options,
             #[serde(flatten)]
-            unknown: &'a Map<String, Value>,
+            unknown: &'a Option<Box<Map<String, Value>>>,
         }
 
         let Self { target, created_by, taken_down_at, options, unknown, .. } = self;

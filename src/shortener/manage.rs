@@ -55,7 +55,7 @@ impl Shortener {
             }
             options.password = password.clone().unwrap_or_else(|| before.options.password.clone());
             let mut doc = before.clone();
-            (doc.target, doc.options) = (target, options);
+            (doc.target, doc.options) = (target, options.into());
             Ok(doc)
         })
         .await
@@ -191,6 +191,7 @@ fn is_result_of(link: &Link, new: &NewLink, created_by: &Creator) -> bool {
     let has_password = link.doc.options.password.is_some();
     let mut expected = Link::new(link.key.clone(), new.target.clone(), link.created_at);
     expected.doc.created_by = created_by.clone();
-    expected.doc.options = Options { password: link.doc.options.password.clone(), ..new.options.clone() };
+    expected.doc.options =
+        Options { password: link.doc.options.password.clone(), ..new.options.clone() }.into();
     expected.doc == link.doc && has_password == new.password.is_some()
 }

@@ -74,7 +74,7 @@ impl Filter {
     pub(crate) fn matches_link(&self, link: &Link) -> bool {
         let Self { search, tag, created_by, state: _, host, target } = self;
         let doc = &link.doc;
-        let Options { title, tags, .. } = &doc.options;
+        let Options { title, tags, .. } = &*doc.options;
         let texts = [link.key.as_str(), doc.target.as_str(), title.as_ref().map_or("", |t| t.as_str())];
         search.as_ref().is_none_or(|search| texts.iter().any(|text| search.is_in(text)))
             && tag.as_ref().is_none_or(|tag| tags.iter().any(|known| known == tag))

@@ -163,7 +163,8 @@ prop_compose! {
             title: title.and_then(|title| title.parse().ok()),
             tags: Tags::parse(tags).unwrap(),
             ..Options::default()
-        };
+        }
+        .into();
         link
     }
 }

@@ -56,7 +56,7 @@ pub(super) fn write<W: Write>(entry: &Entry, now: Timestamp, output: &mut csv::W
         link.version.to_string().into(),
         link.doc.needs().to_string().into(),
     ];
-    let options = serde_json::to_value(&link.doc.options).map_err(std::io::Error::from)?;
+    let options = serde_json::to_value(&*link.doc.options).map_err(std::io::Error::from)?;
     for cell in &row {
         output.write_field(cell.as_bytes())?;
     }
@@ -89,7 +89,7 @@ pub(super) fn parse(fields: &Fields<'_>, now: Timestamp) -> Result<Entry, RowErr
         fields.parse(&["createdby"], "the name of a token", |text| unguarded(text).parse().ok())?;
     link.doc.created_by = created_by.unwrap_or(Creator::IMPORT);
     link.doc.taken_down_at = fields.time(&["takendownat"])?;
-    link.doc.options = options(fields)?;
+    link.doc.options = options(fields)?.into();
     let version =
         fields.parse(&["version"], "a number of 1 or more", |text| text.parse::<NonZeroU32>().ok())?;
     link.version = version.map_or(link.version, Into::into);

@@ -296,7 +296,7 @@ mod tests {
         doc.options.title = Some("old".parse().unwrap());
         let shown = LinkForm::of(&doc);
         let Ok(patch) = shown.patch(&shown, now()) else { panic!() };
-        assert_eq!(patch.apply(&doc, now()).unwrap().1, doc.options, "the fraction of a second stays");
+        assert_eq!(patch.apply(&doc, now()).unwrap().1, *doc.options, "the fraction of a second stays");
         let mut edited = shown.clone();
         edited.set("title", "");
         edited.set("max_visits", "3");

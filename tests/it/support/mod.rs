@@ -64,7 +64,7 @@ pub(crate) fn link(key: &str, target: &str) -> Link {
 
 /// Returns `link` with these options.
 pub(crate) fn with(options: Options, mut link: Link) -> Link {
-    link.doc.options = options;
+    link.doc.options = options.into();
     link
 }
 

@@ -124,7 +124,7 @@ impl LinkPatch {
         if let Some(name) = self.0.keys().find(|name| *name == "key" || !known.contains(&name.as_str())) {
             return Err(ApiError::UnexpectedBody(format!("unknown field `{name}`")));
         }
-        let current = Options { password: None, ..doc.options.clone() };
+        let current = Options { password: None, ..Options::clone(&doc.options) };
         let mut fields =
             match serde_json::to_value(current).map_err(|error| ApiError::Internal(error.into()))? {
                 Value::Object(fields) => fields,
