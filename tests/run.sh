@@ -80,8 +80,9 @@ unchanged_work_tree() {
   diff <(echo "$work_tree") <(echo "$now")
 }
 tests_and_coverage() {
+  # A process that a test has killed can leave an incomplete profile.
   cargo llvm-cov test --locked --no-report &&
-    cargo llvm-cov report --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
+    cargo llvm-cov report --failure-mode all --fail-under-lines 80 --summary-only --json > "$logs/coverage.json"
   local status=$?
   grep -o '"lines":{[^}]*}' "$logs/coverage.json" | tail -n 1 | sed 's/.*"percent":\([0-9.]*\).*/\1 % of lines/' >&3
   return "$status"
