@@ -150,6 +150,7 @@ impl Serialize for Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::link::options::RedirectStatus;
 
     fn document(text: &str) -> Document {
         serde_json::from_str(text).unwrap()
@@ -160,6 +161,14 @@ mod tests {
         let plain = Document::new("https://example.com".parse().unwrap());
         assert!(plain.is_plain());
         assert_eq!(serde_json::to_string(&plain).unwrap(), r#"{"target":"https://example.com/"}"#);
+    }
+
+    #[test]
+    fn a_document_whose_options_are_removed_is_plain() {
+        let mut edited = document(r#"{"target":"https://example.com/","redirect":301}"#);
+        assert!(!edited.is_plain());
+        edited.options.redirect = RedirectStatus::Found;
+        assert!(edited.is_plain());
     }
 
     #[test]

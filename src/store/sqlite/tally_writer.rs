@@ -82,7 +82,7 @@ impl TallyWriter {
         if tallies.len() <= DIRECT {
             return self
                 .writer
-                .call_in_background(move |db| add(db, &tallies, &mut Pacer::new(&is_urgent)))
+                .call_in_background(move |db| add_to_counts(db, &tallies, &mut Pacer::new(&is_urgent)))
                 .await;
         }
         let append = move |db: &Connection| journal::append(db, &tallies, &mut Pacer::new(&is_urgent));
@@ -169,7 +169,7 @@ impl TallyWriter {
                 let is_urgent = || is_fast || others_wait();
                 let mut pacer = Pacer::new(&is_urgent);
                 match step.lock().next_step(db, &mut pacer)? {
-                    Step::Add(tallies) => add(db, tallies, &mut pacer).map(|()| None),
+                    Step::Add(tallies) => add_to_counts(db, tallies, &mut pacer).map(|()| None),
                     Step::Finished => Ok(Some(true)),
                     Step::TakenOver => Ok(Some(false)),
                 }
@@ -198,7 +198,7 @@ impl TallyWriter {
     }
 }
 
-fn add(db: &Connection, tallies: &[Tally], pacer: &mut Pacer<'_>) -> rusqlite::Result<()> {
+fn add_to_counts(db: &Connection, tallies: &[Tally], pacer: &mut Pacer<'_>) -> rusqlite::Result<()> {
     let mut adder = rows::Adder::new(db)?;
     for tally in tallies {
         adder.add(tally)?;

@@ -27,7 +27,7 @@ const BATCH: usize = 512;
 /// The maximum number of reads per transaction. It leaves the rest of the queue to other readers.
 const READS: usize = 16;
 
-/// How long the answer to a read can wait for the next read. Reads from a slow disk are answered one by one.
+/// How long to collect answers to reads before they are sent together. Reads from a slow disk are answered one by one.
 const MAX_WAIT: Duration = Duration::from_micros(100);
 
 /// How long to wait for a batch to reach the size of the previous one.
